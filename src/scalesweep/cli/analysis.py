@@ -1,0 +1,137 @@
+"""The commands that fit and report, from a sweep's directory or from a table of points."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scalesweep import __version__
+from scalesweep.cli.compose import compose_settings
+from scalesweep.config import CountSpec, FitSpec, Settings, parse
+from scalesweep.errors import EXIT_OK, SpecError
+from scalesweep.fit import SweepFit, fit_laws
+from scalesweep.points import Points, read_points
+from scalesweep.report import ReportContext, write_report
+from scalesweep.store import Store
+
+_SECTIONS = ("fit", "report", "count")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a command was pointed at: points, how to fit them, and what the report says of their origin."""
+
+    points: Points
+    spec: FitSpec
+    context: ReportContext
+    directory: Path
+    """Where results are written."""
+
+
+def fit(arguments: Sequence[str]) -> int:
+    """Fit and print the law; beside a sweep, keep it in fit.json."""
+    subject = _subject(arguments, "fit")
+    result = fit_laws(subject.points, subject.spec)
+    print(result.summary())
+    if (subject.directory / "sweep.json").is_file():
+        path = subject.directory / "fit.json"
+        path.write_text(json.dumps(result.to_dict(), indent=1) + "\n")
+        print(f"\nWritten: {path}")
+    return EXIT_OK
+
+
+def report(arguments: Sequence[str]) -> int:
+    """Fit and write the report."""
+    subject = _subject(arguments, "report")
+    print_law(write(subject.directory, subject.points, subject.spec, subject.context))
+    return EXIT_OK
+
+
+def write(directory: Path, points: Points, spec: FitSpec, context: ReportContext) -> tuple[SweepFit, Path]:
+    """Fit the points and write the report; the fit and the page's path.
+
+    Raises:
+        FitError: the points cannot be fitted at all.
+    """
+    result = fit_laws(points, spec)
+    return result, write_report(directory, points, result, context)
+
+
+def print_law(written: tuple[SweepFit, Path]) -> None:
+    """The law with its intervals, and where the report is."""
+    result, path = written
+    print(f"\n{result.summary()}\n\nReport: {path}", flush=True)
+
+
+def _subject(arguments: Sequence[str], command: str) -> Subject:
+    if not arguments or "=" in arguments[0]:
+        raise SpecError(f"{command} takes a sweep's directory or a file of points first, such as: scalesweep {command} runs/demo.")
+    path, overrides = Path(arguments[0]), arguments[1:]
+    for word in overrides:
+        if not word.startswith(tuple(f"{s}." for s in _SECTIONS) + ("fit=", "report=", "dir=")):
+            raise SpecError(f"{word!r} means nothing to {command}, which takes settings of {', '.join(_SECTIONS)}, and dir=....")
+    settings = compose_settings(overrides)
+    named = [word.split("=", 1)[0] for word in overrides]
+    if path.is_dir():
+        store = Store(path)
+        stored = store.settings().model_dump()
+        for name in named:
+            _copy(settings.model_dump(), stored, name.split("."))
+        settings = parse(Settings, stored)
+        return Subject(store.points(settings.count), settings.fit, context_of_store(store, settings), path)
+    points = read_points(path)
+    directory = Path(settings.dir) if "dir" in named else path.with_name(f"{path.stem}-report")
+    title = settings.report.title or path.stem
+    context = ReportContext(
+        title=title,
+        curves={},
+        cells=[],
+        provenance={"points": str(path), "scalesweep": __version__},
+        warnings=[],
+        command=f"scalesweep {command} {' '.join(arguments)}",
+    )
+    return Subject(points, settings.fit, context, directory)
+
+
+def _copy(source: dict[str, Any], target: dict[str, Any], path: list[str]) -> None:
+    """Copy the setting at `path` from one nested table to another."""
+    for name in path[:-1]:
+        source, target = source[name], target[name]
+    target[path[-1]] = source[path[-1]]
+
+
+def context_of_store(store: Store, settings: Settings) -> ReportContext:
+    """What the report of a sweep says besides points and law."""
+    sweep = store.sweep()
+    count = CountSpec(**sweep["count"])
+    plan = store.plan()
+    records = {key: store.record(key) for key in store.keys()}
+    states = store.states()
+    cells = [
+        {**cell.row(count), "state": states[cell.key], **_measured(records[cell.key])} for cell in plan.cells
+    ]
+    curves = {k: [(p["tokens"], p["loss"]) for p in store.curve(k)] for k, r in records.items() if r is not None}
+    devices = sorted({r["where"]["device"] for r in records.values() if r is not None})
+    torch_versions = sorted({r["where"]["torch"] for r in records.values() if r is not None})
+    return ReportContext(
+        title=settings.report.title or sweep["name"],
+        curves=curves,
+        cells=cells,
+        provenance={
+            "sweep": f"{sweep['name']} ({sweep['hash']})",
+            "corpus": f"{sweep['facts']['corpus']} ({sweep['facts']['corpus_hash']})",
+            "scalesweep": sweep["facts"]["scalesweep"],
+            "Python": sweep["facts"]["python"],
+            "PyTorch": ", ".join(torch_versions),
+            "devices": ", ".join(devices),
+        },
+        warnings=list(sweep["warnings"]),
+        command=f"scalesweep report {store.directory}",
+    )
+
+
+def _measured(record: dict[str, Any] | None) -> dict[str, Any]:
+    if record is None:
+        return {"loss": None, "loss_se": None, "seconds": None}
+    return {"loss": record["loss"], "loss_se": record["loss_se"], "seconds": record["times"]["training_seconds"]}

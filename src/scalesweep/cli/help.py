@@ -1,0 +1,81 @@
+"""The texts of --help: written here, with the options of each config group read from its directory."""
+
+from scalesweep.cli.paths import config_dir
+
+_ABOUT = {
+    "run": "Plan a sweep, train what is not yet measured, fit the law, write the report.",
+    "plan": "Print the cells of a sweep with their price, measured by a short benchmark of each size. Trains nothing.",
+    "status": "Print how far a sweep is.",
+    "fit": "Fit scaling laws to a sweep's directory or to a table of points (.csv, .jsonl, .parquet with N, D, loss).",
+    "report": "Write report.html, report.md and the figures of a sweep's directory or a table of points.",
+    "train": "Train one cell; an ordinary Hydra application (--multirun, --cfg job, --help).",
+    "data": "Prepare a corpus: read, split, tokenize, cache.",
+}
+_USAGE = {
+    "run": "scalesweep run [sweep=PRESET] [key=value ...]",
+    "plan": "scalesweep plan [sweep=PRESET] [key=value ...]",
+    "status": "scalesweep status DIR",
+    "fit": "scalesweep fit DIR|POINTS [fit.key=value ...]",
+    "report": "scalesweep report DIR|POINTS [fit.key=value ...] [report.title=...]",
+    "data": "scalesweep data [data=SOURCE] [data.key=value ...]",
+}
+_GROUPS = {
+    "run": ("sweep", "recipe", "model", "data", "optim", "train", "launcher", "logger", "fit", "report"),
+    "plan": ("sweep", "recipe", "model", "data", "optim", "train", "launcher"),
+    "status": (),
+    "fit": ("fit",),
+    "report": ("fit", "report"),
+    "data": ("data",),
+}
+_EXAMPLES = {
+    "run": (
+        "scalesweep run",
+        "scalesweep run data=enwik8 sweep.name=wiki 'sweep.sizes=[20k,60k,200k]' 'sweep.budgets=[128k,512k]'",
+        "scalesweep run 'sweep.seeds=[0,1]' recipe.lr=0.004 dir=runs/lr4",
+    ),
+    "plan": (
+        "scalesweep plan",
+        "scalesweep plan sweep=chinchilla_small",
+        "scalesweep plan sweep.design=rays 'sweep.budgets=[5,20,80]'",
+    ),
+    "status": ("scalesweep status runs/demo", "scalesweep status runs/smoke", "watch scalesweep status runs/demo"),
+    "fit": (
+        "scalesweep fit runs/demo",
+        "scalesweep fit points.csv fit.huber_delta=0.001",
+        "scalesweep fit points.csv fit.bootstrap=4000 fit.confidence=0.95",
+    ),
+    "report": (
+        "scalesweep report runs/demo",
+        "scalesweep report runs/demo report.title='Python prose, 2 cores'",
+        "scalesweep report points.csv",
+    ),
+    "data": (
+        "scalesweep data",
+        "scalesweep data data=files \"data.paths=['texts/*.txt']\" data.tokenizer.vocab_size=2048",
+        "scalesweep data data=hub data.name=roneneldan/TinyStories data.max_bytes=50M",
+    ),
+}
+
+
+def main_help() -> str:
+    """The text of `scalesweep --help`."""
+    lines = ["scalesweep: measure, fit and report empirical scaling laws of small transformers.", "", "Commands:"]
+    lines += [f"  {name:8} {about}" for name, about in _ABOUT.items()]
+    lines += ["", "`scalesweep COMMAND --help` shows a command's config groups and examples. Start with: scalesweep run"]
+    return "\n".join(lines) + "\n"
+
+
+def command_help(name: str) -> str:
+    """The text of `scalesweep NAME --help`."""
+    lines = [f"usage: {_USAGE[name]}", "", _ABOUT[name]]
+    if _GROUPS[name]:
+        lines += ["", "Config groups (choose with group=option, change a setting with group.key=value):"]
+        lines += [f"  {group:9} {' | '.join(_options(group))}" for group in _GROUPS[name]]
+    lines += ["", "Examples:", *(f"  {example}" for example in _EXAMPLES[name])]
+    if _GROUPS[name]:
+        lines += ["", f"The settings, with comments: {config_dir()}"]
+    return "\n".join(lines) + "\n"
+
+
+def _options(group: str) -> list[str]:
+    return sorted(path.stem for path in (config_dir() / group).glob("*.yaml"))

@@ -1,0 +1,74 @@
+"""Tables for the terminal."""
+
+import heapq
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from scalesweep.config import Settings
+from scalesweep.launch.local import num_workers
+from scalesweep.launch.monitor import si
+from scalesweep.plan import Cell, Plan
+from scalesweep.store import State, Store
+
+
+def print_table(table: Table) -> None:
+    """Print to the terminal's width, or in full where the output is no terminal."""
+    console = Console(highlight=False)
+    Console(highlight=False, width=None if sys.stdout.isatty() else max(console.width, 140)).print(table)
+
+
+def plan_table(plan: Plan, settings: Settings, seconds_per_step: Mapping[Any, float], device: str) -> Table:
+    """One row a cell, with the minutes that its training and evaluation will take."""
+    count = plan.count
+    minutes = [_minutes(c, seconds_per_step[c.shape, c.batch_sequences]) for c in plan.cells]
+    workers = num_workers(settings, device)
+    table = Table(
+        title=f"{plan.name} ({plan.hash}): {len(plan.cells)} cells, N counted {count.params}, C counted {count.flops}",
+        caption=f"{sum(c.flops(count) for c in plan.cells):.3g} FLOPs, {sum(minutes):.1f} worker-minutes, "
+        f"about {_wall(minutes, workers):.1f} minutes with {workers} workers on {device}, measured by a short benchmark of each size",
+        title_justify="left",
+        caption_justify="left",
+    )
+    for name in ("key", "width", "N", "D", "C", "batch", "steps", "lr", "tokens/N", "epochs", "seed", "minutes"):
+        table.add_column(name, justify="left" if name == "key" else "right")
+    for cell, price in zip(plan.cells, minutes, strict=True):
+        n = cell.num_params(count)
+        row = (cell.key, f"{cell.shape.width}x{cell.shape.depth}", si(n), si(cell.tokens), f"{cell.flops(count):.2e}")
+        more = (si(cell.batch_tokens), f"{cell.steps:,}", f"{cell.hidden_lr:.2e}", f"{cell.tokens / n:.1f}", f"{cell.epochs:.2g}")
+        table.add_row(*row, *more, str(cell.seed), f"{price:.2f}")
+    return table
+
+
+def _minutes(cell: Cell, seconds_per_step: float) -> float:
+    """Training, and an evaluation whose forward pass costs a third of a training step for each token."""
+    evaluation = cell.validation_tokens / (3 * cell.batch_tokens)
+    return (cell.steps + evaluation) * seconds_per_step / 60
+
+
+def _wall(minutes: list[float], workers: int) -> float:
+    """Time until the last cell ends when each free worker takes the longest cell that is left."""
+    ends = [0.0] * workers
+    for price in sorted(minutes, reverse=True):
+        heapq.heappush(ends, heapq.heappop(ends) + price)
+    return max(ends)
+
+
+def state_table(store: Store, states: Mapping[str, State]) -> Table:
+    """One row a cell with its state, and its loss or how far it is."""
+    plan = store.plan()
+    table = Table(title=f"{plan.name} ({plan.hash}) in {store.directory}", title_justify="left")
+    for name in ("key", "N", "D", "seed", "state", "loss", "seconds"):
+        table.add_column(name, justify="left" if name in ("key", "state") else "right")
+    for cell in plan.cells:
+        record = store.record(cell.key)
+        loss, seconds = "", ""
+        if record is not None:
+            loss, seconds = f"{record['loss']:.4f}", f"{record['times']['training_seconds']:.1f}"
+        elif curve := store.curve(cell.key):
+            loss = f"step {curve[-1]['step']:.0f} of {cell.steps}"
+        table.add_row(cell.key, si(cell.num_params(plan.count)), si(cell.tokens), str(cell.seed), states[cell.key], loss, seconds)
+    return table

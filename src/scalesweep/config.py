@@ -1,0 +1,379 @@
+"""Every setting of scalesweep as frozen, validated values.
+
+Hydra composes the files of configs/ at the command line; from there on only the values of this module are passed. Each
+field's docstring gives its meaning and unit. `parse_settings` turns nested plain data into `Settings` or raises one sentence
+that names the key, the value and what is allowed.
+"""
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self, TypeVar
+
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Discriminator,
+    Field,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Tag,
+    ValidationError,
+    model_validator,
+)
+
+from scalesweep.errors import SpecError, did_you_mean
+
+ParamsConvention = Literal["with_head", "total", "non_embedding", "matmul"]
+FlopsConvention = Literal["attention", "kaplan", "six_n", "chinchilla"]
+
+_SUFFIXES = {"": 1, "k": 10**3, "M": 10**6, "B": 10**9, "G": 10**9, "T": 10**12}
+_QUANTITY = re.compile(r"^\s*([0-9][0-9_]*\.?[0-9]*(?:[eE][+-]?[0-9]+)?)\s*([kMBGT]?)\s*$")
+
+
+def parse_quantity(value: object) -> object:
+    """A count such as 250k, 1.5M, 2e6 or 64_000 as a number; anything else is returned for the validator to refuse."""
+    if isinstance(value, str) and (match := _QUANTITY.match(value)):
+        number = float(match[1].replace("_", "")) * _SUFFIXES[match[2]]
+        return int(number) if math.isfinite(number) and number == int(number) else number
+    return value
+
+
+Count = Annotated[PositiveInt, BeforeValidator(parse_quantity)]
+"""A positive whole number; 250k, 1.5M and 2e6 are understood."""
+Amount = Annotated[PositiveFloat, BeforeValidator(parse_quantity)]
+"""A positive number, whole or not; 250k, 1.5M and 1e15 are understood."""
+
+
+class Spec(BaseModel):
+    """Base of all settings: immutable, no unknown key, no infinities."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+
+S = TypeVar("S", bound=Spec)
+
+
+class Shape(Spec):
+    """A model size given by its dimensions."""
+
+    width: PositiveInt
+    """Model width d (the residual stream)."""
+    depth: PositiveInt
+    """Number of layers."""
+
+
+class Ladder(Spec):
+    """Sizes spaced evenly in log N."""
+
+    smallest: Count
+    """Smallest target N, in parameters of `count.params`."""
+    largest: Count
+    """Largest target N."""
+    num: Annotated[int, Field(ge=2)]
+    """Number of sizes."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.largest <= self.smallest:
+            raise ValueError(f"largest ({self.largest}) must be above smallest ({self.smallest})")
+        return self
+
+
+Size = Annotated[
+    Annotated[Shape, Tag("shape")] | Annotated[Count, Tag("target")],
+    Discriminator(lambda value: "shape" if isinstance(value, Mapping | Shape) else "target"),
+]
+Sizes = Annotated[
+    Annotated[Ladder, Tag("ladder")] | Annotated[tuple[Size, ...], Field(min_length=1), Tag("list")],
+    Discriminator(lambda value: "ladder" if isinstance(value, Mapping | Ladder) else "list"),
+]
+Workers = Annotated[
+    Annotated[Literal["auto"], Tag("auto")] | Annotated[PositiveInt, Tag("number")],
+    Discriminator(lambda value: "auto" if value == "auto" else "number"),
+]
+
+
+class CountSpec(Spec):
+    """The conventions by which N and C are counted, in the plan, the fit and the report."""
+
+    params: ParamsConvention = "with_head"
+    """What N counts: with_head (all but the input embedding), total, non_embedding, matmul."""
+    flops: FlopsConvention = "attention"
+    """What C counts per token: attention (6 N_matmul + 12 layers d T), kaplan, six_n (6 N), chinchilla (appendix F)."""
+
+
+class SweepSpec(Spec):
+    """The grid: which sizes are trained on how many tokens, with which seeds."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+    """Name of the sweep; the run directory is called after it unless `dir` is given."""
+    design: Literal["full", "rays", "lshape", "isoflop"] = "full"
+    """full: every size with every budget. rays: budgets are tokens per parameter. isoflop: budgets are training FLOPs.
+    lshape: every size at the smallest budget, and the smallest size at every budget."""
+    sizes: Sizes
+    """Model sizes: target N each (parameters), or width and depth, or a ladder (smallest, largest, num)."""
+    budgets: Annotated[tuple[Amount, ...], Field(min_length=1)]
+    """Training budgets: tokens (full, lshape), tokens per parameter (rays) or training FLOPs (isoflop)."""
+    seeds: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)] = (0,)
+    """Seeds; each one sets initialisation and data order of a replicate of the grid."""
+    axes: dict[str, Any] = {}
+    """Further axes: a nested table of settings of recipe, model, optim or train with a list of values at each leaf."""
+
+
+class RecipeSpec(Spec):
+    """Named rules that turn a size and a budget into depth, batch, learning rate and warm-up."""
+
+    name: str
+    """Name of the recipe, shown in the plan."""
+    depth: PositiveInt
+    """Layers of every size that is given by its target N (width scales, depth stays)."""
+    head_dim: Annotated[int, Field(ge=2, multiple_of=2)]
+    """Width of one attention head; widths are multiples of it."""
+    lr: PositiveFloat
+    """Peak learning rate of the hidden matrices at `base_width`."""
+    base_width: PositiveInt
+    """Width at which `lr` holds; the hidden learning rate is lr * base_width / width."""
+    embedding_lr_ratio: PositiveFloat
+    """Learning rate of embedding and norms, as a multiple of `lr`, the same at every width."""
+    batch_tokens: Count
+    """Tokens per step at `reference_tokens`."""
+    batch_exponent: NonNegativeFloat
+    """Tokens per step grow as (D / reference_tokens) to this power; 0 keeps the batch fixed."""
+    reference_tokens: Count
+    """Budget at which `batch_tokens` holds."""
+    warmup_steps: NonNegativeInt
+    """Warm-up steps, at most `warmup_fraction` of the run."""
+    warmup_fraction: Annotated[float, Field(ge=0, le=0.5)]
+    """Largest share of the run that is warm-up."""
+
+
+class ModelSpec(Spec):
+    """Architecture of the decoder, apart from its size."""
+
+    context: Annotated[int, Field(ge=2)]
+    """Context length T in tokens."""
+    ffn_ratio: PositiveFloat
+    """Hidden width of the SwiGLU feed-forward block as a multiple of the model width (rounded to a multiple of 8)."""
+    qk_norm: bool
+    """RMS normalisation of queries and keys."""
+    rope_theta: PositiveFloat
+    """Base of the rotary position embedding."""
+    embedding_std: PositiveFloat
+    """Standard deviation of the input embedding at initialisation."""
+
+
+class TokenizerSpec(Spec):
+    """How text becomes tokens."""
+
+    kind: Literal["bytes", "bpe", "hub"]
+    """bytes: 256 byte values and an end-of-document token. bpe: byte-level BPE trained on the corpus. hub: a named tokenizer."""
+    vocab_size: Annotated[int, Field(ge=257, le=2**31)] | None = None
+    """Vocabulary of a trained BPE."""
+    name: str | None = None
+    """Hub name or local file (tokenizer.json) of a ready tokenizer."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.kind == "bpe" and self.vocab_size is None:
+            raise ValueError("kind=bpe needs vocab_size, for example 512")
+        if self.kind == "hub" and self.name is None:
+            raise ValueError("kind=hub needs name, for example gpt2 or a path to tokenizer.json")
+        return self
+
+
+class DataSpec(Spec):
+    """A corpus, its tokenizer and its split."""
+
+    source: Literal["python", "enwik8", "files", "hub"]
+    """python: source text of the running environment. enwik8: the benchmark's 10^8 bytes. files: local files. hub: a data set."""
+    content: Literal["code", "prose"] = "code"
+    """python only: whole source files, or only their docstrings and comments."""
+    paths: tuple[str, ...] = ()
+    """files only: globs of .txt, .jsonl or .parquet files."""
+    name: str | None = None
+    """hub only: data set name."""
+    subset: str | None = None
+    """hub only: configuration of the data set."""
+    split: str = "train"
+    """hub only: split."""
+    revision: str | None = None
+    """hub only: commit or tag."""
+    streaming: bool = True
+    """hub only: read without downloading the whole data set."""
+    column: str = "text"
+    """jsonl, parquet and hub: the column that holds the text."""
+    max_bytes: Count | None = None
+    """Text read at most, in UTF-8 bytes."""
+    validation_fraction: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    """Share of the text that is held out, by document."""
+    tokenizer: TokenizerSpec
+    cache: str | None = None
+    """Directory of prepared corpora; by default the user's cache directory."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.source == "files" and not self.paths:
+            raise ValueError("source=files needs paths, for example data.paths=['texts/*.txt']")
+        if self.source == "hub" and not self.name:
+            raise ValueError("source=hub needs name, for example data.name=roneneldan/TinyStories")
+        return self
+
+
+class OptimSpec(Spec):
+    """AdamW (Loshchilov & Hutter 2019)."""
+
+    beta1: Annotated[float, Field(ge=0, lt=1)]
+    """Decay of the first moment."""
+    beta2: Annotated[float, Field(ge=0, lt=1)]
+    """Decay of the second moment."""
+    eps: PositiveFloat
+    """Term added to the root of the second moment."""
+    weight_decay: NonNegativeFloat
+    """Weight decay of the matrices, multiplied by the learning rate of the group; embedding and norms have none."""
+    grad_clip: PositiveFloat
+    """Largest global gradient norm; larger gradients are scaled down to it."""
+
+
+class TrainSpec(Spec):
+    """The training loop: schedule, precision, evaluation, checkpoints."""
+
+    schedule: Literal["wsd", "cosine"]
+    """wsd: warm-up, constant, 1-sqrt decay to 0 (Haegele et al. 2024). cosine: warm-up, cosine to 0."""
+    decay_fraction: Annotated[float, Field(gt=0, le=1)]
+    """Share of a wsd run that is decay."""
+    device: Literal["auto", "cpu", "cuda"]
+    """Where cells are trained; auto takes CUDA where there is a GPU."""
+    precision: Literal["auto", "float32", "bfloat16"]
+    """Precision of the matrix products; auto is float32 on CPU and bfloat16 autocast on CUDA."""
+    micro_batch: PositiveInt | None = None
+    """Sequences per forward pass; the gradient is accumulated over the batch. By default the whole batch at once."""
+    validation_tokens: Count
+    """Held-out tokens on which every cell is evaluated, the same ones for all."""
+    curve_points: Annotated[int, Field(ge=2)]
+    """Points of the loss curve, at log-spaced steps."""
+    checkpoint_seconds: PositiveFloat
+    """Time between two checkpoints of a cell that is being trained."""
+
+
+class LauncherSpec(Spec):
+    """How workers are started."""
+
+    name: Literal["inline", "local"]
+    """inline: this process trains one cell after another. local: worker processes on this machine."""
+    workers: Workers = "auto"
+    """local only: number of workers; auto is one per GPU, or one per CPU core."""
+
+
+class LoggerSpec(Spec):
+    """Weights & Biases; the run directory stays the source of truth."""
+
+    mode: Literal["offline", "online", "disabled"] = "offline"
+    """offline keeps the log beside the sweep (wandb sync uploads it), online sends it, disabled does nothing."""
+    project: str = "scalesweep"
+    """wandb project."""
+    entity: str | None = None
+    """wandb user or team."""
+
+
+class FitSpec(Spec):
+    """Estimation of the laws."""
+
+    huber_delta: PositiveFloat | None = None
+    """Width of the Huber loss on the log-loss residual; by default 1.345 times the residuals' scaled MAD."""
+    bootstrap: Annotated[int, Field(ge=0)] = 1000
+    """Bootstrap resamples behind the intervals; 0 gives none."""
+    confidence: Annotated[float, Field(gt=0, lt=1)] = 0.90
+    """Nominal coverage of the intervals."""
+    seed: NonNegativeInt = 0
+    """Seed of the resampling."""
+
+
+class ReportSpec(Spec):
+    """The report."""
+
+    title: str | None = None
+    """Title of the page; by default the sweep's name."""
+
+
+class Settings(Spec):
+    """Everything that one command needs, after Hydra has composed it."""
+
+    dir: Annotated[str, Field(min_length=1)]
+    """The sweep's directory."""
+    count: CountSpec = CountSpec()
+    sweep: SweepSpec
+    recipe: RecipeSpec
+    model: ModelSpec
+    data: DataSpec
+    optim: OptimSpec
+    train: TrainSpec
+    launcher: LauncherSpec
+    logger: LoggerSpec = LoggerSpec()
+    fit: FitSpec = FitSpec()
+    report: ReportSpec = ReportSpec()
+
+
+def parse_settings(values: Mapping[str, Any]) -> Settings:
+    """Validate nested plain data.
+
+    Raises:
+        SpecError: one sentence for each wrong key, with its path, value, what is allowed, and near misses.
+    """
+    return parse(Settings, values)
+
+
+def parse(spec: type[S], values: Mapping[str, Any], prefix: str = "") -> S:
+    """Validate `values` as `spec`; key paths in messages start with `prefix`."""
+    try:
+        return spec.model_validate(dict(values))
+    except ValidationError as error:
+        raise SpecError("\n".join(_sentence(spec, item, prefix) for item in error.errors(include_url=False))) from None
+
+
+_TAGS = {"shape": Shape, "target": None, "ladder": Ladder, "list": None, "auto": None, "number": None}
+"""Names that pydantic adds to a key's path to say which alternative of a union was tried."""
+_EXPECTED = {
+    "int_parsing": "must be a whole number, such as 64, 250k or 1.5M",
+    "int_type": "must be a whole number, such as 64, 250k or 1.5M",
+    "int_from_float": "must be a whole number, such as 64, 250k or 1.5M",
+    "float_parsing": "must be a number",
+    "float_type": "must be a number",
+    "tuple_type": "must be a list, such as [1, 2]",
+    "model_type": "must be a table of settings",
+    "bool_parsing": "must be true or false",
+    "bool_type": "must be true or false",
+}
+
+
+def _sentence(spec: type[Spec], item: Any, prefix: str) -> str:
+    """One validation error: the key's path, the value, what is allowed."""
+    path = prefix + ".".join(str(part) for part in item["loc"] if part not in _TAGS)
+    if item["type"] == "extra_forbidden":
+        allowed = _siblings(spec, item["loc"])
+        return f"{path} is not a setting{did_you_mean(path.rsplit('.', 1)[-1], allowed)}; allowed here: {', '.join(allowed)}."
+    if item["type"] == "missing":
+        return f"{path} is missing; give it a value."
+    message = _EXPECTED.get(item["type"], item["msg"])
+    message = message.removeprefix("Value error, ").replace("Input should be", "must be").replace("should", "must")
+    if item["type"] == "value_error":
+        return f"{path or 'settings'}: {message}."
+    hint = ""
+    if item["type"] == "literal_error" and isinstance(item["input"], str):
+        hint = did_you_mean(item["input"], re.findall(r"'([^']+)'", message))
+    return f"{path} = {item['input']!r}: {message}{hint}."
+
+
+def _siblings(spec: type[Spec], loc: tuple[int | str, ...]) -> list[str]:
+    """Names allowed beside the unknown key at `loc`."""
+    current: type[BaseModel] = spec
+    for part in loc[:-1]:
+        field = current.model_fields.get(str(part))
+        if tagged := _TAGS.get(str(part)):
+            current = tagged
+        elif field is not None and isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
+            current = field.annotation
+    return list(current.model_fields)

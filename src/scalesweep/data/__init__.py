@@ -1,0 +1,6 @@
+"""Text to batches: sources, tokenizers, prepared corpora, and the batch of a step. numpy only; nothing here imports torch."""
+
+from scalesweep.data.batches import batch, count_windows, unique_tokens, validation_windows
+from scalesweep.data.shards import Corpus, cache_dir, open_corpus, prepare
+
+__all__ = ["Corpus", "batch", "cache_dir", "count_windows", "open_corpus", "prepare", "unique_tokens", "validation_windows"]

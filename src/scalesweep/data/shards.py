@@ -1,0 +1,287 @@
+"""Prepared corpora: token files on disk, made once, opened by every cell.
+
+    <cache>/corpora/<name>-<key>/train.bin, validation.bin    token ids, little-endian
+                                 tokenizer.json               where the tokenizer has one
+                                 corpus.json                  counts, hashes, provenance
+    <cache>/fingerprints/<stamp>                              fingerprint of a text that was read before
+
+The key is a hash of the documents' text, the split and the tokenizer. Reading all text to know its fingerprint takes long, so
+the fingerprint is kept under the source's stamp (names, sizes and times of files), and a second call neither reads nor
+tokenizes.
+
+Several processes may prepare the same corpus at once. Each builds in a directory of its own beside the final one and renames
+it at the end, which succeeds for one of them; the others discard theirs and open the winner's. A killed process leaves a
+`.building-` directory, which nobody reads and a later call removes.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from scalesweep.config import DataSpec
+from scalesweep.data.batches import Tokens
+from scalesweep.data.sources import Source, digest, open_source
+from scalesweep.data.spool import Split, Spool, split, write_spool
+from scalesweep.data.tokenizer import Tokenizer, encode, make_tokenizer
+from scalesweep.errors import DataError
+
+FORMAT = 1
+"""Version of the directory's layout; part of the key, so an old directory is never misread."""
+
+_ABANDONED_SECONDS = 24 * 3600
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A text as tokens, split into training and validation streams."""
+
+    name: str
+    """For people: source, size and tokenizer, for example "python-code-8MB-bpe512"."""
+    hash: str
+    """16 hex digits over both token streams and the tokenizer: equal hash, equal training data."""
+    directory: Path
+    """Where the token files are."""
+    vocab_size: int
+    """Number of token ids."""
+    eod_id: int
+    """Id that follows every document."""
+    train_tokens: int
+    """Length of the training stream in tokens."""
+    validation_tokens: int
+    """Length of the validation stream in tokens."""
+    train_bytes: int
+    """Training text in UTF-8 bytes."""
+    validation_bytes: int
+    """Validation text in UTF-8 bytes."""
+    documents: int
+    """Distinct documents, both streams together."""
+    duplicates_removed: int
+    """Exact copies that were left out."""
+    dtype: Literal["uint16", "uint32"]
+    """Type of the ids on disk."""
+
+    @property
+    def bytes_per_token(self) -> float:
+        """Of the validation text, where the loss is measured: bits per byte = L / (ln 2 * bytes_per_token)."""
+        return self.validation_bytes / self.validation_tokens
+
+    def train(self) -> Tokens:
+        """The training stream, shape (train_tokens,), mapped read-only."""
+        return self._stream("train")
+
+    def validation(self) -> Tokens:
+        """The validation stream, shape (validation_tokens,), mapped read-only."""
+        return self._stream("validation")
+
+    def _stream(self, name: str) -> Tokens:
+        return np.memmap(self.directory / f"{name}.bin", dtype=_disk_type(self.dtype), mode="r")
+
+
+def cache_dir(spec: DataSpec) -> Path:
+    """data.cache, else $SCALESWEEP_CACHE, else scalesweep in the user's cache directory."""
+    chosen = spec.cache or os.environ.get("SCALESWEEP_CACHE")
+    if chosen:
+        return Path(chosen).expanduser().absolute()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute() / "scalesweep"
+
+
+def prepare(spec: DataSpec, announce: Callable[[str], None] = lambda _: None) -> Corpus:
+    """The corpus of `spec`, read, tokenized and kept on the first call and opened on later ones.
+
+    Args:
+        spec: what to read, how to split and tokenize it, and where to keep it.
+        announce: is told, one sentence at a time, what takes long.
+
+    Raises:
+        DataError: the text cannot be found, read, split or tokenized, or the cache cannot be written.
+    """
+    cache = cache_dir(spec)
+    try:
+        (cache / "corpora").mkdir(parents=True, exist_ok=True)
+        (cache / "fingerprints").mkdir(exist_ok=True)
+        source = open_source(spec, cache, announce)
+        memo = cache / "fingerprints" / source.stamp
+        if memo.exists():
+            kept = _open_if_intact(_final(cache, source, spec, memo.read_text(encoding="utf-8")))
+            if kept is not None:
+                return kept
+        return _build(cache, source, spec, announce)
+    except OSError as error:
+        raise DataError(f"the corpus could not be prepared in {cache}: {error}; data.cache chooses another place.") from error
+
+
+def open_corpus(directory: str | Path) -> Corpus:
+    """Open a prepared corpus.
+
+    Raises:
+        DataError: the directory is not a corpus, or its files do not have the sizes that corpus.json states.
+    """
+    directory = Path(directory).absolute()
+    try:
+        stated = json.loads((directory / "corpus.json").read_text(encoding="utf-8"))
+        fields = {field.name for field in dataclasses.fields(Corpus)} - {"directory"}
+        corpus = Corpus(directory=directory, **{name: stated[name] for name in fields})
+        sizes = [(directory / name).stat().st_size for name in ("train.bin", "validation.bin")]
+    except (OSError, ValueError, KeyError) as error:
+        raise DataError(f"{directory} is not a prepared corpus ({error!r}): prepare it again.") from None
+    expected = [num * np.dtype(corpus.dtype).itemsize for num in (corpus.train_tokens, corpus.validation_tokens)]
+    if sizes != expected:
+        raise DataError(
+            f"{directory} is torn: train.bin and validation.bin have {sizes} bytes where corpus.json states {expected}; "
+            "delete the directory and prepare it again."
+        )
+    return corpus
+
+
+def _open_if_intact(directory: Path) -> Corpus | None:
+    try:
+        return open_corpus(directory)
+    except DataError:
+        return None
+
+
+def _final(cache: Path, source: Source, spec: DataSpec, fingerprint: str) -> Path:
+    key = digest(
+        FORMAT,
+        fingerprint,
+        source.held_out_bytes or spec.validation_fraction,
+        spec.tokenizer.model_dump(),
+        _ready_tokenizer(spec),
+    )
+    return cache / "corpora" / f"{source.name}-{key[:16]}"
+
+
+def _ready_tokenizer(spec: DataSpec) -> str | None:
+    """sha256 of a local tokenizer.json; a name of the hub stands for itself."""
+    path = Path(spec.tokenizer.name or "").expanduser()
+    return hashlib.sha256(path.read_bytes()).hexdigest() if spec.tokenizer.kind == "hub" and path.is_file() else None
+
+
+def _build(cache: Path, source: Source, spec: DataSpec, announce: Callable[[str], None]) -> Corpus:
+    with _scratch(cache) as scratch:
+        announce(f"reading {source.name}")
+        origin, documents = source.read()
+        spool = write_spool(documents, scratch / "documents", spec.max_bytes)
+        final = _final(cache, source, spec, spool.fingerprint)
+        _write(cache / "fingerprints" / source.stamp, spool.fingerprint)
+        kept = _open_if_intact(final)
+        if kept is not None:
+            return kept
+        _fill(scratch, source, spec, spool, origin, announce)
+        spool.path.unlink()
+        _publish(scratch, final)
+    return open_corpus(final)
+
+
+def _fill(scratch: Path, source: Source, spec: DataSpec, spool: Spool, origin: str, announce: Callable[[str], None]) -> None:
+    """Write the token files, the tokenizer and, last, corpus.json."""
+    parts = split(spool, spec.validation_fraction, source.held_out_bytes)
+    if spec.max_bytes is not None and spool.num_bytes < 0.99 * spec.max_bytes:
+        announce(f"{source.name} has only {_size(spool.num_bytes)} of text, less than data.max_bytes = {spec.max_bytes}")
+    if source.held_out_bytes is not None or len(spool.regions) == 1:
+        announce(f"{source.name} is {parts.rule}")
+    announce(f"tokenizing {spool.num_bytes / 1e6:.1f} MB of {source.name} as {spec.tokenizer.kind}")
+    tokenizer = make_tokenizer(spec.tokenizer, spool.read(parts.train))
+    if tokenizer.vocab_size < (spec.tokenizer.vocab_size or 0):
+        announce(f"the text gives a vocabulary of {tokenizer.vocab_size}, not {spec.tokenizer.vocab_size}")
+    dtype = "uint16" if tokenizer.vocab_size <= 2**16 else "uint32"
+    train_tokens, train_hash = _write_tokens(tokenizer, spool.read(parts.train), scratch / "train.bin", dtype)
+    validation_tokens, validation_hash = _write_tokens(
+        tokenizer, spool.read(parts.validation), scratch / "validation.bin", dtype
+    )
+    if tokenizer.json is not None:
+        _write(scratch / "tokenizer.json", tokenizer.json)
+    facts = {
+        "format": FORMAT,
+        "name": f"{source.name}-{_size(spool.num_bytes)}-{tokenizer.name}",
+        "hash": digest(train_hash, validation_hash, tokenizer.sha256)[:16],
+        "vocab_size": tokenizer.vocab_size,
+        "eod_id": tokenizer.eod_id,
+        "train_tokens": train_tokens,
+        "validation_tokens": validation_tokens,
+        "dtype": dtype,
+        **_split_facts(spool, parts),
+        "validation_hash": validation_hash,
+        "tokenizer": {"name": tokenizer.name, "sha256": tokenizer.sha256},
+        "origin": origin,
+        "fingerprint": spool.fingerprint,
+        "spec": spec.model_dump(mode="json", exclude={"cache"}),
+    }
+    _write(scratch / "corpus.json", json.dumps(facts, indent=2) + "\n")
+
+
+def _split_facts(spool: Spool, parts: Split) -> dict[str, Any]:
+    return {
+        "documents": len(spool.regions),
+        "duplicates_removed": spool.duplicates,
+        "train_bytes": sum(length for _, length in parts.train),
+        "validation_bytes": sum(length for _, length in parts.validation),
+        "split": {"rule": parts.rule, "train_documents": len(parts.train), "validation_documents": len(parts.validation)},
+    }
+
+
+def _size(num_bytes: int) -> str:
+    """8000000 as "8MB", 300123 as "300kB"."""
+    unit, scale = ("MB", 1e6) if num_bytes >= 999_500 else ("kB", 1e3)
+    return f"{float(f'{num_bytes / scale:.3g}'):g}{unit}"
+
+
+def _disk_type(dtype: str) -> np.dtype[Any]:
+    return np.dtype(dtype).newbyteorder("<")
+
+
+def _write_tokens(tokenizer: Tokenizer, documents: Iterable[bytes], path: Path, dtype: str) -> tuple[int, str]:
+    """Write the tokens of `documents`; their number, and the sha256 of the file."""
+    num_tokens, sha256 = 0, hashlib.sha256()
+    with path.open("wb") as file:
+        for ids in encode(tokenizer, documents):
+            data = ids.astype(_disk_type(dtype)).tobytes()
+            sha256.update(data)
+            file.write(data)
+            num_tokens += len(ids)
+    return num_tokens, sha256.hexdigest()
+
+
+@contextmanager
+def _scratch(cache: Path) -> Iterator[Path]:
+    """A directory to build in; leftovers of processes that were killed are removed first."""
+    for leftover in (cache / "corpora").glob(".building-*"):
+        with suppress(FileNotFoundError):  # another process may be removing it
+            if time.time() - leftover.stat().st_mtime > _ABANDONED_SECONDS:
+                shutil.rmtree(leftover, ignore_errors=True)
+    scratch = cache / "corpora" / f".building-{uuid.uuid4().hex}"
+    scratch.mkdir()
+    try:
+        yield scratch
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _publish(scratch: Path, final: Path) -> None:
+    """Give `scratch` its final name, unless another process was first; a torn corpus of that name is put aside."""
+    torn = scratch.with_name(scratch.name + "-torn")
+    if final.exists() and _open_if_intact(final) is None:
+        os.rename(final, torn)
+    try:
+        os.rename(scratch, final)
+    except OSError:
+        open_corpus(final)  # the winner's; anything else is an error of this one's
+    shutil.rmtree(torn, ignore_errors=True)
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a small file so that readers see all of it or none."""
+    unfinished = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
+    unfinished.write_text(text, encoding="utf-8")
+    os.replace(unfinished, path)

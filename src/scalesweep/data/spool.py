@@ -1,0 +1,144 @@
+"""The text of a corpus on its way to tokens: written once to one file, without duplicates, capped, and split.
+
+Reading a source may be slow (parsing, a network) and its size unknown, so its documents are written end to end to a spool
+file in one pass, which also gives the fingerprint; the split, the training of a tokenizer and the encoding read the file.
+"""
+
+import hashlib
+import mmap
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from scalesweep.errors import DataError
+
+Region = tuple[int, int]
+"""(offset, length) in bytes of the spool file; every region is followed by an end-of-document token."""
+
+
+@dataclass(frozen=True)
+class Spool:
+    """Documents end to end in one file."""
+
+    path: Path
+    """The file."""
+    regions: tuple[Region, ...]
+    """Where each document is, in the order of the source."""
+    digests: tuple[bytes, ...]
+    """sha256 of each document."""
+    duplicates: int
+    """Exact copies of an earlier document that were left out."""
+
+    @property
+    def num_bytes(self) -> int:
+        """Length of the text."""
+        return sum(length for _, length in self.regions)
+
+    @property
+    def fingerprint(self) -> str:
+        """sha256 over the documents' sha256: equal texts, equal fingerprint."""
+        return hashlib.sha256(b"".join(self.digests)).hexdigest()
+
+    def read(self, regions: Iterable[Region]) -> Iterator[bytes]:
+        """The text of `regions`."""
+        with self.path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as text:
+            for offset, length in regions:
+                yield text[offset : offset + length]
+
+
+@dataclass(frozen=True)
+class Split:
+    """Which regions are trained on and which are held out."""
+
+    train: tuple[Region, ...]
+    """Training text."""
+    validation: tuple[Region, ...]
+    """Held-out text."""
+    rule: str
+    """How the text was split, in words."""
+
+
+def write_spool(documents: Iterable[bytes], path: Path, max_bytes: int | None) -> Spool:
+    """Write distinct documents until `max_bytes` of text are there; the last one is cut at the cap, between characters.
+
+    Raises:
+        DataError: there is no text.
+    """
+    regions: list[Region] = []
+    digests: list[bytes] = []
+    seen: set[bytes] = set()
+    duplicates = offset = 0
+    with path.open("wb") as file:
+        for document in documents:
+            sha256 = hashlib.sha256(document).digest()
+            if sha256 in seen:
+                duplicates += 1
+                continue
+            seen.add(sha256)
+            text = document if max_bytes is None else cut(document, max_bytes - offset)
+            if text:
+                regions.append((offset, len(text)))
+                digests.append(hashlib.sha256(text).digest())
+                offset += file.write(text)
+            if len(text) < len(document) or offset == max_bytes:
+                break
+    if not regions:
+        raise DataError("the source holds no text: look at data.source and the settings that belong to it.")
+    return Spool(path, tuple(regions), tuple(digests), duplicates)
+
+
+def cut(text: bytes, limit: int) -> bytes:
+    """The first `limit` bytes of UTF-8 text, fewer where that would cut a character."""
+    while 0 < limit < len(text) and text[limit] & 0xC0 == 0x80:
+        limit -= 1
+    return text[:limit]
+
+
+def split(spool: Spool, fraction: float, held_out_bytes: int | None) -> Split:
+    """Hold out about `fraction` of the bytes by document, or the last `held_out_bytes` where the source says so.
+
+    Documents go to validation in the order of their sha256, which depends on nothing but their text, until `fraction` is
+    reached. A single document is cut in two instead.
+
+    Raises:
+        DataError: the text is too short to be split.
+    """
+    if held_out_bytes is None and len(spool.regions) > 1:
+        return _split_by_document(spool, fraction)
+    held_out = round(spool.num_bytes * fraction) if held_out_bytes is None else held_out_bytes
+    return _split_in_order(spool, held_out)
+
+
+def _split_by_document(spool: Spool, fraction: float) -> Split:
+    target = spool.num_bytes * fraction
+    held_out: set[int] = set()
+    num_bytes = 0
+    for index in sorted(range(len(spool.digests)), key=spool.digests.__getitem__)[:-1]:
+        length = spool.regions[index][1]
+        overshoots = num_bytes + length - target > target - num_bytes
+        if held_out and overshoots:
+            break
+        held_out.add(index)
+        num_bytes += length
+    return Split(
+        train=tuple(region for index, region in enumerate(spool.regions) if index not in held_out),
+        validation=tuple(region for index, region in enumerate(spool.regions) if index in held_out),
+        rule=f"by document, in the order of sha256 until {fraction:g} of the bytes",
+    )
+
+
+def _split_in_order(spool: Spool, held_out: int) -> Split:
+    """Cut the last document's tail off as validation text."""
+    offset, length = spool.regions[-1]
+    (text,) = spool.read([(offset, length)])
+    kept = len(cut(text, max(0, length - held_out)))
+    if kept == 0 or kept == length:
+        raise DataError(
+            f"the text is one document of {length} bytes, too short to hold out {held_out} of them: "
+            "give more text, or raise data.max_bytes or data.validation_fraction."
+        )
+    return Split(
+        train=(*spool.regions[:-1], (offset, kept)),
+        validation=((offset + kept, length - kept),),
+        rule=f"one text in order: the last {length - kept} bytes are held out",
+    )

@@ -1,0 +1,50 @@
+"""The exceptions that a user can meet, and the exit codes that go with them.
+
+    ScaleSweepError          any failure that has a plain sentence for the user (exit code 2)
+    ├── SpecError            a setting, an override or a combination of settings is wrong
+    ├── DataError            a corpus cannot be found, read or tokenized
+    ├── PointsError          a table of measured points cannot be read or is not valid
+    ├── FitError             a law cannot be estimated from these points at all
+    └── StoreError           the sweep's directory cannot be used
+
+A message is one sentence that says what is wrong, the value, what is allowed, and the remedy. Exceptions of other types are
+faults of the program and keep their traceback.
+"""
+
+import difflib
+from collections.abc import Iterable
+
+EXIT_OK = 0
+EXIT_BAD_INPUT = 2
+EXIT_INCOMPLETE = 3
+EXIT_INTERRUPTED = 130
+
+
+class ScaleSweepError(Exception):
+    """Base class of every failure that is the user's to mend."""
+
+
+class SpecError(ScaleSweepError, ValueError):
+    """A setting is wrong; the message starts with the setting's path."""
+
+
+class DataError(ScaleSweepError):
+    """A corpus cannot be found, read or tokenized."""
+
+
+class PointsError(ScaleSweepError, ValueError):
+    """A table of measured points is not valid; the message names the row and the column."""
+
+
+class FitError(ScaleSweepError):
+    """A law cannot be estimated at all, for instance from too few points."""
+
+
+class StoreError(ScaleSweepError):
+    """The sweep's directory cannot be used."""
+
+
+def did_you_mean(word: str, allowed: Iterable[str]) -> str:
+    """The near misses of `word` as a clause that can follow a sentence, or an empty string."""
+    near = difflib.get_close_matches(word, sorted(allowed), n=3, cutoff=0.6)
+    return f" (did you mean {' or '.join(near)}?)" if near else ""

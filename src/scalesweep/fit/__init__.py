@@ -1,0 +1,98 @@
+"""Estimation of scaling laws from a table of points: values with a status in words and intervals.
+
+The one entry is `fit_laws`. It needs neither the experiment half of the package nor a GPU.
+"""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scalesweep.config import FitSpec
+from scalesweep.errors import FitError
+from scalesweep.fit.design import measure_span, refuse_joint, replicate_noise
+from scalesweep.fit.joint import fit_joint
+from scalesweep.fit.lines import fit_line, select_bottleneck, select_frontier
+from scalesweep.fit.results import Estimate, FitStatus, LawFit, Name, Noise, Span, SweepFit
+from scalesweep.points import Points
+
+__all__ = ["Estimate", "FitStatus", "LawFit", "Noise", "Span", "SweepFit", "fit_laws"]
+
+FloatArray = NDArray[np.float64]
+
+MIN_POINTS = 5
+MAX_NOISE_RATIO = 2.0
+"""Residuals above this many times the seed noise are reported as a misfit of the form."""
+
+
+def fit_laws(points: Points, spec: FitSpec) -> SweepFit:
+    """The joint law L(N, D) and the laws L(N), L(D), L(C) of the used points, each fitted or refused in words.
+
+    The result does not depend on the order of the rows.
+
+    Raises:
+        FitError: there are fewer than 5 used points, or neither loss nor design varies.
+    """
+    _check(points)
+    order = np.lexsort((points.loss, points.d, points.n))
+    n, d, c, loss = (column[order] for column in (points.n, points.d, points.c, points.loss))
+    refusal = refuse_joint(n, d)
+    fits: dict[Name, LawFit | str] = {
+        "joint": refusal or fit_joint(n, d, c, loss, spec),
+        "by_n": fit_line(n, loss, *select_bottleneck(n, d, loss, ("model size", "token budget")), "N", spec),
+        "by_d": fit_line(d, loss, *select_bottleneck(d, n, loss, ("token budget", "model size")), "D", spec),
+        "by_c": fit_line(c, loss, *select_frontier(c, loss), "C", spec),
+    }
+    laws = {name: _in_file_order(fit, order) for name, fit in fits.items() if isinstance(fit, LawFit)}
+    noise = replicate_noise(points)
+    ratio = _noise_ratio(laws.get("joint"), noise)
+    joint = _with_misfit(laws.get("joint"), ratio)
+    return SweepFit(
+        joint=joint,
+        by_n=laws.get("by_n"),
+        by_d=laws.get("by_d"),
+        by_c=laws.get("by_c"),
+        refusals={name: fit for name, fit in fits.items() if isinstance(fit, str)},
+        noise=noise,
+        noise_ratio=ratio,
+        span=measure_span(points),
+        num_used=len(loss),
+        num_excluded=len(points.excluded),
+        params_convention=points.params_convention,
+        flops_convention=points.flops_convention,
+        source=points.source,
+        notes=points.notes,
+        bootstrap=spec.bootstrap,
+        confidence=spec.confidence,
+        seed=spec.seed,
+    )
+
+
+def _check(points: Points) -> None:
+    used = len(points.loss)
+    if used < MIN_POINTS:
+        left_out = f" ({len(points.excluded)} more are excluded)" if len(points.excluded) else ""
+        raise FitError(f"{points.source} has {used} usable points{left_out}; a fit needs at least {MIN_POINTS}.")
+    if np.ptp(points.loss) == 0:
+        raise FitError(f"{points.source}: all {used} losses equal {points.loss[0]:g}, so there is nothing to fit.")
+    if np.ptp(points.n) == 0 and np.ptp(points.d) == 0:
+        raise FitError(f"{points.source}: all {used} points have the same n and d; a law needs several sizes or budgets.")
+
+
+def _in_file_order(fit: LawFit, order: NDArray[np.int64]) -> LawFit:
+    return replace(fit, rows=tuple(sorted(int(order[row]) for row in fit.rows)))
+
+
+def _noise_ratio(joint: LawFit | None, noise: Noise | None) -> float | None:
+    """Residual sd of the joint law over the replicate noise, or None where one of them is not known."""
+    if joint is None or noise is None or noise.log_loss_sd == 0 or len(joint.rows) <= 5:
+        return None
+    return joint.residual_rms * math.sqrt(len(joint.rows) / (len(joint.rows) - 5)) / noise.log_loss_sd
+
+
+def _with_misfit(joint: LawFit | None, ratio: float | None) -> LawFit | None:
+    if joint is None or ratio is None or ratio <= MAX_NOISE_RATIO:
+        return joint
+    message = f"The residuals are {ratio:.2g} times the seed noise: the form misses something that the points show."
+    return replace(joint, messages=(*joint.messages, message))

@@ -1,0 +1,242 @@
+"""What a fit returns: frozen values with intervals, a status in words, and what is needed to trace them."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from enum import Enum
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from scalesweep.laws import Chinchilla, PowerLaw
+
+FloatArray = NDArray[np.float64]
+Name = Literal["joint", "by_n", "by_d", "by_c"]
+
+
+class FitStatus(Enum):
+    """How far the points determine a law, as a sentence for the user."""
+
+    IDENTIFIED = "The points identify this law."
+    WEAK = "The points identify this law only weakly: read its intervals, not its values."
+    AT_BOUND = "A parameter lies at its bound: the points do not show that part of the law."
+    UNKNOWN = "No intervals were computed, so it is not known how well the points identify this law."
+    NOT_IDENTIFIED = "The points do not identify this law."
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its bootstrap percentile interval."""
+
+    value: float
+    """Point estimate."""
+    low: float | None
+    """Lower end of the interval; None where there is none."""
+    high: float | None
+    """Upper end of the interval; None where there is none."""
+
+
+@dataclass(frozen=True, eq=False)
+class LawFit:
+    """One law with estimated parameters."""
+
+    law: Chinchilla | PowerLaw
+    """The law at its point estimates."""
+    estimates: dict[str, Estimate]
+    """Parameters and what follows from them, by name."""
+    status: FitStatus
+    """Whether the points determine the law."""
+    messages: tuple[str, ...]
+    """Sentences that explain the status and warn of what limits it."""
+    objective: str
+    """What was minimised, in words."""
+    objective_value: float
+    """Its value at the estimates."""
+    huber_delta: float | None
+    """Width of the Huber loss in log loss; None for least squares."""
+    residual_rms: float
+    """Root mean square of log L - log L_predicted."""
+    rows: tuple[int, ...]
+    """Positions, among the used rows of the points, of the rows that entered."""
+    selection: str
+    """Which rows entered, in words."""
+    confidence: float
+    """Nominal coverage of the intervals."""
+    samples: FloatArray = field(repr=False)
+    """Parameters refitted to each resample, in the order of the law's fields, shape (resamples, parameters)."""
+
+    def band(self, *x: ArrayLike) -> tuple[FloatArray, FloatArray] | None:
+        """Percentile interval of the predicted loss at x (N, D of a joint law, else its variable); None without resamples."""
+        if not len(self.samples):
+            return None
+        predict: Any = type(self.law).predict  # takes (n, d) or x, as the caller gave them
+        predicted = np.array([predict(law, *x) for law in self.resampled_laws()])
+        low, high = np.percentile(predicted, _percents(self.confidence), axis=0)
+        return low, high
+
+    def resampled_laws(self) -> list[Chinchilla] | list[PowerLaw]:
+        """The law refitted to each resample."""
+        if isinstance(self.law, PowerLaw):
+            return [PowerLaw(float(scale), float(exponent), self.law.variable) for scale, exponent in self.samples]
+        return [Chinchilla(*map(float, sample)) for sample in self.samples]
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready content; the resamples are left out."""
+        return {
+            "equation": self.law.equation,
+            "source": self.law.source,
+            "formula": self.law.formula(),
+            "status": self.status.name.lower(),
+            "verdict": self.status.value,
+            "messages": list(self.messages),
+            "estimates": {name: _finite(asdict(estimate)) for name, estimate in self.estimates.items()},
+            "objective": self.objective,
+            "objective_value": self.objective_value,
+            "huber_delta": self.huber_delta,
+            "residual_rms": self.residual_rms,
+            "num_points": len(self.rows),
+            "rows": list(self.rows),
+            "selection": self.selection,
+        }
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Replicate noise: what changes when only the seed changes."""
+
+    log_loss_sd: float
+    """Standard deviation of log loss, pooled over cells."""
+    degrees_of_freedom: int
+    """Replicates minus cells."""
+
+
+@dataclass(frozen=True)
+class Span:
+    """The measured range, outside of which a law extrapolates."""
+
+    n: tuple[float, float]
+    """Smallest and largest N."""
+    d: tuple[float, float]
+    """Smallest and largest D, tokens."""
+    c: tuple[float, float]
+    """Smallest and largest C, FLOPs."""
+    tokens_per_parameter: tuple[float, float]
+    """Smallest and largest D/N."""
+
+    @property
+    def decades(self) -> dict[str, float]:
+        """log10(largest / smallest) of n, d and c."""
+        return {name: math.log10(high / low) for name, (low, high) in (("n", self.n), ("d", self.d), ("c", self.c))}
+
+
+@dataclass(frozen=True, eq=False)
+class SweepFit:
+    """All laws estimated from one table of points."""
+
+    joint: LawFit | None
+    """L(N, D), or None where it was refused."""
+    by_n: LawFit | None
+    """Kaplan's L(N), or None where it was refused."""
+    by_d: LawFit | None
+    """Kaplan's L(D), or None where it was refused."""
+    by_c: LawFit | None
+    """Kaplan's L(C), or None where it was refused."""
+    refusals: Mapping[Name, str]
+    """Why a law was refused, by its name."""
+    noise: Noise | None
+    """Replicate noise; None without replicates."""
+    noise_ratio: float | None
+    """Residual sd of the joint law, with 5 parameters taken off, over the replicate noise."""
+    span: Span
+    """The measured range."""
+    num_used: int
+    """Rows that fits used."""
+    num_excluded: int
+    """Rows that carry an excluded_reason."""
+    params_convention: str
+    """What N counts."""
+    flops_convention: str
+    """What C counts."""
+    source: str
+    """Where the points come from."""
+    notes: tuple[str, ...]
+    """What was derived while reading the points."""
+    bootstrap: int
+    """Resamples asked for."""
+    confidence: float
+    """Nominal coverage of the intervals."""
+    seed: int
+    """Seed of the resampling."""
+
+    @property
+    def joint_refusal(self) -> str:
+        """Why there is no joint law; empty where there is one."""
+        return self.refusals.get("joint", "")
+
+    @property
+    def laws(self) -> dict[Name, LawFit]:
+        """The laws that were fitted, by name."""
+        every: dict[Name, LawFit | None] = {"joint": self.joint, "by_n": self.by_n, "by_d": self.by_d, "by_c": self.by_c}
+        return {name: law for name, law in every.items() if law is not None}
+
+    @property
+    def verdict(self) -> str:
+        """One line on the joint law: its status and reasons, or its refusal."""
+        if self.joint is None:
+            return f"{FitStatus.NOT_IDENTIFIED.value} {self.joint_refusal}"
+        return " ".join((self.joint.status.value, *self.joint.messages))
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready content."""
+        return {
+            "laws": {name: law.to_dict() for name, law in self.laws.items()},
+            "refusals": dict(self.refusals),
+            "noise": asdict(self.noise) if self.noise else None,
+            "noise_ratio": self.noise_ratio,
+            "extrapolation": {"measured": asdict(self.span), "decades": self.span.decades},
+            "points": {
+                "source": self.source,
+                "used": self.num_used,
+                "excluded": self.num_excluded,
+                "params_convention": self.params_convention,
+                "flops_convention": self.flops_convention,
+                "notes": list(self.notes),
+            },
+            "intervals": {
+                "method": "percentiles of a pairs bootstrap",
+                "resamples": self.bootstrap,
+                "confidence": self.confidence,
+                "seed": self.seed,
+            },
+        }
+
+    def summary(self) -> str:
+        """The result as text for a terminal."""
+        from scalesweep.fit.summary import summarise
+
+        return summarise(self)
+
+
+def estimate(value: float, samples: FloatArray, confidence: float) -> Estimate:
+    """The value with the percentile interval of its samples, shape (resamples,); samples that are not numbers are left out."""
+    known = samples[~np.isnan(samples)]
+    if not len(known):
+        return Estimate(value, None, None)
+    # Order statistics, because the law's scale may be infinite in a resample and infinities cannot be interpolated.
+    low, high = np.percentile(known, _percents(confidence), method="nearest")
+    return Estimate(value, float(low), float(high))
+
+
+def is_wide(interval: Estimate, factor: float = 2.0) -> bool:
+    """Whether the interval of a positive quantity reaches 0 or spans more than the factor."""
+    return interval.low is not None and interval.high is not None and interval.high > factor * max(interval.low, 0.0)
+
+
+def _percents(confidence: float) -> tuple[float, float]:
+    return 50 * (1 - confidence), 50 * (1 + confidence)
+
+
+def _finite(values: dict[str, float | None]) -> dict[str, float | None]:
+    """JSON has no infinity; it becomes null."""
+    return {name: value if value is not None and math.isfinite(value) else None for name, value in values.items()}

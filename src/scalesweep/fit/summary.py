@@ -1,0 +1,80 @@
+"""A fit as text for a terminal."""
+
+from scalesweep.fit.results import Estimate, LawFit, SweepFit
+from scalesweep.laws import format_number
+
+MEANINGS = {
+    "E": "irreducible loss, nats per token",
+    "A": "coefficient of the parameter term",
+    "B": "coefficient of the data term",
+    "alpha": "exponent of N",
+    "beta": "exponent of D",
+    "a": "compute-optimal N grows as C^a",
+    "b": "compute-optimal D grows as C^b",
+    "tokens_per_parameter": "compute-optimal D/N at the largest measured C",
+    "exponent": "exponent of the power law",
+    "scale": "x at which the law gives 1 nat per token",
+}
+TITLES = {
+    "joint": "Joint law of parameters and tokens",
+    "by_n": "Loss against parameters",
+    "by_d": "Loss against tokens",
+    "by_c": "Loss against compute",
+}
+
+
+def summarise(fit: SweepFit) -> str:
+    """The laws in symbols and words, with intervals, objective, conventions and warnings."""
+    blocks = [_block(TITLES[name], law) for name, law in fit.laws.items()]
+    blocks += [f"{TITLES[name]}: refused. {reason}" for name, reason in fit.refusals.items()]
+    return "\n\n".join([*blocks, "\n".join(footer(fit))])
+
+
+def footer(fit: SweepFit) -> list[str]:
+    """Sentences on range, noise, intervals and conventions."""
+    decades = fit.span.decades
+    lines = [
+        f"Points: {fit.num_used} used, {fit.num_excluded} excluded, from {fit.source}.",
+        f"N counts: {fit.params_convention}. C counts: {fit.flops_convention}. Optimal N and D use C = 6 N D.",
+        f"Measured: N {_range(fit.span.n)} ({decades['n']:.1f} decades), D {_range(fit.span.d)} tokens "
+        f"({decades['d']:.1f}), C {_range(fit.span.c)} FLOPs ({decades['c']:.1f}), "
+        f"D/N {_range(fit.span.tokens_per_parameter)}. Beyond that the laws extrapolate.",
+        f"Intervals: {fit.confidence:.0%}, percentiles of {fit.bootstrap} resamples of the points, seed {fit.seed}."
+        if fit.bootstrap
+        else "Intervals: none (no resamples were asked for).",
+    ]
+    if fit.noise:
+        ratio = f"; the joint law's residuals are {fit.noise_ratio:.2g} times that" if fit.noise_ratio is not None else ""
+        lines.append(
+            f"Seed noise: {fit.noise.log_loss_sd:.2%} of the loss ({fit.noise.degrees_of_freedom} degrees of freedom){ratio}."
+        )
+    return [*lines, *fit.notes]
+
+
+def interval(estimate: Estimate) -> str:
+    """The interval in brackets, or a dash."""
+    if estimate.low is None or estimate.high is None:
+        return "-"
+    return f"[{format_number(estimate.low)}, {format_number(estimate.high)}]"
+
+
+def _block(title: str, fit: LawFit) -> str:
+    delta = f", delta {format_number(fit.huber_delta)}" if fit.huber_delta is not None else ""
+    rows = [
+        f"  {name:<21}{format_number(estimate.value):>10}  {interval(estimate):<24}{MEANINGS[name]}"
+        for name, estimate in fit.estimates.items()
+    ]
+    return "\n".join(
+        [
+            title,
+            f"  {fit.law.formula()}",
+            f"  {' '.join((fit.status.value, *fit.messages))}",
+            *(row.rstrip() for row in rows),
+            f"  {len(fit.rows)} points ({fit.selection}); residual {fit.residual_rms:.2%} rms;",
+            f"  {fit.objective}{delta}: {fit.objective_value:.10g}",
+        ]
+    )
+
+
+def _range(span: tuple[float, float]) -> str:
+    return f"{format_number(span[0])} to {format_number(span[1])}"

@@ -1,0 +1,47 @@
+"""Which device this machine has, found out without opening it in this process."""
+
+import functools
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Literal
+
+from scalesweep.config import TrainSpec
+from scalesweep.errors import SpecError
+
+
+def resolve_device(spec: TrainSpec) -> Literal["cpu", "cuda"]:
+    """The device of a sweep; auto is CUDA where PyTorch sees a GPU.
+
+    Raises:
+        SpecError: CUDA was asked for and there is none.
+    """
+    if spec.device == "cpu" or (spec.device == "auto" and not _has_nvidia_driver()):
+        return "cpu"
+    if num_gpus() > 0:
+        return "cuda"
+    if spec.device == "auto":
+        return "cpu"
+    raise SpecError(
+        "train.device = 'cuda': PyTorch sees no CUDA device here (no GPU, no driver, or a CPU-only build of torch); "
+        "use train.device=cpu, or install a CUDA build of torch on a machine with a GPU."
+    )
+
+
+def resolve_precision(spec: TrainSpec, device: Literal["cpu", "cuda"]) -> Literal["float32", "bfloat16"]:
+    """The precision of a sweep; bfloat16 products are many times slower than float32 on most CPUs."""
+    if spec.precision == "auto":
+        return "bfloat16" if device == "cuda" else "float32"
+    return spec.precision
+
+
+def _has_nvidia_driver() -> bool:
+    return shutil.which("nvidia-smi") is not None or Path("/dev/nvidiactl").exists() or Path("/dev/dxg").exists()
+
+
+@functools.cache
+def num_gpus() -> int:
+    """GPUs that PyTorch sees, asked in a process of its own."""
+    code = "import torch; print(torch.cuda.device_count())"
+    return int(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)

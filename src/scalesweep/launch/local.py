@@ -1,0 +1,147 @@
+"""Worker processes on this machine: one per GPU, or one single-threaded process per CPU core.
+
+One pinned, single-threaded worker a core is faster than one worker with several threads: at these sizes threads wait for each
+other longer than they compute.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from scalesweep.config import Settings
+from scalesweep.errors import EXIT_OK, StoreError
+from scalesweep.launch.device import num_gpus
+from scalesweep.launch.monitor import Monitor
+from scalesweep.store import Store
+
+POLL_SECONDS = 0.3
+STOP_SECONDS = 60.0
+MAX_DEATHS = 3
+"""Times that a cell may take its worker down with it (killed, crashed) in one run before it counts as failed."""
+
+WORKER_ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    # Keep freed activations in the process: giving them back to the system costs a page fault for every page of the next step.
+    "MALLOC_TRIM_THRESHOLD_": "4000000000",
+    "MALLOC_MMAP_THRESHOLD_": "4000000000",
+    "PYTHONUNBUFFERED": "1",
+}
+
+
+@dataclass
+class Slot:
+    """A place for one worker: a GPU or a CPU core."""
+
+    number: int
+    device: str
+    core: int | None
+    process: subprocess.Popen[bytes] | None = None
+
+
+def run_local(store: Store, settings: Settings, device: str, monitor: Monitor) -> None:
+    """Keep a worker in every slot as long as there are cells to claim; wait for cells that others hold."""
+    slots = _slots(settings, device)
+    deaths: Counter[str] = Counter()
+    (store.directory / "logs").mkdir(exist_ok=True)
+    with _sigterm_interrupts(), monitor.showing():
+        try:
+            while True:
+                states = monitor.poll()
+                _reap(store, slots, deaths, [k for k, s in states.items() if s == "LOST"])
+                claimable = sum(s in ("WAITING", "LOST") for s in states.values())
+                running = [s for s in slots if s.process is not None]
+                if not claimable and not running and "RUNNING" not in states.values():
+                    return
+                for slot in [s for s in slots if s.process is None][: max(0, claimable - len(running))]:
+                    _start(store, slot)
+                time.sleep(POLL_SECONDS)
+        finally:
+            _stop(slots)
+
+
+def num_workers(settings: Settings, device: str) -> int:
+    """Worker processes that a sweep gets on this machine."""
+    if settings.launcher.name == "inline":
+        return 1
+    if settings.launcher.workers != "auto":
+        return settings.launcher.workers
+    return max(1, num_gpus()) if device == "cuda" else len(_cores())
+
+
+def _cores() -> list[int]:
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
+
+
+def _slots(settings: Settings, device: str) -> list[Slot]:
+    number = num_workers(settings, device)
+    if device == "cuda":
+        return [Slot(i, f"cuda:{i % max(1, num_gpus())}", None) for i in range(number)]
+    cores = _cores()
+    pinned = hasattr(os, "sched_setaffinity") and number == len(cores)  # with fewer workers the system places them better
+    return [Slot(i, "cpu", cores[i] if pinned else None) for i in range(number)]
+
+
+def _start(store: Store, slot: Slot) -> None:
+    command = [sys.executable, "-m", "scalesweep.worker", str(store.directory.resolve())]
+    command += ["--device", slot.device, "--parent", str(os.getpid())]
+    command += [] if slot.core is None else ["--core", str(slot.core)]
+    with (store.directory / "logs" / f"worker-{slot.number}.log").open("ab") as log:
+        slot.process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=os.environ | WORKER_ENVIRONMENT,
+            start_new_session=True,  # Ctrl-C reaches this process alone, which then stops the workers in order
+        )
+
+
+def _reap(store: Store, slots: list[Slot], deaths: Counter[str], lost: list[str]) -> None:
+    """Free the slots whose workers have ended; a cell that was lost too often with its worker is given up."""
+    for slot in slots:
+        if slot.process is None or slot.process.poll() is None:
+            continue
+        code, slot.process = slot.process.returncode, None
+        if code == EXIT_OK:
+            continue
+        if code > 0:
+            log = store.directory / "logs" / f"worker-{slot.number}.log"
+            raise StoreError(f"a worker ended with exit code {code}; its log is {log}.")
+        for key in lost:
+            deaths[key] += 1
+            if deaths[key] > MAX_DEATHS:
+                store.fail_lost(key, f"the worker died {deaths[key]} times with this cell, last by signal {-code}")
+
+
+def _stop(slots: list[Slot]) -> None:
+    """Ask the workers to write checkpoints and end; those that do not are killed."""
+    running = [s.process for s in slots if s.process is not None and s.process.poll() is None]
+    for process in running:
+        process.send_signal(signal.SIGTERM)
+    deadline = time.monotonic() + STOP_SECONDS
+    for process in running:
+        try:
+            process.wait(max(0.1, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+
+
+@contextmanager
+def _sigterm_interrupts() -> Iterator[None]:
+    """Let SIGTERM end the sweep as Ctrl-C does."""
+
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    previous = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)

@@ -1,0 +1,84 @@
+"""Progress of a sweep: a live bar on a terminal, one plain line for each finished cell elsewhere."""
+
+import contextlib
+import sys
+from collections.abc import Iterator
+from typing import Any, TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from scalesweep.config import CountSpec
+from scalesweep.plan import Cell, Plan
+from scalesweep.store import FINISHED, State, Store
+
+
+class Monitor:
+    """Follows the cells that are not finished, and says when one is."""
+
+    def __init__(self, store: Store, plan: Plan, stream: TextIO = sys.stdout) -> None:
+        self._store, self._count = store, plan.count
+        self._cells = {c.key: c for c in plan.cells}
+        self._unfinished = [c.key for c in plan.cells if store.state(c.key) not in FINISHED]
+        self._total = len(self._unfinished)
+        self._flops = sum(self._cells[k].flops(CountSpec()) for k in self._unfinished)
+        self._console = Console(file=stream, highlight=False, soft_wrap=True)
+        self._progress = Progress(
+            TextColumn("measuring"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("cells, {task.fields[share]:.0%} of the FLOPs"),
+            TimeElapsedColumn(),
+            TextColumn("eta"),
+            TimeRemainingColumn(),
+            console=self._console,
+            disable=not self._console.is_terminal,
+        )
+        self._task = TaskID(0)
+        self._failed: set[str] = set()
+
+    @contextlib.contextmanager
+    def showing(self) -> Iterator[None]:
+        """Show the bar while the block runs."""
+        with self._progress:
+            self._task = self._progress.add_task("", total=self._total, share=0.0)
+            yield
+
+    def poll(self) -> dict[str, State]:
+        """States of the cells that were unfinished at the last call; finished and failed ones are reported once."""
+        states = {key: self._store.state(key) for key in self._unfinished}
+        for key, state in states.items():
+            if state in FINISHED:
+                self._unfinished.remove(key)
+                self._report(key)
+            elif state == "FAILED" and key not in self._failed:
+                self._failed.add(key)
+                self._console.print(f"{key} FAILED: {self._store.error(key).strip().splitlines()[-1]}", markup=False)
+        self._update()
+        return states
+
+    def _update(self) -> None:
+        left = sum(self._cells[k].flops(CountSpec()) for k in self._unfinished)
+        done = self._total - len(self._unfinished)
+        self._progress.update(self._task, completed=done, share=1.0 - left / self._flops if self._flops else 1.0)
+
+    def _report(self, key: str) -> None:
+        record = self._store.record(key)
+        if record is not None:
+            done = self._total - len(self._unfinished)
+            self._console.print(f"[{done}/{self._total}] {cell_line(self._cells[key], record, self._count)}", markup=False)
+
+
+def cell_line(cell: Cell, record: dict[str, Any], count: CountSpec) -> str:
+    """One finished cell in one line."""
+    outcome = f"loss {record['loss']:.4f} ± {record['loss_se']:.4f}" if record["state"] == "COMPLETE" else "diverged"
+    size = f"N {si(cell.num_params(count)):>6}  D {si(cell.tokens):>6}  seed {cell.seed}"
+    return f"{cell.key}  {size}  {outcome}  {record['times']['training_seconds']:.1f} s"
+
+
+def si(number: float) -> str:
+    """Three significant digits with k, M, G, T, P, E."""
+    for factor, suffix in ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= 0.9995 * factor:
+            return f"{number / factor:.3g}{suffix}"
+    return f"{number:.3g}"

@@ -1,0 +1,123 @@
+"""Functional forms of scaling laws: pure values with an equation, a source and closed forms. Estimation is in `fit`.
+
+Symbols: N parameters, D training tokens, C training FLOPs, L loss in nats per token.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from scalesweep.errors import FitError
+
+FloatArray = NDArray[np.float64]
+Variable = Literal["N", "D", "C"]
+
+
+def format_number(value: float) -> str:
+    """The value with four significant digits, for people; stored values keep full precision."""
+    return f"{value:.4g}"
+
+
+@dataclass(frozen=True)
+class Chinchilla:
+    """L(N, D) = E + A / N^alpha + B / D^beta. Hoffmann et al. 2022 (arXiv 2203.15556), eq. (2)."""
+
+    equation: ClassVar[str] = "L(N, D) = E + A / N^alpha + B / D^beta"
+    source: ClassVar[str] = "Hoffmann et al. 2022, arXiv 2203.15556, eq. (2)"
+
+    E: float
+    """Irreducible loss, nats per token."""
+    A: float
+    """Coefficient of the parameter term, nats per token at N = 1."""
+    B: float
+    """Coefficient of the data term, nats per token at D = 1."""
+    alpha: float
+    """Exponent of N."""
+    beta: float
+    """Exponent of D."""
+
+    def predict(self, n: ArrayLike, d: ArrayLike) -> FloatArray:
+        """Loss in nats per token of models with n parameters trained on d tokens; the arguments are broadcast."""
+        n_values, d_values = np.asarray(n, dtype=np.float64), np.asarray(d, dtype=np.float64)
+        return np.asarray(self.E + self.A * n_values**-self.alpha + self.B * d_values**-self.beta)
+
+    @property
+    def a(self) -> float:
+        """Exponent of N*(C), beta / (alpha + beta). Hoffmann et al. 2022, eq. (4)."""
+        return self.beta / self._exponent_sum()
+
+    @property
+    def b(self) -> float:
+        """Exponent of D*(C), alpha / (alpha + beta). Hoffmann et al. 2022, eq. (4)."""
+        return self.alpha / self._exponent_sum()
+
+    def n_opt(self, c: ArrayLike) -> FloatArray:
+        """Compute-optimal parameters N*(C) = G (C/6)^a, with C = 6 N D. Hoffmann et al. 2022, eq. (4).
+
+        Raises:
+            FitError: a term of the law is zero or constant, so that no allocation is optimal.
+        """
+        return np.exp(self._log_g() + self.a * np.log(np.asarray(c, dtype=np.float64) / 6))
+
+    def d_opt(self, c: ArrayLike) -> FloatArray:
+        """Compute-optimal tokens D*(C) = (C/6)^b / G, with C = 6 N D. Hoffmann et al. 2022, eq. (4).
+
+        Raises:
+            FitError: a term of the law is zero or constant, so that no allocation is optimal.
+        """
+        return np.exp(self.b * np.log(np.asarray(c, dtype=np.float64) / 6) - self._log_g())
+
+    def formula(self) -> str:
+        """The law with its numbers, for people."""
+        e, a, b, alpha, beta = (format_number(v) for v in (self.E, self.A, self.B, self.alpha, self.beta))
+        return f"L(N, D) = {e} + {a} / N^{alpha} + {b} / D^{beta}"
+
+    def _exponent_sum(self) -> float:
+        if self.alpha + self.beta <= 0:
+            raise FitError("The law has no compute optimum, because alpha and beta are both zero.")
+        return self.alpha + self.beta
+
+    def _log_g(self) -> float:
+        if min(self.A, self.B, self.alpha, self.beta) <= 0:
+            raise FitError("The law has no compute optimum, because its parameter term or its data term is zero or constant.")
+        return (math.log(self.alpha * self.A) - math.log(self.beta * self.B)) / self._exponent_sum()
+
+
+@dataclass(frozen=True)
+class PowerLaw:
+    """L(x) = (x_c / x)^alpha for x one of N, D, C. Kaplan et al. 2020 (arXiv 2001.08361), eq. (1.1) to (1.3).
+
+    Kaplan's laws have no irreducible loss, so the exponent is that of the measured range.
+    """
+
+    source: ClassVar[str] = "Kaplan et al. 2020, arXiv 2001.08361, eq. (1.1)-(1.3)"
+
+    log_scale: float
+    """Natural logarithm of x_c, the x at which the loss would be 1 nat per token."""
+    exponent: float
+    """alpha."""
+    variable: Variable
+    """What x is."""
+
+    @property
+    def equation(self) -> str:
+        """The form in symbols."""
+        x = self.variable
+        return f"L({x}) = ({x}_c / {x})^alpha_{x}"
+
+    @property
+    def scale(self) -> float:
+        """x_c in parameters, tokens or FLOPs; infinite where it is beyond double precision."""
+        return math.exp(self.log_scale) if self.log_scale < 709 else math.inf
+
+    def predict(self, x: ArrayLike) -> FloatArray:
+        """Loss in nats per token at x parameters, tokens or FLOPs."""
+        return np.exp(self.exponent * (self.log_scale - np.log(np.asarray(x, dtype=np.float64))))
+
+    def formula(self) -> str:
+        """The law with its numbers, for people."""
+        x = self.variable
+        return f"L({x}) = ({format_number(self.scale)} / {x})^{format_number(self.exponent)}"

@@ -1,0 +1,314 @@
+"""The table of measured points: the only thing that the analysis sees of an experiment.
+
+A row is one trained model. Columns, with their units:
+
+    n                training parameters N, by `Points.params_convention`
+    d                training tokens D
+    c                training FLOPs C, by `Points.flops_convention`
+    loss             validation loss L in nats per token
+    loss_se          standard error of the loss in nats per token (optional)
+    seed             seed of initialisation and data order (optional)
+    key              identity of the cell (optional)
+    excluded_reason  why fits leave the row out; empty: the row is used (optional)
+
+Further columns are kept untouched. Rows come from a sweep's store (`points_from_rows`) or from a user's file (`read_points`),
+which may use other names for the columns. No row is dropped or mended: a value that is not a positive finite number is an
+error, unless the row carries an `excluded_reason`. This module knows no law.
+"""
+
+import csv
+import io
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scalesweep.errors import PointsError
+
+if TYPE_CHECKING:  # pandas takes half a second to import
+    import pandas as pd
+
+FloatArray = NDArray[np.float64]
+Rows = Sequence[Mapping[str, Any]]
+
+REQUIRED = ("n", "d", "c", "loss")
+OPTIONAL = ("loss_se", "seed", "key", "excluded_reason")
+ALIASES = {
+    "n": ("n", "params", "parameters", "num_params", "num_parameters", "model_size"),
+    "d": ("d", "tokens", "training_tokens", "train_tokens", "num_tokens"),
+    "c": ("c", "flop", "flops", "compute", "training_flop", "training_flops", "train_flops"),
+    "loss": ("loss", "l", "val_loss", "validation_loss", "eval_loss", "final_loss", "test_loss"),
+}
+"""Accepted names of the required columns; case, spaces, hyphens and underscores do not matter."""
+
+
+@dataclass(frozen=True, eq=False)
+class Points:
+    """A validated table of measured points.
+
+    Equality is identity: compare frames, not tables.
+    """
+
+    frame: "pd.DataFrame"
+    """All rows, with the columns of the module's docstring; n, d, c, loss are float64."""
+    params_convention: str
+    """What `n` counts."""
+    flops_convention: str
+    """What `c` counts."""
+    source: str
+    """Where the rows come from, for messages and reports."""
+    notes: tuple[str, ...] = ()
+    """Sentences about what was derived while reading."""
+
+    @property
+    def used(self) -> "pd.DataFrame":
+        """Rows that fits use."""
+        return self.frame[self.frame["excluded_reason"] == ""].reset_index(drop=True)
+
+    @property
+    def excluded(self) -> "pd.DataFrame":
+        """Rows that fits leave out, each with its `excluded_reason`."""
+        return self.frame[self.frame["excluded_reason"] != ""].reset_index(drop=True)
+
+    @property
+    def n(self) -> FloatArray:
+        """Parameters of the used rows, shape (rows,)."""
+        return self._column("n")
+
+    @property
+    def d(self) -> FloatArray:
+        """Training tokens of the used rows, shape (rows,)."""
+        return self._column("d")
+
+    @property
+    def c(self) -> FloatArray:
+        """Training FLOPs of the used rows, shape (rows,)."""
+        return self._column("c")
+
+    @property
+    def loss(self) -> FloatArray:
+        """Losses of the used rows in nats per token, shape (rows,)."""
+        return self._column("loss")
+
+    def _column(self, name: str) -> FloatArray:
+        return self.used[name].to_numpy(dtype=np.float64)
+
+    def to_csv(self, path: Path | str) -> None:
+        """Write all rows at full precision; `read_points` reads them back unchanged."""
+        self.frame.to_csv(path, index=False)
+
+
+def points_from_rows(rows: Rows, params_convention: str, flops_convention: str, source: str) -> Points:
+    """Validate rows that already have the canonical column names.
+
+    Raises:
+        PointsError: there is no row, a required column is missing, or a used row has an invalid value.
+    """
+    if not rows:
+        raise PointsError(f"{source}: there are no points; a fit needs measured rows with n, d, c and loss.")
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    missing = [name for name in REQUIRED if name not in columns]
+    if missing:
+        raise PointsError(f"{source}: column {missing[0]} is missing; found {', '.join(columns)}.")
+    table = {name: [row.get(name) for row in rows] for name in columns}
+    return _validated(table, {name: name for name in REQUIRED}, source, params_convention, flops_convention)
+
+
+def read_points(path: Path | str) -> Points:
+    """Read a user's table of points from CSV (comma-separated, UTF-8), JSON lines or Parquet.
+
+    Columns are recognised by `ALIASES`; a table that has n, d, c and loss under exactly these names is taken as it is. Where
+    one of d and c is missing it is derived from C = 6 N D, and a note says so.
+
+    Raises:
+        PointsError: one sentence that names the file and, where there is one, the data row (counted from 1; the header is
+            row 0) and the column.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise PointsError(f"{path}: there is no such file.")
+    suffix = path.suffix.lower()
+    if suffix not in _READERS:
+        raise PointsError(f"{path}: the extension {suffix or '(none)'} is not known; give .csv, .jsonl or .parquet.")
+    table = _READERS[suffix](path)
+    names = _recognise(list(table), path)
+    if not next(iter(table.values())):
+        raise PointsError(f"{path}: the table has a header but no rows.")
+    return _derived(table, names, str(path))
+
+
+def _read_csv(path: Path) -> dict[str, list[Any]]:
+    lines = [line for line in csv.reader(io.StringIO(_text(path))) if line]
+    if not lines:
+        raise PointsError(f"{path}: the file is empty.")
+    header = [name.strip() for name in lines[0]]
+    doubled = [name for name in header if header.count(name) > 1]
+    if doubled:
+        raise PointsError(f"{path}: two columns are called {doubled[0]!r}; rename one.")
+    for row, line in enumerate(lines[1:], start=1):
+        if len(line) != len(header):
+            raise PointsError(f"{path}: row {row} has {len(line)} values, but the header has {len(header)} columns.")
+    return {name: [line[i] for line in lines[1:]] for i, name in enumerate(header)}
+
+
+def _read_jsonl(path: Path) -> dict[str, list[Any]]:
+    rows = []
+    for row, line in enumerate((line for line in _text(path).splitlines() if line.strip()), start=1):
+        try:
+            value = json.loads(line)
+        except ValueError as error:
+            raise PointsError(f"{path}: row {row} is not JSON ({error}).") from None
+        if not isinstance(value, dict):
+            raise PointsError(f"{path}: row {row} is not a JSON object with named values.")
+        rows.append(value)
+    if not rows:
+        raise PointsError(f"{path}: the file is empty.")
+    return {name: [row.get(name) for row in rows] for name in dict.fromkeys(name for row in rows for name in row)}
+
+
+def _read_parquet(path: Path) -> dict[str, list[Any]]:
+    import pandas as pd
+    import pyarrow
+
+    if path.stat().st_size == 0:
+        raise PointsError(f"{path}: the file is empty.")
+    try:
+        frame = pd.read_parquet(path)
+    except (pyarrow.ArrowException, OSError, ValueError) as error:
+        raise PointsError(f"{path}: this is not a readable Parquet file ({str(error).splitlines()[0]}).") from None
+    return {str(name): frame[name].tolist() for name in frame.columns}
+
+
+_READERS = {
+    ".csv": _read_csv,
+    ".jsonl": _read_jsonl,
+    ".ndjson": _read_jsonl,
+    ".parquet": _read_parquet,
+    ".pq": _read_parquet,
+}
+
+
+def _text(path: Path) -> str:
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError:
+        raise PointsError(f"{path}: this is not a text file in UTF-8.") from None
+    except OSError as error:
+        raise PointsError(f"{path}: the file cannot be read ({error.strerror}).") from None
+    if "\0" in text:
+        raise PointsError(f"{path}: this is not a text file (it contains NUL bytes).")
+    return text
+
+
+def _recognise(columns: Sequence[str], path: Path) -> dict[str, str]:
+    """Canonical name -> name in the file, for the required columns that the file has."""
+    if all(name in columns for name in REQUIRED):
+        return {name: name for name in REQUIRED}
+    names: dict[str, str] = {}
+    for canonical, aliases in ALIASES.items():
+        plain = {_plain(alias) for alias in aliases}
+        found = [column for column in columns if _plain(column) in plain]
+        if len(found) > 1:
+            both = " and ".join(repr(column) for column in found)
+            raise PointsError(f"{path}: columns {both} can all mean {canonical}; keep one or rename the others.")
+        if found:
+            names[canonical] = found[0]
+    for canonical in ("n", "loss"):
+        if canonical not in names:
+            raise PointsError(_missing(path, canonical, f"{', '.join(ALIASES[canonical])}", columns))
+    if "d" not in names and "c" not in names:
+        raise PointsError(_missing(path, "d or c", ", ".join(ALIASES["d"] + ALIASES["c"]), columns))
+    return names
+
+
+def _plain(name: str) -> str:
+    return "".join(letter for letter in name.lower() if letter not in " _-")
+
+
+def _missing(path: Path, canonical: str, accepted: str, columns: Sequence[str]) -> str:
+    return f"{path}: column {canonical} is missing; accepted names are {accepted}; found {', '.join(columns) or 'none'}."
+
+
+def _derived(table: dict[str, list[Any]], names: dict[str, str], source: str) -> Points:
+    """Points from a user's table, with d or c derived from C = 6 N D where the table lacks it."""
+    lacking = next((name for name in ("d", "c") if name not in names), None)
+    if lacking is None:
+        return _validated(table, names, source, "as in the file", "as in the file")
+    other = "c" if lacking == "d" else "d"
+    n = _numbers(table[names["n"]])
+    known = _numbers(table[names[other]])
+    with np.errstate(all="ignore"):  # invalid values are reported by row and column below
+        values = known / (6 * n) if lacking == "d" else 6 * n * known
+    formula = "d = c / (6 n)" if lacking == "d" else "c = 6 n d"
+    note = f"Column {lacking} is not in {source}; it was derived as {formula}."
+    return _validated(
+        {**table, lacking: values.tolist()},
+        {**names, lacking: lacking},
+        source,
+        "as in the file",
+        "six_n" if lacking == "c" else "as in the file",
+        (note,),
+    )
+
+
+def _validated(
+    table: Mapping[str, list[Any]],
+    names: Mapping[str, str],
+    source: str,
+    params_convention: str,
+    flops_convention: str,
+    notes: tuple[str, ...] = (),
+) -> Points:
+    """Points with canonical columns; `names` maps them to columns of the table, which messages name."""
+    import pandas as pd
+
+    num_rows = len(next(iter(table.values())))
+    reasons = ["" if _is_empty(reason) else str(reason) for reason in table.get("excluded_reason", [""] * num_rows)]
+    numeric = {canonical: _numbers(table[names[canonical]]) for canonical in REQUIRED}
+    for row, reason in enumerate(reasons):
+        for canonical in names if not reason else ():  # derived columns come last
+            value = numeric[canonical][row]
+            if not (math.isfinite(value) and value > 0):
+                raise PointsError(_complaint(source, row + 1, names[canonical], table[names[canonical]][row]))
+    data: dict[str, Any] = dict(numeric)
+    if "loss_se" in table:
+        data["loss_se"] = _numbers(table["loss_se"])
+    if "key" in table:
+        data["key"] = ["" if _is_empty(key) else str(key) for key in table["key"]]
+    kept = {name: values for name, values in table.items() if name not in names.values() and name not in data}
+    frame = pd.DataFrame({**data, **kept, "excluded_reason": reasons})
+    return Points(frame, params_convention, flops_convention, source, notes)
+
+
+def _numbers(values: Sequence[Any]) -> FloatArray:
+    """The values as float64; what is not a number becomes NaN."""
+    return np.array([_number(value) for value in values], dtype=np.float64)
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool):
+        return math.nan
+    try:
+        return float(value)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
+
+
+def _is_empty(value: Any) -> bool:
+    return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
+
+
+def _complaint(source: str, row: int, column: str, value: Any) -> str:
+    place = f"{source}: row {row}, column {column}"
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return f"{place}: the value is missing; give a positive number, or an excluded_reason for the row."
+    number = _number(value)
+    if math.isnan(number):
+        return f"{place}: {value!r} is not a number."
+    kind = "not finite" if math.isinf(number) else "zero" if number == 0 else "negative"
+    return f"{place}: {value!r} is {kind}; n, d, c and loss must be positive numbers."

@@ -1,0 +1,323 @@
+"""The sweep's directory: what is planned, who works on what, and what was measured.
+
+    DIR/sweep.json               the plan: every cell, the settings that were asked for, versions
+    DIR/cells/KEY/claim-N        the N-th claim of the cell: who holds it; its modification time is the heartbeat
+    DIR/cells/KEY/curve.jsonl    loss curve so far
+    DIR/cells/KEY/checkpoint.pt  state of a cell in training
+    DIR/cells/KEY/record.json    the outcome, written last; nothing else means finished
+
+Protocol
+--------
+Any number of workers, on any machines that see the directory, walk the cells in the same order.
+
+*Claim.* A worker takes a cell by creating `claim-N` exclusively, with N one above the highest claim there is. The file system
+lets exactly one worker succeed, so no lock is held and nothing is ever renamed away under somebody. A cell may be claimed when
+it has no record and its highest claim is absent, released, or stale.
+
+*Heartbeat.* The holder touches its claim every few seconds. A claim is stale when its heartbeat is older than `LEASE_SECONDS` by
+the clock of the file system that the reader asks, or when it was made on the reader's own host, since its last boot, by a process
+that is gone. A dead worker on this machine is thus noticed at once, one elsewhere after the lease.
+
+*Takeover.* Taking over a stale claim is claiming: `claim-N+1` is created, and the old holder, should it wake, sees a higher claim
+at its next heartbeat and stops without writing. Before a record is written the holder looks once more.
+
+*Record.* Written beside its place and moved there by one rename, after the curve. A finished state never changes.
+
+*Failure.* An exception ends the claim with its traceback in it. Such a cell is not claimed again until `reopen_failed`, which a
+new `scalesweep run` calls. A diverged cell is a result and has a record.
+"""
+
+import contextlib
+import dataclasses
+import json
+import os
+import socket
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from scalesweep.config import CountSpec, Settings, parse_settings
+from scalesweep.errors import StoreError
+from scalesweep.plan import Cell, Plan, cell_from_dict
+from scalesweep.points import Points, points_from_rows
+
+SCHEMA = 1
+LEASE_SECONDS = 60.0
+HEARTBEAT_SECONDS = 5.0
+
+State = Literal["WAITING", "RUNNING", "COMPLETE", "DIVERGED", "FAILED", "LOST"]
+FINISHED: frozenset[State] = frozenset({"COMPLETE", "DIVERGED"})
+
+
+@dataclass(frozen=True)
+class Claim:
+    """One worker's hold on one cell."""
+
+    key: str
+    number: int
+    path: Path
+
+
+@dataclass(frozen=True)
+class Store:
+    """A sweep's directory; every method reads the files anew, so all processes see one truth."""
+
+    directory: Path
+
+    # -- the plan ---------------------------------------------------------------------------------------------------------
+
+    @property
+    def _sweep_file(self) -> Path:
+        return self.directory / "sweep.json"
+
+    def create(self, plan: Plan, settings: Mapping[str, Any], facts: Mapping[str, str]) -> int:
+        """Write the plan, or extend the one that stands here, and return the number of cells that are new.
+
+        A plan may grow: cells are added as long as none that stands here is missing from it.
+
+        Raises:
+            StoreError: the directory cannot be written, or holds another sweep.
+        """
+        present = self.keys() if self._sweep_file.is_file() else []
+        missing = set(present) - {c.key for c in plan.cells}
+        if missing:
+            raise StoreError(
+                f"{self.directory} holds another sweep: {len(missing)} of its {len(present)} cells are not in this plan "
+                f"(changed settings, corpus or versions); choose another directory with dir=..., or repeat its settings."
+            )
+        if not present and self.directory.is_dir() and any(self.directory.iterdir()) and not (self.directory / "cells").is_dir():
+            raise StoreError(f"{self.directory} is not empty and holds no sweep; choose another directory with dir=....")
+        value = {
+            "schema": SCHEMA,
+            "name": plan.name,
+            "hash": plan.hash,
+            "count": plan.count.model_dump(),
+            "settings": dict(settings),
+            "facts": dict(facts),
+            "warnings": list(plan.warnings),
+            "cells": [{"key": c.key, **dataclasses.asdict(c)} for c in plan.cells],
+        }
+        with _plain_errors(self.directory):
+            (self.directory / "cells").mkdir(parents=True, exist_ok=True)
+            _write_json(self._sweep_file, value)
+            for cell in plan.cells:
+                (self.directory / "cells" / cell.key).mkdir(exist_ok=True)
+        return len(plan.cells) - len(present)
+
+    def sweep(self) -> dict[str, Any]:
+        """The content of sweep.json.
+
+        Raises:
+            StoreError: there is none, or it was written by a newer version.
+        """
+        if not self._sweep_file.is_file():
+            raise StoreError(f"{self.directory} holds no sweep (no sweep.json); give the directory of a sweep, such as runs/demo.")
+        value: dict[str, Any] = json.loads(self._sweep_file.read_text())
+        if value.get("schema") != SCHEMA:
+            raise StoreError(f"{self._sweep_file} has schema {value.get('schema')}, this version reads {SCHEMA}; update scalesweep.")
+        return value
+
+    def settings(self) -> Settings:
+        """The settings that were asked for."""
+        return parse_settings(self.sweep()["settings"])
+
+    def keys(self) -> list[str]:
+        """Keys of the planned cells in declared order."""
+        return [c["key"] for c in self.sweep()["cells"]]
+
+    def plan(self) -> Plan:
+        """The plan that stands here."""
+        value = self.sweep()
+        cells = tuple(cell_from_dict({k: v for k, v in c.items() if k != "key"}) for c in value["cells"])
+        return Plan(value["name"], CountSpec(**value["count"]), cells, tuple(value["warnings"]))
+
+    def cell_dir(self, key: str) -> Path:
+        """The cell's directory."""
+        return self.directory / "cells" / key
+
+    # -- claims -----------------------------------------------------------------------------------------------------------
+
+    def claim(self, key: str) -> Claim | None:
+        """Take the cell, or None where it is finished, failed, held, or somebody was faster."""
+        if self.state(key) not in ("WAITING", "LOST"):
+            return None
+        number = self._last_claim(key) + 1
+        path = self.cell_dir(key) / f"claim-{number}"
+        content = json.dumps({"state": "held", **_me()})
+        temporary = path.with_name(f".{path.name}.{os.getpid()}")
+        temporary.write_text(content)
+        try:
+            os.link(temporary, path)  # exclusive like O_EXCL, and the file is never seen without its content
+        except FileExistsError:
+            return None
+        finally:
+            temporary.unlink()
+        return Claim(key, number, path)
+
+    def holds(self, claim: Claim) -> bool:
+        """Whether the claim is still the highest one."""
+        return self._last_claim(claim.key) == claim.number
+
+    def heartbeat(self, claim: Claim) -> bool:
+        """Renew the lease; False says that somebody else has the cell now."""
+        os.utime(claim.path)
+        return self.holds(claim)
+
+    def release(self, claim: Claim) -> None:
+        """Give the cell back, to be claimed again at once."""
+        _write_json(claim.path, {"state": "released", **_me()})
+
+    def fail(self, claim: Claim, error: str) -> None:
+        """End the claim with the reason of its failure."""
+        _write_json(claim.path, {"state": "failed", "error": error, **_me()})
+
+    def reopen_failed(self) -> list[str]:
+        """Let failed cells be claimed again; return their keys."""
+        failed = [k for k in self.keys() if self.state(k) == "FAILED"]
+        for key in failed:
+            number = self._last_claim(key)
+            path = self.cell_dir(key) / f"claim-{number}"
+            _write_json(path, {**json.loads(path.read_text()), "state": "released"})
+        return failed
+
+    def fail_lost(self, key: str, error: str) -> None:
+        """Mark a lost cell as failed, so that it is not tried without end."""
+        if claim := self.claim(key):
+            self.fail(claim, error)
+
+    def _last_claim(self, key: str) -> int:
+        """Number of the highest claim, 0 where there is none."""
+        with os.scandir(self.cell_dir(key)) as entries:
+            return max((int(e.name[6:]) for e in entries if e.name.startswith("claim-")), default=0)
+
+    # -- states -----------------------------------------------------------------------------------------------------------
+
+    def state(self, key: str) -> State:
+        """The cell's state, derived from its files."""
+        if record := self.record(key):
+            return "COMPLETE" if record["state"] == "COMPLETE" else "DIVERGED"
+        number = self._last_claim(key)
+        if number == 0:
+            return "WAITING"
+        path = self.cell_dir(key) / f"claim-{number}"
+        owner = json.loads(path.read_text())
+        if owner["state"] == "released":
+            return "WAITING"
+        if owner["state"] == "failed":
+            return "FAILED"
+        return "LOST" if _is_gone(owner) or self._age(path) > LEASE_SECONDS else "RUNNING"
+
+    def states(self) -> dict[str, State]:
+        """State of every planned cell."""
+        return {key: self.state(key) for key in self.keys()}
+
+    def error(self, key: str) -> str:
+        """The traceback of a failed cell, or an empty string."""
+        number = self._last_claim(key)
+        if number == 0:
+            return ""
+        return str(json.loads((self.cell_dir(key) / f"claim-{number}").read_text()).get("error", ""))
+
+    def _age(self, path: Path) -> float:
+        """Seconds since the last heartbeat by the file system's own clock, so that hosts need not agree on the time."""
+        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".now-") as now:
+            return os.stat(now.name).st_mtime - path.stat().st_mtime
+
+    # -- curves and records -----------------------------------------------------------------------------------------------
+
+    def write_curve(self, key: str, curve: Iterable[Mapping[str, float]]) -> None:
+        """Replace the cell's loss curve."""
+        _write_text(self.cell_dir(key) / "curve.jsonl", "".join(json.dumps(dict(p)) + "\n" for p in curve))
+
+    def curve(self, key: str) -> list[dict[str, float]]:
+        """The cell's loss curve; empty where nothing was written yet."""
+        path = self.cell_dir(key) / "curve.jsonl"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.is_file() else []
+
+    def write_record(self, claim: Claim, record: Mapping[str, Any]) -> bool:
+        """Finish the cell, unless the claim was lost or a record stands; True if this record was written."""
+        path = self.cell_dir(claim.key) / "record.json"
+        if path.exists() or not self.holds(claim):
+            return False
+        _write_json(path, {"schema": SCHEMA, **record})
+        with contextlib.suppress(FileNotFoundError):
+            (self.cell_dir(claim.key) / "checkpoint.pt").unlink()
+        return True
+
+    def record(self, key: str) -> dict[str, Any] | None:
+        """The cell's record, or None."""
+        try:
+            value: dict[str, Any] = json.loads((self.cell_dir(key) / "record.json").read_text())
+        except FileNotFoundError:
+            return None
+        return value
+
+    def records(self) -> list[dict[str, Any]]:
+        """All records in declared order."""
+        return [r for key in self.keys() if (r := self.record(key)) is not None]
+
+    def points(self, count: CountSpec | None = None) -> Points:
+        """The table of measured points, counted by the sweep's conventions or by others; a diverged cell is a row with a reason."""
+        count = count or CountSpec(**self.sweep()["count"])
+        rows = []
+        for record in self.records():
+            cell = cell_from_dict(record["cell"])
+            reason = "" if record["state"] == "COMPLETE" else f"diverged: last finite training loss {record['last_finite_loss']}"
+            rows.append({**cell.row(count), "loss": record["loss"], "loss_se": record["loss_se"], "excluded_reason": reason})
+        return points_from_rows(rows, count.params, count.flops, str(self.directory))
+
+
+def _me() -> dict[str, Any]:
+    """Who claims: enough for another process of this host to see whether it is gone."""
+    pid = os.getpid()
+    return {"host": socket.gethostname(), "boot": _boot_id(), "pid": pid, "started": _process_start(pid), "time": time.time()}
+
+
+def _boot_id() -> str:
+    with contextlib.suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return ""
+
+
+def _process_start(pid: int) -> str:
+    """Start time of a process, which tells a process from a later one with its number; empty where /proc is not there."""
+    with contextlib.suppress(OSError):
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return "" if fields[0] == "Z" else fields[19]
+    return ""
+
+
+def _is_gone(owner: Mapping[str, Any]) -> bool:
+    """Whether a claim of this host was made by a process that is no longer there."""
+    if owner["host"] != socket.gethostname() or not owner["boot"]:
+        return False
+    return owner["boot"] != _boot_id() or _process_start(owner["pid"]) != owner["started"]
+
+
+def _write_json(path: Path, value: Mapping[str, Any]) -> None:
+    _write_text(path, json.dumps(value, indent=1))
+
+
+def _write_text(path: Path, text: str) -> None:
+    """Write to a sibling, flush to the disk, and rename."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("w") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+@contextlib.contextmanager
+def _plain_errors(directory: Path) -> Iterator[None]:
+    """Turn the system's refusals into one sentence."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(
+            f"{directory} cannot be written: {error.strerror}; choose a directory you may write to with dir=...."
+        ) from None
+
