@@ -1,9 +1,12 @@
 # docker build -t scalesweep .
-# docker run --rm -v "$PWD/runs:/work/runs" scalesweep scalesweep run sweep=smoke               (CPU)
-# docker run --rm --gpus all -v "$PWD/runs:/work/runs" scalesweep scalesweep run sweep=smoke    (NVIDIA GPU, driver 580 or newer)
-# An image a few GB smaller, for CPU only:
-# docker build -t scalesweep --build-arg TORCH="torch<3 --index-url https://download.pytorch.org/whl/cpu" .
-FROM nvidia/cuda:13.0.1-runtime-ubuntu24.04
+# mkdir -p runs
+# docker run --rm --user "$(id -u)" -v "$PWD/runs:/workspace/runs" scalesweep scalesweep run sweep=smoke
+# With NVIDIA GPUs (driver 580 or newer): docker run --gpus all ...
+# A smaller image for CPU only:
+# docker build -t scalesweep --build-arg BASE=ubuntu:24.04 \
+#     --build-arg TORCH="torch<3 --index-url https://download.pytorch.org/whl/cpu" .
+ARG BASE=nvidia/cuda:13.0.1-runtime-ubuntu24.04
+FROM $BASE
 
 RUN apt-get update \
     && DEBIAN_FRONTEND=noninteractive apt-get install -y --no-install-recommends python3 python3-venv \
@@ -21,10 +24,10 @@ RUN python -c 'import tomllib; print(*tomllib.load(open("/src/pyproject.toml", "
 COPY . /src
 RUN pip install --no-deps /src
 
-# Sweeps go to /work/runs, corpora and other caches below /cache; both writable for `docker run --user "$(id -u)"` as well.
+# Sweeps go to /workspace/runs, prepared corpora and other caches below /cache; any user may write there.
 ENV HOME=/cache
-RUN mkdir -p /work/runs /cache && chmod 1777 /work /work/runs /cache
-VOLUME ["/work/runs", "/cache"]
-WORKDIR /work
-USER ubuntu
+RUN mkdir -p /workspace/runs /cache && chmod 1777 /workspace /workspace/runs /cache
+VOLUME ["/workspace/runs", "/cache"]
+WORKDIR /workspace
+USER 1000:1000
 CMD ["scalesweep", "--help"]

@@ -331,7 +331,8 @@ def parse(spec: type[S], values: Mapping[str, Any], prefix: str = "") -> S:
     try:
         return spec.model_validate(dict(values))
     except ValidationError as error:
-        raise SpecError("\n".join(_sentence(spec, item, prefix) for item in error.errors(include_url=False))) from None
+        items = [item for item in error.errors(include_url=False) if not (item["type"] == "too_short" and item["input"])]
+        raise SpecError("\n".join(_sentence(spec, item, prefix) for item in items)) from None
 
 
 _TAGS = {"shape": Shape, "target": None, "ladder": Ladder, "list": None, "auto": None, "number": None}
@@ -346,6 +347,7 @@ _EXPECTED = {
     "model_type": "must be a table of settings",
     "bool_parsing": "must be true or false",
     "bool_type": "must be true or false",
+    "too_short": "must not be empty",
 }
 
 

@@ -13,6 +13,7 @@ import tarfile
 import tempfile
 import uuid
 import zipfile
+import zlib
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -60,8 +61,8 @@ def _is_enwik8(text: bytes) -> bool:
 def _read_local(path: Path) -> bytes:
     try:
         text = _open(path)
-    except (OSError, EOFError, zipfile.BadZipFile) as error:
-        raise DataError(f"data.paths: {path} could not be read ({error}); give enwik8, enwik8.zip or enwik8.gz.") from None
+    except (OSError, EOFError, zlib.error, zipfile.BadZipFile, KeyError) as error:
+        raise DataError(f"data.paths: {path} could not be read ({error}); give enwik8, enwik8.gz or enwik8.zip.") from None
     if not _is_enwik8(text):
         raise DataError(
             f"data.paths: {path} holds {len(text)} bytes that are not enwik8 ({NUM_BYTES} bytes, sha256 {SHA256[:12]}...); "
@@ -73,7 +74,7 @@ def _read_local(path: Path) -> bytes:
 def _open(path: Path) -> bytes:
     if path.suffix == ".zip":
         with zipfile.ZipFile(path) as archive:
-            return archive.read(archive.namelist()[0])
+            return archive.read("enwik8")
     return gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
 
 

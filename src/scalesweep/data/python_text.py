@@ -116,7 +116,7 @@ def _read(file: SourceFile) -> bytes | None:
 
 
 def _docstrings(tree: ast.Module) -> Iterator[tuple[int, str]]:
-    """Docstrings with the line on which they start; only statements are visited, which is four times as fast as ast.walk."""
+    """Docstrings with the line on which they start; statements only, as most nodes are expressions."""
     waiting: list[ast.AST] = [tree]
     while waiting:
         node = waiting.pop()

@@ -175,59 +175,55 @@ def _build(cache: Path, source: Source, spec: DataSpec, announce: Callable[[str]
         spool = write_spool(documents, scratch / "documents", spec.max_bytes)
         final = _final(cache, source, spec, spool.fingerprint)
         _write(cache / "fingerprints" / source.stamp, spool.fingerprint)
-        kept = _open_if_intact(final)
-        if kept is not None:
+        if (kept := _open_if_intact(final)) is not None:
             return kept
-        _fill(scratch, source, spec, spool, origin, announce)
+        parts = split(spool, spec.validation_fraction, source.held_out_bytes)
+        _announce_text(source, spec, spool, parts, announce)
+        tokenizer = make_tokenizer(spec.tokenizer, spool.read(parts.train))
+        if tokenizer.vocab_size < (spec.tokenizer.vocab_size or 0):
+            announce(f"the text gives a vocabulary of {tokenizer.vocab_size}, not {spec.tokenizer.vocab_size}")
+        facts = {
+            "format": FORMAT,
+            "name": f"{source.name}-{_size(spool.num_bytes)}-{tokenizer.name}",
+            **_write_streams(scratch, tokenizer, spool, parts),
+            "origin": origin,
+            "spec": spec.model_dump(mode="json", exclude={"cache"}),
+        }
+        _write(scratch / "corpus.json", json.dumps(facts, indent=2) + "\n")
         spool.path.unlink()
         _publish(scratch, final)
     return open_corpus(final)
 
 
-def _fill(scratch: Path, source: Source, spec: DataSpec, spool: Spool, origin: str, announce: Callable[[str], None]) -> None:
-    """Write the token files, the tokenizer and, last, corpus.json."""
-    parts = split(spool, spec.validation_fraction, source.held_out_bytes)
+def _announce_text(source: Source, spec: DataSpec, spool: Spool, parts: Split, announce: Callable[[str], None]) -> None:
     if spec.max_bytes is not None and spool.num_bytes < 0.99 * spec.max_bytes:
         announce(f"{source.name} has only {_size(spool.num_bytes)} of text, less than data.max_bytes = {spec.max_bytes}")
     if source.held_out_bytes is not None or len(spool.regions) == 1:
-        announce(f"{source.name} is {parts.rule}")
-    announce(f"tokenizing {spool.num_bytes / 1e6:.1f} MB of {source.name} as {spec.tokenizer.kind}")
-    tokenizer = make_tokenizer(spec.tokenizer, spool.read(parts.train))
-    if tokenizer.vocab_size < (spec.tokenizer.vocab_size or 0):
-        announce(f"the text gives a vocabulary of {tokenizer.vocab_size}, not {spec.tokenizer.vocab_size}")
+        announce(f"{source.name} has no documents to choose from: {parts.rule}")
+    announce(f"tokenizing {_size(spool.num_bytes)} of {source.name} as {spec.tokenizer.kind}")
+
+
+def _write_streams(scratch: Path, tokenizer: Tokenizer, spool: Spool, parts: Split) -> dict[str, Any]:
+    """Write both token files and the tokenizer; what corpus.json says of them."""
     dtype = "uint16" if tokenizer.vocab_size <= 2**16 else "uint32"
-    train_tokens, train_hash = _write_tokens(tokenizer, spool.read(parts.train), scratch / "train.bin", dtype)
-    validation_tokens, validation_hash = _write_tokens(
-        tokenizer, spool.read(parts.validation), scratch / "validation.bin", dtype
-    )
+    tokens, sha256 = {}, {}
+    for name, regions in (("train", parts.train), ("validation", parts.validation)):
+        tokens[name], sha256[name] = _write_tokens(tokenizer, spool.read(regions), scratch / f"{name}.bin", dtype)
     if tokenizer.json is not None:
         _write(scratch / "tokenizer.json", tokenizer.json)
-    facts = {
-        "format": FORMAT,
-        "name": f"{source.name}-{_size(spool.num_bytes)}-{tokenizer.name}",
-        "hash": digest(train_hash, validation_hash, tokenizer.sha256)[:16],
+    return {
+        "hash": digest(sha256["train"], sha256["validation"], tokenizer.sha256)[:16],
+        "dtype": dtype,
         "vocab_size": tokenizer.vocab_size,
         "eod_id": tokenizer.eod_id,
-        "train_tokens": train_tokens,
-        "validation_tokens": validation_tokens,
-        "dtype": dtype,
-        **_split_facts(spool, parts),
-        "validation_hash": validation_hash,
-        "tokenizer": {"name": tokenizer.name, "sha256": tokenizer.sha256},
-        "origin": origin,
-        "fingerprint": spool.fingerprint,
-        "spec": spec.model_dump(mode="json", exclude={"cache"}),
-    }
-    _write(scratch / "corpus.json", json.dumps(facts, indent=2) + "\n")
-
-
-def _split_facts(spool: Spool, parts: Split) -> dict[str, Any]:
-    return {
-        "documents": len(spool.regions),
-        "duplicates_removed": spool.duplicates,
+        "train_tokens": tokens["train"],
+        "validation_tokens": tokens["validation"],
         "train_bytes": sum(length for _, length in parts.train),
         "validation_bytes": sum(length for _, length in parts.validation),
+        "documents": len(spool.regions),
+        "duplicates_removed": spool.duplicates,
         "split": {"rule": parts.rule, "train_documents": len(parts.train), "validation_documents": len(parts.validation)},
+        "sha256": {"text": spool.fingerprint, "tokenizer": tokenizer.sha256, **sha256},
     }
 
 

@@ -97,8 +97,8 @@ def cut(text: bytes, limit: int) -> bytes:
 def split(spool: Spool, fraction: float, held_out_bytes: int | None) -> Split:
     """Hold out about `fraction` of the bytes by document, or the last `held_out_bytes` where the source says so.
 
-    Documents go to validation in the order of their sha256, which depends on nothing but their text, until `fraction` is
-    reached. A single document is cut in two instead.
+    Documents are taken in the order of their sha256, which depends on nothing but their text, each one that brings the held-out
+    bytes nearer to `fraction`; where all are too long for that, the shortest. A single document is cut in two instead.
 
     Raises:
         DataError: the text is too short to be split.
@@ -110,20 +110,18 @@ def split(spool: Spool, fraction: float, held_out_bytes: int | None) -> Split:
 
 
 def _split_by_document(spool: Spool, fraction: float) -> Split:
-    target = spool.num_bytes * fraction
+    missing = spool.num_bytes * fraction
+    lengths = [length for _, length in spool.regions]
     held_out: set[int] = set()
-    num_bytes = 0
-    for index in sorted(range(len(spool.digests)), key=spool.digests.__getitem__)[:-1]:
-        length = spool.regions[index][1]
-        overshoots = num_bytes + length - target > target - num_bytes
-        if held_out and overshoots:
-            break
-        held_out.add(index)
-        num_bytes += length
+    for index in sorted(range(len(lengths)), key=spool.digests.__getitem__):
+        if abs(missing - lengths[index]) < missing:
+            held_out.add(index)
+            missing -= lengths[index]
+    held_out = held_out or {lengths.index(min(lengths))}
     return Split(
         train=tuple(region for index, region in enumerate(spool.regions) if index not in held_out),
         validation=tuple(region for index, region in enumerate(spool.regions) if index in held_out),
-        rule=f"by document, in the order of sha256 until {fraction:g} of the bytes",
+        rule=f"split by document, {fraction:g} of the bytes in the order of sha256",
     )
 
 
@@ -140,5 +138,5 @@ def _split_in_order(spool: Spool, held_out: int) -> Split:
     return Split(
         train=(*spool.regions[:-1], (offset, kept)),
         validation=((offset + kept, length - kept),),
-        rule=f"one text in order: the last {length - kept} bytes are held out",
+        rule=f"split in order, the last {length - kept} bytes of one text",
     )

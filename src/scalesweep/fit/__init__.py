@@ -3,7 +3,6 @@
 The one entry is `fit_laws`. It needs neither the experiment half of the package nor a GPU.
 """
 
-import math
 from dataclasses import replace
 
 import numpy as np
@@ -40,22 +39,23 @@ def fit_laws(points: Points, spec: FitSpec) -> SweepFit:
     refusal = refuse_joint(n, d)
     fits: dict[Name, LawFit | str] = {
         "joint": refusal or fit_joint(n, d, c, loss, spec),
-        "by_n": fit_line(n, loss, *select_bottleneck(n, d, loss, ("model size", "token budget")), "N", spec),
-        "by_d": fit_line(d, loss, *select_bottleneck(d, n, loss, ("token budget", "model size")), "D", spec),
-        "by_c": fit_line(c, loss, *select_frontier(c, loss), "C", spec),
+        "by_n": fit_line(n, loss, select_bottleneck(n, d, loss, ("model size", "token budget")), "N", spec),
+        "by_d": fit_line(d, loss, select_bottleneck(d, n, loss, ("token budget", "model size")), "D", spec),
+        "by_c": fit_line(c, loss, select_frontier(c, loss), "C", spec),
     }
-    laws = {name: _in_file_order(fit, order) for name, fit in fits.items() if isinstance(fit, LawFit)}
     noise = replicate_noise(points)
-    ratio = _noise_ratio(laws.get("joint"), noise)
-    joint = _with_misfit(laws.get("joint"), ratio)
+    laws = {
+        name: _with_misfit(replace(fit, rows=_file_rows(fit.rows, order)), noise)
+        for name, fit in fits.items()
+        if isinstance(fit, LawFit)
+    }
     return SweepFit(
-        joint=joint,
+        joint=laws.get("joint"),
         by_n=laws.get("by_n"),
         by_d=laws.get("by_d"),
         by_c=laws.get("by_c"),
         refusals={name: fit for name, fit in fits.items() if isinstance(fit, str)},
         noise=noise,
-        noise_ratio=ratio,
         span=measure_span(points),
         num_used=len(loss),
         num_excluded=len(points.excluded),
@@ -80,19 +80,14 @@ def _check(points: Points) -> None:
         raise FitError(f"{points.source}: all {used} points have the same n and d; a law needs several sizes or budgets.")
 
 
-def _in_file_order(fit: LawFit, order: NDArray[np.int64]) -> LawFit:
-    return replace(fit, rows=tuple(sorted(int(order[row]) for row in fit.rows)))
+def _file_rows(rows: tuple[int, ...], order: NDArray[np.int64]) -> tuple[int, ...]:
+    return tuple(sorted(int(order[row]) for row in rows))
 
 
-def _noise_ratio(joint: LawFit | None, noise: Noise | None) -> float | None:
-    """Residual sd of the joint law over the replicate noise, or None where one of them is not known."""
-    if joint is None or noise is None or noise.log_loss_sd == 0 or len(joint.rows) <= 5:
-        return None
-    return joint.residual_rms * math.sqrt(len(joint.rows) / (len(joint.rows) - 5)) / noise.log_loss_sd
-
-
-def _with_misfit(joint: LawFit | None, ratio: float | None) -> LawFit | None:
-    if joint is None or ratio is None or ratio <= MAX_NOISE_RATIO:
-        return joint
+def _with_misfit(fit: LawFit, noise: Noise | None) -> LawFit:
+    """The fit with a message if its residuals are far above what replicates differ by."""
+    ratio = fit.noise_ratio(noise)
+    if ratio is None or ratio <= MAX_NOISE_RATIO:
+        return fit
     message = f"The residuals are {ratio:.2g} times the seed noise: the form misses something that the points show."
-    return replace(joint, messages=(*joint.messages, message))
+    return replace(fit, messages=(*fit.messages, message))

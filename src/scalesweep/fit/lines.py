@@ -1,5 +1,7 @@
 """Kaplan's laws of one variable: straight lines in log-log through the points where that variable is the bottleneck."""
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,24 +18,37 @@ FEW_POINTS = 6
 _NOUNS: dict[Variable, str] = {"N": "model sizes", "D": "token budgets", "C": "compute levels"}
 
 
-def select_bottleneck(x: FloatArray, other: FloatArray, loss: FloatArray, names: tuple[str, str]) -> tuple[IntArray, str]:
+@dataclass(frozen=True, eq=False)
+class Selection:
+    """The rows that a law of one variable is fitted to."""
+
+    rows: IntArray
+    """Their positions."""
+    words: str
+    """Which they are."""
+    caveat: str = ""
+    """A sentence on what the choice does to the law; empty where it is the ideal one."""
+
+
+def select_bottleneck(x: FloatArray, other: FloatArray, loss: FloatArray, names: tuple[str, str]) -> Selection:
     """Rows on which x limits the loss: those at the largest value of the other variable, or else the lower envelope.
 
     The envelope stands in where a design, such as rays or isoFLOP, has no largest budget that several sizes share. `names`
     are the words for x and for the other variable.
-
-    Returns:
-        Positions of the rows, and the choice in words.
     """
     top = np.flatnonzero(is_largest(other))
     if count_levels(x[top]) >= MIN_LEVELS:
-        return top, f"points at the largest {names[1]}"
-    return select_envelope(x, loss), f"lower envelope: points that no smaller {names[0]} beats"
+        return Selection(top, f"points at the largest {names[1]}")
+    return Selection(
+        select_envelope(x, loss),
+        f"lower envelope: points that no smaller {names[0]} beats",
+        f"The {names[1]} changes along these points, so the exponent mixes both effects.",
+    )
 
 
-def select_frontier(c: FloatArray, loss: FloatArray) -> tuple[IntArray, str]:
-    """Rows on the compute frontier, and the choice in words."""
-    return select_envelope(c, loss), "compute frontier: points that no cheaper point beats"
+def select_frontier(c: FloatArray, loss: FloatArray) -> Selection:
+    """Rows on the compute frontier."""
+    return Selection(select_envelope(c, loss), "compute frontier: points that no cheaper point beats")
 
 
 def select_envelope(x: FloatArray, loss: FloatArray) -> IntArray:
@@ -46,14 +61,15 @@ def select_envelope(x: FloatArray, loss: FloatArray) -> IntArray:
 def fit_line(
     x: FloatArray, loss: FloatArray, rows: IntArray, selection: str, variable: Variable, spec: FitSpec
 ) -> LawFit | str:
-    """The power law of `loss` in `x` on `rows` by least squares in log-log, or a sentence that says why there is none."""
+    """The power law of `loss` in `x` on the selected rows by least squares in log-log, or a sentence that says why there is none."""
+    rows = selection.rows
     levels = count_levels(x[rows])
     if levels < MIN_LEVELS:
-        return f"A law in {variable} needs at least {MIN_LEVELS} {_NOUNS[variable]}; {selection}: {levels}."
+        return f"A law in {variable} needs at least {MIN_LEVELS} {_NOUNS[variable]}, but has {levels} ({selection.words})."
     log_x, log_loss = np.log(x[rows]), np.log(loss[rows])
     value, residual = _least_squares(log_x, log_loss, np.ones((1, len(rows))))
     if not value[0, 1] > 0:
-        return f"The loss does not fall with {variable} ({selection}), so there is no power law in {variable}."
+        return f"The loss does not fall with {variable} ({selection.words}), so there is no power law in {variable}."
     samples = _bootstrap(log_x, log_loss, spec)
     with np.errstate(over="ignore"):
         scales = np.where(samples[:, 1] > 0, np.exp(samples[:, 0]), np.inf)
@@ -67,13 +83,13 @@ def fit_line(
         law=law,
         estimates={"exponent": exponent, "scale": estimate(law.scale, scales, spec.confidence)},
         status=status,
-        messages=tuple(messages),
+        messages=(*messages, *([selection.caveat] if selection.caveat else [])),
         objective="sum of squares of log L - log L_predicted",
         objective_value=float(np.sum(residual**2)),
         huber_delta=None,
         residual_rms=float(np.sqrt(np.mean(residual**2))),
         rows=tuple(int(row) for row in rows),
-        selection=selection,
+        selection=selection.words,
         confidence=spec.confidence,
         samples=samples,
     )

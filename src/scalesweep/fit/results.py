@@ -37,6 +37,16 @@ class Estimate:
     """Upper end of the interval; None where there is none."""
 
 
+@dataclass(frozen=True)
+class Noise:
+    """Replicate noise: what changes when only the seed changes."""
+
+    log_loss_sd: float
+    """Standard deviation of log loss, pooled over cells."""
+    degrees_of_freedom: int
+    """Replicates minus cells."""
+
+
 @dataclass(frozen=True, eq=False)
 class LawFit:
     """One law with estimated parameters."""
@@ -75,6 +85,13 @@ class LawFit:
         low, high = np.percentile(predicted, _percents(self.confidence), axis=0)
         return low, high
 
+    def noise_ratio(self, noise: Noise | None) -> float | None:
+        """Residual sd, with the parameters taken off the degrees of freedom, over the replicate noise; None if not known."""
+        spare = len(self.rows) - self.samples.shape[1]
+        if noise is None or noise.log_loss_sd == 0 or spare <= 0:
+            return None
+        return self.residual_rms * math.sqrt(len(self.rows) / spare) / noise.log_loss_sd
+
     def resampled_laws(self) -> list[Chinchilla] | list[PowerLaw]:
         """The law refitted to each resample."""
         if isinstance(self.law, PowerLaw):
@@ -99,16 +116,6 @@ class LawFit:
             "rows": list(self.rows),
             "selection": self.selection,
         }
-
-
-@dataclass(frozen=True)
-class Noise:
-    """Replicate noise: what changes when only the seed changes."""
-
-    log_loss_sd: float
-    """Standard deviation of log loss, pooled over cells."""
-    degrees_of_freedom: int
-    """Replicates minus cells."""
 
 
 @dataclass(frozen=True)
@@ -146,8 +153,6 @@ class SweepFit:
     """Why a law was refused, by its name."""
     noise: Noise | None
     """Replicate noise; None without replicates."""
-    noise_ratio: float | None
-    """Residual sd of the joint law, with 5 parameters taken off, over the replicate noise."""
     span: Span
     """The measured range."""
     num_used: int
@@ -168,6 +173,11 @@ class SweepFit:
     """Nominal coverage of the intervals."""
     seed: int
     """Seed of the resampling."""
+
+    @property
+    def noise_ratio(self) -> float | None:
+        """Residual sd of the joint law over the replicate noise; None where one of them is not known."""
+        return self.joint.noise_ratio(self.noise) if self.joint else None
 
     @property
     def joint_refusal(self) -> str:

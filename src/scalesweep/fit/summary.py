@@ -1,6 +1,6 @@
 """A fit as text for a terminal."""
 
-from scalesweep.fit.results import Estimate, LawFit, SweepFit
+from scalesweep.fit.results import Estimate, LawFit, Name, SweepFit
 from scalesweep.laws import format_number
 
 MEANINGS = {
@@ -13,9 +13,9 @@ MEANINGS = {
     "b": "compute-optimal D grows as C^b",
     "tokens_per_parameter": "compute-optimal D/N at the largest measured C",
     "exponent": "exponent of the power law",
-    "scale": "x at which the law gives 1 nat per token",
+    "scale": "where the law gives 1 nat per token",
 }
-TITLES = {
+TITLES: dict[Name, str] = {
     "joint": "Joint law of parameters and tokens",
     "by_n": "Loss against parameters",
     "by_d": "Loss against tokens",

@@ -1,0 +1,23 @@
+"""What a report shows besides the points and the fit."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class ReportContext:
+    """Everything about an experiment that the fit does not know."""
+
+    title: str
+    """Heading of the page."""
+    curves: Mapping[str, Sequence[tuple[float, float]]]
+    """Training-loss curve of each cell by its key: (tokens, loss in nats per token); may be empty."""
+    cells: Sequence[Mapping[str, Any]]
+    """Rows of the cell table, all measured cells; columns are the union of the names."""
+    provenance: Mapping[str, str]
+    """What is needed to trace the numbers: hashes, commit, versions, hardware."""
+    warnings: Sequence[str]
+    """Sentences to show beside the verdict."""
+    command: str
+    """The command line that makes this report again."""

@@ -1,0 +1,210 @@
+"""The report as one HTML page: self-contained, offline, without scripts, for light and dark screens and for phones.
+
+Numbers of the fit are `<data>` elements that carry the full value and its path in fit.json, so that text and file can be
+compared mechanically.
+"""
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any
+
+from scalesweep.fit import FitStatus, SweepFit
+from scalesweep.fit.results import Name
+from scalesweep.fit.summary import MEANINGS, TITLES, footer
+from scalesweep.laws import format_number
+from scalesweep.points import Points
+from scalesweep.report.context import ReportContext
+from scalesweep.report.figures import Drawing
+from scalesweep.report.text import columns_of, excluded_rows, show
+
+_SYMBOLS = {
+    "alpha": "<var>α</var>",
+    "beta": "<var>β</var>",
+    "exponent": "<var>α</var>",
+    "scale": "<var>x</var><sub>c</sub>",
+    "tokens_per_parameter": "<var>D</var>*/<var>N</var>*",
+}
+_CSS = """
+:root { color-scheme: light dark; --ink: #1d2125; --soft: #5b646d; --page: #ffffff; --card: #f5f6f7; --line: #dfe2e5;
+  --good: #1a7f4b; --care: #9a5b00; --bad: #b3322c; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e4e7ea; --soft: #a3abb3; --page: #15181b; --card: #1e2226;
+  --line: #343a40; --good: #57c48b; --care: #e0a84a; --bad: #f0847e; } }
+* { box-sizing: border-box; }
+body { margin: 0; background: var(--page); color: var(--ink); font: 16px/1.55 system-ui, sans-serif; overflow-wrap: anywhere; }
+main { max-width: 68rem; margin: 0 auto; padding: 2rem 1rem 4rem; }
+h1 { font-size: 1.7rem; line-height: 1.25; margin: 0 0 1rem; }
+h2 { font-size: 1.2rem; margin: 2.5rem 0 .8rem; }
+h3 { font-size: 1rem; margin: 1.6rem 0 .4rem; }
+p { margin: .5rem 0; max-width: 46rem; }
+.lead { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 1.1rem 1.3rem; }
+.law { font: 1.25rem/1.6 Georgia, "Times New Roman", serif; margin: 0 0 .6rem; max-width: none; }
+.law var, td var { font-style: italic; }
+.intervals { display: flex; flex-wrap: wrap; gap: .2rem 1.4rem; color: var(--soft); font-size: .93rem; max-width: none; }
+.verdict { border-left: 4px solid var(--care); padding-left: .8rem; font-weight: 600; }
+.verdict.clear { border-color: var(--good); } .verdict.refused { border-color: var(--bad); }
+.warnings { margin: .6rem 0 0; padding-left: 1.2rem; color: var(--care); }
+figure { margin: 0 0 1.6rem; }
+.picture { background: #ffffff; border: 1px solid var(--line); border-radius: 10px; padding: .6rem; overflow-x: auto; }
+.picture svg { display: block; width: 100%; min-width: 34rem; height: auto; }
+.picture.wide svg { min-width: 50rem; } .picture.narrow svg { max-width: 46rem; margin: 0 auto; }
+figcaption, .soft { color: var(--soft); font-size: .92rem; margin-top: .4rem; max-width: 46rem; }
+.scroll { overflow-x: auto; max-height: 32rem; overflow-y: auto; border: 1px solid var(--line); border-radius: 8px; }
+table { border-collapse: collapse; font-size: .88rem; min-width: 100%; }
+th, td { padding: .3rem .7rem; text-align: left; white-space: nowrap; border-bottom: 1px solid var(--line); }
+th { background: var(--card); position: sticky; top: 0; font-weight: 600; }
+td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
+td.words { white-space: normal; min-width: 14rem; }
+tr:last-child td { border-bottom: 0; }
+pre { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: .8rem 1rem; overflow-x: auto;
+  font-size: .88rem; }
+"""
+
+
+def render_html(points: Points, fit: SweepFit, context: ReportContext, drawings: Sequence[Drawing]) -> str:
+    """The whole page."""
+    content = fit.to_dict()
+    body = "\n".join(
+        [
+            f"<h1>{escape(context.title)}</h1>",
+            _lead(content, fit, context),
+            "<h2>Figures</h2>",
+            *map(_figure, drawings),
+            "<h2>Laws</h2>",
+            *(_law(content, name) for name in fit.laws),
+            *(f"<h3>{escape(TITLES[name])}</h3>\n<p>Refused. {escape(reason)}</p>" for name, reason in fit.refusals.items()),
+            "<h2>Data and method</h2>",
+            *(f"<p>{escape(sentence)}</p>" for sentence in footer(fit)),
+            _section("Cells", context.cells),
+            _section("Excluded rows", excluded_rows(points)),
+            _section("Provenance", [{"what": key, "value": value} for key, value in context.provenance.items()]),
+            f"<h2>Make this report again</h2>\n<pre><code>{escape(context.command)}</code></pre>",
+        ]
+    )
+    return (
+        '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f'<link rel="icon" href="data:,">\n<title>{escape(context.title)}</title>\n<style>{_CSS}</style>\n</head>\n'
+        f"<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
+    )
+
+
+def _lead(content: Mapping[str, Any], fit: SweepFit, context: ReportContext) -> str:
+    """First screen: the law, its intervals, the verdict and the warnings."""
+    parts, state = [], "refused"
+    if fit.joint is not None:
+        state = "clear" if fit.joint.status is FitStatus.IDENTIFIED and not fit.joint.messages else "limited"
+        parts.append(f'<p class="law">{_formula(content, "joint")}</p>')
+        names = [name for name in ("E", "alpha", "beta", "a", "tokens_per_parameter") if name in fit.joint.estimates]
+        spans = "".join(f"<span>{_estimate(content, name)}</span>" for name in names)
+        parts.append(f'<p class="intervals">{spans}</p>')
+    parts.append(f'<p class="verdict {state}">{escape(fit.verdict)}</p>')
+    if context.warnings:
+        items = "".join(f"<li>{escape(warning)}</li>" for warning in context.warnings)
+        parts.append(f'<ul class="warnings">{items}</ul>')
+    return f'<section class="lead">{"".join(parts)}</section>'
+
+
+def _estimate(content: Mapping[str, Any], parameter: str) -> str:
+    """A parameter of the joint law with its interval."""
+    value = _number(content, f"laws.joint.estimates.{parameter}.value")
+    return f"{_symbol(parameter)} = {value} {_interval(content, 'joint', parameter)}"
+
+
+def _formula(content: Mapping[str, Any], name: str) -> str:
+    """The law in symbols with its numbers."""
+
+    def value(parameter: str) -> str:
+        return _number(content, f"laws.{name}.estimates.{parameter}.value")
+
+    if name == "joint":
+        return (
+            f"<var>L</var>(<var>N</var>, <var>D</var>) = {value('E')} + {value('A')} / <var>N</var><sup>{value('alpha')}</sup>"
+            f" + {value('B')} / <var>D</var><sup>{value('beta')}</sup>"
+        )
+    x = f"<var>{name[-1].upper()}</var>"
+    return f"<var>L</var>({x}) = ({value('scale')} / {x})<sup>{value('exponent')}</sup>"
+
+
+def _law(content: Mapping[str, Any], name: Name) -> str:
+    law = content["laws"][name]
+    rows = "".join(
+        f"<tr><td>{_symbol(parameter)}</td>"
+        f'<td class="number">{_number(content, f"laws.{name}.estimates.{parameter}.value")}</td>'
+        f'<td class="number">{_interval(content, name, parameter)}</td><td>{escape(MEANINGS[parameter])}</td></tr>'
+        for parameter in law["estimates"]
+    )
+    percent = f"{content['intervals']['confidence']:.0%}"
+    return (
+        f'<h3>{escape(TITLES[name])}</h3>\n<p class="law">{_formula(content, name)}</p>\n'
+        f"<p>{escape(' '.join((law['verdict'], *law['messages'])))}</p>\n"
+        f'<div class="scroll"><table><tr><th></th><th class="number">estimate</th><th class="number">{percent} interval</th>'
+        f"<th>meaning</th></tr>{rows}</table></div>\n"
+        f'<p class="soft">{_method(content, name)}</p>'
+    )
+
+
+def _method(content: Mapping[str, Any], name: Name) -> str:
+    """Which points entered, what was minimised, and what is left over."""
+    law, path = content["laws"][name], f"laws.{name}"
+    delta = f", delta {_number(content, path + '.huber_delta')}" if law["huber_delta"] is not None else ""
+    return (
+        f"{_number(content, path + '.num_points')} points ({escape(law['selection'])}). "
+        f"Minimised: {escape(law['objective'])}{delta}; it is {_number(content, path + '.objective_value')}. "
+        f"Residual rms {_number(content, path + '.residual_rms')} in log loss. Form: {escape(law['source'])}."
+    )
+
+
+def _number(content: Mapping[str, Any], path: str) -> str:
+    """The number at a dotted path of fit.json, rounded for people, with the full value beside it."""
+    value: Any = content
+    for key in path.split("."):
+        value = value[key]
+    if value is None:
+        return "∞"
+    mantissa, _, exponent = format_number(value).partition("e")
+    text = f"{mantissa}·10<sup>{int(exponent)}</sup>" if exponent else mantissa
+    return f'<data value="{value!r}" data-path="{escape(path)}">{text}</data>'
+
+
+def _interval(content: Mapping[str, Any], name: str, parameter: str) -> str:
+    path = f"laws.{name}.estimates.{parameter}"
+    estimate = content["laws"][name]["estimates"][parameter]
+    if not content["intervals"]["resamples"]:
+        return "–"
+    if estimate["low"] is None and estimate["high"] is None:
+        return "–"
+    return f"[{_number(content, path + '.low')}, {_number(content, path + '.high')}]"
+
+
+def _symbol(parameter: str) -> str:
+    return _SYMBOLS.get(parameter, f"<var>{escape(parameter)}</var>")
+
+
+def _figure(drawing: Drawing) -> str:
+    width = {"power_laws": "wide", "joint_fit": "wide"}.get(drawing.name, "narrow")
+    return (
+        f'<figure><div class="picture {width}" role="img" aria-label="{escape(drawing.caption)}">{drawing.inline_svg()}</div>'
+        f"<figcaption>{escape(drawing.caption)}</figcaption></figure>"
+    )
+
+
+def _section(title: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    """A heading and a table that scrolls inside its own box; nothing where there are no rows."""
+    if not rows:
+        return ""
+    columns = columns_of(rows)
+    kinds = {name: _kind([row.get(name) for row in rows]) for name in columns}
+    head = "".join(f'<th class="{kinds[name]}">{escape(name)}</th>' for name in columns)
+    lines = "".join(
+        "<tr>" + "".join(f'<td class="{kinds[name]}">{escape(show(row.get(name)))}</td>' for name in columns) + "</tr>"
+        for row in rows
+    )
+    return f'<h2>{escape(title)}</h2>\n<div class="scroll"><table><tr>{head}</tr>{lines}</table></div>'
+
+
+def _kind(values: Sequence[Any]) -> str:
+    """CSS class of a column: number, words (long text that may wrap) or text."""
+    known = [value for value in values if value is not None]
+    if known and all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in known):
+        return "number"
+    return "words" if any(len(str(value)) > 40 and " " in str(value) for value in known) else "text"

@@ -1,0 +1,60 @@
+"""The report as Markdown, for reading beside the code or pasting into an issue."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from scalesweep.fit import SweepFit
+from scalesweep.fit.summary import summarise
+from scalesweep.laws import format_number
+from scalesweep.points import Points
+from scalesweep.report.context import ReportContext
+from scalesweep.report.figures import Drawing
+
+
+def render_markdown(points: Points, fit: SweepFit, context: ReportContext, drawings: Sequence[Drawing]) -> str:
+    """The whole report as Markdown that refers to figures/*.png."""
+    parts = [f"# {_plain(context.title)}", _plain(fit.verdict)]
+    parts += ["\n".join(f"- {_plain(warning)}" for warning in context.warnings)] if context.warnings else []
+    parts += ["## Laws", f"```text\n{summarise(fit)}\n```", "## Figures"]
+    parts += [f"![{_plain(drawing.caption)}](figures/{drawing.name}.png)\n\n{_plain(drawing.caption)}" for drawing in drawings]
+    if context.cells:
+        parts += ["## Cells", _table(context.cells)]
+    if len(points.excluded):
+        parts += ["## Excluded rows", _table(excluded_rows(points))]
+    parts += ["## Provenance", _table([{"what": key, "value": value} for key, value in context.provenance.items()])]
+    parts += ["## Make this report again", f"```sh\n{context.command}\n```"]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def excluded_rows(points: Points) -> list[dict[str, Any]]:
+    """Rows that fits left out, with identity, position, loss and reason."""
+    shown = [name for name in ("key", "n", "d", "c", "loss", "seed", "excluded_reason") if name in points.frame]
+    return [{str(name): value for name, value in row.items()} for row in points.excluded[shown].to_dict("records")]
+
+
+def columns_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Union of the rows' names in order of appearance."""
+    return list(dict.fromkeys(name for row in rows for name in row))
+
+
+def show(value: Any) -> str:
+    """A cell of a table for people: whole numbers in full, other numbers with four digits."""
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return str(int(value)) if value.is_integer() and abs(value) < 1e9 else format_number(value)
+    return str(value)
+
+
+def _table(rows: Sequence[Mapping[str, Any]]) -> str:
+    if not rows:
+        return ""
+    columns = columns_of(rows)
+    lines = [columns, ["---"] * len(columns), *([show(row.get(name)) for name in columns] for row in rows)]
+    return "\n".join("| " + " | ".join(_plain(item) for item in line) + " |" for line in lines)
+
+
+def _plain(text: str) -> str:
+    """The text on one line, with the characters that Markdown or HTML would interpret escaped."""
+    escaped = "".join(f"\\{letter}" if letter in "\\`*[]<>|" else letter for letter in text)
+    return " ".join(escaped.split())

@@ -1,0 +1,145 @@
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+from conftest import small_settings
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scalesweep.config import CountSpec, Ladder, Settings
+from scalesweep.errors import SpecError
+from scalesweep.plan import CorpusFacts, Plan, cell_from_dict, make_plan
+from scalesweep.recipe import ladder_targets, resolve_shape
+
+FACTS = CorpusFacts("text", "0123", 257, 10**6)
+
+
+def planned(**sections: dict[str, object]) -> Plan:
+    return make_plan(small_settings(Path("."), **sections), FACTS, "float32")
+
+
+def test_same_input_same_keys() -> None:
+    assert [c.key for c in planned().cells] == [c.key for c in planned().cells]
+    assert planned().hash == planned().hash
+
+
+def test_the_key_is_the_content() -> None:
+    cell = planned().cells[0]
+    assert cell_from_dict(json.loads(json.dumps(dataclasses.asdict(cell)))).key == cell.key
+    keys = {cell.key}
+    for changed in (
+        dataclasses.replace(cell, seed=1),
+        dataclasses.replace(cell, steps=cell.steps + 1),
+        dataclasses.replace(cell, hidden_lr=cell.hidden_lr * 2),
+        dataclasses.replace(cell, corpus_hash="4567"),
+        dataclasses.replace(cell, shape=dataclasses.replace(cell.shape, depth=2)),
+    ):
+        keys.add(changed.key)
+    assert len(keys) == 6
+
+
+def test_settings_that_cannot_change_a_loss_do_not_change_keys() -> None:
+    other = planned(train={"micro_batch": 1, "curve_points": 5, "checkpoint_seconds": 1.0}, logger={"mode": "online"}, fit={"seed": 3})
+    assert [c.key for c in other.cells] == [c.key for c in planned().cells]
+
+
+def test_full_grid_with_seeds_and_axes() -> None:
+    grid = {"sizes": [{"width": 16, "depth": 1}, {"width": 32, "depth": 1}], "budgets": ["2k", "4k", "8k"]}
+    plan = planned(sweep={"name": "x", **grid, "seeds": [0, 1], "axes": {"recipe": {"lr": [0.001, 0.002]}}})
+    assert len(plan.cells) == 2 * 3 * 2 * 2
+    assert {c.hidden_lr for c in plan.cells} == {lr * 64 / w for lr in (0.001, 0.002) for w in (16, 32)}
+
+
+@pytest.mark.parametrize("axes", [{"data": {"column": ["a"]}}, {"recipe": {"lr": 0.1}}, {"recipe": {"lr": []}}, {"recipe": [1]}])
+def test_a_wrong_axis_is_refused(axes: dict[str, object]) -> None:
+    with pytest.raises(SpecError, match=r"sweep\.axes\."):
+        planned(sweep={"name": "x", "sizes": [{"width": 16, "depth": 1}], "budgets": ["2k"], "axes": axes})
+
+
+def test_an_axis_with_a_wrong_value_is_refused() -> None:
+    with pytest.raises(SpecError, match=r"recipe\.lr = -1"):
+        planned(sweep={"name": "x", "sizes": [{"width": 16, "depth": 1}], "budgets": ["2k"], "axes": {"recipe": {"lr": [-1]}}})
+
+
+def test_rays_keep_tokens_per_parameter() -> None:
+    plan = planned(sweep={"name": "x", "design": "rays", "sizes": ["20k", "80k"], "budgets": [5, 20]})
+    ratios = sorted(c.tokens / c.num_params(plan.count) for c in plan.cells)
+    assert ratios == pytest.approx([5, 5, 20, 20], rel=0.01)
+
+
+def test_isoflop_budgets_are_met() -> None:
+    plan = planned(sweep={"name": "x", "design": "isoflop", "sizes": ["20k", "80k", "200k"], "budgets": [1e11, 1e12]})
+    flops = sorted(c.flops(plan.count) for c in plan.cells)
+    assert flops == pytest.approx([1e11] * 3 + [1e12] * 3, rel=0.01)
+
+
+def test_lshape_is_one_row_and_one_column() -> None:
+    plan = planned(sweep={"name": "x", "design": "lshape", "sizes": ["20k", "80k", "200k"], "budgets": ["2k", "4k", "8k"]})
+    assert len(plan.cells) == 5
+
+
+def test_a_budget_below_one_batch_is_refused() -> None:
+    with pytest.raises(SpecError, match=r"sweep\.budgets: 100 \(full\) is 100 tokens at width 16, below one batch of 128 tokens"):
+        planned(sweep={"name": "x", "sizes": [{"width": 16, "depth": 1}], "budgets": [100]})
+
+
+def test_two_sizes_that_become_one_are_refused() -> None:
+    with pytest.raises(SpecError, match="both become width"):
+        planned(sweep={"name": "x", "sizes": [20_000, 20_100], "budgets": ["2k"]})
+
+
+def test_a_width_that_heads_do_not_divide_is_refused() -> None:
+    with pytest.raises(SpecError, match=r"width 20 is not a multiple of recipe\.head_dim = 8; use 16"):
+        planned(sweep={"name": "x", "sizes": [{"width": 20, "depth": 1}], "budgets": ["2k"]})
+
+
+@pytest.mark.parametrize(
+    ("sweep", "words"),
+    [
+        ({"sizes": ["20k"], "budgets": ["2k", "4k"]}, "One size"),
+        ({"sizes": ["20k", "80k"], "budgets": ["2k"]}, "One token budget"),
+        ({"sizes": ["20k", "80k"], "budgets": [20], "design": "rays"}, "One ray"),
+        ({"sizes": ["20k", "80k"], "budgets": ["1M", "4M"]}, "4.0 epochs"),
+    ],
+)
+def test_designs_that_cannot_identify_the_law_are_named(sweep: dict[str, object], words: str) -> None:
+    assert any(words in w for w in planned(sweep={"name": "x", **sweep}).warnings)
+
+
+def test_a_sound_design_has_no_warnings() -> None:
+    assert planned().warnings == ()
+
+
+@given(st.integers(5_000, 10**7))
+def test_a_target_is_met_by_the_nearest_width(target: int) -> None:
+    settings = small_settings(Path("."))
+    sizes = {
+        w: make_shape(settings, w) for w in range(8, 8 + 8 * 400, 8)
+    }
+    chosen = resolve_shape(target, settings.recipe, settings.model, 257, "with_head")
+    errors = {w: abs(n - target) / min(n, target) for w, n in sizes.items()}
+    assert errors[chosen.width] == pytest.approx(min(errors.values()))
+
+
+def make_shape(settings: Settings, width: int) -> int:
+    from scalesweep.config import Shape
+    from scalesweep.flops import num_params
+
+    size = Shape(width=width, depth=settings.recipe.depth)
+    return num_params(resolve_shape(size, settings.recipe, settings.model, 257, "with_head"), "with_head")
+
+
+def test_a_ladder_is_even_in_log_and_keeps_its_ends() -> None:
+    targets = ladder_targets(Ladder(smallest=1000, largest=100_000, num=5))
+    assert targets == [1000, 3162, 10_000, 31_623, 100_000]
+
+
+@given(st.integers(200, 10**6), st.floats(0.0, 0.6))
+def test_budgets_are_hit_within_a_batch(budget: int, exponent: float) -> None:
+    cell = planned(
+        sweep={"name": "x", "sizes": [{"width": 16, "depth": 1}], "budgets": [budget]}, recipe={"batch_exponent": exponent * 0.5}
+    ).cells[0]
+    assert abs(cell.tokens - budget) <= cell.batch_tokens / 2
+    assert cell.warmup_steps + cell.decay_steps <= cell.steps
+    assert cell.row(CountSpec())["d"] == cell.tokens
