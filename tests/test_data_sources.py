@@ -191,3 +191,32 @@ def test_a_hub_out_of_reach_is_one_sentence_in_seconds(tmp_path, variables, reme
     sentence = result.stdout.strip()
     assert sentence.startswith("data.name='someone/something' could not be reached: ")
     assert sentence.endswith(f"use data.source=files with data.paths=[...], {remedy}")
+
+
+LOCAL = """
+import sys
+from scalesweep.config import DataSpec
+from scalesweep.data import prepare
+from scalesweep.errors import DataError
+settings = {"source": "hub", "name": sys.argv[1], "tokenizer": {"kind": "bytes"}}
+print(prepare(DataSpec.model_validate(settings)).documents)
+for wrong in ({"split": "test"}, {"subset": "none"}, {"column": "body"}):
+    try:
+        prepare(DataSpec.model_validate({**settings, **wrong}))
+    except DataError as error:
+        print(error)
+"""
+
+
+@pytest.mark.slow
+def test_a_copy_of_a_data_set_is_read_offline_and_wrong_names_are_told(tmp_path):
+    (tmp_path / "set").mkdir()
+    write_jsonl(tmp_path / "set/train.jsonl", [{"text": f"row {index}"} for index in range(100)])
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hf"), "SCALESWEEP_CACHE": str(tmp_path)}
+    command = [sys.executable, "-c", LOCAL, str(tmp_path / "set")]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=True)
+    documents, split, subset, column = result.stdout.splitlines()
+    assert documents == "100"
+    assert "could not be loaded: Bad split: test. Available splits: ['train']" in split
+    assert "could not be loaded: BuilderConfig 'none' not found. Available: ['default']" in subset
+    assert "data.column='body' is not a column of" in column and column.endswith("it has text.")

@@ -1,4 +1,7 @@
 import json
+import os
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -61,6 +64,28 @@ def test_a_tokenizer_without_an_end_token_is_refused(tmp_path):
     path.write_text(json.dumps(saved))
     with pytest.raises(DataError, match="has no end-of-document token"):
         load_tokenizer(str(path))
+
+
+HUB = """
+from scalesweep.data.tokenizer import load_tokenizer
+from scalesweep.errors import DataError
+try:
+    load_tokenizer("someone/something")
+except DataError as error:
+    print(error)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("variables", [{"HF_HUB_OFFLINE": "1"}, {"HF_ENDPOINT": "http://127.0.0.1:9"}])
+def test_a_hub_out_of_reach_is_one_sentence_in_seconds(tmp_path, variables):
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("HF_")}
+    environment |= {"HF_HOME": str(tmp_path), **variables}
+    result = subprocess.run(
+        [sys.executable, "-c", HUB], env=environment, capture_output=True, text=True, timeout=30, check=True
+    )
+    assert result.stdout.startswith("data.tokenizer.name='someone/something' could not be loaded: ")
+    assert result.stdout.endswith("; give a path to a tokenizer.json, or use data.tokenizer.kind=bpe.\n")
 
 
 @given(documents=st.lists(st.text(alphabet="ab\né", max_size=300), max_size=5), size=st.integers(4, 50))

@@ -176,7 +176,7 @@ def test_derivatives_against_differences(seed, delta):
     problem = SumOfPowers(x, 0.3 * rng.standard_normal(20))
     theta = np.concatenate([rng.uniform(0.1, 1, 3), [0], rng.uniform(0.1, 1, 2)])[None]
     weights = rng.integers(0, 4, (1, 20)).astype(float)
-    gradient, hessian = derivatives(problem, theta, weights, delta)
+    gradient, hessian, _ = derivatives(problem, theta, weights, delta)
     step = 1e-6 * np.eye(6)[[0, 1, 2, 4, 5]]
     up, down = (np.array([objective(problem, theta + s * e, weights, delta)[0] for e in step]) for s in (1, -1))
     np.testing.assert_allclose(

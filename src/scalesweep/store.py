@@ -30,6 +30,7 @@ new `scalesweep run` calls. A diverged cell is a result and has a record.
 import contextlib
 import dataclasses
 import json
+import math
 import os
 import socket
 import tempfile
@@ -266,7 +267,8 @@ class Store:
         for record in self.records():
             cell = cell_from_dict(record["cell"])
             reason = "" if record["state"] == "COMPLETE" else f"diverged: last finite training loss {record['last_finite_loss']}"
-            rows.append({**cell.row(count), "loss": record["loss"], "loss_se": record["loss_se"], "excluded_reason": reason})
+            measured = {name: math.nan if record[name] is None else record[name] for name in ("loss", "loss_se")}
+            rows.append({**cell.row(count), **measured, "excluded_reason": reason})
         return points_from_rows(rows, count.params, count.flops, str(self.directory))
 
 

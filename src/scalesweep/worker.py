@@ -7,6 +7,7 @@ release its claim and end with exit code 130.
 import argparse
 import dataclasses
 import importlib.metadata
+import math
 import os
 import platform
 import signal
@@ -166,9 +167,9 @@ def make_record(cell: Cell, outcome: Outcome, device: torch.device, corpus: Corp
     return {
         "key": cell.key,
         "state": outcome.state,
-        "loss": outcome.loss,
-        "loss_se": outcome.loss_se,
-        "last_finite_loss": outcome.last_finite_loss,
+        "loss": _finite(outcome.loss),
+        "loss_se": _finite(outcome.loss_se),
+        "last_finite_loss": _finite(outcome.last_finite_loss),
         "cell": dataclasses.asdict(cell),
         "row": cell.row(CountSpec()),
         "bytes_per_token": corpus.bytes_per_token,
@@ -189,6 +190,11 @@ def make_record(cell: Cell, outcome: Outcome, device: torch.device, corpus: Corp
     }
 
 
+def _finite(number: float) -> float | None:
+    """The number, or None (JSON has no nan)."""
+    return number if math.isfinite(number) else None
+
+
 def device_name(device: torch.device) -> str:
     """What the user calls the device: the GPU's model, or the processor's architecture."""
     return torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU ({platform.machine()})"
@@ -204,7 +210,7 @@ def seconds_per_step(cell: Cell, device: torch.device) -> float:
     execution = Execution(device, None, BENCHMARK_STEPS, None, float("inf"))
     times = []
     for steps in (4, BENCHMARK_STEPS + 4):
-        short = dataclasses.replace(cell, steps=steps, warmup_steps=1, decay_steps=1, validation_tokens=cell.shape.context)
+        short = dataclasses.replace(cell, steps=steps, warmup_steps=1, decay_steps=1, validation_tokens=2 * cell.shape.context)
         times.append(train(short, tokens, tokens, execution, lambda _: None, lambda: False).seconds)
     return max(1e-9, (times[1] - times[0]) / BENCHMARK_STEPS)
 

@@ -30,7 +30,7 @@ def run(overrides: Sequence[str]) -> int:
     corpus = prepare(settings.data, _say)
     plan = _plan(settings, corpus, device)
     store = Store(Path(settings.dir))
-    added = store.create(plan, settings.model_dump(mode="json"), _facts(corpus))
+    added = store.create(plan, settings.model_dump(mode="json"), corpus_facts(corpus))
     _warn(plan)
     store.reopen_failed()
     measure(store, plan, settings, device, added)
@@ -65,7 +65,7 @@ def measure_cell(settings: Settings, directory: Path) -> float:
     corpus = prepare(settings.data, _say)
     planned = _plan(settings, corpus, device)
     store = Store(directory)
-    store.create(planned, settings.model_dump(mode="json"), _facts(corpus))
+    store.create(planned, settings.model_dump(mode="json"), corpus_facts(corpus))
     launch(store, settings, device, Monitor(store, planned))
     record = store.record(planned.cells[0].key)
     if record is None:
@@ -123,7 +123,7 @@ def _plan(settings: Settings, corpus: Corpus, device: Any) -> Plan:
     return make_plan(settings, facts, resolve_precision(settings.train, device))
 
 
-def _facts(corpus: Corpus) -> dict[str, str]:
+def corpus_facts(corpus: Corpus) -> dict[str, str]:
     """What the sweep's file records of its surroundings."""
     return {
         "corpus": corpus.name,

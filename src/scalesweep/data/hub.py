@@ -14,7 +14,7 @@ from scalesweep.errors import DataError
 
 Row = Mapping[str, Any]
 
-_CONNECT_SECONDS = 10.0
+CONNECT_SECONDS = 10.0
 """The first question to the hub is asked once, without retries, so that a machine without a network learns it in seconds."""
 
 
@@ -71,14 +71,21 @@ def resolve_commit(name: str, revision: str | None) -> str | None:
     Raises:
         DataError: the hub cannot be reached, or has no such data set or revision.
     """
-    from huggingface_hub import HfApi, constants
+    from huggingface_hub import constants
 
     if constants.HF_HUB_OFFLINE:
         return revision
     try:
-        commit: str | None = HfApi().dataset_info(name, revision=revision, timeout=_CONNECT_SECONDS).sha
+        return ask_commit(name, revision)
     except Exception as error:
         raise _unreachable(name, error) from None
+
+
+def ask_commit(name: str, revision: str | None) -> str | None:
+    """The commit that `revision` names, asked of the hub once; raises what the library raises."""
+    from huggingface_hub import HfApi
+
+    commit: str | None = HfApi().dataset_info(name, revision=revision, timeout=CONNECT_SECONDS).sha
     return commit
 
 
@@ -104,6 +111,8 @@ def first_line(error: BaseException) -> str:
 
 
 def _unreachable(name: str, error: Exception) -> DataError:
+    if isinstance(error, ValueError):  # it was reached, and has no such split, subset or name
+        return DataError(f"data.name={name!r} could not be loaded: {first_line(error)}.")
     offline = os.environ.get("HF_HUB_OFFLINE")
     remedy = "unset HF_HUB_OFFLINE" if offline else "set HF_HUB_OFFLINE=1 to use a copy that was downloaded before"
     return DataError(

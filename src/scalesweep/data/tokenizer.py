@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scalesweep.config import TokenizerSpec
+from scalesweep.data.hub import CONNECT_SECONDS, first_line
 from scalesweep.data.spool import cut
 from scalesweep.errors import DataError
 
@@ -132,24 +133,33 @@ def load_tokenizer(name: str) -> Tokenizer:
         try:
             backend = Backend.from_file(str(path))
         except Exception as error:  # tokenizers raises plain Exception
-            raise DataError(f"data.tokenizer.name={name!r} is not a tokenizer.json: {error}.") from None
+            raise DataError(f"data.tokenizer.name={name!r} is not a tokenizer.json: {first_line(error)}.") from None
         return _wrap(backend, path.stem, None)
     return _load_named(name)
 
 
 def _load_named(name: str) -> Tokenizer:
-    from transformers import AutoTokenizer
-
     try:
-        loaded = AutoTokenizer.from_pretrained(name)
+        loaded = _from_cache_or_hub(name)
         backend = loaded.backend_tokenizer
-    except (OSError, ValueError, AttributeError) as error:
-        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+    except Exception as error:  # from transformers, the hub's client, or whichever HTTP client that uses
         raise DataError(
-            f"data.tokenizer.name={name!r} could not be loaded: {reason}; give a path to a tokenizer.json, "
+            f"data.tokenizer.name={name!r} could not be loaded: {first_line(error)}; give a path to a tokenizer.json, "
             "or use data.tokenizer.kind=bpe."
         ) from None
     return _wrap(backend, name.rstrip("/").rsplit("/", 1)[-1], loaded.eos_token)
+
+
+def _from_cache_or_hub(name: str) -> Any:
+    """What AutoTokenizer makes of `name`, without its minute of retries where there is no network."""
+    from huggingface_hub import HfApi
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(name, local_files_only=True)
+    except (OSError, ValueError):  # not in the cache of the hub's client
+        HfApi().model_info(name, timeout=CONNECT_SECONDS)
+        return AutoTokenizer.from_pretrained(name)
 
 
 def _wrap(backend: Any, name: str, end: str | None) -> Tokenizer:

@@ -20,8 +20,11 @@ FloatArray = NDArray[np.float64]
 
 MAX_EXPONENT = 10.0
 GRADIENT_TOLERANCE = 1e-9
-"""A problem has converged when no free component of the gradient exceeds this times (sum of weights) times delta."""
+"""Largest free component of the gradient at convergence, relative to delta, the root of the number of rows and the scale of
+the parameter. This does not depend on units."""
 _GRID = np.geomspace(0.03, 3.0, 16)
+_SMALLEST_START = 1e-3
+"""Smallest coefficient of a start, as a share of the mean loss: a term that starts at 0 does not feel its exponent."""
 _MAX_STEPS = 300
 _CHUNK_VALUES = 400_000
 """Problems times rows that are held in memory together."""
@@ -74,8 +77,15 @@ def objective(problem: SumOfPowers, theta: FloatArray, weights: FloatArray, delt
         return np.asarray(np.sum(weights * loss, axis=1))
 
 
-def derivatives(problem: SumOfPowers, theta: FloatArray, weights: FloatArray, delta: float) -> tuple[FloatArray, FloatArray]:
-    """Gradient, shape (problems, 2K), and exact Hessian, shape (problems, 2K, 2K), of `objective`."""
+def derivatives(
+    problem: SumOfPowers, theta: FloatArray, weights: FloatArray, delta: float
+) -> tuple[FloatArray, FloatArray, FloatArray]:
+    """Gradient and exact Hessian of `objective`, and the natural scale of each parameter.
+
+    Returns:
+        Gradient, shape (problems, 2K); Hessian, shape (problems, 2K, 2K); root of the weighted sum over rows of the squared
+        derivative of log L, shape (problems, 2K).
+    """
     num_terms = problem.x.shape[1]
     basis, coefficients = _basis(problem, theta)
     total = basis @ coefficients[:, :, None]
@@ -93,7 +103,7 @@ def derivatives(problem: SumOfPowers, theta: FloatArray, weights: FloatArray, de
     hessian[:, c, s] -= mixed
     hessian[:, s, c] -= mixed
     hessian[:, s, s] -= np.einsum("bn,nk,bnk->bk", slope, -problem.x, by_exponent)
-    return gradient, hessian
+    return gradient, hessian, np.sqrt(weights[:, None, :] @ jacobian**2)[:, 0, :]
 
 
 def minimise(problem: SumOfPowers, starts: FloatArray, weights: FloatArray, delta: float) -> Solution:
@@ -119,7 +129,8 @@ def profile_starts(problem: SumOfPowers, num: int) -> FloatArray:
     mesh = np.stack(np.meshgrid(*[_GRID] * len(powers), indexing="ij"), axis=-1).reshape(-1, len(powers))
     theta = np.zeros((len(mesh), 2 * problem.x.shape[1]))
     theta[:, problem.x.shape[1] + powers] = mesh
-    theta[:, : problem.x.shape[1]], misfit = _nonnegative_coefficients(problem, theta)
+    coefficients, misfit = _nonnegative_coefficients(problem, theta)
+    theta[:, : problem.x.shape[1]] = np.maximum(coefficients, _SMALLEST_START)
     blocks = np.digitize(mesh, _GRID[[4, 8, 12]]) @ 4 ** np.arange(len(powers))
     best = [np.flatnonzero(blocks == b)[np.argmin(misfit[blocks == b])] for b in np.unique(blocks)]
     return np.asarray(theta[sorted(best, key=lambda i: float(misfit[i]))[:num]])
@@ -160,17 +171,18 @@ def _minimise_chunk(problem: SumOfPowers, starts: FloatArray, weights: FloatArra
     damping = np.full(len(theta), 1e-4)
     converged = np.zeros(len(theta), dtype=bool)
     active = np.arange(len(theta))
-    tolerance = GRADIENT_TOLERANCE * weights.sum(axis=1) * delta
+    tolerance = GRADIENT_TOLERANCE * np.sqrt(weights.sum(axis=1)) * delta
     for _ in range(_MAX_STEPS):
-        gradient, hessian = derivatives(problem, theta[active], weights[active], delta)
+        gradient, hessian, scale = derivatives(problem, theta[active], weights[active], delta)
         free = _free(problem, theta[active], gradient)
-        small = np.max(np.abs(gradient * free), axis=1) <= tolerance[active]
+        scale = np.where(scale > 0, scale, 1.0)
+        small = np.max(np.abs(gradient * free) / scale, axis=1) <= tolerance[active]
         converged[active[small]] = True
         going = ~small & (damping[active] < 1e12)
         active = active[going]
         if not len(active):
             break
-        step = _newton_step(gradient[going], hessian[going], free[going], damping[active])
+        step = _newton_step(gradient[going], hessian[going], scale[going], free[going], damping[active])
         candidate = np.clip(theta[active] + step, problem.lower, problem.upper)
         new = objective(problem, candidate, weights[active], delta)
         better = new <= value[active] * (1 + 1e-13)
@@ -188,11 +200,16 @@ def _free(problem: SumOfPowers, theta: FloatArray, gradient: FloatArray) -> NDAr
     return np.asarray(~(at_lower | at_upper | (problem.lower == problem.upper)))
 
 
-def _newton_step(gradient: FloatArray, hessian: FloatArray, free: NDArray[np.bool_], damping: FloatArray) -> FloatArray:
-    """Step of the free parameters with |Hessian| + damping (its largest eigenvalue) I, a direction of descent."""
-    both = free[:, :, None] & free[:, None, :]
-    values, vectors = np.linalg.eigh(np.where(both, hessian, 0.0))
+def _newton_step(
+    gradient: FloatArray, hessian: FloatArray, scale: FloatArray, free: NDArray[np.bool_], damping: FloatArray
+) -> FloatArray:
+    """Step of the free parameters with |Hessian| + damping (its largest eigenvalue) I, a direction of descent.
+
+    It is computed in units of the parameters' scales, because powers of far rows make the plain Hessian ill-conditioned.
+    """
+    scaled = np.where(free[:, :, None] & free[:, None, :], hessian, 0.0) / (scale[:, :, None] * scale[:, None, :])
+    values, vectors = np.linalg.eigh(scaled)
     size = np.abs(values)
     size = size + (damping * size.max(axis=1))[:, None] + np.finfo(np.float64).tiny
-    along = (vectors.swapaxes(1, 2) @ (gradient * free)[:, :, None])[:, :, 0] / size
-    return np.asarray(-(vectors @ along[:, :, None])[:, :, 0] * free)
+    along = (vectors.swapaxes(1, 2) @ (gradient * free / scale)[:, :, None])[:, :, 0] / size
+    return np.asarray(-(vectors @ along[:, :, None])[:, :, 0] * free / scale)

@@ -58,10 +58,8 @@ def select_envelope(x: FloatArray, loss: FloatArray) -> IntArray:
     return np.asarray(order[loss[order] < best_before])
 
 
-def fit_line(
-    x: FloatArray, loss: FloatArray, rows: IntArray, selection: str, variable: Variable, spec: FitSpec
-) -> LawFit | str:
-    """The power law of `loss` in `x` on the selected rows by least squares in log-log, or a sentence that says why there is none."""
+def fit_line(x: FloatArray, loss: FloatArray, selection: Selection, variable: Variable, spec: FitSpec) -> LawFit | str:
+    """The power law of `loss` in `x` on the selected rows by least squares in log-log, or why there is none, in words."""
     rows = selection.rows
     levels = count_levels(x[rows])
     if levels < MIN_LEVELS:

@@ -22,14 +22,14 @@ class Decoder(nn.Module):
         shape: dimensions.
         seeds: one seed a run; a run's parameters depend on its own seed alone.
         rope_theta: base of the rotary embedding.
-        embedding_std: standard deviation of the input embedding. 0.2 rather than GPT-2's 0.02: the norm that follows divides the
-            gradient by it, so a small value makes the first updates of the embedding large (docs/results.md).
+        embedding_std: standard deviation of the input embedding. Near 1 rather than GPT-2's 0.02, because the layers' outputs
+            are of that order: a smaller embedding is drowned by them (docs/results.md has the measurement).
     """
 
     def __init__(self, shape: DecoderShape, seeds: list[int], rope_theta: float, embedding_std: float) -> None:
         super().__init__()
         self.shape = shape
-        R, D, F_, V, L = len(seeds), shape.width, shape.ffn_width, shape.vocab_size, shape.depth
+        R, D, V, L = len(seeds), shape.width, shape.vocab_size, shape.depth
         self.embedding = nn.Parameter(torch.empty(R, V, D))
         self.layers = nn.ModuleList(Layer(shape, R) for _ in range(L))
         self.norm = nn.Parameter(torch.ones(R, D))
@@ -37,13 +37,12 @@ class Decoder(nn.Module):
         cos_TK, sin_TK = rotary_table(shape.context, shape.head_dim, rope_theta)
         self.register_buffer("cos_TK", cos_TK, persistent=False)
         self.register_buffer("sin_TK", sin_TK, persistent=False)
-        stds = {"embedding": embedding_std, "head": 0.0, "qkv": D**-0.5, "gate_up": D**-0.5}
-        stds |= {"attn_out": (2 * L * D) ** -0.5, "down": (2 * L * F_) ** -0.5}
+        stds = {"embedding": embedding_std, "qkv": D**-0.5, "gate_up": D**-0.5, "attn_out": 0.0, "down": 0.0, "head": 0.0}
         self._initialise(seeds, stds)
 
     @torch.no_grad()
     def _initialise(self, seeds: list[int], stds: dict[str, float]) -> None:
-        """Normal with standard deviation 1/sqrt(fan-in), residual projections divided by sqrt(2 depth), head at zero."""
+        """Normal with standard deviation 1/sqrt(fan-in); projections onto the residual stream and the head start at zero."""
         for run, seed in enumerate(seeds):
             generator = torch.Generator().manual_seed(seed)
             for name, parameter in self.named_parameters():

@@ -276,8 +276,7 @@ def _log_axis(axis: "Axes", side: Literal["x", "y"], values: FloatArray, column:
     low, high = low / room, high * room
     ticks = log_ticks(low, high)
     write = {"c": format_power, "loss": lambda value: f"{value:.3g}"}.get(column, format_count)
-    (axis.set_xscale if side == "x" else axis.set_yscale)("log")
-    (axis.set_xlim if side == "x" else axis.set_ylim)(low, high)
+    axis.set(**{f"{side}scale": "log", f"{side}lim": (low, high)})
     ruler = axis.xaxis if side == "x" else axis.yaxis
     ruler.set_minor_locator(NullLocator())
     ruler.set_minor_formatter(NullFormatter())

@@ -184,4 +184,5 @@ def evaluate(
         with autocast():
             losses.append(model.losses(_to_device(part, device))[0].double().cpu())
     each = torch.cat(losses)
-    return each.mean().item(), (each.std() / math.sqrt(len(each))).item()
+    deviation = each.std().item() if len(each) > 1 else math.nan
+    return each.mean().item(), deviation / math.sqrt(len(each))

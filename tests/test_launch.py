@@ -1,0 +1,185 @@
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import small_settings
+from test_worker import make_store, measured
+
+from scalesweep.config import LauncherSpec, Settings, TrainSpec
+from scalesweep.data import Corpus
+from scalesweep.errors import SpecError
+from scalesweep.launch import launch
+from scalesweep.launch.device import resolve_device, resolve_precision
+from scalesweep.launch.local import num_workers
+from scalesweep.launch.monitor import Monitor, si
+from scalesweep.plan import CorpusFacts
+from scalesweep.store import Store
+
+
+def with_launcher(settings: Settings, name: str, workers: int = 2) -> Settings:
+    return settings.model_copy(update={"launcher": LauncherSpec(name=name, workers=workers)})
+
+
+@pytest.fixture(scope="module")
+def inline(tmp_path_factory: pytest.TempPathFactory, settings: Settings, corpus: Corpus, facts: CorpusFacts) -> Store:
+    store = make_store(tmp_path_factory.mktemp("inline") / "sweep", settings, corpus, facts)
+    launch(store, settings, "cpu", Monitor(store, store.plan()))
+    return store
+
+
+def test_local_workers_measure_what_one_process_measures(
+    tmp_path: Path, inline: Store, settings: Settings, corpus: Corpus, facts: CorpusFacts, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chosen = with_launcher(settings, "local")
+    store = make_store(tmp_path / "sweep", chosen, corpus, facts)
+    launch(store, chosen, "cpu", Monitor(store, store.plan(), sys.stdout))
+    assert measured(store) == measured(inline)
+    lines = capsys.readouterr().out.strip().splitlines()
+    assert len(lines) == 4
+    assert lines[-1].startswith("[4/4]")
+
+
+def test_a_launch_with_nothing_to_do_starts_no_worker(inline: Store, settings: Settings) -> None:
+    chosen = with_launcher(settings, "local")
+    started = time.monotonic()
+    launch(inline, chosen, "cpu", Monitor(inline, inline.plan()))
+    assert time.monotonic() - started < 1
+
+
+def test_a_cell_that_kills_its_worker_again_and_again_is_given_up(
+    tmp_path: Path, settings: Settings, corpus: Corpus, facts: CorpusFacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker program that claims the longest cell and dies stands for one that the system kills for its memory."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, sys\n"
+        "if 'scalesweep.worker' in ' '.join(sys.orig_argv):\n"
+        "    from pathlib import Path\n"
+        "    from scalesweep.store import Store\n"
+        "    store = Store(Path(sys.orig_argv[3]))\n"
+        "    if store.claim(store.plan().longest_first[0].key): os.kill(os.getpid(), 9)\n"
+    )
+    chosen = with_launcher(settings, "local", workers=1)
+    store = make_store(tmp_path / "sweep", chosen, corpus, facts)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    launch(store, chosen, "cpu", Monitor(store, store.plan()))
+    states = store.states()
+    first = store.plan().longest_first[0].key
+    assert states.pop(first) == "FAILED"
+    assert "died 4 times with this cell, last by signal 9" in store.error(first)
+    assert set(states.values()) == {"COMPLETE"}
+
+
+def command_line(directory: Path, settings: Settings) -> list[str]:
+    """The command that runs `settings` in `directory`, by a preset of their own."""
+    configs = directory / "configs"
+    (configs / "sweep").mkdir(parents=True, exist_ok=True)
+    values = settings.model_dump(mode="json", exclude={"dir"})
+    (configs / "sweep" / "tiny.yaml").write_text("# @package _global_\n" + yaml.safe_dump(values))
+    overrides = [f"hydra.searchpath=[file://{configs}]", "sweep=tiny", f"dir={directory / 'killed'}"]
+    return [sys.executable, "-m", "scalesweep", "run", *overrides]
+
+
+@pytest.mark.slow
+def test_ten_kills_of_everything_change_no_bit(
+    tmp_path: Path, home: Path, corpus: Corpus, facts: CorpusFacts
+) -> None:
+    """kill -9 of the controller and its workers at random moments; afterwards the records are those of a quiet sweep."""
+    grid = {"name": "tiny", "sizes": [{"width": 32, "depth": 1}, {"width": 64, "depth": 2}], "budgets": [8192, 32768, 131072]}
+    settings = small_settings(home, sweep=grid, launcher={"name": "local", "workers": 2}, train={"checkpoint_seconds": 0.3})
+    quiet = make_store(tmp_path / "quiet", settings, corpus, facts)
+    launch(quiet, settings, "cpu", Monitor(quiet, quiet.plan()))
+    command = command_line(tmp_path, settings)
+    rng = random.Random(0)
+    kills = 0
+    for _ in range(10):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        try:
+            process.wait(rng.uniform(2.5, 7.0))
+        except subprocess.TimeoutExpired:
+            kill_tree(process.pid, controller=rng.random() < 0.7)
+            kills += 1
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+    final = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert final.returncode == 0, final.stderr
+    assert kills >= 3
+    store = Store(tmp_path / "killed")
+    assert measured(store) == measured(quiet)
+    again = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert "Nothing new to measure: all 6 cells" in again.stdout
+
+
+def kill_tree(pid: int, controller: bool) -> None:
+    """SIGKILL the workers, and the controller too if asked; a controller left alone has a moment to start new ones."""
+    children = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True).stdout.split()
+    if controller:
+        os.kill(pid, signal.SIGKILL)
+    for child in children:
+        os.kill(int(child), signal.SIGKILL)
+    if not controller:
+        time.sleep(1.0)
+
+
+@pytest.mark.slow
+def test_ctrl_c_stops_in_order_and_the_same_command_goes_on(
+    tmp_path: Path, home: Path, corpus: Corpus, facts: CorpusFacts
+) -> None:
+    grid = {"name": "tiny", "sizes": [{"width": 32, "depth": 1}, {"width": 64, "depth": 2}], "budgets": [4096, 200_000]}
+    settings = small_settings(home, sweep=grid, launcher={"name": "local", "workers": 2})
+    command = command_line(tmp_path, settings)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    store = Store(tmp_path / "killed")
+    while not list(store.directory.glob("cells/*/curve.jsonl")):
+        time.sleep(0.1)
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "stopped; what was measured is kept, and the same command goes on from here" in errors
+    assert "RUNNING" not in store.states().values()
+    final = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert final.returncode == 0, final.stderr
+    assert set(store.states().values()) == {"COMPLETE"}
+
+
+def train_spec(settings: Settings, **values: str) -> TrainSpec:
+    return settings.train.model_copy(update=values)
+
+
+def test_precision_follows_the_device(settings: Settings) -> None:
+    spec = train_spec(settings, precision="auto")
+    assert resolve_precision(spec, "cpu") == "float32"
+    assert resolve_precision(spec, "cuda") == "bfloat16"
+    assert resolve_precision(train_spec(settings, precision="bfloat16"), "cpu") == "bfloat16"
+
+
+def test_cuda_that_is_not_there_is_refused(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    with pytest.raises(SpecError, match=r"train\.device = 'cuda': PyTorch sees no CUDA device here"):
+        resolve_device(train_spec(settings, device="cuda"))
+
+
+def test_one_worker_a_core_unless_told(settings: Settings) -> None:
+    assert num_workers(settings, "cpu") == 1  # inline
+    assert num_workers(with_launcher(settings, "local", 3), "cpu") == 3
+    auto = settings.model_copy(update={"launcher": LauncherSpec(name="local")})
+    assert num_workers(auto, "cpu") == len(os.sched_getaffinity(0))
+
+
+@pytest.mark.parametrize(
+    ("number", "text"), [(999, "999"), (1000, "1k"), (999_700, "1M"), (15_872, "15.9k"), (2.5e12, "2.5T"), (0.5, "0.5")]
+)
+def test_si(number: float, text: str) -> None:
+    assert si(number) == text
+
+
+def test_sweep_json_is_plain(inline: Store) -> None:
+    assert json.loads((inline.directory / "sweep.json").read_text())["schema"] == 1
