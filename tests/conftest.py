@@ -19,15 +19,29 @@ def small_settings(directory: Path, **sections: dict[str, Any]) -> Settings:
         "dir": str(directory / "sweep"),
         "sweep": {"name": "tiny", "sizes": [{"width": 16, "depth": 1}, {"width": 32, "depth": 1}], "budgets": [2048, 4096]},
         "recipe": {
-            "name": "test", "depth": 1, "head_dim": 8, "lr": 0.004, "base_width": 64, "embedding_lr_ratio": 2.0,
-            "batch_tokens": 128, "batch_exponent": 0.0, "reference_tokens": 1000, "warmup_steps": 4, "warmup_fraction": 0.1,
+            "name": "test",
+            "depth": 1,
+            "head_dim": 8,
+            "lr": 0.004,
+            "base_width": 64,
+            "embedding_lr_ratio": 2.0,
+            "batch_tokens": 128,
+            "batch_exponent": 0.0,
+            "reference_tokens": 1000,
+            "warmup_steps": 4,
+            "warmup_fraction": 0.1,
         },
         "model": {"context": 32, "ffn_ratio": 2.6667, "qk_norm": True, "rope_theta": 10000.0, "embedding_std": 1.0},
         "data": {"source": "python", "max_bytes": 200_000, "tokenizer": {"kind": "bytes"}, "cache": str(directory / "cache")},
         "optim": {"beta1": 0.9, "beta2": 0.95, "eps": 1e-8, "weight_decay": 0.1, "grad_clip": 1.0},
         "train": {
-            "schedule": "wsd", "decay_fraction": 0.2, "device": "cpu", "precision": "float32", "validation_tokens": 1024,
-            "curve_points": 10, "checkpoint_seconds": 30.0,
+            "schedule": "wsd",
+            "decay_fraction": 0.2,
+            "device": "cpu",
+            "precision": "float32",
+            "validation_tokens": 1024,
+            "curve_points": 10,
+            "checkpoint_seconds": 30.0,
         },
         "launcher": {"name": "inline"},
         "logger": {"mode": "disabled"},
@@ -59,6 +73,4 @@ def corpus(settings: Settings) -> Corpus:
 @pytest.fixture(scope="session")
 def facts(corpus: Corpus, settings: Settings) -> CorpusFacts:
     """What a plan needs to know of the corpus."""
-    return CorpusFacts(
-        corpus.name, corpus.hash, corpus.vocab_size, unique_tokens(corpus.train_tokens, settings.model.context)
-    )
+    return CorpusFacts(corpus.name, corpus.hash, corpus.vocab_size, unique_tokens(corpus.train_tokens, settings.model.context))

@@ -12,7 +12,8 @@ GRID = {"name": "a", "sizes": ["10k"], "budgets": ["1M"]}
 
 
 @pytest.mark.parametrize(
-    ("text", "number"), [("250k", 250_000), ("1.5M", 1_500_000), ("2e6", 2_000_000), ("64_000", 64_000), ("2B", 2 * 10**9), ("0.5", 0.5)]
+    ("text", "number"),
+    [("250k", 250_000), ("1.5M", 1_500_000), ("2e6", 2_000_000), ("64_000", 64_000), ("2B", 2 * 10**9), ("0.5", 0.5)],
 )
 def test_quantities(text: str, number: float) -> None:
     assert parse_quantity(text) == number
@@ -51,7 +52,9 @@ def test_a_wrong_value_is_one_sentence(values: dict[str, object], sentence: str 
 
 
 def test_an_unknown_key_names_its_neighbours() -> None:
-    with pytest.raises(SpecError, match=r"^sweep\.desing is not a setting \(did you mean design\?\); allowed here: name, design,"):
+    with pytest.raises(
+        SpecError, match=r"^sweep\.desing is not a setting \(did you mean design\?\); allowed here: name, design,"
+    ):
         parse(SweepSpec, {**GRID, "desing": "full"}, "sweep.")
     with pytest.raises(SpecError, match=r"sizes\.0\.widht is not a setting \(did you mean width\?\)"):
         parse(SweepSpec, {**GRID, "sizes": [{"width": 8, "depth": 1, "widht": 8}]})

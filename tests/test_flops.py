@@ -14,7 +14,13 @@ shapes = st.builds(
     lambda heads, head_dim, depth, ffn, vocab, context, qk_norm: DecoderShape(
         heads * 2 * head_dim, depth, heads, 8 * ffn, vocab, context, qk_norm
     ),
-    st.integers(1, 4), st.integers(1, 8), st.integers(1, 3), st.integers(1, 8), st.integers(2, 300), st.integers(2, 40), st.booleans(),
+    st.integers(1, 4),
+    st.integers(1, 8),
+    st.integers(1, 3),
+    st.integers(1, 8),
+    st.integers(2, 300),
+    st.integers(2, 40),
+    st.booleans(),
 )
 
 

@@ -87,9 +87,7 @@ def command_line(directory: Path, settings: Settings) -> list[str]:
 
 
 @pytest.mark.slow
-def test_ten_kills_of_everything_change_no_bit(
-    tmp_path: Path, home: Path, corpus: Corpus, facts: CorpusFacts
-) -> None:
+def test_ten_kills_of_everything_change_no_bit(tmp_path: Path, home: Path, corpus: Corpus, facts: CorpusFacts) -> None:
     """kill -9 of the controller and its workers at random moments; afterwards the records are those of a quiet sweep."""
     grid = {"name": "tiny", "sizes": [{"width": 32, "depth": 1}, {"width": 64, "depth": 2}], "budgets": [8192, 32768, 131072]}
     settings = small_settings(home, sweep=grid, launcher={"name": "local", "workers": 2}, train={"checkpoint_seconds": 0.3})

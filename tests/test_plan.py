@@ -40,7 +40,9 @@ def test_the_key_is_the_content() -> None:
 
 
 def test_settings_that_cannot_change_a_loss_do_not_change_keys() -> None:
-    other = planned(train={"micro_batch": 1, "curve_points": 5, "checkpoint_seconds": 1.0}, logger={"mode": "online"}, fit={"seed": 3})
+    other = planned(
+        train={"micro_batch": 1, "curve_points": 5, "checkpoint_seconds": 1.0}, logger={"mode": "online"}, fit={"seed": 3}
+    )
     assert [c.key for c in other.cells] == [c.key for c in planned().cells]
 
 
@@ -51,7 +53,9 @@ def test_full_grid_with_seeds_and_axes() -> None:
     assert {c.hidden_lr for c in plan.cells} == {lr * 64 / w for lr in (0.001, 0.002) for w in (16, 32)}
 
 
-@pytest.mark.parametrize("axes", [{"data": {"column": ["a"]}}, {"recipe": {"lr": 0.1}}, {"recipe": {"lr": []}}, {"recipe": [1]}])
+@pytest.mark.parametrize(
+    "axes", [{"data": {"column": ["a"]}}, {"recipe": {"lr": 0.1}}, {"recipe": {"lr": []}}, {"recipe": [1]}]
+)
 def test_a_wrong_axis_is_refused(axes: dict[str, object]) -> None:
     with pytest.raises(SpecError, match=r"sweep\.axes\."):
         planned(sweep={"name": "x", "sizes": [{"width": 16, "depth": 1}], "budgets": ["2k"], "axes": axes})
@@ -80,7 +84,9 @@ def test_lshape_is_one_row_and_one_column() -> None:
 
 
 def test_a_budget_below_one_batch_is_refused() -> None:
-    with pytest.raises(SpecError, match=r"sweep\.budgets: 100 \(full\) is 100 tokens at width 16, below one batch of 128 tokens"):
+    with pytest.raises(
+        SpecError, match=r"sweep\.budgets: 100 \(full\) is 100 tokens at width 16, below one batch of 128 tokens"
+    ):
         planned(sweep={"name": "x", "sizes": [{"width": 16, "depth": 1}], "budgets": [100]})
 
 
@@ -114,9 +120,7 @@ def test_a_sound_design_has_no_warnings() -> None:
 @given(st.integers(5_000, 10**7))
 def test_a_target_is_met_by_the_nearest_width(target: int) -> None:
     settings = small_settings(Path("."))
-    sizes = {
-        w: make_shape(settings, w) for w in range(8, 8 + 8 * 400, 8)
-    }
+    sizes = {w: make_shape(settings, w) for w in range(8, 8 + 8 * 400, 8)}
     chosen = resolve_shape(target, settings.recipe, settings.model, 257, "with_head")
     errors = {w: abs(n - target) / min(n, target) for w, n in sizes.items()}
     assert errors[chosen.width] == pytest.approx(min(errors.values()))
@@ -138,7 +142,8 @@ def test_a_ladder_is_even_in_log_and_keeps_its_ends() -> None:
 @given(st.integers(200, 10**6), st.floats(0.0, 0.6))
 def test_budgets_are_hit_within_a_batch(budget: int, exponent: float) -> None:
     cell = planned(
-        sweep={"name": "x", "sizes": [{"width": 16, "depth": 1}], "budgets": [budget]}, recipe={"batch_exponent": exponent * 0.5}
+        sweep={"name": "x", "sizes": [{"width": 16, "depth": 1}], "budgets": [budget]},
+        recipe={"batch_exponent": exponent * 0.5},
     ).cells[0]
     assert abs(cell.tokens - budget) <= cell.batch_tokens / 2
     assert cell.warmup_steps + cell.decay_steps <= cell.steps

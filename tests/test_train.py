@@ -1,4 +1,5 @@
 import dataclasses
+import itertools
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -22,8 +23,12 @@ def cell(settings: Settings, facts: CorpusFacts) -> Cell:
 
 
 def run(
-    cell: Cell, corpus: Corpus, checkpoint: Path | None = None, should_stop: Callable[[], bool] = lambda: False,
-    micro_batch: int | None = None, seconds: float = 1e9,
+    cell: Cell,
+    corpus: Corpus,
+    checkpoint: Path | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
+    micro_batch: int | None = None,
+    seconds: float = 1e9,
 ) -> Outcome:
     execution = Execution(torch.device("cpu"), micro_batch, 10, checkpoint, seconds)
     return train(cell, np.array(corpus.train()), np.array(corpus.validation()), execution, lambda _: None, should_stop)
@@ -98,7 +103,7 @@ def test_schedules(cell: Cell, schedule: str) -> None:
     factors = [lr_factor(s, c) for s in range(100)]
     assert factors[:10] == pytest.approx([(s + 1) / 11 for s in range(10)])
     assert max(factors) == factors[100 - decay] == 1.0
-    assert all(a >= b for a, b in zip(factors[10:], factors[11:], strict=False))
+    assert all(a >= b for a, b in itertools.pairwise(factors[10:]))
     assert 0 < factors[-1] < 0.06
     if schedule == "wsd":
         assert factors[10:80] == [1.0] * 70

@@ -75,9 +75,7 @@ def test_a_stopped_worker_leaves_the_cell_for_the_next(
     assert measured(store) == measured(undisturbed)
 
 
-def test_an_exception_fails_its_cell_alone(
-    tmp_path: Path, settings: Settings, corpus: Corpus, facts: CorpusFacts
-) -> None:
+def test_an_exception_fails_its_cell_alone(tmp_path: Path, settings: Settings, corpus: Corpus, facts: CorpusFacts) -> None:
     store = make_store(tmp_path / "sweep", settings, corpus, facts)
     first = store.plan().longest_first[0].key
     (store.cell_dir(first) / "curve.jsonl").mkdir()  # a real failure: the curve cannot be written
@@ -110,15 +108,14 @@ def test_a_worker_that_lost_its_lease_writes_nothing(
     assert store.state(key) == "RUNNING"
 
 
-def test_a_worker_ends_with_the_process_that_started_it(
-    tmp_path: Path, home: Path, corpus: Corpus, facts: CorpusFacts
-) -> None:
+def test_a_worker_ends_with_the_process_that_started_it(tmp_path: Path, home: Path, corpus: Corpus, facts: CorpusFacts) -> None:
     sweep = {"name": "long", "sizes": [{"width": 64, "depth": 2}], "budgets": ["50M"]}
     settings = small_settings(home, sweep=sweep)
     store = make_store(tmp_path / "sweep", settings, corpus, facts)
     starter = (
         "import os, subprocess, sys, time\n"
-        f"subprocess.Popen([sys.executable, '-m', 'scalesweep.worker', {str(store.directory)!r}, '--parent', str(os.getpid())])\n"
+        f"command = [sys.executable, '-m', 'scalesweep.worker', {str(store.directory)!r}, '--parent', str(os.getpid())]\n"
+        "subprocess.Popen(command)\n"
         f"while not any(os.scandir({str(store.cell_dir(store.keys()[0]))!r})): time.sleep(0.1)\n"
     )
     subprocess.run([sys.executable, "-c", starter], check=True, timeout=120, stdout=subprocess.DEVNULL)

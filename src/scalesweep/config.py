@@ -170,7 +170,7 @@ class TokenizerSpec(Spec):
     """How text becomes tokens."""
 
     kind: Literal["bytes", "bpe", "hub"]
-    """bytes: 256 byte values and an end-of-document token. bpe: byte-level BPE trained on the corpus. hub: a named tokenizer."""
+    """bytes: 256 byte values and an end-of-document token. bpe: byte-level BPE of the corpus. hub: a ready tokenizer."""
     vocab_size: Annotated[int, Field(ge=257, le=2**31)] | None = None
     """Vocabulary of a trained BPE."""
     name: str | None = None
@@ -189,7 +189,7 @@ class DataSpec(Spec):
     """A corpus, its tokenizer and its split."""
 
     source: Literal["python", "enwik8", "files", "hub"]
-    """python: source text of the running environment. enwik8: the benchmark's 10^8 bytes. files: local files. hub: a data set."""
+    """python: source text of the running environment. enwik8: 10^8 bytes of Wikipedia. files: local files. hub: a data set."""
     content: Literal["code", "prose"] = "code"
     """python only: whole source files, or only their docstrings and comments."""
     paths: tuple[str, ...] = ()

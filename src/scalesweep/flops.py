@@ -1,7 +1,7 @@
 """Parameters and training FLOPs of a decoder, in closed form, by each convention in use.
 
 A convention moves fitted exponents (Porian et al. 2024; Pearce & Song 2024), so every group of parameters is counted apart and
-the choice is made in the analysis. Totals equal `sum(p.numel())` and `torch.utils.flop_counter.FlopCounterMode`; the tests say so.
+the choice is made in the analysis. Totals equal `sum(p.numel())` and torch's FLOP counter; the tests say so.
 """
 
 from dataclasses import dataclass
@@ -83,7 +83,7 @@ def num_params(shape: DecoderShape, convention: ParamsConvention) -> int:
 def flops_per_token(shape: DecoderShape, convention: FlopsConvention, params: ParamsConvention = "with_head") -> float:
     """Training FLOPs (forward and backward) per token by one convention.
 
-    attention: 6 N_matmul + 12 depth d T, both attention products, no causal halving (PaLM, appendix B); what a FLOP counter sees.
+    attention: 6 N_matmul + 12 depth d T: both attention products, no causal halving (PaLM, appendix B), as a counter sees it.
     kaplan: 6 N with N the layers' matrices, head and context term left out (Kaplan et al. 2020, section 2.1).
     six_n: 6 N with N counted by `params`.
     chinchilla: Hoffmann et al. 2022, appendix F, with three matrices in the feed-forward block.

@@ -146,11 +146,11 @@ def make_plan(settings: Settings, corpus: CorpusFacts, precision: Literal["float
     Raises:
         SpecError: a budget below one batch, two sizes that become one, an axis that is not a setting.
     """
-    cells = dict.fromkeys(
-        cell for variant in _variants(settings) for cell in _grid(variant, corpus, precision)
-    )
+    cells = dict.fromkeys(cell for variant in _variants(settings) for cell in _grid(variant, corpus, precision))
     distinct = {cell.key: cell for cell in cells}
-    return Plan(settings.sweep.name, settings.count, tuple(distinct.values()), tuple(_warnings(settings, list(distinct.values()))))
+    return Plan(
+        settings.sweep.name, settings.count, tuple(distinct.values()), tuple(_warnings(settings, list(distinct.values())))
+    )
 
 
 def _variants(settings: Settings) -> Iterator[Settings]:
@@ -170,7 +170,9 @@ def _leaves(axes: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tup
         if isinstance(value, Mapping):
             yield from _leaves(value, here)
         elif here[0] not in ("recipe", "model", "optim", "train") or len(here) < 2:
-            raise SpecError(f"sweep.axes.{'.'.join(here)}: an axis is a setting of recipe, model, optim or train, such as recipe.lr.")
+            raise SpecError(
+                f"sweep.axes.{'.'.join(here)}: an axis is a setting of recipe, model, optim or train, such as recipe.lr."
+            )
         elif not isinstance(value, list | tuple) or not value:
             raise SpecError(f"sweep.axes.{'.'.join(here)} = {value!r}: give a list of values, such as [1e-3, 3e-3].")
         else:
@@ -218,8 +220,8 @@ def _cell(
     sequences = rules.batch_sequences(tokens, recipe, shape.context)
     if tokens < sequences * shape.context:
         raise SpecError(
-            f"sweep.budgets: {budget:g} ({settings.sweep.design}) is {tokens:,.0f} tokens at width {shape.width}, below one batch "
-            f"of {sequences * shape.context:,} tokens; raise the budget, or lower recipe.batch_tokens or model.context."
+            f"sweep.budgets: {budget:g} ({settings.sweep.design}) is {tokens:,.0f} tokens at width {shape.width}, below "
+            f"one batch of {sequences * shape.context:,} tokens; raise it, or lower recipe.batch_tokens or model.context."
         )
     steps = round(tokens / (sequences * shape.context))
     warmup = rules.warmup_steps(steps, recipe)

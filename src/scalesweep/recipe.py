@@ -58,7 +58,7 @@ def _shape(width: int, depth: int, recipe: RecipeSpec, model: ModelSpec, vocab_s
 
 def batch_sequences(tokens: float, recipe: RecipeSpec, context: int) -> int:
     """Sequences per step: batch_tokens (D / reference_tokens)^batch_exponent / context, at least one."""
-    batch_tokens = recipe.batch_tokens * (tokens / recipe.reference_tokens) ** recipe.batch_exponent
+    batch_tokens: float = recipe.batch_tokens * (tokens / recipe.reference_tokens) ** recipe.batch_exponent
     return max(1, round(batch_tokens / context))
 
 

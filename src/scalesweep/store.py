@@ -14,12 +14,12 @@ Any number of workers, on any machines that see the directory, walk the cells in
 lets exactly one worker succeed, so no lock is held and nothing is ever renamed away under somebody. A cell may be claimed when
 it has no record and its highest claim is absent, released, or stale.
 
-*Heartbeat.* The holder touches its claim every few seconds. A claim is stale when its heartbeat is older than `LEASE_SECONDS` by
-the clock of the file system that the reader asks, or when it was made on the reader's own host, since its last boot, by a process
-that is gone. A dead worker on this machine is thus noticed at once, one elsewhere after the lease.
+*Heartbeat.* The holder touches its claim every few seconds. A claim is stale when its heartbeat is older than `LEASE_SECONDS`
+by the clock of the file system, so that hosts need not agree on the time, or when it was made on the reader's own host by a
+process that is gone. A dead worker on this machine is thus noticed at once, one elsewhere after the lease.
 
-*Takeover.* Taking over a stale claim is claiming: `claim-N+1` is created, and the old holder, should it wake, sees a higher claim
-at its next heartbeat and stops without writing. Before a record is written the holder looks once more.
+*Takeover.* Taking over a stale claim is claiming: `claim-N+1` is created, and the old holder, should it wake, sees a higher
+claim at its next heartbeat and stops without writing. Before a record is written the holder looks once more.
 
 *Record.* Written beside its place and moved there by one rename, after the curve. A finished state never changes.
 
@@ -42,7 +42,7 @@ from typing import Any, Literal
 
 from scalesweep.config import CountSpec, Settings, parse_settings
 from scalesweep.errors import StoreError
-from scalesweep.plan import Cell, Plan, cell_from_dict
+from scalesweep.plan import Plan, cell_from_dict
 from scalesweep.points import Points, points_from_rows
 
 SCHEMA = 1
@@ -89,7 +89,12 @@ class Store:
                 f"{self.directory} holds another sweep: {len(missing)} of its {len(present)} cells are not in this plan "
                 f"(changed settings, corpus or versions); choose another directory with dir=..., or repeat its settings."
             )
-        if not present and self.directory.is_dir() and any(self.directory.iterdir()) and not (self.directory / "cells").is_dir():
+        if (
+            not present
+            and self.directory.is_dir()
+            and any(self.directory.iterdir())
+            and not (self.directory / "cells").is_dir()
+        ):
             raise StoreError(f"{self.directory} is not empty and holds no sweep; choose another directory with dir=....")
         value = {
             "schema": SCHEMA,
@@ -115,10 +120,14 @@ class Store:
             StoreError: there is none, or it was written by a newer version.
         """
         if not self._sweep_file.is_file():
-            raise StoreError(f"{self.directory} holds no sweep (no sweep.json); give the directory of a sweep, such as runs/demo.")
+            raise StoreError(
+                f"{self.directory} holds no sweep (no sweep.json); give the directory of a sweep, such as runs/demo."
+            )
         value: dict[str, Any] = json.loads(self._sweep_file.read_text())
         if value.get("schema") != SCHEMA:
-            raise StoreError(f"{self._sweep_file} has schema {value.get('schema')}, this version reads {SCHEMA}; update scalesweep.")
+            raise StoreError(
+                f"{self._sweep_file} has schema {value.get('schema')}, this version reads {SCHEMA}; update scalesweep."
+            )
         return value
 
     def settings(self) -> Settings:
@@ -261,12 +270,14 @@ class Store:
         return [r for key in self.keys() if (r := self.record(key)) is not None]
 
     def points(self, count: CountSpec | None = None) -> Points:
-        """The table of measured points, counted by the sweep's conventions or by others; a diverged cell is a row with a reason."""
+        """The table of measured points, by the sweep's conventions or by others; a diverged cell is a row with a reason."""
         count = count or CountSpec(**self.sweep()["count"])
         rows = []
         for record in self.records():
             cell = cell_from_dict(record["cell"])
-            reason = "" if record["state"] == "COMPLETE" else f"diverged: last finite training loss {record['last_finite_loss']}"
+            reason = (
+                "" if record["state"] == "COMPLETE" else f"diverged: last finite training loss {record['last_finite_loss']}"
+            )
             measured = {name: math.nan if record[name] is None else record[name] for name in ("loss", "loss_se")}
             rows.append({**cell.row(count), **measured, "excluded_reason": reason})
         return points_from_rows(rows, count.params, count.flops, str(self.directory))
@@ -296,7 +307,7 @@ def _is_gone(owner: Mapping[str, Any]) -> bool:
     """Whether a claim of this host was made by a process that is no longer there."""
     if owner["host"] != socket.gethostname() or not owner["boot"]:
         return False
-    return owner["boot"] != _boot_id() or _process_start(owner["pid"]) != owner["started"]
+    return bool(owner["boot"] != _boot_id() or _process_start(owner["pid"]) != owner["started"])
 
 
 def _write_json(path: Path, value: Mapping[str, Any]) -> None:
@@ -322,4 +333,3 @@ def _plain_errors(directory: Path) -> Iterator[None]:
         raise StoreError(
             f"{directory} cannot be written: {error.strerror}; choose a directory you may write to with dir=...."
         ) from None
-

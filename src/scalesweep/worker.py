@@ -163,7 +163,7 @@ def _measure(
 
 
 def make_record(cell: Cell, outcome: Outcome, device: torch.device, corpus: Corpus, started: float) -> dict[str, Any]:
-    """The immutable outcome of a cell; `times` and `where` are all that differs between two measurements on CPUs of one kind."""
+    """The immutable outcome of a cell; on CPUs of one kind only `times` and `where` differ between two measurements."""
     return {
         "key": cell.key,
         "state": outcome.state,

@@ -66,11 +66,15 @@ def print_law(written: tuple[SweepFit, Path]) -> None:
 
 def _subject(arguments: Sequence[str], command: str) -> Subject:
     if not arguments or "=" in arguments[0]:
-        raise SpecError(f"{command} takes a sweep's directory or a file of points first, such as: scalesweep {command} runs/demo.")
+        raise SpecError(
+            f"{command} takes a sweep's directory or a file of points first, such as: scalesweep {command} runs/demo."
+        )
     path, overrides = Path(arguments[0]), arguments[1:]
     for word in overrides:
-        if not word.startswith(tuple(f"{s}." for s in _SECTIONS) + ("fit=", "report=", "dir=")):
-            raise SpecError(f"{word!r} means nothing to {command}, which takes settings of {', '.join(_SECTIONS)}, and dir=....")
+        if not word.startswith((*(f"{s}." for s in _SECTIONS), "fit=", "report=", "dir=")):
+            raise SpecError(
+                f"{word!r} means nothing to {command}, which takes settings of {', '.join(_SECTIONS)}, and dir=...."
+            )
     settings = compose_settings(overrides)
     named = [word.split("=", 1)[0] for word in overrides]
     if path.is_dir():
@@ -108,9 +112,7 @@ def context_of_store(store: Store, settings: Settings) -> ReportContext:
     plan = store.plan()
     records = {key: store.record(key) for key in store.keys()}
     states = store.states()
-    cells = [
-        {**cell.row(count), "state": states[cell.key], **_measured(records[cell.key])} for cell in plan.cells
-    ]
+    cells = [{**cell.row(count), "state": states[cell.key], **_measured(records[cell.key])} for cell in plan.cells]
     curves = {k: [(p["tokens"], p["loss"]) for p in store.curve(k)] for k, r in records.items() if r is not None}
     devices = sorted({r["where"]["device"] for r in records.values() if r is not None})
     torch_versions = sorted({r["where"]["torch"] for r in records.values() if r is not None})

@@ -18,7 +18,7 @@ def compose_settings(overrides: Sequence[str]) -> Settings:
     """The settings of run.yaml under `overrides`.
 
     Raises:
-        SpecError: an override that cannot be read, or names a group, an option or a key that is not there, or has a wrong value.
+        SpecError: an override cannot be read, names a group, option or key that is not there, or has a wrong value.
     """
     return parse_settings(_compose(overrides))
 
@@ -30,7 +30,8 @@ def _compose(overrides: Sequence[str]) -> dict[str, Any]:
     try:
         with initialize_config_dir(str(config_dir()), version_base="1.3"):
             config = compose("run", overrides=list(overrides))
-            return OmegaConf.to_container(config, resolve=True, throw_on_missing=True)  # type: ignore[return-value]
+            values: dict[str, Any] = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+            return values
     except (HydraException, OmegaConfBaseException) as error:
         raise SpecError(_sentence(error, overrides)) from None
 

@@ -40,7 +40,9 @@ def run(overrides: Sequence[str]) -> int:
     except FitError as error:
         _say(f"No law: {error}")
     if unfinished := sum(n for s, n in states.items() if s != "COMPLETE"):
-        _say(f"{unfinished} of {len(plan.cells)} cells have no loss: {_count(states)}. See: scalesweep status {store.directory}")
+        _say(
+            f"{unfinished} of {len(plan.cells)} cells have no loss: {_count(states)}. See: scalesweep status {store.directory}"
+        )
         return EXIT_INCOMPLETE
     return EXIT_OK
 
@@ -52,8 +54,12 @@ def measure(store: Store, plan: Plan, settings: Settings, device: str, added: in
         _say(f"Nothing new to measure: all {len(plan.cells)} cells of {store.directory} have their records.")
         return
     known = len(plan.cells) - len(unfinished)
-    _say(f"Sweep {plan.name} ({plan.hash}) in {store.directory}: {len(unfinished)} cells to measure on {device}"
-         + (f", {known} measured before" if known else "") + (f", {added} new" if 0 < added < len(plan.cells) else "") + ".")
+    _say(
+        f"Sweep {plan.name} ({plan.hash}) in {store.directory}: {len(unfinished)} cells to measure on {device}"
+        + (f", {known} measured before" if known else "")
+        + (f", {added} new" if 0 < added < len(plan.cells) else "")
+        + "."
+    )
     started = time.monotonic()
     launch(store, settings, device, Monitor(store, plan))
     _say(f"Measured in {(time.monotonic() - started) / 60:.1f} minutes.")

@@ -29,7 +29,7 @@ def plan_table(plan: Plan, settings: Settings, seconds_per_step: Mapping[Any, fl
     table = Table(
         title=f"{plan.name} ({plan.hash}): {len(plan.cells)} cells, N counted {count.params}, C counted {count.flops}",
         caption=f"{sum(c.flops(count) for c in plan.cells):.3g} FLOPs, {sum(minutes):.1f} worker-minutes, "
-        f"about {_wall(minutes, workers):.1f} minutes with {workers} workers on {device}, measured by a short benchmark of each size",
+        f"about {_wall(minutes, workers):.1f} minutes with {workers} workers on {device}, by a short benchmark of each size",
         title_justify="left",
         caption_justify="left",
     )
@@ -38,7 +38,13 @@ def plan_table(plan: Plan, settings: Settings, seconds_per_step: Mapping[Any, fl
     for cell, price in zip(plan.cells, minutes, strict=True):
         n = cell.num_params(count)
         row = (cell.key, f"{cell.shape.width}x{cell.shape.depth}", si(n), si(cell.tokens), f"{cell.flops(count):.2e}")
-        more = (si(cell.batch_tokens), f"{cell.steps:,}", f"{cell.hidden_lr:.2e}", f"{cell.tokens / n:.1f}", f"{cell.epochs:.2g}")
+        more = (
+            si(cell.batch_tokens),
+            f"{cell.steps:,}",
+            f"{cell.hidden_lr:.2e}",
+            f"{cell.tokens / n:.1f}",
+            f"{cell.epochs:.2g}",
+        )
         table.add_row(*row, *more, str(cell.seed), f"{price:.2f}")
     return table
 
@@ -70,5 +76,7 @@ def state_table(store: Store, states: Mapping[str, State]) -> Table:
             loss, seconds = f"{record['loss']:.4f}", f"{record['times']['training_seconds']:.1f}"
         elif curve := store.curve(cell.key):
             loss = f"step {curve[-1]['step']:.0f} of {cell.steps}"
-        table.add_row(cell.key, si(cell.num_params(plan.count)), si(cell.tokens), str(cell.seed), states[cell.key], loss, seconds)
+        table.add_row(
+            cell.key, si(cell.num_params(plan.count)), si(cell.tokens), str(cell.seed), states[cell.key], loss, seconds
+        )
     return table

@@ -29,7 +29,7 @@ def _train_cell(config: DictConfig) -> float:
     """Measure the one cell of the configuration in Hydra's output directory; its validation loss, for Hydra's sweepers."""
     from scalesweep.cli.experiment import measure_cell
 
-    values: dict[str, Any] = OmegaConf.to_container(config, resolve=True)  # type: ignore[assignment]
+    values: dict[str, Any] = OmegaConf.to_container(config, resolve=True)
     size, budget, seed = (values.pop(name) for name in ("size", "budget", "seed"))
     values["dir"] = HydraConfig.get().runtime.output_dir
     values["sweep"] = {"name": "cell", "sizes": [size], "budgets": [budget], "seeds": [seed]}

@@ -37,7 +37,7 @@ from scalesweep.data.tokenizer import Tokenizer, encode, make_tokenizer
 from scalesweep.errors import DataError
 
 FORMAT = 1
-"""Version of the directory's layout; part of the key, so an old directory is never misread."""
+"""Version of the layout, the split rule and the piece size; part of the key, so an old directory is never misread."""
 
 _ABANDONED_SECONDS = 24 * 3600
 

@@ -24,7 +24,7 @@ GRADIENT_TOLERANCE = 1e-9
 the parameter. This does not depend on units."""
 _GRID = np.geomspace(0.03, 3.0, 16)
 _SMALLEST_START = 1e-3
-"""Smallest coefficient of a start, as a share of the mean loss: a term that starts at 0 does not feel its exponent."""
+"""Smallest coefficient of a start, as a share of the loss: a term that starts at 0 does not feel its exponent."""
 _MAX_STEPS = 300
 _CHUNK_VALUES = 400_000
 """Problems times rows that are held in memory together."""

@@ -23,7 +23,7 @@ SMALLEST_DELTA = 1e-5
 """Floor of the estimated Huber width, for data without noise."""
 _CONTINUATION = (3e-2, 5e-3)
 """Wide Huber losses first: a narrow one has many shallow minima."""
-_NUM_STARTS = 8
+_NUM_STARTS = 16
 _NUM_PARAMETERS = 5
 
 
@@ -76,7 +76,7 @@ def find_optimum(n: FloatArray, d: FloatArray, loss: FloatArray, huber_delta: fl
     normal noise).
     """
     logs = np.log(np.stack([n, d, loss]))
-    centre = logs.mean(axis=1)
+    centre = np.array([logs[0].min(), logs[1].min(), logs[2].mean()])
     x, y, z = logs - centre[:, None]
     problem = SumOfPowers(np.stack([np.zeros_like(x), x, y], axis=1), z)
     first = FIRST_DELTA if huber_delta is None else huber_delta

@@ -1,7 +1,8 @@
 """A small decoder in the layout of Llama and Qwen3: RMSNorm, RoPE, causal attention with QK-norm, SwiGLU, untied head.
 
 Every parameter carries a leading run axis R, so that several runs of one shape can be stepped as one batch of matrix products;
-R = 1 is the plain case. Axes in names: R runs, B sequences, T tokens, D width, H heads, K width of a head, F feed-forward, V vocabulary.
+R = 1 is the plain case. Axes in names: R runs, B sequences, T tokens, D width, K width of a head, F feed-forward width, V
+vocabulary, I and O the inputs and outputs of a matrix.
 """
 
 import math
@@ -99,7 +100,7 @@ class Layer(nn.Module):
 
 
 def linear(x_RBTI: Tensor, w_ROI: Tensor) -> Tensor:
-    """Each run's inputs times its own matrix, shape (R, B, T, O). One run takes the plain product, which is the faster kernel."""
+    """Each run's inputs times its own matrix, shape (R, B, T, O). One run takes the plain product, a faster kernel."""
     if w_ROI.shape[0] == 1:
         return F.linear(x_RBTI, w_ROI.squeeze(0))
     R, B, T, _ = x_RBTI.shape
@@ -114,7 +115,7 @@ def embed(tokens_RBT: Tensor, table_RVD: Tensor) -> Tensor:
 
 
 def rms_norm(x_RBTD: Tensor, gain_RD: Tensor) -> Tensor:
-    """x / rms(x) times each run's own gain (Zhang & Sennrich 2019)."""
+    """Each run's own gain times x / rms(x) (Zhang & Sennrich 2019)."""
     if gain_RD.shape[0] == 1:
         return F.rms_norm(x_RBTD, gain_RD.shape[1:], gain_RD.squeeze(0), eps=NORM_EPS)
     return F.rms_norm(x_RBTD, gain_RD.shape[1:], eps=NORM_EPS) * gain_RD[:, None, None]

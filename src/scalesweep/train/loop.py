@@ -96,14 +96,14 @@ def train(
 
     def save() -> None:
         if execution.checkpoint is not None:
-            seconds = before + time.monotonic() - started
-            state = (model.state_dict(), optimizer.state_dict(), curve, loss_sum.item(), loss_count, seconds)
-            save_checkpoint(execution.checkpoint, Checkpoint(cell.key, step, *state))
+            content = (model.state_dict(), optimizer.state_dict(), curve, loss_sum.item(), loss_count, seconds())
+            save_checkpoint(execution.checkpoint, Checkpoint(cell.key, step, *content))
+
+    def seconds() -> float:
+        return before + time.monotonic() - started
 
     while step < cell.steps:
-        windows = batch(
-            train_tokens, seed=cell.seed, step=step, sequences=cell.batch_sequences, context=cell.shape.context
-        )
+        windows = batch(train_tokens, seed=cell.seed, step=step, sequences=cell.batch_sequences, context=cell.shape.context)
         factor = lr_factor(step, cell)
         set_lr(optimizer, factor)
         loss = _accumulate_gradient(model, _to_device(windows, device), execution.micro_batch, autocast)
@@ -116,10 +116,17 @@ def train(
         if step in points:
             mean = loss_sum.item() / loss_count
             if not math.isfinite(mean):
-                return Outcome("DIVERGED", math.nan, math.nan, curve[-1]["loss"] if curve else math.nan, curve,
-                               before + time.monotonic() - started)
-            curve.append({"step": step, "tokens": step * cell.batch_tokens, "loss": mean,
-                          "lr": factor * cell.hidden_lr, "grad_norm": gradient_norm.item()})
+                last = curve[-1]["loss"] if curve else math.nan
+                return Outcome("DIVERGED", math.nan, math.nan, last, curve, seconds())
+            curve.append(
+                {
+                    "step": step,
+                    "tokens": step * cell.batch_tokens,
+                    "loss": mean,
+                    "lr": factor * cell.hidden_lr,
+                    "grad_norm": gradient_norm.item(),
+                }
+            )
             loss_sum.zero_()
             loss_count = 0
             on_curve(curve)
@@ -129,10 +136,11 @@ def train(
         if time.monotonic() - saved > execution.checkpoint_seconds:
             save()
             saved = time.monotonic()
-    seconds = before + time.monotonic() - started
-    loss, loss_se = evaluate(model, validation_windows(validation_tokens, cell.validation_tokens, cell.shape.context), autocast)
-    state = "COMPLETE" if math.isfinite(loss) else "DIVERGED"
-    return Outcome(state, loss, loss_se, curve[-1]["loss"], curve, seconds)
+    trained = seconds()
+    windows = validation_windows(validation_tokens, cell.validation_tokens, cell.shape.context)
+    validation_loss, standard_error = evaluate(model, windows, autocast)
+    state: Literal["COMPLETE", "DIVERGED"] = "COMPLETE" if math.isfinite(validation_loss) else "DIVERGED"
+    return Outcome(state, validation_loss, standard_error, curve[-1]["loss"], curve, trained)
 
 
 def _resume(cell: Cell, execution: Execution, model: Decoder, optimizer: torch.optim.Optimizer) -> Checkpoint | None:

@@ -1,5 +1,7 @@
 """AdamW with the learning rates of the cell, and gradient clipping for each run apart."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -32,7 +34,7 @@ def set_lr(optimizer: torch.optim.Optimizer, factor: float) -> None:
 
 
 @torch.no_grad()
-def clip_gradients(parameters: list[Tensor], max_norm: float) -> Tensor:
+def clip_gradients(parameters: Sequence[Tensor], max_norm: float) -> Tensor:
     """Scale each run's gradient down to `max_norm`; return the norms before, shape (R,)."""
     gradients = [p.grad for p in parameters if p.grad is not None]
     runs = gradients[0].shape[0]
