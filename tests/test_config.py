@@ -29,6 +29,7 @@ def test_sizes_may_be_targets_shapes_or_a_ladder() -> None:
     assert parse(SweepSpec, {**GRID, "sizes": ["10k", {"width": 32, "depth": 2}]}).sizes == (10_000, Shape(width=32, depth=2))
     ladder = parse(SweepSpec, {**GRID, "sizes": {"smallest": "10k", "largest": "1M", "num": 3}}).sizes
     assert ladder == Ladder(smallest=10_000, largest=10**6, num=3)
+    assert parse(SweepSpec, {**GRID, "sizes": "10k..1M:3"}).sizes == ladder
 
 
 @pytest.mark.parametrize(
@@ -37,9 +38,13 @@ def test_sizes_may_be_targets_shapes_or_a_ladder() -> None:
         ({"sizes": ["huge"]}, "sweep.sizes.0 = 'huge': must be a whole number, such as 64, 250k or 1.5M."),
         ({"budgets": [-1]}, "sweep.budgets.0 = -1: must be greater than 0."),
         ({"budgets": []}, "sweep.budgets = []: must not be empty."),
-        ({"sizes": 10}, "sweep.sizes = 10: must be a list, such as [1, 2]."),
+        (
+            {"sizes": 10},
+            "sweep.sizes = 10: must be a list, such as [10k, 40k] (sizes may also be a ladder, such as 15k..500k:6).",
+        ),
         ({"design": "fulll"}, "sweep.design = 'fulll': must be 'full', 'rays', 'lshape' or 'isoflop' (did you mean full?)."),
         ({"sizes": {"smallest": 10, "largest": 5, "num": 2}}, "sweep.sizes: largest (5) must be above smallest (10)."),
+        ({"sizes": "10k..x:3"}, "sweep.sizes.largest = 'x': must be a whole number, such as 64, 250k or 1.5M."),
         ({"name": "../x"}, None),
         ({"budgets": [float("inf")]}, None),
     ],

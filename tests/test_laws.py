@@ -18,6 +18,7 @@ def test_compute_optimum_spends_the_budget_and_is_a_minimum():
     c = np.array([1e18, 1e21, 5.76e23])
     n, d = HOFFMANN.n_opt(c), HOFFMANN.d_opt(c)
     np.testing.assert_allclose(6 * n * d, c, rtol=1e-12)
+    np.testing.assert_allclose(HOFFMANN.tokens_per_parameter_opt(c), d / n, rtol=1e-12)
     best = HOFFMANN.predict(n, d)
     for factor in (0.9, 0.999, 1.001, 1.1):
         assert np.all(HOFFMANN.predict(n * factor, d / factor) > best)

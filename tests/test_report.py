@@ -148,7 +148,7 @@ def test_refused_law_and_no_curves(tmp_path):
     page = write_report(tmp_path, points, fit, ReportContext("ray", {}, [], {}, [], "scalesweep fit ray.csv"))
     parse(page)
     text = page.read_text(encoding="utf-8")
-    assert "do not identify this law" in text
+    assert "do not identify the joint law" in text
     assert "tokens-per-parameter ray" in text
     assert [p.stem for p in (tmp_path / "figures").glob("*.svg")] == ["power_laws"]
 

@@ -67,7 +67,7 @@ class Shape(Spec):
 
 
 class Ladder(Spec):
-    """Sizes spaced evenly in log N."""
+    """Sizes spaced evenly in log N; 15k..500k:6 is a ladder of six sizes from 15k to 500k."""
 
     smallest: Count
     """Smallest target N, in parameters of `count.params`."""
@@ -87,9 +87,19 @@ Size = Annotated[
     Annotated[Shape, Tag("shape")] | Annotated[Count, Tag("target")],
     Discriminator(lambda value: "shape" if isinstance(value, Mapping | Shape) else "target"),
 ]
+_LADDER = re.compile(r"^(?P<smallest>.+)\.\.(?P<largest>.+):(?P<num>.+)$")
+
+
+def parse_ladder(value: object) -> object:
+    """SMALLEST..LARGEST:NUM as a table; anything else is returned for the validator to refuse."""
+    match = _LADDER.match(value) if isinstance(value, str) else None
+    return match.groupdict() if match else value
+
+
 Sizes = Annotated[
     Annotated[Ladder, Tag("ladder")] | Annotated[tuple[Size, ...], Field(min_length=1), Tag("list")],
     Discriminator(lambda value: "ladder" if isinstance(value, Mapping | Ladder) else "list"),
+    BeforeValidator(parse_ladder),
 ]
 Workers = Annotated[
     Annotated[Literal["auto"], Tag("auto")] | Annotated[PositiveInt, Tag("number")],
@@ -115,7 +125,7 @@ class SweepSpec(Spec):
     """full: every size with every budget. rays: budgets are tokens per parameter. isoflop: budgets are training FLOPs.
     lshape: every size at the smallest budget, and the smallest size at every budget."""
     sizes: Sizes
-    """Model sizes: target N each (parameters), or width and depth, or a ladder (smallest, largest, num)."""
+    """Model sizes: a list of target N (parameters) or of width and depth, or a ladder SMALLEST..LARGEST:NUM."""
     budgets: Annotated[tuple[Amount, ...], Field(min_length=1)]
     """Training budgets: tokens (full, lshape), tokens per parameter (rays) or training FLOPs (isoflop)."""
     seeds: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)] = (0,)
@@ -343,7 +353,7 @@ _EXPECTED = {
     "int_from_float": "must be a whole number, such as 64, 250k or 1.5M",
     "float_parsing": "must be a number",
     "float_type": "must be a number",
-    "tuple_type": "must be a list, such as [1, 2]",
+    "tuple_type": "must be a list, such as [10k, 40k] (sizes may also be a ladder, such as 15k..500k:6)",
     "model_type": "must be a table of settings",
     "bool_parsing": "must be true or false",
     "bool_type": "must be true or false",

@@ -60,7 +60,7 @@ class Chinchilla:
         Raises:
             FitError: a term of the law is zero or constant, so that no allocation is optimal.
         """
-        return np.exp(self._log_g() + self.a * np.log(np.asarray(c, dtype=np.float64) / 6))
+        return _exp(self._log_g() + self.a * _log(c, 6))
 
     def d_opt(self, c: ArrayLike) -> FloatArray:
         """Compute-optimal tokens D*(C) = (C/6)^b / G, with C = 6 N D. Hoffmann et al. 2022, eq. (4).
@@ -68,7 +68,15 @@ class Chinchilla:
         Raises:
             FitError: a term of the law is zero or constant, so that no allocation is optimal.
         """
-        return np.exp(self.b * np.log(np.asarray(c, dtype=np.float64) / 6) - self._log_g())
+        return _exp(self.b * _log(c, 6) - self._log_g())
+
+    def tokens_per_parameter_opt(self, c: ArrayLike) -> FloatArray:
+        """Compute-optimal D*(C) / N*(C), with C = 6 N D.
+
+        Raises:
+            FitError: a term of the law is zero or constant, so that no allocation is optimal.
+        """
+        return _exp((self.b - self.a) * _log(c, 6) - 2 * self._log_g())
 
     def formula(self) -> str:
         """The law with its numbers, for people."""
@@ -115,9 +123,19 @@ class PowerLaw:
 
     def predict(self, x: ArrayLike) -> FloatArray:
         """Loss in nats per token at x parameters, tokens or FLOPs."""
-        return np.exp(self.exponent * (self.log_scale - np.log(np.asarray(x, dtype=np.float64))))
+        return _exp(self.exponent * (self.log_scale - _log(x)))
 
     def formula(self) -> str:
         """The law with its numbers, for people."""
         x = self.variable
         return f"L({x}) = ({format_number(self.scale)} / {x})^{format_number(self.exponent)}"
+
+
+def _log(values: ArrayLike, unit: float = 1.0) -> FloatArray:
+    return np.asarray(np.log(np.asarray(values, dtype=np.float64) / unit))
+
+
+def _exp(values: FloatArray) -> FloatArray:
+    """exp, infinite beyond double precision: a nearly flat law puts its optimum there."""
+    with np.errstate(over="ignore"):
+        return np.exp(values)

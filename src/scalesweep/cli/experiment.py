@@ -14,8 +14,8 @@ from scalesweep.cli.analysis import context_of_store, print_law, write
 from scalesweep.cli.compose import compose_settings
 from scalesweep.cli.tables import plan_table, print_table, state_table
 from scalesweep.config import Settings
-from scalesweep.data import Corpus, prepare, unique_tokens
-from scalesweep.errors import EXIT_INCOMPLETE, EXIT_OK, FitError, SpecError, StoreError
+from scalesweep.data import Corpus, prepare, unique_tokens, validation_windows
+from scalesweep.errors import EXIT_INCOMPLETE, EXIT_OK, FitError, PointsError, SpecError, StoreError
 from scalesweep.launch import launch
 from scalesweep.launch.device import resolve_device, resolve_precision
 from scalesweep.launch.monitor import Monitor
@@ -37,7 +37,7 @@ def run(overrides: Sequence[str]) -> int:
     states = Counter(store.states().values())
     try:
         print_law(write(store.directory, store.points(), settings.fit, context_of_store(store, settings)))
-    except FitError as error:
+    except (FitError, PointsError) as error:
         _say(f"No law: {error}")
     if unfinished := sum(n for s, n in states.items() if s != "COMPLETE"):
         _say(
@@ -124,6 +124,9 @@ def data(overrides: Sequence[str]) -> int:
 
 
 def _plan(settings: Settings, corpus: Corpus, device: Any) -> Plan:
+    validation_windows(
+        corpus.validation(), settings.train.validation_tokens, settings.model.context
+    )  # refuses too small a split
     unique = unique_tokens(corpus.train_tokens, settings.model.context)
     facts = CorpusFacts(corpus.name, corpus.hash, corpus.vocab_size, unique)
     return make_plan(settings, facts, resolve_precision(settings.train, device))

@@ -46,7 +46,7 @@ _EXAMPLES = {
     ),
     "report": (
         "scalesweep report runs/demo",
-        "scalesweep report runs/demo report.title='Python prose, 2 cores'",
+        "scalesweep report runs/demo report.title=my_first_law",
         "scalesweep report points.csv",
     ),
     "data": (

@@ -1,8 +1,9 @@
 """The estimator: Huber loss of log-loss residuals for any law that is a sum of power terms. Knows no science.
 
-The law is log L = log sum_k c_k exp(-s_k x_k), with coefficients c_k >= 0 and exponents 0 <= s_k <= 10; x_k is the centred
-logarithm of the k-th term's variable, or 0 for a constant term. Parameters are theta = (c_1..c_K, s_1..s_K). Centring makes
-the Hessian well conditioned; coefficients instead of their logarithms let a term vanish exactly at its bound.
+The law is log L = log sum_k c_k exp(-s_k x_k), with coefficients c_k >= 0 and exponents 0 <= s_k <= 10; x_k is the logarithm
+of the k-th term's variable over its smallest value, or 0 for a constant term. Parameters are theta = (c_1..c_K, s_1..s_K).
+That origin makes c_k the largest measured size of its term and the Hessian well conditioned, for steep terms more than
+centring would; coefficients instead of their logarithms let a term vanish exactly at its bound.
 
 Many problems are solved at once: theta has shape (problems, 2K), and each problem has its own integer row weights, which is
 all that a bootstrap resample is. The minimiser is a projected Newton method with the exact Hessian, whose negative curvature
@@ -23,8 +24,6 @@ GRADIENT_TOLERANCE = 1e-9
 """Largest free component of the gradient at convergence, relative to delta, the root of the number of rows and the scale of
 the parameter. This does not depend on units."""
 _GRID = np.geomspace(0.03, 3.0, 16)
-_SMALLEST_START = 1e-3
-"""Smallest coefficient of a start, as a share of the loss: a term that starts at 0 does not feel its exponent."""
 _MAX_STEPS = 300
 _CHUNK_VALUES = 400_000
 """Problems times rows that are held in memory together."""
@@ -35,7 +34,7 @@ class SumOfPowers:
     """One data set and the shape of the law."""
 
     x: FloatArray
-    """Centred logarithms of the terms' variables, shape (rows, K); a column of zeros is a constant term."""
+    """Logarithms of the terms' variables over their smallest values, shape (rows, K); a column of zeros is a constant term."""
     y: FloatArray
     """Logarithm of the loss, up to a constant, shape (rows,)."""
 
@@ -129,8 +128,7 @@ def profile_starts(problem: SumOfPowers, num: int) -> FloatArray:
     mesh = np.stack(np.meshgrid(*[_GRID] * len(powers), indexing="ij"), axis=-1).reshape(-1, len(powers))
     theta = np.zeros((len(mesh), 2 * problem.x.shape[1]))
     theta[:, problem.x.shape[1] + powers] = mesh
-    coefficients, misfit = _nonnegative_coefficients(problem, theta)
-    theta[:, : problem.x.shape[1]] = np.maximum(coefficients, _SMALLEST_START)
+    theta[:, : problem.x.shape[1]], misfit = _nonnegative_coefficients(problem, theta)
     blocks = np.digitize(mesh, _GRID[[4, 8, 12]]) @ 4 ** np.arange(len(powers))
     best = [np.flatnonzero(blocks == b)[np.argmin(misfit[blocks == b])] for b in np.unique(blocks)]
     return np.asarray(theta[sorted(best, key=lambda i: float(misfit[i]))[:num]])

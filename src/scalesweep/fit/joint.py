@@ -23,7 +23,7 @@ SMALLEST_DELTA = 1e-5
 """Floor of the estimated Huber width, for data without noise."""
 _CONTINUATION = (3e-2, 5e-3)
 """Wide Huber losses first: a narrow one has many shallow minima."""
-_NUM_STARTS = 16
+_NUM_STARTS = 8
 _NUM_PARAMETERS = 5
 
 
@@ -32,9 +32,9 @@ class Optimum:
     """The full fit in the solver's coordinates."""
 
     problem: SumOfPowers
-    """Centred data."""
-    centre: FloatArray
-    """Means of log N, log D and log L, shape (3,)."""
+    """Data in the solver's coordinates."""
+    origin: FloatArray
+    """Smallest log N, smallest log D and mean log L, shape (3,), which the problem has subtracted."""
     minima: Solution
     """Minimum reached from each start, best first."""
     delta: float
@@ -76,17 +76,17 @@ def find_optimum(n: FloatArray, d: FloatArray, loss: FloatArray, huber_delta: fl
     normal noise).
     """
     logs = np.log(np.stack([n, d, loss]))
-    centre = np.array([logs[0].min(), logs[1].min(), logs[2].mean()])
-    x, y, z = logs - centre[:, None]
+    origin = np.array([logs[0].min(), logs[1].min(), logs[2].mean()])
+    x, y, z = logs - origin[:, None]
     problem = SumOfPowers(np.stack([np.zeros_like(x), x, y], axis=1), z)
     first = FIRST_DELTA if huber_delta is None else huber_delta
     theta = profile_starts(problem, _NUM_STARTS)
     minima = _descend(problem, theta, [delta for delta in _CONTINUATION if delta > first] + [first])
     if huber_delta is not None:
-        return Optimum(problem, centre, minima, huber_delta)
-    law = to_laws(Optimum(problem, centre, minima, first), minima.theta[:1])[0]
+        return Optimum(problem, origin, minima, huber_delta)
+    law = to_laws(Optimum(problem, origin, minima, first), minima.theta[:1])[0]
     delta = max(1.345 * robust_scale(np.log(loss) - np.log(law.predict(n, d)), _NUM_PARAMETERS), SMALLEST_DELTA)
-    return Optimum(problem, centre, _descend(problem, minima.theta, [delta]), delta)
+    return Optimum(problem, origin, _descend(problem, minima.theta, [delta]), delta)
 
 
 def robust_scale(residual: FloatArray, num_parameters: int) -> float:
@@ -100,12 +100,12 @@ def robust_scale(residual: FloatArray, num_parameters: int) -> float:
 
 def to_laws(optimum: Optimum, theta: FloatArray) -> list[Chinchilla]:
     """Laws in the user's units from the solver's parameters, shape (problems, 6)."""
-    mean_n, mean_d, mean_loss = optimum.centre
+    log_n, log_d, log_loss = optimum.origin
     return [
         Chinchilla(
-            E=float(e * math.exp(mean_loss)),
-            A=float(a * math.exp(mean_loss + alpha * mean_n)),
-            B=float(b * math.exp(mean_loss + beta * mean_d)),
+            E=float(e * math.exp(log_loss)),
+            A=float(a * math.exp(log_loss + alpha * log_n)),
+            B=float(b * math.exp(log_loss + beta * log_d)),
             alpha=float(alpha),
             beta=float(beta),
         )
@@ -153,7 +153,7 @@ def _estimates(law: Chinchilla, samples: list[Chinchilla], c_max: float, confide
     def value(of: Chinchilla, name: str) -> float:
         if name in ("a", "b", "tokens_per_parameter") and min(of.A, of.B, of.alpha, of.beta) <= 0:
             return math.nan
-        return float(of.d_opt(c_max) / of.n_opt(c_max)) if name == "tokens_per_parameter" else float(getattr(of, name))
+        return float(of.tokens_per_parameter_opt(c_max)) if name == "tokens_per_parameter" else float(getattr(of, name))
 
     return {name: estimate(value(law, name), np.array([value(s, name) for s in samples]), confidence) for name in names}
 

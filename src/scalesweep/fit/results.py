@@ -22,7 +22,7 @@ class FitStatus(Enum):
     WEAK = "The points identify this law only weakly: read its intervals, not its values."
     AT_BOUND = "A parameter lies at its bound: the points do not show that part of the law."
     UNKNOWN = "No intervals were computed, so it is not known how well the points identify this law."
-    NOT_IDENTIFIED = "The points do not identify this law."
+    NOT_IDENTIFIED = "The points do not identify the joint law L(N, D)."
 
 
 @dataclass(frozen=True)

@@ -157,7 +157,8 @@ def _power_law_panel(
     axis.scatter(x[chosen], loss[chosen], s=20, c=colours.to_rgba(points.n[chosen]), zorder=3, linewidths=0)
     if law is None:
         axis.set_title("no law")
-        axis.text(0.03, 0.04, _wrap(refusal, 44), transform=axis.transAxes, color=_INK, va="bottom", fontsize=8)
+        box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85}
+        axis.text(0.03, 0.04, _wrap(refusal, 44), transform=axis.transAxes, color=_INK, va="bottom", fontsize=8, bbox=box)
         return np.empty(0)
     assert isinstance(law.law, PowerLaw)
     line = np.geomspace(x[chosen].min(), x[chosen].max(), 60)
@@ -269,19 +270,22 @@ def _some_sizes(n: FloatArray) -> list[float]:
 
 def _log_axis(axis: "Axes", side: Literal["x", "y"], values: FloatArray, column: str) -> None:
     """A logarithmic axis over the values with a little room, round ticks and its label."""
-    from matplotlib.ticker import NullFormatter, NullLocator
+    from matplotlib.ticker import NullLocator
 
     low, high = float(values.min()), float(values.max())
     room = (high / low) ** 0.05 if high > low else 1.1
     low, high = low / room, high * room
     ticks = log_ticks(low, high)
     write = {"c": format_power, "loss": lambda value: f"{value:.3g}"}.get(column, format_count)
-    axis.set(**{f"{side}scale": "log", f"{side}lim": (low, high)})
-    ruler = axis.xaxis if side == "x" else axis.yaxis
-    ruler.set_minor_locator(NullLocator())
-    ruler.set_minor_formatter(NullFormatter())
-    ruler.set_ticks(ticks, labels=[write(tick) for tick in ticks])
-    ruler.set_label_text(_AXES[column])
+    settings = {
+        "scale": "log",
+        "lim": (low, high),
+        "ticks": ticks,
+        "ticklabels": [write(tick) for tick in ticks],
+        "label": _AXES[column],
+    }
+    axis.set(**{f"{side}{name}": value for name, value in settings.items()})
+    (axis.xaxis if side == "x" else axis.yaxis).set_minor_locator(NullLocator())  # type: ignore[no-untyped-call]
 
 
 def _error_bars(axis: "Axes", points: Points, x: FloatArray, chosen: NDArray[np.bool_]) -> None:

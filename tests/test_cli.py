@@ -1,0 +1,253 @@
+"""The commands as a user types them: what they print, what they write, how they refuse."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from scalesweep.cli import main
+from scalesweep.cli.compose import compose_settings
+from scalesweep.cli.paths import config_dir
+from scalesweep.errors import SpecError
+
+TINY = [
+    "sweep=smoke",
+    "sweep.sizes=[10k,40k,100k]",
+    "sweep.budgets=[4096,8192,16384]",
+    "data.max_bytes=300k",
+    "train.validation_tokens=8192",
+    "fit.bootstrap=50",
+    "launcher=inline",
+]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory: pytest.TempPathFactory) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SCALESWEEP_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture(scope="module")
+def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished sweep, made by the command."""
+    directory = tmp_path_factory.mktemp("runs") / "smoke"
+    assert main(["run", *TINY, f"dir={directory}"]) == 0
+    return directory
+
+
+def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """The one sentence with which the command is refused."""
+    capsys.readouterr()
+    assert main(list(words)) == 2
+    errors = capsys.readouterr().err
+    assert errors.startswith("scalesweep: ")
+    assert "Traceback" not in errors
+    return errors.removeprefix("scalesweep: ").strip()
+
+
+def test_run_measures_fits_and_reports(sweep: Path) -> None:
+    assert len(list(sweep.glob("cells/*/record.json"))) == 9
+    assert (sweep / "report.html").is_file()
+    assert (sweep / "report.md").is_file()
+    fit = json.loads((sweep / "fit.json").read_text())
+    assert fit["points"]["used"] == 9
+
+
+def test_a_second_run_measures_nothing_and_says_so(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before = {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in sweep.glob("cells/*/*")}
+    assert main(["run", *TINY, f"dir={sweep}"]) == 0
+    assert "Nothing new to measure: all 9 cells" in capsys.readouterr().out
+    assert {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in sweep.glob("cells/*/*")} == before
+
+
+def test_a_grid_may_grow(sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import shutil
+
+    grown = tmp_path / "grown"
+    shutil.copytree(sweep, grown)
+    assert main(["run", *TINY, "sweep.budgets=[2048,4096,8192,16384]", f"dir={grown}"]) == 0
+    assert "3 cells to measure on cpu, 9 measured before, 3 new" in capsys.readouterr().out
+    assert len(list(grown.glob("cells/*/record.json"))) == 12
+
+
+def test_plan_prices_every_cell_and_writes_no_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["plan", *TINY]) == 0
+    out = capsys.readouterr().out
+    for column in ("key", "width", "N", "D", "C", "batch", "steps", "lr", "tokens/N", "minutes"):
+        assert column in out
+    assert "worker-minutes" in out
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_status_counts_states(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["status", str(sweep)]) == 0
+    assert capsys.readouterr().out.strip().endswith("9 complete")
+
+
+def test_fit_of_a_sweep_under_another_convention(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fit", str(sweep), "count.params=total", "fit.bootstrap=20"]) == 0
+    out = capsys.readouterr().out
+    assert "N counts: total" in out
+    assert "20 resamples" in out
+
+
+def test_report_of_a_sweep(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["report", str(sweep), "report.title='A title & more'"]) == 0
+    assert "Report: " in capsys.readouterr().out
+    assert "A title &amp; more" in (sweep / "report.html").read_text()
+
+
+def test_fit_and_report_of_a_csv(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "points.csv"
+    rows = [(n, d, 1.7 + 400 / n**0.34 + 400 / d**0.28) for n in (1e6, 3e6, 1e7) for d in (1e8, 3e8, 1e9)]
+    path.write_text("params,tokens,loss\n" + "".join(f"{n},{d},{loss}\n" for n, d, loss in rows))
+    assert main(["fit", str(path), "fit.bootstrap=20"]) == 0
+    assert "0.34" in capsys.readouterr().out
+    assert [p.name for p in tmp_path.iterdir()] == ["points.csv"]
+    assert main(["report", str(path), "fit.bootstrap=20"]) == 0
+    assert (tmp_path / "points-report" / "report.html").is_file()
+
+
+def test_data_prepares_a_corpus(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "data=python_small", "data.max_bytes=300k"]) == 0
+    assert "training and" in capsys.readouterr().out
+
+
+def test_training_one_cell_is_a_hydra_application(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "scalesweep", "train", "data=python_small", "data.max_bytes=300k", "logger=none"]
+    cell = ["size=10k", "budget=4096", "train.validation_tokens=8192"]
+    shown = subprocess.run([*command, *cell, "--cfg", "job"], capture_output=True, text=True, cwd=tmp_path, check=True)
+    assert "size: 10k" in shown.stdout
+    sweep = [f"hydra.sweep.dir={tmp_path}/many", "seed=0,1", "--multirun"]
+    done = subprocess.run([*command, *cell, *sweep], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    records = [json.loads(p.read_text()) for p in (tmp_path / "many").glob("*/sweep/cells/*/record.json")]
+    assert sorted(r["cell"]["seed"] for r in records) == [0, 1]
+    wrong = subprocess.run([*command, "budget=-5"], capture_output=True, text=True, cwd=tmp_path)
+    assert wrong.returncode == 2
+    assert "sweep.budgets.0 = -5: must be greater than 0" in wrong.stderr
+    assert "Traceback" not in wrong.stderr
+    helped = subprocess.run([*command[:4], "--help"], capture_output=True, text=True, cwd=tmp_path, check=True)
+    assert helped.stdout.count("scalesweep train ") >= 4
+
+
+@pytest.mark.parametrize("name", ["run", "plan", "status", "fit", "report", "data"])
+def test_every_command_has_help_with_three_examples(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([name, "--help"]) == 0
+    out = capsys.readouterr().out
+    assert out.split("Examples:")[1].count("scalesweep") >= 3
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
+    out = capsys.readouterr().out
+    assert all(f"\n  {name} " in out for name in ("run", "plan", "status", "fit", "report", "train", "data"))
+
+
+@pytest.mark.parametrize("preset", [p.stem for p in (config_dir() / "sweep").glob("*.yaml")])
+def test_every_preset_composes(preset: str) -> None:
+    assert compose_settings([f"sweep={preset}"]).sweep.name == preset
+
+
+@pytest.mark.parametrize(
+    "option",
+    [f"{p.parent.name}={p.stem}" for p in config_dir().glob("*/*.yaml") if p.parent.name != "sweep"],
+)
+def test_every_option_composes(option: str) -> None:
+    needs = {"data=files": ["data.paths=[x.txt]"], "data=hub": ["data.name=x"]}.get(option, [])
+    compose_settings([option, *needs])
+
+
+@pytest.mark.parametrize(
+    ("override", "sentence"),
+    [
+        ("sweep=smoek", "sweep = 'smoek' is not an option (did you mean smoke?); the options are"),
+        ("sweep.sizess=[1]", "sweep.sizess is not a setting (did you mean sweep.sizes"),
+        ("swep=smoke", "swep is not a setting (did you mean sweep?)"),
+        ("sweep.sizes=[huge]", "sweep.sizes.0 = 'huge': must be a whole number, such as 64, 250k or 1.5M."),
+        ("sweep.budgets=[-5]", "sweep.budgets.0 = -5: must be greater than 0."),
+        ("recipe.lr=fast", "recipe.lr = 'fast': must be a number."),
+        ("sweep.sizes=[10k", "the overrides sweep.sizes=[10k cannot be read"),
+        ("smoke", "'smoke' is not an override; write key=value"),
+        ("--verbose", "'--verbose' is not an override; write key=value"),
+    ],
+)
+def test_wrong_overrides_are_one_sentence(override: str, sentence: str) -> None:
+    with pytest.raises(SpecError) as caught:
+        compose_settings([override])
+    assert str(caught.value).startswith(sentence)
+
+
+def test_wrong_settings_end_with_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    directory = f"dir={tmp_path / 'x'}"
+    small = [*TINY, directory]
+    assert "below one batch of 512 tokens" in refused(capsys, "run", *small, "sweep.budgets=[100]")
+    assert "must be greater than 0" in refused(capsys, "run", *small, "sweep.budgets=[-1]")
+    assert "train.validation_tokens" in refused(capsys, "run", *small, "train.validation_tokens=1M")
+    assert "PyTorch sees no CUDA device" in refused(capsys, "run", *small, "train.device=cuda")
+    assert "holds another sweep" in _store_of_another_sweep(tmp_path, capsys)
+    assert "'rnu' is not a command (did you mean run?)" in refused(capsys, "rnu")
+    assert not (tmp_path / "x").exists()
+
+
+def _store_of_another_sweep(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> str:
+    directory = f"dir={tmp_path / 'other'}"
+    quick = [*TINY, directory, "sweep.sizes=[10k]", "sweep.budgets=[4096]"]
+    assert main(["run", *quick]) == 0
+    return refused(capsys, "run", *quick, "recipe.lr=0.001")
+
+
+def test_a_directory_that_cannot_be_written_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("x")
+    assert "cannot be written" in refused(capsys, "run", *TINY, f"dir={tmp_path}/file/sweep")
+    assert "cannot be written" in refused(capsys, "run", *TINY, "dir=/proc/nothing/here")
+
+
+def test_wrong_corpora_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "empty.txt").write_text("")
+    (tmp_path / "binary.txt").write_bytes(bytes(range(256)) * 100)
+    files = ["data", "data=files"]
+    assert "missing.txt" in refused(capsys, *files, f"data.paths=[{tmp_path}/missing.txt]")
+    assert "empty.txt" in refused(capsys, *files, f"data.paths=[{tmp_path}/empty.txt]")
+    assert "binary.txt" in refused(capsys, *files, f"data.paths=[{tmp_path}/binary.txt]")
+
+
+def test_a_hub_name_without_network_is_refused(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "scalesweep", "data", "data=hub", "data.name=nobody/nothing"]
+    import os
+
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | {"HF_HUB_OFFLINE": "1"})
+    assert done.returncode == 2
+    assert "nobody/nothing" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("params,loss\n1e6,3\n", "missing"),
+        ("params,tokens,loss\n" + "1e6,1e8,3\n" * 4 + "1e6,1e8,nan\n", "row 5"),
+        ("params,tokens,loss\n" + "1e6,1e8,3\n" * 4 + "1e6,1e8,-2\n", "row 5"),
+        ("params,tokens,loss\n1e6,1e8,3\n2e6,1e8,2.9\n4e6,1e8,2.8\n", "3 usable points"),
+        ("", "empty"),
+    ],
+)
+def test_wrong_points_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str, words: str) -> None:
+    path = tmp_path / "points.csv"
+    path.write_text(text)
+    assert words in refused(capsys, "fit", str(path))
+
+
+def test_commands_that_need_a_place_say_so(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert "holds no sweep" in refused(capsys, "status", str(tmp_path))
+    assert "holds no sweep" in refused(capsys, "fit", str(tmp_path))
+    assert "there is no such file" in refused(capsys, "fit", str(tmp_path / "points.csv"))
+    assert "takes one directory" in refused(capsys, "status")
+    assert "first, such as" in refused(capsys, "report")
+    assert "means nothing to fit" in refused(capsys, "fit", "points.csv", "recipe.lr=1")
