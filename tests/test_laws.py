@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from scalesweep.errors import FitError
-from scalesweep.laws import Chinchilla, PowerLaw, format_number
+from scalesweep.laws import Chinchilla, PowerLaw, format_count, format_number
 
 HOFFMANN = Chinchilla(E=1.69, A=406.4, B=410.7, alpha=0.34, beta=0.28)
 
@@ -50,11 +50,17 @@ def test_kaplan_power_law():
     assert law.predict(8.8e13) == pytest.approx(1)
     assert law.predict(1e9) == pytest.approx((8.8e13 / 1e9) ** 0.076, rel=1e-12)
     assert law.scale == pytest.approx(8.8e13)
-    assert law.formula() == "L(N) = (8.8e+13 / N)^0.076"
+    assert law.formula() == "L(N) = (8.8e13 / N)^0.076"
     assert PowerLaw(log_scale=1e4, exponent=1e-4, variable="C").scale == np.inf
 
 
 def test_numbers_for_people_have_four_digits():
     assert [format_number(v) for v in (1.8172181, 477.8259, 2143.417, 0.0, 1.23456e13)] == [
-        "1.817", "477.8", "2143", "0", "1.235e+13",
+        "1.817", "477.8", "2143", "0", "1.235e13",
+    ]  # fmt: skip
+
+
+def test_counts_have_units():
+    assert [format_count(v) for v in (0.5, 999, 1000, 31_100, 999_900, 1.4e6, 2e9, 3e12)] == [
+        "0.5", "999", "1k", "31.1k", "1M", "1.4M", "2B", "3T",
     ]  # fmt: skip

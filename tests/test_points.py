@@ -64,6 +64,8 @@ def test_missing_compute_is_derived_and_noted(tmp_path):
         (HEADER + "1,2,3,\n", r"row 1, column loss: the value is missing"),
         (HEADER + "1,2,3,abc\n", r"row 1, column loss: 'abc' is not a number"),
         (HEADER + "1,2,3\n", r"row 1 has 3 values, but the header has 4 columns"),
+        ("n,d,c,loss,loss_se\n1,2,3,4,\n1,2,3,4,-1\n", r"row 2, column loss_se: '-1' is not a standard error"),
+        (HEADER + "1,2,3," + "4" * 200_000, r"this is not a CSV file"),
         ("Model Size,D,L\n-1,2,3\n", r"row 1, column Model Size: '-1' is negative"),
         ("N,C,L\n1,x,3\n", r"row 1, column C: 'x' is not a number"),
     ],

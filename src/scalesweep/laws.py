@@ -18,7 +18,15 @@ Variable = Literal["N", "D", "C"]
 
 def format_number(value: float) -> str:
     """The value with four significant digits, for people; stored values keep full precision."""
-    return f"{value:.4g}"
+    return f"{value:.4g}".replace("e+0", "e").replace("e+", "e")
+
+
+def format_count(value: float) -> str:
+    """A count with a unit: 30k, 1.5M, 2B."""
+    for unit, suffix in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if value >= unit * 0.9995:
+            return f"{value / unit:.3g}{suffix}"
+    return f"{value:.3g}"
 
 
 @dataclass(frozen=True)

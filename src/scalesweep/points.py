@@ -143,7 +143,10 @@ def read_points(path: Path | str) -> Points:
 
 
 def _read_csv(path: Path) -> dict[str, list[Any]]:
-    lines = [line for line in csv.reader(io.StringIO(_text(path))) if line]
+    try:
+        lines = [line for line in csv.reader(io.StringIO(_text(path), newline="")) if line]
+    except csv.Error as error:
+        raise PointsError(f"{path}: this is not a CSV file ({error}).") from None
     if not lines:
         raise PointsError(f"{path}: the file is empty.")
     header = [name.strip() for name in lines[0]]
@@ -277,12 +280,21 @@ def _validated(
                 raise PointsError(_complaint(source, row + 1, names[canonical], table[names[canonical]][row]))
     data: dict[str, Any] = dict(numeric)
     if "loss_se" in table:
-        data["loss_se"] = _numbers(table["loss_se"])
+        data["loss_se"] = _standard_errors(table["loss_se"], reasons, source)
     if "key" in table:
         data["key"] = ["" if _is_empty(key) else str(key) for key in table["key"]]
     kept = {name: values for name, values in table.items() if name not in names.values() and name not in data}
     frame = pd.DataFrame({**data, **kept, "excluded_reason": reasons})
     return Points(frame, params_convention, flops_convention, source, notes)
+
+
+def _standard_errors(values: Sequence[Any], reasons: Sequence[str], source: str) -> FloatArray:
+    """Standard errors as float64; NaN where a row gives none."""
+    numbers = _numbers(values)
+    for row, (value, number, reason) in enumerate(zip(values, numbers, reasons, strict=True), start=1):
+        if not reason and not _is_empty(value) and not (math.isfinite(number) and number >= 0):
+            raise PointsError(f"{source}: row {row}, column loss_se: {value!r} is not a standard error (0 or more, or empty).")
+    return numbers
 
 
 def _numbers(values: Sequence[Any]) -> FloatArray:

@@ -1,7 +1,7 @@
 """A fit as text for a terminal."""
 
 from scalesweep.fit.results import Estimate, LawFit, Name, SweepFit
-from scalesweep.laws import format_number
+from scalesweep.laws import format_count, format_number
 
 MEANINGS = {
     "E": "irreducible loss, nats per token",
@@ -37,9 +37,10 @@ def footer(fit: SweepFit) -> list[str]:
         f"Points: {fit.num_used} used, {fit.num_excluded} excluded, from {fit.source}.",
         f"N counts: {fit.params_convention}. C counts: {fit.flops_convention}. Optimal N and D use C = 6 N D.",
         f"Measured: N {_range(fit.span.n)} ({decades['n']:.1f} decades), D {_range(fit.span.d)} tokens "
-        f"({decades['d']:.1f}), C {_range(fit.span.c)} FLOPs ({decades['c']:.1f}), "
-        f"D/N {_range(fit.span.tokens_per_parameter)}. Beyond that the laws extrapolate.",
-        f"Intervals: {fit.confidence:.0%}, percentiles of {fit.bootstrap} resamples of the points, seed {fit.seed}."
+        f"({decades['d']:.1f} decades), C {format_number(fit.span.c[0])} to {format_number(fit.span.c[1])} FLOPs "
+        f"({decades['c']:.1f} decades), D/N {_range(fit.span.tokens_per_parameter)}. Beyond that the laws extrapolate.",
+        f"Intervals: {fit.confidence:.0%}, percentiles of {fit.bootstrap} resamples of the points, seed {fit.seed}; "
+        "they take the points as independent and the form of the law as right."
         if fit.bootstrap
         else "Intervals: none (no resamples were asked for).",
     ]
@@ -77,4 +78,4 @@ def _block(title: str, fit: LawFit) -> str:
 
 
 def _range(span: tuple[float, float]) -> str:
-    return f"{format_number(span[0])} to {format_number(span[1])}"
+    return f"{format_count(span[0])} to {format_count(span[1])}"

@@ -7,7 +7,7 @@ yellow end that would vanish on white.
 import io
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scalesweep.fit import LawFit, SweepFit
-from scalesweep.laws import Chinchilla, PowerLaw, format_number
+from scalesweep.laws import Chinchilla, PowerLaw, format_count, format_number
 from scalesweep.points import Points
 
 if TYPE_CHECKING:  # matplotlib takes half a second to import
@@ -93,14 +93,6 @@ def draw_figures(points: Points, fit: SweepFit, curves: Curves) -> list[Drawing]
         if any(curves.values()):
             drawings.append(_curves(points, curves))
     return drawings
-
-
-def format_count(value: float) -> str:
-    """A count with a unit: 30k, 1.5M, 2B."""
-    for unit, suffix in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if value >= unit * 0.9995:
-            return f"{value / unit:.3g}{suffix}"
-    return f"{value:.3g}"
 
 
 def format_power(value: float) -> str:
@@ -276,7 +268,8 @@ def _log_axis(axis: "Axes", side: Literal["x", "y"], values: FloatArray, column:
     room = (high / low) ** 0.05 if high > low else 1.1
     low, high = low / room, high * room
     ticks = log_ticks(low, high)
-    write = {"c": format_power, "loss": lambda value: f"{value:.3g}"}.get(column, format_count)
+    writers: dict[str, Callable[[float], str]] = {"c": format_power, "loss": format_number}
+    write = writers.get(column, format_count)
     settings = {
         "scale": "log",
         "lim": (low, high),
@@ -285,7 +278,7 @@ def _log_axis(axis: "Axes", side: Literal["x", "y"], values: FloatArray, column:
         "label": _AXES[column],
     }
     axis.set(**{f"{side}{name}": value for name, value in settings.items()})
-    (axis.xaxis if side == "x" else axis.yaxis).set_minor_locator(NullLocator())  # type: ignore[no-untyped-call]
+    (axis.xaxis if side == "x" else axis.yaxis).set_minor_locator(NullLocator())
 
 
 def _error_bars(axis: "Axes", points: Points, x: FloatArray, chosen: NDArray[np.bool_]) -> None:

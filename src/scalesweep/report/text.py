@@ -13,7 +13,9 @@ from scalesweep.report.figures import Drawing
 
 def render_markdown(points: Points, fit: SweepFit, context: ReportContext, drawings: Sequence[Drawing]) -> str:
     """The whole report as Markdown that refers to figures/*.png."""
-    parts = [f"# {_plain(context.title)}", _plain(fit.verdict)]
+    parts = [f"# {_plain(context.title)}"]
+    parts += [f"**{_plain(fit.joint.law.formula())}**"] if fit.joint else []
+    parts += [_plain(fit.verdict)]
     parts += ["\n".join(f"- {_plain(warning)}" for warning in context.warnings)] if context.warnings else []
     parts += ["## Laws", f"```text\n{summarise(fit)}\n```", "## Figures"]
     parts += [f"![{_plain(drawing.caption)}](figures/{drawing.name}.png)\n\n{_plain(drawing.caption)}" for drawing in drawings]
@@ -38,11 +40,11 @@ def columns_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def show(value: Any) -> str:
-    """A cell of a table for people: whole numbers in full, other numbers with four digits."""
+    """A cell of a table for people: numbers with four digits, or as whole numbers where those are longer."""
     if value is None:
         return ""
     if isinstance(value, float):
-        return str(int(value)) if value.is_integer() and abs(value) < 1e9 else format_number(value)
+        return f"{value:.0f}" if 1e4 <= abs(value) < 1e9 else format_number(value)
     return str(value)
 
 
