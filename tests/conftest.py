@@ -17,7 +17,7 @@ def small_settings(directory: Path, **sections: dict[str, Any]) -> Settings:
     """Settings of a sweep of a few seconds; each keyword updates a section."""
     values: dict[str, Any] = {
         "dir": str(directory / "sweep"),
-        "sweep": {"name": "tiny", "sizes": [{"width": 16, "depth": 1}, {"width": 32, "depth": 1}], "budgets": [2048, 4096]},
+        "sweep": {"name": "tiny", "sizes": [{"width": 16, "depth": 1}, {"width": 32, "depth": 1}], "budgets": [4096, 16384]},
         "recipe": {
             "name": "test",
             "depth": 1,
