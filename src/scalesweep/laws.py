@@ -3,6 +3,7 @@
 Symbols: N parameters, D training tokens, C training FLOPs, L loss in nats per token.
 """
 
+import abc
 import math
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -30,11 +31,8 @@ def format_count(value: float) -> str:
 
 
 @dataclass(frozen=True)
-class Chinchilla:
-    """L(N, D) = E + A / N^alpha + B / D^beta. Hoffmann et al. 2022 (arXiv 2203.15556), eq. (2)."""
-
-    equation: ClassVar[str] = "L(N, D) = E + A / N^alpha + B / D^beta"
-    source: ClassVar[str] = "Hoffmann et al. 2022, arXiv 2203.15556, eq. (2)"
+class JointLaw(abc.ABC):
+    """A law of N and D built from u = A / N^alpha and v = B / D^beta, with its compute optimum under C = 6 N D."""
 
     E: float
     """Irreducible loss, nats per token."""
@@ -47,10 +45,21 @@ class Chinchilla:
     beta: float
     """Exponent of D."""
 
+    equation: ClassVar[str]
+    source: ClassVar[str]
+
+    @abc.abstractmethod
     def predict(self, n: ArrayLike, d: ArrayLike) -> FloatArray:
         """Loss in nats per token of models with n parameters trained on d tokens; the arguments are broadcast."""
-        n_values, d_values = np.asarray(n, dtype=np.float64), np.asarray(d, dtype=np.float64)
-        return np.asarray(self.E + self.A * n_values**-self.alpha + self.B * d_values**-self.beta)
+
+    @abc.abstractmethod
+    def formula(self) -> str:
+        """The law with its numbers, for people."""
+
+    @property
+    def coupling(self) -> float:
+        """kappa: 1 where the terms add up, towards 0 where only the larger one counts."""
+        return 1.0
 
     @property
     def a(self) -> float:
@@ -86,10 +95,10 @@ class Chinchilla:
         """
         return _exp((self.b - self.a) * _log(c, 6) - 2 * self._log_g())
 
-    def formula(self) -> str:
-        """The law with its numbers, for people."""
-        e, a, b, alpha, beta = (format_number(v) for v in (self.E, self.A, self.B, self.alpha, self.beta))
-        return f"L(N, D) = {e} + {a} / N^{alpha} + {b} / D^{beta}"
+    def _terms(self, n: ArrayLike, d: ArrayLike) -> tuple[FloatArray, FloatArray]:
+        """The terms u and v, nats per token."""
+        n_values, d_values = np.asarray(n, dtype=np.float64), np.asarray(d, dtype=np.float64)
+        return self.A * n_values**-self.alpha, self.B * d_values**-self.beta
 
     def _exponent_sum(self) -> float:
         if self.alpha + self.beta <= 0:
@@ -97,9 +106,60 @@ class Chinchilla:
         return self.alpha + self.beta
 
     def _log_g(self) -> float:
+        """Log G, with G^(alpha + beta) = (A / B) (alpha / beta)^kappa: where dL/dN vanishes at N D = C/6."""
         if min(self.A, self.B, self.alpha, self.beta) <= 0:
             raise FitError("The law has no compute optimum, because its parameter term or its data term is zero or constant.")
-        return (math.log(self.alpha * self.A) - math.log(self.beta * self.B)) / self._exponent_sum()
+        return (math.log(self.A / self.B) + self.coupling * math.log(self.alpha / self.beta)) / self._exponent_sum()
+
+
+@dataclass(frozen=True)
+class Chinchilla(JointLaw):
+    """L(N, D) = E + A / N^alpha + B / D^beta. Hoffmann et al. 2022 (arXiv 2203.15556), eq. (2)."""
+
+    equation: ClassVar[str] = "L(N, D) = E + A / N^alpha + B / D^beta"
+    source: ClassVar[str] = "Hoffmann et al. 2022, arXiv 2203.15556, eq. (2)"
+
+    def predict(self, n: ArrayLike, d: ArrayLike) -> FloatArray:
+        """Loss in nats per token of models with n parameters trained on d tokens; the arguments are broadcast."""
+        u, v = self._terms(n, d)
+        return np.asarray(self.E + u + v)
+
+    def formula(self) -> str:
+        """The law with its numbers, for people."""
+        e, a, b, alpha, beta = (format_number(v) for v in (self.E, self.A, self.B, self.alpha, self.beta))
+        return f"L(N, D) = {e} + {a} / N^{alpha} + {b} / D^{beta}"
+
+
+@dataclass(frozen=True)
+class Coupled(JointLaw):
+    """L(N, D) = E + ((A / N^alpha)^(1/kappa) + (B / D^beta)^(1/kappa))^kappa.
+
+    The form of Videau et al. 2026 (arXiv 2608.07222), written so that A, B, alpha and beta mean what they do in the additive
+    law, which it is at kappa = 1: alpha and beta are the slopes that either term has alone. Kaplan et al. 2020, eq. (1.5), is
+    the case kappa = beta, E = 0.
+    """
+
+    equation: ClassVar[str] = "L(N, D) = E + ((A / N^alpha)^(1/kappa) + (B / D^beta)^(1/kappa))^kappa"
+    source: ClassVar[str] = "Videau et al. 2026, arXiv 2608.07222, with A, B, alpha, beta as in the additive law"
+
+    kappa: float
+    """Coupling: 1 where the terms add up, towards 0 where only the larger one counts."""
+
+    def predict(self, n: ArrayLike, d: ArrayLike) -> FloatArray:
+        """Loss in nats per token of models with n parameters trained on d tokens; the arguments are broadcast."""
+        u, v = self._terms(n, d)
+        larger, smaller = np.maximum(u, v), np.minimum(u, v)
+        return np.asarray(self.E + larger * (1 + (smaller / larger) ** (1 / self.kappa)) ** self.kappa)
+
+    @property
+    def coupling(self) -> float:
+        """Kappa."""
+        return self.kappa
+
+    def formula(self) -> str:
+        """The law with its numbers, for people."""
+        e, a, b, alpha, beta, k = (format_number(v) for v in (self.E, self.A, self.B, self.alpha, self.beta, self.kappa))
+        return f"L(N, D) = {e} + (({a} / N^{alpha})^(1/{k}) + ({b} / D^{beta})^(1/{k}))^{k}"
 
 
 @dataclass(frozen=True)

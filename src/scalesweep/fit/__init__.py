@@ -26,7 +26,7 @@ MAX_NOISE_RATIO = 2.0
 
 
 def fit_laws(points: Points, spec: FitSpec) -> SweepFit:
-    """The joint law L(N, D) and the laws L(N), L(D), L(C) of the used points, each fitted or refused in words.
+    """The joint laws L(N, D), additive and coupled, and L(N), L(D), L(C), each fitted to the used points or refused in words.
 
     The result does not depend on the order of the rows.
 
@@ -37,8 +37,9 @@ def fit_laws(points: Points, spec: FitSpec) -> SweepFit:
     order = np.lexsort((points.loss, points.d, points.n))
     n, d, c, loss = (column[order] for column in (points.n, points.d, points.c, points.loss))
     refusal = refuse_joint(n, d)
+    joint: dict[Name, LawFit | str] = {"joint": refusal} if refusal else fit_joint(n, d, c, loss, spec)
     fits: dict[Name, LawFit | str] = {
-        "joint": refusal or fit_joint(n, d, c, loss, spec),
+        **joint,
         "by_n": fit_line(n, loss, select_bottleneck(n, d, loss, ("model size", "token budget")), "N", spec),
         "by_d": fit_line(d, loss, select_bottleneck(d, n, loss, ("token budget", "model size")), "D", spec),
         "by_c": fit_line(c, loss, select_frontier(c, loss), "C", spec),
@@ -51,6 +52,7 @@ def fit_laws(points: Points, spec: FitSpec) -> SweepFit:
     }
     return SweepFit(
         joint=laws.get("joint"),
+        coupled=laws.get("coupled"),
         by_n=laws.get("by_n"),
         by_d=laws.get("by_d"),
         by_c=laws.get("by_c"),

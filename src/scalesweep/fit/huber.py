@@ -1,18 +1,20 @@
-"""The estimator: Huber loss of log-loss residuals for any law that is a sum of power terms. Knows no science.
+"""The estimator: Huber loss of log-loss residuals for any law whose terms are powers. Knows no science.
 
-The law is log L = log sum_k c_k exp(-s_k x_k), with coefficients c_k >= 0 and exponents 0 <= s_k <= 10; x_k is the logarithm
-of the k-th term's variable over its smallest value, or 0 for a constant term. Parameters are theta = (c_1..c_K, s_1..s_K).
-That origin makes c_k the largest measured size of its term and the Hessian well conditioned, for steep terms more than
-centring would; coefficients instead of their logarithms let a term vanish exactly at its bound.
+A form gives log L and its derivatives; `SumOfPowers` and `CoupledPowers` are the two. Their variables are logarithms over the
+smallest measured value: that origin makes a coefficient the largest measured size of its term and the Hessian well
+conditioned, for steep terms more than centring would. Coefficients of a sum, instead of their logarithms, let a term vanish
+exactly at its bound.
 
-Many problems are solved at once: theta has shape (problems, 2K), and each problem has its own integer row weights, which is
+Many problems are solved at once: theta has shape (problems, P), and each problem has its own integer row weights, which is
 all that a bootstrap resample is. The minimiser is a projected Newton method with the exact Hessian, whose negative curvature
 is reversed and whose steps are damped until they descend (Levenberg 1944); starts come from a grid over the exponents, on
 which the coefficients are a non-negative least-squares problem of the relative residual with a closed form.
 """
 
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,8 +32,42 @@ _CHUNK_VALUES = 400_000
 
 
 @dataclass(frozen=True, eq=False)
+class Expansion:
+    """A law and its derivatives at a batch of parameters."""
+
+    log_loss: FloatArray
+    """Log L_predicted, shape (problems, rows)."""
+    jacobian: FloatArray
+    """d log L / d theta, shape (problems, rows, P)."""
+    curvature: Callable[[FloatArray], FloatArray]
+    """From row factors f, shape (problems, rows), to the sum over rows of f (d2L / d theta2) / L, shape (problems, P, P)."""
+
+
+class Problem(Protocol):
+    """One data set and the form of a law."""
+
+    @property
+    def y(self) -> FloatArray:
+        """Logarithm of the loss, up to a constant, shape (rows,)."""
+
+    @property
+    def lower(self) -> FloatArray:
+        """Lower bounds of theta, shape (P,)."""
+
+    @property
+    def upper(self) -> FloatArray:
+        """Upper bounds of theta, shape (P,); a parameter with equal bounds is fixed."""
+
+    def log_loss(self, theta: FloatArray) -> FloatArray:
+        """Log L_predicted, shape (problems, rows), for theta of shape (problems, P)."""
+
+    def expand(self, theta: FloatArray) -> Expansion:
+        """The law and its derivatives at theta."""
+
+
+@dataclass(frozen=True, eq=False)
 class SumOfPowers:
-    """One data set and the shape of the law."""
+    """log L = log sum_k c_k exp(-s_k x_k); theta = (c_1..c_K, s_1..s_K)."""
 
     x: FloatArray
     """Logarithms of the terms' variables over their smallest values, shape (rows, K); a column of zeros is a constant term."""
@@ -54,59 +90,133 @@ class SumOfPowers:
         """Which terms have an exponent, shape (K,)."""
         return np.asarray(np.any(self.x != 0, axis=0))
 
+    def log_loss(self, theta: FloatArray) -> FloatArray:
+        """Log L_predicted, shape (problems, rows); minus infinity where all terms vanish."""
+        basis, coefficients = _basis(self, theta)
+        return np.asarray(np.log((basis @ coefficients[:, :, None])[:, :, 0]))
+
+    def expand(self, theta: FloatArray) -> Expansion:
+        """The law and its derivatives at theta."""
+        basis, coefficients = _basis(self, theta)
+        total = basis @ coefficients[:, :, None]
+        by_coefficient = basis / total
+        by_exponent = -self.x * by_coefficient * coefficients[:, None, :]
+
+        def curvature(factor: FloatArray) -> FloatArray:
+            num_terms = self.x.shape[1]
+            c, s = np.arange(num_terms), np.arange(num_terms) + num_terms
+            result = np.zeros((len(theta), 2 * num_terms, 2 * num_terms))
+            result[:, c, s] = result[:, s, c] = np.einsum("bn,nk,bnk->bk", factor, -self.x, by_coefficient)
+            result[:, s, s] = np.einsum("bn,nk,bnk->bk", factor, -self.x, by_exponent)
+            return result
+
+        return Expansion(np.log(total[:, :, 0]), np.concatenate([by_coefficient, by_exponent], axis=2), curvature)
+
+
+@dataclass(frozen=True, eq=False)
+class CoupledPowers:
+    """log L = log(E + T), T = (u^(1/kappa) + v^(1/kappa))^kappa with log u = a - alpha x_1 and log v = b - beta x_2.
+
+    theta = (E, a, b, alpha, beta, kappa). With the shares p, 1 - p of u^(1/kappa) and v^(1/kappa) in their sum, log T has the
+    derivatives p and 1 - p by log u and log v, and the entropy of the shares by kappa, which makes all second ones short.
+    """
+
+    x: FloatArray
+    """Logarithms of N and D over their smallest values, shape (rows, 2)."""
+    y: FloatArray
+    """Logarithm of the loss, up to a constant, shape (rows,)."""
+    kappa: tuple[float, float]
+    """Bounds of kappa."""
+
+    @property
+    def lower(self) -> FloatArray:
+        """Lower bounds of theta, shape (6,)."""
+        return np.array([0.0, -np.inf, -np.inf, 0.0, 0.0, self.kappa[0]])
+
+    @property
+    def upper(self) -> FloatArray:
+        """Upper bounds of theta, shape (6,)."""
+        return np.array([np.inf, np.inf, np.inf, MAX_EXPONENT, MAX_EXPONENT, self.kappa[1]])
+
+    def log_loss(self, theta: FloatArray) -> FloatArray:
+        """Log L_predicted, shape (problems, rows)."""
+        return np.asarray(np.log(theta[:, :1] + np.exp(self._coupled(theta)[0])))
+
+    def _coupled(self, theta: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
+        """Log T, the share p of u, and log u - log v, each of shape (problems, rows)."""
+        _, a, b, alpha, beta, kappa = theta.T[:, :, None]
+        log_u, log_v = a - alpha * self.x[:, 0], b - beta * self.x[:, 1]
+        gap = log_u - log_v
+        log_t = np.maximum(log_u, log_v) + kappa * np.log1p(np.exp(-np.abs(gap) / kappa))
+        return log_t, 1 / (1 + np.exp(np.clip(-gap / kappa, -700, 700))), gap
+
+    def expand(self, theta: FloatArray) -> Expansion:
+        """The law and its derivatives at theta."""
+        log_t, p, gap = self._coupled(theta)
+        kappa = theta[:, 5, None]
+        t = np.exp(log_t)
+        loss = theta[:, :1] + t
+        q = 1 - p
+        entropy = np.logaddexp(0, -gap / kappa) * p + np.logaddexp(0, gap / kappa) * q
+        x1, x2 = self.x.T
+        of_t = np.stack([p, q, -x1 * p, -x2 * q, entropy], axis=2)
+        jacobian = np.concatenate([1 / loss[:, :, None], (t / loss)[:, :, None] * of_t], axis=2)
+        # The share p moves by p q / kappa times d gap - (gap / kappa) d kappa, and all second derivatives of log T are
+        # products of that direction with itself.
+        ones = np.ones_like(p)
+        move = np.stack([ones, -ones, -x1 * ones, x2 * ones, -gap / kappa], axis=2)
+
+        def curvature(factor: FloatArray) -> FloatArray:
+            share = factor * t / loss
+            result = np.zeros((len(theta), 6, 6))
+            result[:, 1:, 1:] = (of_t * share[:, :, None]).swapaxes(1, 2) @ of_t
+            result[:, 1:, 1:] += (move * (share * p * q / kappa)[:, :, None]).swapaxes(1, 2) @ move
+            return result
+
+        return Expansion(np.log(loss), jacobian, curvature)
+
 
 @dataclass(frozen=True, eq=False)
 class Solution:
     """Minima of a batch of problems."""
 
     theta: FloatArray
-    """Parameters, shape (problems, 2K)."""
+    """Parameters, shape (problems, P)."""
     value: FloatArray
     """Sum of weighted Huber losses, shape (problems,)."""
     converged: NDArray[np.bool_]
     """Whether the gradient test holds, shape (problems,)."""
 
 
-def objective(problem: SumOfPowers, theta: FloatArray, weights: FloatArray, delta: float) -> FloatArray:
-    """Sum of w Huber_delta(y - log sum of terms) for each problem, shape (problems,); infinite where all terms vanish."""
-    basis, coefficients = _basis(problem, theta)
+def objective(problem: Problem, theta: FloatArray, weights: FloatArray, delta: float) -> FloatArray:
+    """Sum of w Huber_delta(y - log L_predicted) for each problem, shape (problems,); infinite where L_predicted is 0."""
     with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
-        size = np.abs(problem.y - np.log((basis @ coefficients[:, :, None])[:, :, 0]))
+        size = np.abs(problem.y - problem.log_loss(theta))
         loss = np.where(size <= delta, 0.5 * size**2, delta * (size - 0.5 * delta))
         return np.asarray(np.sum(weights * loss, axis=1))
 
 
 def derivatives(
-    problem: SumOfPowers, theta: FloatArray, weights: FloatArray, delta: float
+    problem: Problem, theta: FloatArray, weights: FloatArray, delta: float
 ) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Gradient and exact Hessian of `objective`, and the natural scale of each parameter.
 
     Returns:
-        Gradient, shape (problems, 2K); Hessian, shape (problems, 2K, 2K); root of the weighted sum over rows of the squared
-        derivative of log L, shape (problems, 2K).
+        Gradient, shape (problems, P); Hessian, shape (problems, P, P); root of the weighted sum over rows of the squared
+        derivative of log L, shape (problems, P).
     """
-    num_terms = problem.x.shape[1]
-    basis, coefficients = _basis(problem, theta)
-    total = basis @ coefficients[:, :, None]
-    by_coefficient = basis / total
-    by_exponent = -problem.x * by_coefficient * coefficients[:, None, :]
-    jacobian = np.concatenate([by_coefficient, by_exponent], axis=2)
-    residual = problem.y - np.log(total[:, :, 0])
+    at = problem.expand(theta)
+    residual = problem.y - at.log_loss
     slope = weights * np.clip(residual, -delta, delta)
-    gradient = -(slope[:, None, :] @ jacobian)[:, 0, :]
-    # d2 log S = d2S / S - (d log S)(d log S)^T, so the outer product is weighted by psi' + psi.
+    gradient = -(slope[:, None, :] @ at.jacobian)[:, 0, :]
+    # d2 log L = d2L / L - (d log L)(d log L)^T, so the outer product is weighted by psi' + psi.
     weight = weights * (np.abs(residual) <= delta) + slope
-    hessian = (jacobian * weight[:, :, None]).swapaxes(1, 2) @ jacobian
-    c, s = np.arange(num_terms), np.arange(num_terms) + num_terms
-    mixed = np.einsum("bn,nk,bnk->bk", slope, -problem.x, by_coefficient)
-    hessian[:, c, s] -= mixed
-    hessian[:, s, c] -= mixed
-    hessian[:, s, s] -= np.einsum("bn,nk,bnk->bk", slope, -problem.x, by_exponent)
-    return gradient, hessian, np.sqrt(weights[:, None, :] @ jacobian**2)[:, 0, :]
+    hessian = (at.jacobian * weight[:, :, None]).swapaxes(1, 2) @ at.jacobian - at.curvature(slope)
+    return gradient, hessian, np.sqrt(weights[:, None, :] @ at.jacobian**2)[:, 0, :]
 
 
-def minimise(problem: SumOfPowers, starts: FloatArray, weights: FloatArray, delta: float) -> Solution:
-    """Local minima reached from `starts`, shape (problems, 2K), under `weights`, shape (problems, rows)."""
+def minimise(problem: Problem, starts: FloatArray, weights: FloatArray, delta: float) -> Solution:
+    """Local minima reached from `starts`, shape (problems, P), under `weights`, shape (problems, rows)."""
     chunk = max(1, _CHUNK_VALUES // len(problem.y))
     parts = [
         _minimise_chunk(problem, starts[i : i + chunk], weights[i : i + chunk], delta) for i in range(0, len(starts), chunk)
@@ -162,7 +272,7 @@ def _nonnegative_coefficients(problem: SumOfPowers, theta: FloatArray) -> tuple[
     return best, misfit
 
 
-def _minimise_chunk(problem: SumOfPowers, starts: FloatArray, weights: FloatArray, delta: float) -> Solution:
+def _minimise_chunk(problem: Problem, starts: FloatArray, weights: FloatArray, delta: float) -> Solution:
     """Projected, damped Newton on all problems of the chunk; problems that have converged leave the batch."""
     theta = np.clip(starts, problem.lower, problem.upper)
     value = objective(problem, theta, weights, delta)
@@ -191,7 +301,7 @@ def _minimise_chunk(problem: SumOfPowers, starts: FloatArray, weights: FloatArra
     return Solution(theta, value, converged)
 
 
-def _free(problem: SumOfPowers, theta: FloatArray, gradient: FloatArray) -> NDArray[np.bool_]:
+def _free(problem: Problem, theta: FloatArray, gradient: FloatArray) -> NDArray[np.bool_]:
     """Parameters that may move: not those at a bound that the gradient pushes against."""
     at_lower = (theta <= problem.lower) & (gradient >= 0)
     at_upper = (theta >= problem.upper) & (gradient <= 0)

@@ -1,19 +1,19 @@
-"""Estimation of the joint law L(N, D) (Hoffmann et al. 2022, approach 3) with a pairs bootstrap.
+"""Estimation of the joint laws L(N, D), additive (Hoffmann et al. 2022, approach 3) and coupled, with a pairs bootstrap.
 
 Minimised is the sum, not the mean, of Huber_delta(log L - log L_predicted), to a gradient test: stopping early, not the form,
 is what made the published constants of Hoffmann et al. wrong (Besiroglu et al. 2024, arXiv 2404.10102).
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scalesweep.config import FitSpec
-from scalesweep.fit.huber import MAX_EXPONENT, Solution, SumOfPowers, minimise, profile_starts
-from scalesweep.fit.results import Estimate, FitStatus, LawFit, estimate, is_wide
-from scalesweep.laws import Chinchilla
+from scalesweep.fit.huber import MAX_EXPONENT, CoupledPowers, Problem, Solution, SumOfPowers, minimise, profile_starts
+from scalesweep.fit.results import Estimate, FitStatus, LawFit, Name, estimate, is_wide
+from scalesweep.laws import Chinchilla, Coupled, JointLaw
 
 FloatArray = NDArray[np.float64]
 
@@ -24,14 +24,19 @@ SMALLEST_DELTA = 1e-5
 _CONTINUATION = (3e-2, 5e-3)
 """Wide Huber losses first: a narrow one has many shallow minima."""
 _NUM_STARTS = 8
-_NUM_PARAMETERS = 5
+KAPPA_BOUNDS = (0.05, 5.0)
+"""Below the lower one the coupled law is max(u, v) within a per cent."""
+_KAPPA_PATHS = ((1.0, 0.7, 0.45, 0.25, 0.12), (1.5, 2.5))
+MIN_COUPLED_POINTS = 8
 
 
 @dataclass(frozen=True, eq=False)
 class Optimum:
     """The full fit in the solver's coordinates."""
 
-    problem: SumOfPowers
+    form: type[Chinchilla] | type[Coupled]
+    """The law."""
+    problem: Problem
     """Data in the solver's coordinates."""
     origin: FloatArray
     """Smallest log N, smallest log D and mean log L, shape (3,), which the problem has subtracted."""
@@ -41,12 +46,28 @@ class Optimum:
     """Huber width of the last stage."""
 
 
-def fit_joint(n: FloatArray, d: FloatArray, c: FloatArray, loss: FloatArray, spec: FitSpec) -> LawFit:
-    """The joint law of points with n parameters, d tokens, c FLOPs and loss in nats per token, each of shape (rows,).
+def fit_joint(n: FloatArray, d: FloatArray, c: FloatArray, loss: FloatArray, spec: FitSpec) -> dict[Name, LawFit | str]:
+    """The additive and the coupled law of points with n parameters, d tokens, c FLOPs and loss in nats per token.
 
     The design must have passed `design.refuse_joint`. Intervals are percentiles over `spec.bootstrap` resamples of the rows.
+
+    Args:
+        n: parameters, shape (rows,).
+        d: training tokens, shape (rows,).
+        c: training FLOPs, shape (rows,).
+        loss: nats per token, shape (rows,).
+        spec: objective, resamples, confidence.
     """
-    optimum = find_optimum(n, d, loss, spec.huber_delta)
+    additive = find_optimum(n, d, loss, spec.huber_delta)
+    fits: dict[Name, LawFit | str] = {"joint": _assemble(additive, n, d, c, loss, spec)}
+    if len(loss) < MIN_COUPLED_POINTS:
+        fits["coupled"] = f"{len(loss)} points; its six parameters need at least {MIN_COUPLED_POINTS}."
+    else:
+        fits["coupled"] = _assemble(find_coupled(additive, loss, spec.huber_delta), n, d, c, loss, spec)
+    return fits
+
+
+def _assemble(optimum: Optimum, n: FloatArray, d: FloatArray, c: FloatArray, loss: FloatArray, spec: FitSpec) -> LawFit:
     resampled = _bootstrap(optimum, spec)
     law = to_laws(optimum, optimum.minima.theta[:1])[0]
     samples = to_laws(optimum, resampled.theta)
@@ -65,12 +86,12 @@ def fit_joint(n: FloatArray, d: FloatArray, c: FloatArray, loss: FloatArray, spe
         rows=tuple(range(len(n))),
         selection="all used points",
         confidence=spec.confidence,
-        samples=np.array([[s.E, s.A, s.B, s.alpha, s.beta] for s in samples]).reshape(-1, _NUM_PARAMETERS),
+        samples=np.array([astuple(s) for s in samples]).reshape(-1, len(fields(law))),
     )
 
 
 def find_optimum(n: FloatArray, d: FloatArray, loss: FloatArray, huber_delta: float | None) -> Optimum:
-    """Minima of the Huber objective reached from separate regions of the (alpha, beta) grid, best first.
+    """Minima of the additive law reached from separate regions of the (alpha, beta) grid, best first.
 
     Without `huber_delta` the width is 1.345 times the robust residual scale of a first fit at 1e-3 (95 % efficiency under
     normal noise).
@@ -82,11 +103,39 @@ def find_optimum(n: FloatArray, d: FloatArray, loss: FloatArray, huber_delta: fl
     first = FIRST_DELTA if huber_delta is None else huber_delta
     theta = profile_starts(problem, _NUM_STARTS)
     minima = _descend(problem, theta, [delta for delta in _CONTINUATION if delta > first] + [first])
+    return _with_own_width(Optimum(Chinchilla, problem, origin, minima, first), huber_delta)
+
+
+def find_coupled(additive: Optimum, loss: FloatArray, huber_delta: float | None) -> Optimum:
+    """Minima of the coupled law, reached from the additive one along a path of fixed kappa, best first.
+
+    At each kappa the terms alone keep their sizes and slopes, so that a step of the path changes only where they meet.
+    """
+    e, a, b, _, alpha, beta = np.maximum(additive.minima.theta[0], 1e-12)
+    start = np.array([[e, math.log(a), math.log(b), alpha, beta, 1.0]])
+    assert isinstance(additive.problem, SumOfPowers)
+    x, y = additive.problem.x[:, 1:], additive.problem.y
+    theta = []
+    for path in _KAPPA_PATHS:
+        here = start
+        for kappa in path:
+            here = np.concatenate([here[:, :5], [[kappa]]], axis=1)
+            here = _descend(CoupledPowers(x, y, (kappa, kappa)), here, [_CONTINUATION[0]]).theta
+            theta.append(here[0])
+    problem = CoupledPowers(x, y, KAPPA_BOUNDS)
+    first = FIRST_DELTA if huber_delta is None else huber_delta
+    minima = _descend(problem, np.array(theta), [delta for delta in _CONTINUATION if delta > first] + [first])
+    return _with_own_width(Optimum(Coupled, problem, additive.origin, minima, first), huber_delta)
+
+
+def _with_own_width(optimum: Optimum, huber_delta: float | None) -> Optimum:
+    """The optimum at the width that its own residuals suggest, unless the user gave one."""
     if huber_delta is not None:
-        return Optimum(problem, origin, minima, huber_delta)
-    law = to_laws(Optimum(problem, origin, minima, first), minima.theta[:1])[0]
-    delta = max(1.345 * robust_scale(np.log(loss) - np.log(law.predict(n, d)), _NUM_PARAMETERS), SMALLEST_DELTA)
-    return Optimum(problem, origin, _descend(problem, minima.theta, [delta]), delta)
+        return optimum
+    theta = optimum.minima.theta
+    residual = optimum.problem.y - optimum.problem.log_loss(theta[:1])[0]
+    delta = max(1.345 * robust_scale(residual, len(fields(optimum.form))), SMALLEST_DELTA)
+    return replace(optimum, minima=_descend(optimum.problem, theta, [delta]), delta=delta)
 
 
 def robust_scale(residual: FloatArray, num_parameters: int) -> float:
@@ -98,22 +147,23 @@ def robust_scale(residual: FloatArray, num_parameters: int) -> float:
     return 1.4826 * float(np.median(size[min(num_parameters, len(size) - 1) :]))
 
 
-def to_laws(optimum: Optimum, theta: FloatArray) -> list[Chinchilla]:
+def to_laws(optimum: Optimum, theta: FloatArray) -> list[JointLaw]:
     """Laws in the user's units from the solver's parameters, shape (problems, 6)."""
     log_n, log_d, log_loss = optimum.origin
-    return [
-        Chinchilla(
-            E=float(e * math.exp(log_loss)),
-            A=float(a * math.exp(log_loss + alpha * log_n)),
-            B=float(b * math.exp(log_loss + beta * log_d)),
-            alpha=float(alpha),
-            beta=float(beta),
-        )
-        for e, a, b, _, alpha, beta in theta
-    ]
+    laws: list[JointLaw] = []
+    for row in theta.tolist():
+        if optimum.form is Chinchilla:
+            e, a, b, _, alpha, beta = row
+        else:
+            e, log_a, log_b, alpha, beta, _ = row
+            a, b = math.exp(log_a), math.exp(log_b)
+        scale_n, scale_d = math.exp(log_loss + alpha * log_n), math.exp(log_loss + beta * log_d)
+        parameters = (e * math.exp(log_loss), a * scale_n, b * scale_d, alpha, beta)
+        laws.append(Chinchilla(*parameters) if optimum.form is Chinchilla else Coupled(*parameters, row[5]))
+    return laws
 
 
-def _descend(problem: SumOfPowers, theta: FloatArray, deltas: list[float]) -> Solution:
+def _descend(problem: Problem, theta: FloatArray, deltas: list[float]) -> Solution:
     """Minima from every start through narrowing Huber losses, best first."""
     weights = np.ones((len(theta), len(problem.y)))
     solution = minimise(problem, theta, weights, deltas[0])
@@ -144,13 +194,13 @@ def _bootstrap(optimum: Optimum, spec: FitSpec) -> Solution:
     return best
 
 
-def _estimates(law: Chinchilla, samples: list[Chinchilla], c_max: float, confidence: float) -> dict[str, Estimate]:
+def _estimates(law: JointLaw, samples: list[JointLaw], c_max: float, confidence: float) -> dict[str, Estimate]:
     """Parameters, exponents of the compute optimum, and the optimal tokens per parameter at the largest C."""
-    names = ["E", "A", "B", "alpha", "beta"]
+    names = [field.name for field in fields(law)]
     if min(law.A, law.B, law.alpha, law.beta) > 0:
         names += ["a", "b", "tokens_per_parameter"]
 
-    def value(of: Chinchilla, name: str) -> float:
+    def value(of: JointLaw, name: str) -> float:
         if name in ("a", "b", "tokens_per_parameter") and min(of.A, of.B, of.alpha, of.beta) <= 0:
             return math.nan
         return float(of.tokens_per_parameter_opt(c_max)) if name == "tokens_per_parameter" else float(getattr(of, name))
@@ -159,7 +209,7 @@ def _estimates(law: Chinchilla, samples: list[Chinchilla], c_max: float, confide
 
 
 def _judge(
-    law: Chinchilla, estimates: dict[str, Estimate], optimum: Optimum, resampled: Solution
+    law: JointLaw, estimates: dict[str, Estimate], optimum: Optimum, resampled: Solution
 ) -> tuple[FitStatus, tuple[str, ...]]:
     """Status and its reasons."""
     bounds = _bounds(law)
@@ -182,7 +232,9 @@ def _judge(
     return (FitStatus.IDENTIFIED if len(resampled.value) else FitStatus.UNKNOWN), ()
 
 
-def _bounds(law: Chinchilla) -> list[str]:
+def _bounds(law: JointLaw) -> list[str]:
     """Parameters that lie at a bound, with their value."""
     zero = [f"{name} = 0" for name in ("E", "A", "B", "alpha", "beta") if getattr(law, name) <= 0]
-    return zero + [f"{name} = {MAX_EXPONENT:g}" for name in ("alpha", "beta") if getattr(law, name) >= MAX_EXPONENT]
+    steep = [f"{name} = {MAX_EXPONENT:g}" for name in ("alpha", "beta") if getattr(law, name) >= MAX_EXPONENT]
+    coupling = [f"kappa = {law.kappa:g}"] if isinstance(law, Coupled) and law.kappa in KAPPA_BOUNDS else []
+    return zero + steep + coupling

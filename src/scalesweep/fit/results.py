@@ -9,10 +9,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from scalesweep.laws import Chinchilla, PowerLaw
+from scalesweep.laws import JointLaw, PowerLaw
 
 FloatArray = NDArray[np.float64]
-Name = Literal["joint", "by_n", "by_d", "by_c"]
+Name = Literal["joint", "coupled", "by_n", "by_d", "by_c"]
 
 
 class FitStatus(Enum):
@@ -51,7 +51,7 @@ class Noise:
 class LawFit:
     """One law with estimated parameters."""
 
-    law: Chinchilla | PowerLaw
+    law: JointLaw | PowerLaw
     """The law at its point estimates."""
     estimates: dict[str, Estimate]
     """Parameters and what follows from them, by name."""
@@ -92,11 +92,22 @@ class LawFit:
             return None
         return self.residual_rms * math.sqrt(len(self.rows) / spare) / noise.log_loss_sd
 
-    def resampled_laws(self) -> list[Chinchilla] | list[PowerLaw]:
+    def resampled_laws(self) -> list[JointLaw] | list[PowerLaw]:
         """The law refitted to each resample."""
         if isinstance(self.law, PowerLaw):
             return [PowerLaw(float(scale), float(exponent), self.law.variable) for scale, exponent in self.samples]
-        return [Chinchilla(*map(float, sample)) for sample in self.samples]
+        return [type(self.law)(*map(float, sample)) for sample in self.samples]
+
+    @property
+    def aicc(self) -> float:
+        """Akaike's criterion corrected for few points, from the mean square residual; infinite without spare rows.
+
+        Hurvich & Tsai 1989 (Biometrika 76, 297). Only differences between laws of the same rows mean something.
+        """
+        rows, parameters = len(self.rows), int(self.samples.shape[1]) + 1  # and the residual variance
+        if rows <= parameters + 1 or self.residual_rms == 0:
+            return math.inf
+        return 2 * rows * math.log(self.residual_rms) + 2 * parameters * rows / (rows - parameters - 1)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready content; the resamples are left out."""
@@ -112,6 +123,7 @@ class LawFit:
             "objective_value": self.objective_value,
             "huber_delta": self.huber_delta,
             "residual_rms": self.residual_rms,
+            "aicc": self.aicc if math.isfinite(self.aicc) else None,
             "num_points": len(self.rows),
             "rows": list(self.rows),
             "selection": self.selection,
@@ -142,7 +154,9 @@ class SweepFit:
     """All laws estimated from one table of points."""
 
     joint: LawFit | None
-    """L(N, D), or None where it was refused."""
+    """The additive L(N, D), or None where it was refused."""
+    coupled: LawFit | None
+    """The coupled L(N, D), or None where it was refused."""
     by_n: LawFit | None
     """Kaplan's L(N), or None where it was refused."""
     by_d: LawFit | None
@@ -176,8 +190,19 @@ class SweepFit:
 
     @property
     def noise_ratio(self) -> float | None:
-        """Residual sd of the joint law over the replicate noise; None where one of them is not known."""
-        return self.joint.noise_ratio(self.noise) if self.joint else None
+        """Residual sd of the preferred joint law over the replicate noise; None where one of them is not known."""
+        best = self.preferred
+        return best.noise_ratio(self.noise) if best else None
+
+    @property
+    def preferred_name(self) -> Name:
+        """The joint law that the points prefer: the additive one unless the coupled one has the lower AICc."""
+        return "coupled" if self.joint and self.coupled and self.coupled.aicc < self.joint.aicc else "joint"
+
+    @property
+    def preferred(self) -> LawFit | None:
+        """The fit of that law; None where the joint law was refused."""
+        return self.laws.get(self.preferred_name)
 
     @property
     def joint_refusal(self) -> str:
@@ -187,20 +212,33 @@ class SweepFit:
     @property
     def laws(self) -> dict[Name, LawFit]:
         """The laws that were fitted, by name."""
-        every: dict[Name, LawFit | None] = {"joint": self.joint, "by_n": self.by_n, "by_d": self.by_d, "by_c": self.by_c}
+        every: dict[Name, LawFit | None] = {
+            "joint": self.joint,
+            "coupled": self.coupled,
+            "by_n": self.by_n,
+            "by_d": self.by_d,
+            "by_c": self.by_c,
+        }
         return {name: law for name, law in every.items() if law is not None}
 
     @property
+    def order(self) -> list[Name]:
+        """Names of the fitted laws, the preferred joint law first."""
+        return sorted(self.laws, key=lambda name: name != self.preferred_name)
+
+    @property
     def verdict(self) -> str:
-        """One line on the joint law: its status and reasons, or its refusal."""
-        if self.joint is None:
+        """One line on the preferred joint law: its status and reasons, or the refusal."""
+        best = self.preferred
+        if best is None:
             return f"{FitStatus.NOT_IDENTIFIED.value} {self.joint_refusal}"
-        return " ".join((self.joint.status.value, *self.joint.messages))
+        return " ".join((best.status.value, *best.messages))
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready content."""
         return {
             "laws": {name: law.to_dict() for name, law in self.laws.items()},
+            "preferred": self.preferred_name if self.preferred else None,
             "refusals": dict(self.refusals),
             "noise": asdict(self.noise) if self.noise else None,
             "noise_ratio": self.noise_ratio,

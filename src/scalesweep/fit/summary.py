@@ -9,6 +9,7 @@ MEANINGS = {
     "B": "coefficient of the data term",
     "alpha": "exponent of N",
     "beta": "exponent of D",
+    "kappa": "coupling: 1 adds the terms, 0 takes the larger",
     "a": "compute-optimal N grows as C^a",
     "b": "compute-optimal D grows as C^b",
     "tokens_per_parameter": "compute-optimal D/N at the largest measured C",
@@ -16,7 +17,8 @@ MEANINGS = {
     "scale": "where the law gives 1 nat per token",
 }
 TITLES: dict[Name, str] = {
-    "joint": "Joint law of parameters and tokens",
+    "joint": "Joint law of parameters and tokens, additive",
+    "coupled": "Joint law of parameters and tokens, coupled",
     "by_n": "Loss against parameters",
     "by_d": "Loss against tokens",
     "by_c": "Loss against compute",
@@ -25,7 +27,7 @@ TITLES: dict[Name, str] = {
 
 def summarise(fit: SweepFit) -> str:
     """The laws in symbols and words, with intervals, objective, conventions and warnings."""
-    blocks = [_block(TITLES[name], law) for name, law in fit.laws.items()]
+    blocks = [_block(TITLES[name], fit.laws[name]) for name in fit.order]
     blocks += [f"{TITLES[name]}: refused. {reason}" for name, reason in fit.refusals.items()]
     return "\n\n".join([*blocks, "\n".join(footer(fit))])
 
@@ -45,11 +47,22 @@ def footer(fit: SweepFit) -> list[str]:
         else "Intervals: none (no resamples were asked for).",
     ]
     if fit.noise:
-        ratio = f"; the joint law's residuals are {fit.noise_ratio:.2g} times that" if fit.noise_ratio is not None else ""
+        ratio = f"; the first law's residuals are {fit.noise_ratio:.2g} times that" if fit.noise_ratio is not None else ""
         lines.append(
             f"Seed noise: {fit.noise.log_loss_sd:.2%} of the loss ({fit.noise.degrees_of_freedom} degrees of freedom){ratio}."
         )
+    if fit.joint and fit.coupled:
+        difference = fit.joint.aicc - fit.coupled.aicc
+        lines.insert(
+            1,
+            f"Preferred is the {preference(fit)}: AICc of the additive law minus that of the coupled one is {difference:.1f}.",
+        )
     return [*lines, *fit.notes]
+
+
+def preference(fit: SweepFit) -> str:
+    """The preferred joint law in words."""
+    return "coupled law" if fit.preferred_name == "coupled" else "additive law"
 
 
 def interval(estimate: Estimate) -> str:

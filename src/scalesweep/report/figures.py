@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scalesweep.fit import LawFit, SweepFit
-from scalesweep.laws import Chinchilla, PowerLaw, format_count, format_number
+from scalesweep.laws import Coupled, JointLaw, PowerLaw, format_count, format_number
 from scalesweep.points import Points
 
 if TYPE_CHECKING:  # matplotlib takes half a second to import
@@ -88,8 +88,8 @@ def draw_figures(points: Points, fit: SweepFit, curves: Curves) -> list[Drawing]
     drawings = []
     with matplotlib.rc_context(_STYLE):
         drawings.append(_power_laws(points, fit))
-        if fit.joint is not None:
-            drawings.append(_joint(points, fit.joint))
+        if fit.preferred is not None:
+            drawings.append(_joint(points, fit.preferred))
         if any(curves.values()):
             drawings.append(_curves(points, curves))
     return drawings
@@ -165,7 +165,7 @@ def _power_law_panel(
 def _joint(points: Points, fit: LawFit) -> Drawing:
     """The joint law's lines over the points, and its residuals over compute."""
     law = fit.law
-    assert isinstance(law, Chinchilla)
+    assert isinstance(law, JointLaw)
     figure = _figure(11, 4.2)
     left, right = figure.subplots(1, 2, width_ratios=(1.35, 1), gridspec_kw={"wspace": 0.06})
     colours = _colours(points.n)
@@ -290,13 +290,16 @@ def _error_bars(axis: "Axes", points: Points, x: FloatArray, chosen: NDArray[np.
         axis.errorbar(x[shown], points.loss[shown], error[shown], fmt="none", ecolor="#777777", elinewidth=0.8, zorder=2)
 
 
-def _in_math(law: Chinchilla | PowerLaw) -> str:
+def _in_math(law: JointLaw | PowerLaw) -> str:
     """The law with its numbers, as mathematics for matplotlib."""
     if isinstance(law, PowerLaw):
         x = law.variable
         return rf"$L({x}) = ({_math_number(law.scale)}\,/\,{x})^{{{format_number(law.exponent)}}}$"
     n_power, d_power = format_number(law.alpha), format_number(law.beta)
     terms = (rf"{_math_number(law.A)}\,/\,N^{{{n_power}}}", rf"{_math_number(law.B)}\,/\,D^{{{d_power}}}")
+    if isinstance(law, Coupled):
+        power, outer = rf"^{{1/{format_number(law.kappa)}}}", rf"^{{{format_number(law.kappa)}}}"
+        return rf"$L(N, D) = {_math_number(law.E)} + [({terms[0]}){power} + ({terms[1]}){power}]{outer}$"
     return rf"$L(N, D) = {_math_number(law.E)} + {terms[0]} + {terms[1]}$"
 
 

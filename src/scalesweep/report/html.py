@@ -20,6 +20,7 @@ from scalesweep.report.text import columns_of, excluded_rows, show
 _SYMBOLS = {
     "alpha": "<var>α</var>",
     "beta": "<var>β</var>",
+    "kappa": "<var>κ</var>",
     "exponent": "<var>α</var>",
     "scale": "<var>x</var><sub>c</sub>",
     "tokens_per_parameter": "<var>D</var>*/<var>N</var>*",
@@ -70,7 +71,7 @@ def render_html(points: Points, fit: SweepFit, context: ReportContext, drawings:
             "<h2>Figures</h2>",
             *map(_figure, drawings),
             "<h2>Laws</h2>",
-            *(_law(content, name) for name in fit.laws),
+            *(_law(content, name) for name in fit.order),
             *(f"<h3>{escape(TITLES[name])}</h3>\n<p>Refused. {escape(reason)}</p>" for name, reason in fit.refusals.items()),
             "<h2>Data and method</h2>",
             *(f"<p>{escape(sentence)}</p>" for sentence in footer(fit)),
@@ -91,11 +92,12 @@ def render_html(points: Points, fit: SweepFit, context: ReportContext, drawings:
 def _lead(content: Mapping[str, Any], fit: SweepFit, context: ReportContext) -> str:
     """First screen: the law, its intervals, the verdict and the warnings."""
     parts, state = [], "refused"
-    if fit.joint is not None:
-        state = "clear" if fit.joint.status is FitStatus.IDENTIFIED and not fit.joint.messages else "limited"
-        parts.append(f'<p class="law">{_formula(content, "joint")}</p>')
-        names = [name for name in ("E", "alpha", "beta", "a", "tokens_per_parameter") if name in fit.joint.estimates]
-        spans = "".join(f"<span>{_estimate(content, name)}</span>" for name in names)
+    best = fit.preferred
+    if best is not None:
+        state = "clear" if best.status is FitStatus.IDENTIFIED and not best.messages else "limited"
+        parts.append(f'<p class="law">{_formula(content, fit.preferred_name)}</p>')
+        names = [name for name in ("E", "alpha", "beta", "kappa", "a", "tokens_per_parameter") if name in best.estimates]
+        spans = "".join(f"<span>{_estimate(content, fit.preferred_name, name)}</span>" for name in names)
         parts.append(f'<p class="intervals">{spans}</p>')
     parts.append(f'<p class="verdict {state}">{escape(fit.verdict)}</p>')
     if context.warnings:
@@ -104,10 +106,10 @@ def _lead(content: Mapping[str, Any], fit: SweepFit, context: ReportContext) -> 
     return f'<section class="lead">{"".join(parts)}</section>'
 
 
-def _estimate(content: Mapping[str, Any], parameter: str) -> str:
-    """A parameter of the joint law with its interval."""
-    value = _number(content, f"laws.joint.estimates.{parameter}.value")
-    return f"{_symbol(parameter)} = {value} {_interval(content, 'joint', parameter)}"
+def _estimate(content: Mapping[str, Any], law: Name, parameter: str) -> str:
+    """A parameter of a law with its interval."""
+    value = _number(content, f"laws.{law}.estimates.{parameter}.value")
+    return f"{_symbol(parameter)} = {value} {_interval(content, law, parameter)}"
 
 
 def _formula(content: Mapping[str, Any], name: str) -> str:
@@ -116,11 +118,14 @@ def _formula(content: Mapping[str, Any], name: str) -> str:
     def value(parameter: str) -> str:
         return _number(content, f"laws.{name}.estimates.{parameter}.value")
 
-    if name == "joint":
-        return (
-            f"<var>L</var>(<var>N</var>, <var>D</var>) = {value('E')} + {value('A')} / <var>N</var><sup>{value('alpha')}</sup>"
-            f" + {value('B')} / <var>D</var><sup>{value('beta')}</sup>"
-        )
+    if name in ("joint", "coupled"):
+        left = f"<var>L</var>(<var>N</var>, <var>D</var>) = {value('E')} + "
+        u = f"{value('A')} / <var>N</var><sup>{value('alpha')}</sup>"
+        v = f"{value('B')} / <var>D</var><sup>{value('beta')}</sup>"
+        if name == "joint":
+            return f"{left}{u} + {v}"
+        power = f"<sup>1/{value('kappa')}</sup>"
+        return f"{left}[({u}){power} + ({v}){power}]<sup>{value('kappa')}</sup>"
     x = f"<var>{name[-1].upper()}</var>"
     return f"<var>L</var>({x}) = ({value('scale')} / {x})<sup>{value('exponent')}</sup>"
 

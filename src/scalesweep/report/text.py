@@ -14,7 +14,7 @@ from scalesweep.report.figures import Drawing
 def render_markdown(points: Points, fit: SweepFit, context: ReportContext, drawings: Sequence[Drawing]) -> str:
     """The whole report as Markdown that refers to figures/*.png."""
     parts = [f"# {_plain(context.title)}"]
-    parts += [f"**{_plain(fit.joint.law.formula())}**"] if fit.joint else []
+    parts += [f"**{_plain(fit.preferred.law.formula())}**"] if fit.preferred else []
     parts += [_plain(fit.verdict)]
     parts += ["\n".join(f"- {_plain(warning)}" for warning in context.warnings)] if context.warnings else []
     parts += ["## Laws", f"```text\n{summarise(fit)}\n```", "## Figures"]

@@ -1,0 +1,74 @@
+"""Rewrites the tables of docs/configuration.md from the settings' types, their docstrings and configs/. Takes no argument."""
+
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args, get_origin
+
+from hydra import compose, initialize_config_dir
+from omegaconf import OmegaConf
+from pydantic.fields import FieldInfo
+
+from scalesweep.config import Ladder, Settings, Shape, Spec, parse_quantity
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "configuration.md"
+WORDS = {int: "whole number", float: "number", bool: "`true`, `false`", str: "text", type(None): "`null`", dict: "table"}
+SIGNS = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤", "multiple_of": "a multiple of", "pattern": "like"}
+HEAD = "| key | default | allowed | meaning |\n| --- | --- | --- | --- |\n"
+
+
+def render() -> str:
+    """The page: the text above its first section as it stands, then a section for each group of settings."""
+    with initialize_config_dir(str(ROOT / "configs"), version_base="1.3"):
+        values: Any = OmegaConf.to_container(compose("run"), resolve=False)
+    parts = [
+        PAGE.read_text(encoding="utf-8").split("\n\n## ")[0],
+        "## Without a group",
+        HEAD + "".join(_rows(Settings, values)),
+    ]
+    for name, field in Settings.model_fields.items():
+        if isinstance(spec := field.annotation, type) and issubclass(spec, Spec):
+            options = "\n".join(_option(path) for path in sorted((ROOT / "configs" / name).glob("*.yaml")))
+            parts += [f"## {name}", str(spec.__doc__), options, HEAD + "".join(_rows(spec, values[name], f"{name}."))]
+    forms = [*_rows(Ladder, {}, "sweep.sizes."), *_rows(Shape, {}, "sweep.sizes[i].")]
+    return "\n\n".join(part.strip() for part in [*parts, "## Tables in sweep.sizes", HEAD + "".join(forms)] if part) + "\n"
+
+
+def _rows(spec: Any, values: dict[str, Any], prefix: str = "") -> Iterator[str]:
+    for name, field in spec.model_fields.items():
+        if not (isinstance(field.annotation, type) and issubclass(field.annotation, Spec)):
+            default = f"`{json.dumps(values[name])}`".replace('"', "") if name in values else ""
+            meaning = " ".join(field.description.split())
+            yield f"| `{prefix}{name}` | {default} | {_allowed(field.annotation, field.metadata)} | {meaning} |\n"
+        elif prefix:  # a table inside a group; the groups themselves have sections
+            yield from _rows(field.annotation, values[name], f"{prefix}{name}.")
+
+
+def _allowed(kind: Any, metadata: Iterable[Any] = ()) -> str:
+    """The values of a type in words."""
+    origin, inner = get_origin(kind), get_args(kind)
+    rules = [rule for item in metadata for rule in (item.metadata if isinstance(item, FieldInfo) else [item])]
+    if origin is Annotated:
+        return _allowed(inner[0], inner[1:])
+    if origin is Literal:
+        return ", ".join(f"`{value}`" for value in inner)
+    if origin is tuple:
+        return f"list of ({_allowed(inner[0])})"
+    if inner and origin is not dict:
+        return " or ".join(map(_allowed, inner))
+    if any(getattr(rule, "func", None) is parse_quantity for rule in rules):
+        return "count" if kind is int else "amount"
+    limits = [f"{SIGNS[name]} {value}" for rule in rules for name in SIGNS if (value := getattr(rule, name, None)) is not None]
+    return f"{WORDS.get(origin or kind, 'table')} {', '.join(limits)}".strip()
+
+
+def _option(path: Path) -> str:
+    """A file of a group with the first line of its comments."""
+    comments = [line[2:] for line in path.read_text(encoding="utf-8").splitlines() if line.startswith("# ")]
+    about = next((f": {line}" for line in comments if not line.startswith("@package")), "")
+    return f"- [{path.parent.name}={path.stem}](../{path.relative_to(ROOT).as_posix()}){about}"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(render(), encoding="utf-8")

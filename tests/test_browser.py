@@ -1,0 +1,217 @@
+"""The report in a real browser: nothing on its console, nothing loaded beside it, nothing wider than the screen.
+
+Chromium is driven over its DevTools pipe: JSON messages that end in a zero byte, commands on descriptor 3, answers and events
+on descriptor 4 (https://chromedevtools.github.io/devtools-protocol).
+"""
+
+import json
+import os
+import select
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from scalesweep.config import FitSpec
+from scalesweep.fit import fit_laws
+from scalesweep.laws import Chinchilla
+from scalesweep.points import points_from_rows
+from scalesweep.report import ReportContext, write_report
+
+pytestmark = pytest.mark.browser
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--no-first-run", "--disable-sync")
+QUIET = ("--disable-background-networking", "--disable-component-update", "--remote-debugging-pipe")
+SECONDS = 60.0
+WIDTHS = (420, 1280)
+LAW = Chinchilla(E=1.9, A=120, B=300, alpha=0.32, beta=0.35)
+
+
+@dataclass(frozen=True)
+class Visit:
+    """What a page did in the browser."""
+
+    complaints: list[str]
+    """Console messages, uncaught exceptions and failed requests."""
+    requests: list[str]
+    """Addresses that were asked for, in order, data: addresses left out."""
+    width: int
+    """Width of the window in CSS pixels, which tells that the browser took the width it was given."""
+    overflow: int
+    """CSS pixels by which the content is wider than the window."""
+
+
+class Browser:
+    """A headless Chromium."""
+
+    def __init__(self, executable: str, profile: Path) -> None:
+        theirs_in, ours_out = os.pipe()
+        ours_in, theirs_out = os.pipe()
+        join = 'exec "${@:3}" 3<&"$1" 4>&"$2"'  # the descriptors where Chromium expects them
+        command = [executable, *FLAGS, *QUIET, f"--user-data-dir={profile}", "about:blank"]
+        self._process = subprocess.Popen(
+            ["bash", "-c", join, "bash", str(theirs_in), str(theirs_out), *command],
+            pass_fds=(theirs_in, theirs_out),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        )
+        os.close(theirs_in)
+        os.close(theirs_out)
+        self._out, self._in = ours_out, ours_in
+        self._buffer = b""
+        self._last = 0
+        self._events: list[dict[str, Any]] = []
+
+    def close(self) -> None:
+        """End the browser."""
+        try:
+            self._command("Browser.close")
+            self._process.wait(SECONDS)
+        except (OSError, TimeoutError, subprocess.TimeoutExpired):
+            self._process.kill()
+            self._process.wait()
+        os.close(self._out)
+        os.close(self._in)
+
+    def visit(self, page: Path, width: int) -> Visit:
+        """Open a file in a new tab of the given width, and wait until it is loaded and painted."""
+        target = self._command("Target.createTarget", url="about:blank")["targetId"]
+        tab = self._command("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
+        for domain in ("Runtime", "Log", "Network", "Page"):
+            self._command(f"{domain}.enable", tab)
+        screen = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+        self._command("Emulation.setDeviceMetricsOverride", tab, **screen)
+        self._events.clear()
+        self._command("Page.navigate", tab, url=page.as_uri())
+        while ("Page.loadEventFired", tab) not in [(event["method"], event.get("sessionId")) for event in self._events]:
+            self._events.append(self._receive(time.monotonic() + SECONDS))
+        painted = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+        self._evaluate(tab, painted)
+        size = self._evaluate(tab, "[innerWidth, document.documentElement.scrollWidth, document.documentElement.clientWidth]")
+        events = [event for event in self._events if event.get("sessionId") == tab]
+        self._command("Target.closeTarget", targetId=target)
+        asked = [e["params"]["request"]["url"] for e in events if e["method"] == "Network.requestWillBeSent"]
+        return Visit(
+            [text for event in events if (text := _complaint(event))],
+            [url for url in asked if not url.startswith("data:")],
+            size[0],
+            size[1] - size[2],
+        )
+
+    def _evaluate(self, tab: str, expression: str) -> Any:
+        answer = self._command("Runtime.evaluate", tab, expression=expression, awaitPromise=True, returnByValue=True)
+        return answer["result"].get("value")
+
+    def _command(self, method: str, tab: str | None = None, **params: Any) -> dict[str, Any]:
+        """The result of a command; events that arrive before it are kept."""
+        self._last += 1
+        message = {"id": self._last, "method": method, "params": params, **({"sessionId": tab} if tab else {})}
+        os.write(self._out, json.dumps(message).encode() + b"\0")
+        deadline = time.monotonic() + SECONDS
+        while (answer := self._receive(deadline)).get("id") != self._last:
+            self._events.append(answer)
+        assert "error" not in answer, f"{method}: {answer['error']}"
+        result: dict[str, Any] = answer["result"]
+        return result
+
+    def _receive(self, deadline: float) -> dict[str, Any]:
+        while b"\0" not in self._buffer:
+            if not select.select([self._in], [], [], max(0.0, deadline - time.monotonic()))[0]:
+                raise TimeoutError(f"Chromium did not answer within {SECONDS:.0f} seconds")
+            part = os.read(self._in, 1 << 20)
+            if not part:
+                raise OSError(f"Chromium ended with status {self._process.wait(SECONDS)}")
+            self._buffer += part
+        text, _, self._buffer = self._buffer.partition(b"\0")
+        message: dict[str, Any] = json.loads(text)
+        return message
+
+
+def _complaint(event: dict[str, Any]) -> str:
+    """What an event says against the page; empty where it says nothing."""
+    params = event.get("params", {})
+    match event["method"]:
+        case "Runtime.consoleAPICalled":
+            return f"console.{params['type']}: {[item.get('value') for item in params['args']]}"
+        case "Runtime.exceptionThrown":
+            return f"exception: {params['exceptionDetails'].get('exception', params['exceptionDetails'])}"
+        case "Log.entryAdded":
+            return f"log: {params['entry']['level']} {params['entry']['text']}"
+        case "Network.loadingFailed":
+            return f"failed request: {params['errorText']}"
+        case "Network.responseReceived" if params["response"]["status"] >= 400:
+            return f"failed request: status {params['response']['status']} of {params['response']['url']}"
+    return ""
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
+    if CHROMIUM is None:
+        pytest.skip("needs Chromium: none of chromium, chromium-browser and google-chrome is on the PATH")
+    running = Browser(CHROMIUM, tmp_path_factory.mktemp("profile"))
+    yield running
+    running.close()
+
+
+@pytest.fixture(scope="module")
+def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A report with every section: joint law, curves, cells, an excluded row, warnings, long words."""
+    rng = np.random.default_rng(0)
+    rows: list[dict[str, Any]] = []
+    for n in (1e4, 1e5, 1e6):
+        for d in (1e6, 1e7, 1e8):
+            loss = float(LAW.predict(n, d) * np.exp(0.003 * rng.standard_normal()))
+            rows.append({"key": f"{n:.0f}-{d:.0f}", "n": n, "d": d, "c": 6 * n * d, "loss": loss, "loss_se": 0.01})
+    reason = "diverged: last finite training loss 11.25"
+    rows.append({"key": "lost", "n": 1e6, "d": 1e8, "c": 6e14, "loss": float("nan"), "excluded_reason": reason})
+    points = points_from_rows(rows, "with_head", "attention", "synthetic points")
+    context = ReportContext(
+        title="A report with a title that does not fit on one line of a narrow screen",
+        curves={row["key"]: [(row["d"] * share, 2.0 + 3.0 * share**-0.2) for share in (0.01, 0.1, 1.0)] for row in rows},
+        cells=[{**row, "width": 64, "depth": 2, "state": "COMPLETE", "seconds": 12.5, "epochs": 0.01} for row in rows[:-1]],
+        provenance={"corpus": "python-code-8MB-bpe512", "hash": "0123456789abcdef" * 8},
+        warnings=["The largest budget is more than one epoch of the corpus."],
+        command=f"scalesweep report runs/{'a-long-name-' * 12}",
+    )
+    return write_report(tmp_path_factory.mktemp("report"), points, fit_laws(points, FitSpec(bootstrap=50)), context)
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_report_is_silent_complete_and_fits_the_screen(browser: Browser, report: Path, width: int) -> None:
+    visit = browser.visit(report, width)
+    assert visit.complaints == []
+    assert visit.requests == [report.as_uri()]
+    assert visit.width == width
+    assert visit.overflow == 0
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ("<script>console.error('deliberate')</script>", "console.error: ['deliberate']"),
+        ("<script>console.log('deliberate')</script>", "console.log: ['deliberate']"),
+        ("<script>undefinedFunction()</script>", "undefinedFunction is not defined"),
+        ("<img src='missing.png'>", "failed request: net::ERR_FILE_NOT_FOUND"),
+    ],
+)
+def test_a_faulty_page_is_caught(browser: Browser, tmp_path: Path, body: str, expected: str) -> None:
+    page = tmp_path / "faulty.html"
+    page.write_text(f"<!doctype html><title>faulty</title>{body}", encoding="utf-8")
+    complaints = browser.visit(page, 420).complaints
+    assert any(expected in complaint for complaint in complaints), complaints
+
+
+def test_a_page_that_is_too_wide_is_caught(browser: Browser, report: Path, tmp_path: Path) -> None:
+    wide = "<p style='width: 500px'>wide</p>"
+    page = tmp_path / "wide.html"
+    page.write_text(report.read_text(encoding="utf-8").replace("<main>", f"<main>{wide}"), encoding="utf-8")
+    assert browser.visit(page, 420).overflow > 0
+    assert browser.visit(page, 1280).overflow == 0

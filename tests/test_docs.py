@@ -1,0 +1,92 @@
+"""The documents: links lead somewhere, commands compose, and the table of settings is that of the code."""
+
+import re
+import runpy
+import shlex
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_dir
+
+from scalesweep.cli.compose import compose_settings
+from scalesweep.cli.help import main_help
+from scalesweep.cli.paths import config_dir
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGE_IDS = [str(page.relative_to(ROOT)) for page in PAGES]
+COMMANDS = re.findall(r"^  (\w+)", main_help(), re.MULTILINE)
+PLACEHOLDER = re.compile(r"\.\.\.|\b[A-Z]{3,}\b(?!=)")
+"""What stands for the reader's own words: DIR, OPTION, ..."""
+
+
+def links_of(text: str) -> list[str]:
+    """Targets of Markdown links and pictures outside code blocks."""
+    prose = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+    return re.findall(r"\]\(([^)\s]+)\)", prose)
+
+
+def anchors_of(text: str) -> set[str]:
+    """Anchors that GitHub gives to the headings."""
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+def commands_of(text: str) -> list[list[str]]:
+    """The arguments of every `scalesweep ...` in code blocks and code spans, without those that hold a placeholder."""
+    blocks = re.findall(r"^```\w*\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    blocks += re.findall(r"(?:^    .*\n)+", text, re.MULTILINE)
+    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    spans = re.findall(r"`(scalesweep [^`]+)`", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE))
+    found = []
+    for line in [*lines, *(" ".join(span.split()) for span in spans)]:
+        match = re.search(rf"(?:^|\s)scalesweep ((?:{'|'.join(COMMANDS)})\b.*)$", line.strip())
+        if match and not PLACEHOLDER.search(match[1]):
+            found.append(shlex.split(match[1], comments=True))
+    return found
+
+
+def compose_command(name: str, words: list[str]) -> None:
+    """Raise what the command would raise for its overrides."""
+    if name == "train":
+        first = "--multirun" in words  # of each list of values
+        overrides = [word.split(",")[0] if first else word for word in words if "=" in word]
+        with initialize_config_dir(str(config_dir()), version_base="1.3"):
+            compose("cell", overrides=overrides)
+    elif name == "status":
+        assert len(words) == 1
+    else:
+        compose_settings(words[1:] if name in ("fit", "report") else words)
+
+
+EXAMPLES = sorted({shlex.join(words) for page in PAGES for words in commands_of(page.read_text(encoding="utf-8"))})
+
+
+def test_configuration_page_is_the_code_s() -> None:
+    page = ROOT / "docs" / "configuration.md"
+    render = runpy.run_path(str(ROOT / "scripts" / "make_docs.py"))["render"]
+    assert page.read_text(encoding="utf-8") == render(), "docs/configuration.md is stale; run: python scripts/make_docs.py"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=PAGE_IDS)
+def test_relative_links_lead_somewhere(page: Path) -> None:
+    targets = [link for link in links_of(page.read_text(encoding="utf-8")) if "://" not in link]
+    for path, _, anchor in (target.partition("#") for target in targets):
+        linked = (page.parent / path).resolve() if path else page
+        assert linked.exists(), f"{path} is not there"
+        assert linked.is_relative_to(ROOT), f"{path} is outside of the repository"
+        assert not anchor or anchor in anchors_of(linked.read_text(encoding="utf-8")), f"{path} has no heading #{anchor}"
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_shown_command_composes(example: str) -> None:
+    name, *words = shlex.split(example)
+    compose_command(name, words)
+
+
+def test_examples_were_found() -> None:
+    assert {example.split()[0] for example in EXAMPLES} == set(COMMANDS)
+
+
+def test_readme_fits_its_limit() -> None:
+    assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 150
