@@ -250,4 +250,20 @@ def test_commands_that_need_a_place_say_so(tmp_path: Path, capsys: pytest.Captur
     assert "there is no such file" in refused(capsys, "fit", str(tmp_path / "points.csv"))
     assert "takes one directory" in refused(capsys, "status")
     assert "first, such as" in refused(capsys, "report")
-    assert "means nothing to fit" in refused(capsys, "fit", "points.csv", "recipe.lr=1")
+    assert "means nothing to fit of a file" in refused(capsys, "fit", "points.csv", "recipe.lr=1")
+
+
+def test_a_diverged_cell_is_shown_and_makes_the_exit_code_3(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["run", *TINY, f"dir={tmp_path / 'x'}", "sweep.sizes=[10k]", "sweep.budgets=[4096]", "recipe.lr=1e30"]
+    assert main(words) == 3
+    out = capsys.readouterr().out
+    assert "1 of 1 cells have no loss: 1 diverged" in out
+    assert main(["status", str(tmp_path / "x")]) == 3
+    assert "1 diverged" in capsys.readouterr().out
+
+
+def test_settings_that_mean_nothing_here_are_refused(sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "points.csv").write_text("N,D,loss\n")
+    assert "means nothing to report of a sweep's directory" in refused(capsys, "report", str(sweep), "dir=x")
+    words = ("fit", str(tmp_path / "points.csv"), "count.params=total")
+    assert "means nothing to fit of a file of points" in refused(capsys, *words)

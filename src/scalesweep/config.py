@@ -130,7 +130,7 @@ class SweepSpec(Spec):
     """Training budgets: tokens (full, lshape), tokens per parameter (rays) or training FLOPs (isoflop)."""
     seeds: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)] = (0,)
     """Seeds; each one sets initialisation and data order of a replicate of the grid."""
-    axes: dict[str, Any] = {}
+    axes: Annotated[dict[str, Any], BeforeValidator(lambda value: {} if value is None else value)] = {}
     """Further axes: a nested table of settings of recipe, model, optim or train with a list of values at each leaf."""
 
 

@@ -264,6 +264,9 @@ def _warnings(settings: Settings, cells: list[Cell]) -> Iterator[str]:
             "One ray of tokens per parameter: D is proportional to N, so their effects cannot be told apart "
             "(Kricheli et al. 2026); add a second value to sweep.budgets, or use design=full."
         )
+    if settings.sweep.axes:
+        names = " and ".join(".".join(path) for path, _ in _leaves(settings.sweep.axes))
+        yield f"The laws pool all values of {names} as if they were replicates; fit a sweep of one value for a law to rely on."
     most = max(cells, key=lambda c: c.epochs)
     if most.epochs > 1:
         yield (

@@ -95,7 +95,11 @@ def prepare_device(name: str) -> torch.device:
     return torch.device(name)
 
 
-def work(store: Store, device: torch.device, stop: Callable[[], bool]) -> bool:
+Say = Callable[[str], None]
+"""Takes one line about progress or trouble."""
+
+
+def work(store: Store, device: torch.device, stop: Callable[[], bool], say: Say = lambda _: None) -> bool:
     """Claim and measure cells, longest first, until none can be claimed; False if `stop` ended it."""
     settings = store.settings()
     corpus = open_corpus(Path(store.sweep()["facts"]["corpus_directory"]))
@@ -104,7 +108,7 @@ def work(store: Store, device: torch.device, stop: Callable[[], bool]) -> bool:
     while pending and not stop():
         for cell in pending:
             if claim := store.claim(cell.key):
-                _measure(store, claim, cell, settings, corpus, tokens, device, stop)
+                _measure(store, claim, cell, settings, corpus, tokens, device, stop, say)
                 break
         else:
             return True
@@ -121,6 +125,7 @@ def _measure(
     tokens: tuple[np.ndarray, np.ndarray],
     device: torch.device,
     stop: Callable[[], bool],
+    say: Say,
 ) -> None:
     """Train the claimed cell and write its record, or leave its claim released, failed or to whoever took it over."""
     row = cell.row(settings.count)
@@ -132,7 +137,7 @@ def _measure(
         checkpoint_seconds=settings.train.checkpoint_seconds,
     )
     started = time.time()
-    tracker = start_tracker(settings.logger, store.directory, store.sweep()["hash"], row, _say)
+    tracker = start_tracker(settings.logger, store.directory, store.sweep()["hash"], row, say)
     try:
         with Lease(store, claim) as lease:
 
@@ -146,18 +151,19 @@ def _measure(
 
             outcome = train(cell, *tokens, execution, on_curve, should_stop)
             record = make_record(cell, outcome, device, corpus, started)
-            store.write_record(claim, record)
-        _say(f"{cell.key} {outcome.state} loss {outcome.loss:.4f} in {outcome.seconds:.1f} s")
+            if not store.write_record(claim, record):
+                raise LeaseLost
+        say(f"{cell.key} {outcome.state} loss {outcome.loss:.4f} in {outcome.seconds:.1f} s")
         tracker.finish({"state": outcome.state, "loss": outcome.loss, "loss_se": outcome.loss_se})
     except Interrupted:
         store.release(claim)
         tracker.finish({"state": "INTERRUPTED"})
     except LeaseLost:
-        _say(f"{cell.key} was taken over by another worker; left to it")
+        say(f"{cell.key} was taken over by another worker; left to it")
         tracker.finish({"state": "LOST"})
     except Exception:
         store.fail(claim, traceback.format_exc())
-        _say(f"{cell.key} FAILED\n{traceback.format_exc()}")
+        say(f"{cell.key} FAILED\n{traceback.format_exc()}")
         tracker.finish({"state": "FAILED"})
 
 
@@ -231,7 +237,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.sched_setaffinity(0, {options.core})
     stop = Stop(options.parent).on_signals(signal.SIGTERM, signal.SIGINT)
     try:
-        finished = work(Store(options.directory), prepare_device(options.device), stop)
+        finished = work(Store(options.directory), prepare_device(options.device), stop, _say)
     except ScaleSweepError as error:
         _say(str(error))
         return 2

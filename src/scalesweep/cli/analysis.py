@@ -1,6 +1,6 @@
 """The commands that fit and report, from a sweep's directory or from a table of points."""
 
-import json
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,14 +8,15 @@ from typing import Any
 
 from scalesweep import __version__
 from scalesweep.cli.compose import compose_settings
-from scalesweep.config import CountSpec, FitSpec, Settings, parse
+from scalesweep.config import FitSpec, Settings, parse
 from scalesweep.errors import EXIT_OK, SpecError
 from scalesweep.fit import SweepFit, fit_laws
 from scalesweep.points import Points, read_points
 from scalesweep.report import ReportContext, write_report
 from scalesweep.store import Store
 
-_SECTIONS = ("fit", "report", "count")
+_SECTIONS_OF_SWEEP = ("fit", "report", "count")
+_SECTIONS_OF_FILE = ("fit", "report", "dir")
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ def fit(arguments: Sequence[str]) -> int:
     print(result.summary())
     if (subject.directory / "sweep.json").is_file():
         path = subject.directory / "fit.json"
-        path.write_text(json.dumps(result.to_dict(), indent=1) + "\n")
+        path.write_text(result.to_json())
         print(f"\nWritten: {path}")
     return EXIT_OK
 
@@ -70,32 +71,39 @@ def _subject(arguments: Sequence[str], command: str) -> Subject:
             f"{command} takes a sweep's directory or a file of points first, such as: scalesweep {command} runs/demo."
         )
     path, overrides = Path(arguments[0]), arguments[1:]
+    sections = _SECTIONS_OF_SWEEP if path.is_dir() else _SECTIONS_OF_FILE
     for word in overrides:
-        if not word.startswith((*(f"{s}." for s in _SECTIONS), "fit=", "report=", "dir=")):
-            raise SpecError(
-                f"{word!r} means nothing to {command}, which takes settings of {', '.join(_SECTIONS)}, and dir=...."
-            )
+        if word.split("=", 1)[0].split(".")[0] not in sections:
+            what = "a sweep's directory" if path.is_dir() else "a file of points"
+            raise SpecError(f"{word!r} means nothing to {command} of {what}, which takes settings of {', '.join(sections)}.")
     settings = compose_settings(overrides)
     named = [word.split("=", 1)[0] for word in overrides]
-    if path.is_dir():
-        store = Store(path)
-        stored = store.settings().model_dump()
-        for name in named:
-            _copy(settings.model_dump(), stored, name.split("."))
-        settings = parse(Settings, stored)
-        return Subject(store.points(settings.count), settings.fit, context_of_store(store, settings), path)
-    points = read_points(path)
-    directory = Path(settings.dir) if "dir" in named else path.with_name(f"{path.stem}-report")
-    title = settings.report.title or path.stem
+    again = shlex.join(["scalesweep", "report", *arguments])
+    return _sweep_subject(path, settings, named, again) if path.is_dir() else _file_subject(path, settings, named, again)
+
+
+def _sweep_subject(path: Path, settings: Settings, named: Sequence[str], command: str) -> Subject:
+    """A sweep, under the settings that it was run with and those that were named now."""
+    store = Store(path)
+    stored = store.settings().model_dump()
+    for name in named:
+        _copy(settings.model_dump(), stored, name.split("."))
+    settings = parse(Settings, stored)
+    return Subject(store.points(settings.count), settings.fit, context_of_store(store, settings, command), path)
+
+
+def _file_subject(path: Path, settings: Settings, named: Sequence[str], command: str) -> Subject:
+    """A table of points, whose report goes beside it unless `dir` was named."""
     context = ReportContext(
-        title=title,
+        title=settings.report.title or path.stem,
         curves={},
         cells=[],
         provenance={"points": str(path), "scalesweep": __version__},
         warnings=[],
-        command=f"scalesweep {command} {' '.join(arguments)}",
+        command=command,
     )
-    return Subject(points, settings.fit, context, directory)
+    directory = Path(settings.dir) if "dir" in named else path.with_name(f"{path.stem}-report")
+    return Subject(read_points(path), settings.fit, context, directory)
 
 
 def _copy(source: dict[str, Any], target: dict[str, Any], path: list[str]) -> None:
@@ -105,14 +113,13 @@ def _copy(source: dict[str, Any], target: dict[str, Any], path: list[str]) -> No
     target[path[-1]] = source[path[-1]]
 
 
-def context_of_store(store: Store, settings: Settings) -> ReportContext:
-    """What the report of a sweep says besides points and law."""
+def context_of_store(store: Store, settings: Settings, command: str) -> ReportContext:
+    """What the report of a sweep says besides points and law; `command` makes it again."""
     sweep = store.sweep()
-    count = CountSpec(**sweep["count"])
     plan = store.plan()
     records = {key: store.record(key) for key in store.keys()}
     states = store.states()
-    cells = [{**cell.row(count), "state": states[cell.key], **_measured(records[cell.key])} for cell in plan.cells]
+    cells = [{**cell.row(settings.count), "state": states[cell.key], **_measured(records[cell.key])} for cell in plan.cells]
     curves = {k: [(p["tokens"], p["loss"]) for p in store.curve(k)] for k, r in records.items() if r is not None}
     devices = sorted({r["where"]["device"] for r in records.values() if r is not None})
     torch_versions = sorted({r["where"]["torch"] for r in records.values() if r is not None})
@@ -129,7 +136,7 @@ def context_of_store(store: Store, settings: Settings) -> ReportContext:
             "devices": ", ".join(devices),
         },
         warnings=list(sweep["warnings"]),
-        command=f"scalesweep report {store.directory}",
+        command=command,
     )
 
 

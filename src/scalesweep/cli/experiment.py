@@ -1,6 +1,8 @@
 """The commands that plan and measure: run, plan, status, data."""
 
+import math
 import platform
+import shlex
 import subprocess
 import sys
 import time
@@ -36,7 +38,14 @@ def run(overrides: Sequence[str]) -> int:
     measure(store, plan, settings, device, added)
     states = Counter(store.states().values())
     try:
-        print_law(write(store.directory, store.points(), settings.fit, context_of_store(store, settings)))
+        print_law(
+            write(
+                store.directory,
+                store.points(),
+                settings.fit,
+                context_of_store(store, settings, f"scalesweep report {shlex.quote(str(store.directory))}"),
+            )
+        )
     except (FitError, PointsError) as error:
         _say(f"No law: {error}")
     if unfinished := sum(n for s, n in states.items() if s != "COMPLETE"):
@@ -77,7 +86,7 @@ def measure_cell(settings: Settings, directory: Path) -> float:
     if record is None:
         raise StoreError(f"the cell has no record: {store.error(planned.cells[0].key).strip()}")
     _say(f"Record: {store.cell_dir(planned.cells[0].key) / 'record.json'}")
-    return float(record["loss"])
+    return math.nan if record["loss"] is None else float(record["loss"])
 
 
 def plan(overrides: Sequence[str]) -> int:

@@ -73,7 +73,8 @@ def state_table(store: Store, states: Mapping[str, State]) -> Table:
         record = store.record(cell.key)
         loss, seconds = "", ""
         if record is not None:
-            loss, seconds = f"{record['loss']:.4f}", f"{record['times']['training_seconds']:.1f}"
+            loss = "" if record["loss"] is None else f"{record['loss']:.4f}"
+            seconds = f"{record['times']['training_seconds']:.1f}"
         elif curve := store.curve(cell.key):
             loss = f"step {curve[-1]['step']:.0f} of {cell.steps}"
         table.add_row(

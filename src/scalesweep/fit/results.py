@@ -1,5 +1,6 @@
 """What a fit returns: frozen values with intervals, a status in words, and what is needed to trace them."""
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -258,6 +259,10 @@ class SweepFit:
                 "seed": self.seed,
             },
         }
+
+    def to_json(self) -> str:
+        """`to_dict` as the text of a file."""
+        return json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n"
 
     def summary(self) -> str:
         """The result as text for a terminal."""

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from scalesweep.config import Settings
-from scalesweep.errors import EXIT_OK, StoreError
+from scalesweep.errors import EXIT_INTERRUPTED, EXIT_OK, StoreError
 from scalesweep.launch.device import num_gpus
 from scalesweep.launch.monitor import Monitor
 from scalesweep.store import Store
@@ -109,7 +109,7 @@ def _reap(store: Store, slots: list[Slot], deaths: Counter[str], lost: list[str]
         if slot.process is None or slot.process.poll() is None:
             continue
         code, slot.process = slot.process.returncode, None
-        if code == EXIT_OK:
+        if code in (EXIT_OK, EXIT_INTERRUPTED):  # the latter was told to stop, as one that leaks memory may be: start it anew
             continue
         if code > 0:
             log = store.directory / "logs" / f"worker-{slot.number}.log"

@@ -3,7 +3,6 @@
 Who calls it: the command line, with points and a fit from any source. It computes nothing that the fit does not hold.
 """
 
-import json
 from pathlib import Path
 
 from scalesweep.fit import SweepFit
@@ -29,8 +28,7 @@ def write_report(directory: Path, points: Points, fit: SweepFit, context: Report
     for drawing in drawings:
         (figures / f"{drawing.name}.svg").write_text(drawing.svg, encoding="utf-8")
         (figures / f"{drawing.name}.png").write_bytes(drawing.png)
-    content = json.dumps(fit.to_dict(), indent=2, allow_nan=False)
-    (figures.parent / "fit.json").write_text(content + "\n", encoding="utf-8")
+    (figures.parent / "fit.json").write_text(fit.to_json(), encoding="utf-8")
     (figures.parent / "report.md").write_text(render_markdown(points, fit, context, drawings), encoding="utf-8")
     page = figures.parent / "report.html"
     page.write_text(render_html(points, fit, context, drawings), encoding="utf-8")
