@@ -11,6 +11,7 @@ from scalesweep.cli import main
 from scalesweep.cli.compose import compose_settings
 from scalesweep.cli.paths import config_dir
 from scalesweep.errors import SpecError
+from scalesweep.plan import CorpusFacts, make_plan
 
 TINY = [
     "sweep=smoke",
@@ -129,10 +130,14 @@ def test_training_one_cell_is_a_hydra_application(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     records = [json.loads(p.read_text()) for p in (tmp_path / "many").glob("*/sweep/cells/*/record.json")]
     assert sorted(r["cell"]["seed"] for r in records) == [0, 1]
-    wrong = subprocess.run([*command, "budget=-5"], capture_output=True, text=True, cwd=tmp_path)
-    assert wrong.returncode == 2
-    assert "sweep.budgets.0 = -5: must be greater than 0" in wrong.stderr
-    assert "Traceback" not in wrong.stderr
+    for word, sentence in (
+        ("budget=-5", "budget = -5: must be greater than 0"),
+        ("bugdet=5", "bugdet is not a setting (did you mean budget?)"),
+    ):
+        wrong = subprocess.run([*command, word], capture_output=True, text=True, cwd=tmp_path)
+        assert wrong.returncode == 2
+        assert sentence in wrong.stderr
+        assert "Traceback" not in wrong.stderr
     helped = subprocess.run([*command[:4], "--help"], capture_output=True, text=True, cwd=tmp_path, check=True)
     assert helped.stdout.count("scalesweep train ") >= 4
 
@@ -151,8 +156,24 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 @pytest.mark.parametrize("preset", [p.stem for p in (config_dir() / "sweep").glob("*.yaml")])
-def test_every_preset_composes(preset: str) -> None:
-    assert compose_settings([f"sweep={preset}"]).sweep.name == preset
+def test_every_preset_makes_a_sound_plan(preset: str) -> None:
+    settings = compose_settings([f"sweep={preset}"])
+    assert settings.sweep.name == preset
+    bytes_of_enwik8 = CorpusFacts("enwik8", "0", 257, 90_000_000)
+    bpe_of_python = CorpusFacts("python", "0", 512, 3_500_000)
+    plan = make_plan(settings, bytes_of_enwik8 if settings.data.source == "enwik8" else bpe_of_python, "cuda")
+    assert all(c.epochs < 1.2 for c in plan.cells)
+    assert [w for w in plan.warnings if "1 % off" not in w and "nearest size" not in w and "epochs" not in w] == []
+
+
+def test_a_preset_sets_the_conventions_of_its_paper() -> None:
+    count = compose_settings(["sweep=kaplan_small"]).count
+    assert (count.params, count.flops) == ("non_embedding", "kaplan")
+
+
+def test_axes_are_added_by_name() -> None:
+    for word in ("sweep.axes.recipe.lr=[0.001,0.002]", "sweep.axes={recipe: {lr: [0.001,0.002]}}"):
+        assert compose_settings([word]).sweep.axes == {"recipe": {"lr": [0.001, 0.002]}}
 
 
 @pytest.mark.parametrize(
@@ -175,6 +196,9 @@ def test_every_option_composes(option: str) -> None:
         ("recipe.lr=fast", "recipe.lr = 'fast': must be a number."),
         ("sweep.sizes=[10k", "the overrides sweep.sizes=[10k cannot be read"),
         ("smoke", "'smoke' is not an override; write key=value"),
+        ("=1", "the overrides =1 cannot be read"),
+        ("dir=ünï", "the overrides dir=ünï cannot be read; put a value with special characters in quotes"),
+        ("recipe.lr=true", "recipe: lr = True: must not be true or false"),
         ("--verbose", "'--verbose' is not an override; write key=value"),
     ],
 )

@@ -13,7 +13,15 @@ GRID = {"name": "a", "sizes": ["10k"], "budgets": ["1M"]}
 
 @pytest.mark.parametrize(
     ("text", "number"),
-    [("250k", 250_000), ("1.5M", 1_500_000), ("2e6", 2_000_000), ("64_000", 64_000), ("2B", 2 * 10**9), ("0.5", 0.5)],
+    [
+        ("250k", 250_000),
+        ("1.5M", 1_500_000),
+        ("2e6", 2_000_000),
+        ("64_000", 64_000),
+        ("2B", 2 * 10**9),
+        ("0.5", 0.5),
+        ("1.001k", 1001),
+    ],
 )
 def test_quantities(text: str, number: float) -> None:
     assert parse_quantity(text) == number
@@ -40,11 +48,14 @@ def test_sizes_may_be_targets_shapes_or_a_ladder() -> None:
         ({"budgets": []}, "sweep.budgets = []: must not be empty."),
         (
             {"sizes": 10},
-            "sweep.sizes = 10: must be a list, such as [10k, 40k] (sizes may also be a ladder, such as 15k..500k:6).",
+            "sweep.sizes = 10: must be a list, such as [10k, 40k], or a ladder, such as 15k..500k:6.",
         ),
         ({"design": "fulll"}, "sweep.design = 'fulll': must be 'full', 'rays', 'lshape' or 'isoflop' (did you mean full?)."),
         ({"sizes": {"smallest": 10, "largest": 5, "num": 2}}, "sweep.sizes: largest (5) must be above smallest (10)."),
         ({"sizes": "10k..x:3"}, "sweep.sizes.largest = 'x': must be a whole number, such as 64, 250k or 1.5M."),
+        ({"seeds": [True]}, "sweep: seeds = [True]: must not be true or false."),
+        ({"seeds": [2**63]}, None),
+        ({"budgets": [1e300]}, None),
         ({"name": "../x"}, None),
         ({"budgets": [float("inf")]}, None),
     ],

@@ -14,9 +14,9 @@ from test_worker import make_store, measured
 
 from scalesweep.config import LauncherSpec, Settings, TrainSpec
 from scalesweep.data import Corpus
-from scalesweep.errors import SpecError
+from scalesweep.errors import SpecError, StoreError
 from scalesweep.launch import launch
-from scalesweep.launch.device import resolve_device, resolve_precision
+from scalesweep.launch.device import resolve_device
 from scalesweep.launch.local import num_workers
 from scalesweep.launch.monitor import Monitor, si
 from scalesweep.plan import CorpusFacts
@@ -62,7 +62,7 @@ def test_a_cell_that_kills_its_worker_again_and_again_is_given_up(
         "if 'scalesweep.worker' in ' '.join(sys.orig_argv):\n"
         "    from pathlib import Path\n"
         "    from scalesweep.store import Store\n"
-        "    store = Store(Path(sys.orig_argv[3]))\n"
+        "    store = Store(Path(sys.orig_argv[4]))\n"
         "    if store.claim(store.plan().longest_first[0].key): os.kill(os.getpid(), 9)\n"
     )
     chosen = with_launcher(settings, "local", workers=1)
@@ -74,6 +74,41 @@ def test_a_cell_that_kills_its_worker_again_and_again_is_given_up(
     assert states.pop(first) == "FAILED"
     assert "died 4 times with this cell, last by signal 9" in store.error(first)
     assert set(states.values()) == {"COMPLETE"}
+
+
+def test_workers_that_die_before_they_have_a_cell_end_the_sweep(
+    tmp_path: Path, settings: Settings, corpus: Corpus, facts: CorpusFacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, sys\nif 'scalesweep.worker' in ' '.join(sys.orig_argv): os.kill(os.getpid(), 9)\n"
+    )
+    chosen = with_launcher(settings, "local", workers=2)
+    store = make_store(tmp_path / "sweep", chosen, corpus, facts)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    with pytest.raises(StoreError, match="workers died 4 times before they had a cell, last by signal 9"):
+        launch(store, chosen, "cpu", Monitor(store, store.plan()))
+    assert set(store.states().values()) == {"WAITING"}
+
+
+@pytest.mark.slow
+def test_workers_that_die_together_are_each_charged_for_their_own_cell(
+    tmp_path: Path, settings: Settings, corpus: Corpus, facts: CorpusFacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four workers each take a cell and die once, at the same time; nothing is given up."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, sys\n"
+        "if 'scalesweep.worker' in ' '.join(sys.orig_argv):\n"
+        "    from pathlib import Path\n"
+        "    from scalesweep.store import Store\n"
+        "    store = Store(Path(sys.orig_argv[4]))\n"
+        "    fresh = [c.key for c in store.plan().cells if not list(store.cell_dir(c.key).glob('claim-*'))]\n"
+        "    if any(map(store.claim, fresh)): os.kill(os.getpid(), 9)\n"
+    )
+    chosen = with_launcher(settings, "local", workers=4)
+    store = make_store(tmp_path / "sweep", chosen, corpus, facts)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    launch(store, chosen, "cpu", Monitor(store, store.plan()))
+    assert set(store.states().values()) == {"COMPLETE"}
 
 
 def command_line(directory: Path, settings: Settings) -> list[str]:
@@ -150,13 +185,6 @@ def test_ctrl_c_stops_in_order_and_the_same_command_goes_on(
 
 def train_spec(settings: Settings, **values: str) -> TrainSpec:
     return settings.train.model_copy(update=values)
-
-
-def test_precision_follows_the_device(settings: Settings) -> None:
-    spec = train_spec(settings, precision="auto")
-    assert resolve_precision(spec, "cpu") == "float32"
-    assert resolve_precision(spec, "cuda") == "bfloat16"
-    assert resolve_precision(train_spec(settings, precision="bfloat16"), "cpu") == "bfloat16"
 
 
 def test_cuda_that_is_not_there_is_refused(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

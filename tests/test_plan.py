@@ -16,7 +16,7 @@ FACTS = CorpusFacts("text", "0123", 257, 10**6)
 
 
 def planned(**sections: dict[str, object]) -> Plan:
-    return make_plan(small_settings(Path("."), **sections), FACTS, "float32")
+    return make_plan(small_settings(Path("."), **sections), FACTS, "cpu")
 
 
 def test_same_input_same_keys() -> None:
@@ -54,7 +54,15 @@ def test_full_grid_with_seeds_and_axes() -> None:
 
 
 @pytest.mark.parametrize(
-    "axes", [{"data": {"column": ["a"]}}, {"recipe": {"lr": 0.1}}, {"recipe": {"lr": []}}, {"recipe": [1]}]
+    "axes",
+    [
+        {"data": {"column": ["a"]}},
+        {"recipe": {"lr": 0.1}},
+        {"recipe": {"lr": []}},
+        {"recipe": [1]},
+        {"recipe": {"lr": {"x": [1]}}},
+        {"recipe": {"rate": [1]}},
+    ],
 )
 def test_a_wrong_axis_is_refused(axes: dict[str, object]) -> None:
     with pytest.raises(SpecError, match=r"sweep\.axes\."):
@@ -148,3 +156,51 @@ def test_budgets_are_hit_within_a_batch(budget: int, exponent: float) -> None:
     assert abs(cell.tokens - budget) <= cell.batch_tokens / 2
     assert cell.warmup_steps + cell.decay_steps <= cell.steps
     assert cell.row(CountSpec())["d"] == cell.tokens
+
+
+def test_an_axis_that_changes_no_cell_is_refused() -> None:
+    grid = {"name": "x", "sizes": [{"width": 16, "depth": 1}], "budgets": ["2k"]}
+    with pytest.raises(SpecError, match=r"sweep\.axes: some values of train\.micro_batch make no difference"):
+        planned(sweep={**grid, "axes": {"train": {"micro_batch": [1, 2]}}})
+    plan = planned(sweep={**grid, "axes": {"train": {"precision": ["float32", "bfloat16"]}}})
+    assert [c.precision for c in plan.cells] == ["float32", "bfloat16"]
+    assert any("pool all values of train.precision" in w for w in plan.warnings)
+
+
+def test_the_corpus_is_its_content_not_its_name() -> None:
+    settings = small_settings(Path("."))
+    renamed = make_plan(settings, dataclasses.replace(FACTS, name="other"), "cpu")
+    assert renamed.hash == planned().hash
+
+
+def test_sizes_that_no_width_comes_near_are_named() -> None:
+    plan = planned(sweep={"name": "x", "sizes": [1000, 80_000], "budgets": ["2k", "4k"]})
+    assert any(w.startswith("The nearest size to 1,000 parameters is width 8 with ") for w in plan.warnings)
+
+
+def test_budgets_that_round_to_the_same_steps_are_named() -> None:
+    plan = planned(sweep={"name": "x", "sizes": ["20k", "80k"], "budgets": [2048, 2049, 4096]})
+    assert any("2 declared cells equal others" in w for w in plan.warnings)
+
+
+def test_cells_outside_a_range_of_tokens_per_parameter_are_left_out() -> None:
+    grid = {"name": "x", "design": "isoflop", "sizes": ["20k", "80k", "200k"], "budgets": [1e11, 1e12]}
+    plan = planned(sweep={**grid, "tokens_per_parameter": [1, 30]})
+    assert 0 < len(plan.cells) < 6
+    assert all(1 <= c.tokens / c.num_params(plan.count) <= 31 for c in plan.cells)
+    with pytest.raises(SpecError, match="leaves no cell"):
+        planned(sweep={**grid, "tokens_per_parameter": [1e6, 1e7]})
+
+
+@pytest.mark.parametrize(
+    ("precision", "device", "resolved"),
+    [
+        ("auto", "cpu", "float32"),
+        ("auto", "cuda", "bfloat16"),
+        ("bfloat16", "cpu", "bfloat16"),
+        ("float32", "cuda", "float32"),
+    ],
+)
+def test_precision_follows_the_device(precision: str, device: str, resolved: str) -> None:
+    settings = small_settings(Path("."), train={"precision": precision})
+    assert {c.precision for c in make_plan(settings, FACTS, device).cells} == {resolved}

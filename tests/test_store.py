@@ -4,6 +4,7 @@ import os
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ from scalesweep.store import Store
 
 @pytest.fixture
 def plan(settings: Settings, facts: CorpusFacts) -> Plan:
-    return make_plan(settings, facts, "float32")
+    return make_plan(settings, facts, "cpu")
 
 
 @pytest.fixture
@@ -146,8 +147,9 @@ def test_a_dead_process_of_this_host_is_noticed_at_once(store: Store) -> None:
     assert store.claim(key) is not None
 
 
-def _race(directory: Path, keys: list[str], won: Path) -> None:
+def _race(directory: Path, keys: list[str], won: Path, start: Any) -> None:
     store = Store(directory)
+    start.wait()
     mine = [key for key in keys if store.claim(key)]
     won.write_text("\n".join(mine))
     time.sleep(2)  # stay alive: a dead winner's claims would rightly be taken over
@@ -160,7 +162,8 @@ def test_every_cell_is_claimed_by_exactly_one_of_many_workers(store: Store, tmp_
         (store.directory / "cells" / key).mkdir()
     context = multiprocessing.get_context("spawn")
     outputs = [tmp_path / f"won-{i}" for i in range(6)]
-    processes = [context.Process(target=_race, args=(store.directory, keys, out)) for out in outputs]
+    start = context.Barrier(len(outputs))
+    processes = [context.Process(target=_race, args=(store.directory, keys, out, start)) for out in outputs]
     for process in processes:
         process.start()
     for process in processes:
@@ -191,9 +194,80 @@ def test_points_can_be_counted_by_another_convention(store: Store, settings: Set
 def test_the_curve_is_replaced_whole(store: Store) -> None:
     key = store.keys()[0]
     assert store.curve(key) == []
-    store.write_curve(key, [{"step": 1.0, "loss": 2.0}])
-    store.write_curve(key, [{"step": 1.0, "loss": 2.0}, {"step": 2.0, "loss": 1.5}])
+    claim = store.claim(key)
+    assert claim is not None
+    assert store.write_curve(claim, [{"step": 1.0, "loss": 2.0}])
+    assert store.write_curve(claim, [{"step": 1.0, "loss": 2.0}, {"step": 2.0, "loss": 1.5}])
     assert [p["loss"] for p in store.curve(key)] == [2.0, 1.5]
+
+
+def test_a_holder_that_lost_the_cell_may_not_touch_its_curve(store: Store) -> None:
+    key = store.keys()[0]
+    claim = store.claim(key)
+    assert claim is not None
+    store.write_curve(claim, [{"step": 2.0, "loss": 1.5}])
+    store.release(claim)
+    assert store.claim(key) is not None
+    assert not store.write_curve(claim, [{"step": 1.0, "loss": 2.0}])
+    assert [p["step"] for p in store.curve(key)] == [2.0]
+
+
+def test_a_claim_made_while_another_looks_is_respected(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another worker claims and goes on living between this one's look at the claims and its own attempt."""
+    key = store.keys()[0]
+    look = Store._last_claim
+
+    def look_then_lose(self: Store, of: str) -> int:
+        number = look(self, of)
+        monkeypatch.setattr(Store, "_last_claim", look)
+        assert Store(store.directory).claim(key) is not None
+        return number
+
+    monkeypatch.setattr(Store, "_last_claim", look_then_lose)
+    assert store.claim(key) is None
+    assert store.holder(key) == os.getpid()
+    assert [p.name for p in store.cell_dir(key).iterdir()] == ["claim-1"]
+
+
+def test_a_process_of_another_container_is_not_taken_for_dead(store: Store) -> None:
+    """Containers can share a host's name, where a process number means another process or none."""
+    key = store.keys()[0]
+    claim = store.claim(key)
+    assert claim is not None
+    owner = json.loads(claim.path.read_text())
+    claim.path.write_text(json.dumps({**owner, "pid": 2**22 + 1, "pids": "pid:[1]"}))
+    assert store.state(key) == "RUNNING"
+    claim.path.write_text(json.dumps({**owner, "pid": 2**22 + 1}))
+    assert store.state(key) == "LOST"
+
+
+def test_damaged_files_are_named(store: Store) -> None:
+    key = store.keys()[0]
+    record(store, key)
+    (store.cell_dir(key) / "record.json").write_text('{"state": "COMP')
+    with pytest.raises(StoreError, match=r"record\.json is damaged"):
+        store.states()
+
+
+def test_two_first_creations_leave_one_plan(
+    tmp_path: Path, plan: Plan, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import dataclasses
+
+    other = dataclasses.replace(plan, cells=(dataclasses.replace(plan.cells[0], seed=9),))
+    values = settings.model_dump(mode="json")
+    first, second = Store(tmp_path / "sweep"), Store(tmp_path / "sweep")
+    new = module.write_new
+
+    def slower(path: Path, text: str) -> bool:
+        monkeypatch.setattr(module, "write_new", new)
+        second.create(other, values, {})
+        return new(path, text)
+
+    monkeypatch.setattr(module, "write_new", slower)
+    with pytest.raises(StoreError, match="holds another sweep"):
+        first.create(plan, values, {})
+    assert second.plan() == other
 
 
 def test_no_temporary_files_stay(store: Store) -> None:

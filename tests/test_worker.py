@@ -12,6 +12,7 @@ from conftest import small_settings
 from scalesweep.cli.experiment import corpus_facts
 from scalesweep.config import Settings
 from scalesweep.data import Corpus
+from scalesweep.errors import StoreError
 from scalesweep.plan import CorpusFacts, make_plan
 from scalesweep.store import Store
 from scalesweep.worker import prepare_device, seconds_per_step, work
@@ -19,7 +20,7 @@ from scalesweep.worker import prepare_device, seconds_per_step, work
 
 def make_store(directory: Path, settings: Settings, corpus: Corpus, facts: CorpusFacts) -> Store:
     store = Store(directory)
-    store.create(make_plan(settings, facts, "float32"), settings.model_dump(mode="json"), corpus_facts(corpus))
+    store.create(make_plan(settings, facts, "cpu"), settings.model_dump(mode="json"), corpus_facts(corpus))
     return store
 
 
@@ -82,7 +83,7 @@ def test_an_exception_fails_its_cell_alone(tmp_path: Path, settings: Settings, c
     assert work(store, prepare_device("cpu"), lambda: False)
     states = store.states()
     assert states.pop(first) == "FAILED"
-    assert "IsADirectoryError" in store.error(first)
+    assert "Error" in store.error(first).splitlines()[-1]
     assert set(states.values()) == {"COMPLETE"}
 
 
@@ -126,5 +127,15 @@ def test_a_worker_ends_with_the_process_that_started_it(tmp_path: Path, home: Pa
 
 
 def test_the_benchmark_measures_a_step(settings: Settings, facts: CorpusFacts) -> None:
-    cell = make_plan(settings, facts, "float32").cells[0]
-    assert 1e-5 < seconds_per_step(cell, prepare_device("cpu")) < 1.0
+    cell = make_plan(settings, facts, "cpu").cells[0]
+    assert 1e-5 < seconds_per_step(cell, prepare_device("cpu"), None) < 1.0
+
+
+def test_a_corpus_that_was_prepared_anew_is_refused(
+    tmp_path: Path, settings: Settings, corpus: Corpus, facts: CorpusFacts
+) -> None:
+    store = Store(tmp_path / "sweep")
+    planned = make_plan(settings, facts, "cpu")
+    store.create(planned, settings.model_dump(mode="json"), {**corpus_facts(corpus), "corpus_hash": "0" * 16})
+    with pytest.raises(StoreError, match="the sweep was planned with 0000000000000000"):
+        work(store, prepare_device("cpu"), lambda: False)

@@ -5,9 +5,9 @@ field's docstring gives its meaning and unit. `parse_settings` turns nested plai
 that names the key, the value and what is allowed.
 """
 
-import math
 import re
 from collections.abc import Mapping
+from decimal import Decimal
 from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import (
@@ -31,27 +31,43 @@ ParamsConvention = Literal["with_head", "total", "non_embedding", "matmul"]
 FlopsConvention = Literal["attention", "kaplan", "six_n", "chinchilla"]
 
 _SUFFIXES = {"": 1, "k": 10**3, "M": 10**6, "B": 10**9, "G": 10**9, "T": 10**12}
+_LARGEST = 10**30
 _QUANTITY = re.compile(r"^\s*([0-9][0-9_]*\.?[0-9]*(?:[eE][+-]?[0-9]+)?)\s*([kMBGT]?)\s*$")
 
 
 def parse_quantity(value: object) -> object:
     """A count such as 250k, 1.5M, 2e6 or 64_000 as a number; anything else is returned for the validator to refuse."""
     if isinstance(value, str) and (match := _QUANTITY.match(value)):
-        number = float(match[1].replace("_", "")) * _SUFFIXES[match[2]]
-        return int(number) if math.isfinite(number) and number == int(number) else number
+        number = Decimal(match[1].replace("_", "")) * _SUFFIXES[match[2]]
+        return int(number) if number < _LARGEST and number == int(number) else float(number)
     return value
 
 
-Count = Annotated[PositiveInt, BeforeValidator(parse_quantity)]
+Count = Annotated[PositiveInt, Field(le=_LARGEST), BeforeValidator(parse_quantity)]
 """A positive whole number; 250k, 1.5M and 2e6 are understood."""
-Amount = Annotated[PositiveFloat, BeforeValidator(parse_quantity)]
+Amount = Annotated[PositiveFloat, Field(le=_LARGEST), BeforeValidator(parse_quantity)]
 """A positive number, whole or not; 250k, 1.5M and 1e15 are understood."""
+
+
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+"""A seed of a pseudo-random generator."""
 
 
 class Spec(BaseModel):
     """Base of all settings: immutable, no unknown key, no infinities."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_truth_for_a_number(cls, values: Any) -> Any:
+        """YAML's true and yes are not numbers, although Python counts them as 1."""
+        for name, value in values.items() if isinstance(values, Mapping) else ():
+            field = cls.model_fields.get(name)
+            truths = [v for v in (value if isinstance(value, list | tuple) else [value]) if isinstance(v, bool)]
+            if truths and field is not None and field.annotation is not bool:
+                raise ValueError(f"{name} = {value}: must not be true or false")
+        return values
 
 
 S = TypeVar("S", bound=Spec)
@@ -128,7 +144,9 @@ class SweepSpec(Spec):
     """Model sizes: a list of target N (parameters) or of width and depth, or a ladder SMALLEST..LARGEST:NUM."""
     budgets: Annotated[tuple[Amount, ...], Field(min_length=1)]
     """Training budgets: tokens (full, lshape), tokens per parameter (rays) or training FLOPs (isoflop)."""
-    seeds: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)] = (0,)
+    tokens_per_parameter: tuple[Amount, Amount] | None = None
+    """Cells outside this range of D / N are left out, which keeps the curves of an isoflop design near their minima."""
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0,)
     """Seeds; each one sets initialisation and data order of a replicate of the grid."""
     axes: Annotated[dict[str, Any], BeforeValidator(lambda value: {} if value is None else value)] = {}
     """Further axes: a nested table of settings of recipe, model, optim or train with a list of values at each leaf."""
@@ -294,7 +312,7 @@ class FitSpec(Spec):
 
     huber_delta: PositiveFloat | None = None
     """Width of the Huber loss on the log-loss residual; by default 1.345 times the residuals' scaled MAD."""
-    bootstrap: Annotated[int, Field(ge=0)] = 1000
+    bootstrap: Annotated[int, Field(ge=0, le=10**6)] = 1000
     """Bootstrap resamples behind the intervals; 0 gives none."""
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.90
     """Nominal coverage of the intervals."""
@@ -353,7 +371,7 @@ _EXPECTED = {
     "int_from_float": "must be a whole number, such as 64, 250k or 1.5M",
     "float_parsing": "must be a number",
     "float_type": "must be a number",
-    "tuple_type": "must be a list, such as [10k, 40k] (sizes may also be a ladder, such as 15k..500k:6)",
+    "tuple_type": "must be a list, in brackets",
     "model_type": "must be a table of settings",
     "bool_parsing": "must be true or false",
     "bool_type": "must be true or false",
@@ -370,9 +388,11 @@ def _sentence(spec: type[Spec], item: Any, prefix: str) -> str:
     if item["type"] == "missing":
         return f"{path} is missing; give it a value."
     message = _EXPECTED.get(item["type"], item["msg"])
+    if path == "sweep.sizes" and item["type"] == "tuple_type":
+        message = "must be a list, such as [10k, 40k], or a ladder, such as 15k..500k:6"
     message = message.removeprefix("Value error, ").replace("Input should be", "must be").replace("should", "must")
     if item["type"] == "value_error":
-        return f"{path or 'settings'}: {message}."
+        return f"{(path or prefix or 'settings').rstrip('.')}: {message}."
     hint = ""
     if item["type"] == "literal_error" and isinstance(item["input"], str):
         hint = did_you_mean(item["input"], re.findall(r"'([^']+)'", message))

@@ -5,6 +5,7 @@ equal content, equal key, whatever sweep declares it. What cannot change a measu
 part of a cell.
 """
 
+import copy
 import dataclasses
 import functools
 import hashlib
@@ -16,10 +17,14 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from scalesweep import recipe as rules
-from scalesweep.config import CountSpec, Ladder, Settings, parse_settings
-from scalesweep.errors import SpecError
+from scalesweep.config import CountSpec, Ladder, Settings, Shape, TrainSpec, parse_settings
+from scalesweep.errors import SpecError, did_you_mean
 from scalesweep.flops import DecoderShape, count_params, flops_per_token, num_params
 
+Device = Literal["cpu", "cuda"]
+Precision = Literal["float32", "bfloat16"]
+
+_AXIS_SECTIONS = ("recipe", "model", "optim", "train")
 CELL_SCHEMA = 1
 """Raised whenever the same content would be trained to another loss."""
 
@@ -59,14 +64,15 @@ class Cell:
     eps: float
     weight_decay: float
     grad_clip: float
-    precision: Literal["float32", "bfloat16"]
+    precision: Precision
     validation_tokens: int
 
     @functools.cached_property
     def key(self) -> str:
         """Twelve hex digits of the content's hash."""
-        content = json.dumps({"schema": CELL_SCHEMA, **dataclasses.asdict(self)}, sort_keys=True)
-        return hashlib.sha256(content.encode()).hexdigest()[:12]
+        content = dataclasses.asdict(self)
+        del content["corpus"]  # a name; the corpus is identified by its hash
+        return hashlib.sha256(json.dumps({"schema": CELL_SCHEMA, **content}, sort_keys=True).encode()).hexdigest()[:12]
 
     @property
     def batch_tokens(self) -> int:
@@ -105,6 +111,15 @@ class Cell:
             "batch_tokens": self.batch_tokens,
             "steps": self.steps,
             "lr": self.hidden_lr,
+            "embedding_lr": self.embedding_lr,
+            "weight_decay": self.weight_decay,
+            "beta1": self.beta1,
+            "beta2": self.beta2,
+            "schedule": self.schedule,
+            "warmup_steps": self.warmup_steps,
+            "decay_steps": self.decay_steps,
+            "context": self.shape.context,
+            "precision": self.precision,
             "tokens_per_param": self.tokens / self.num_params(count),
             "unique_tokens": self.unique_tokens,
             "epochs": self.epochs,
@@ -140,62 +155,78 @@ class Plan:
         return tuple(sorted(self.cells, key=lambda c: (-c.flops(CountSpec()), c.key)))
 
 
-def make_plan(settings: Settings, corpus: CorpusFacts, precision: Literal["float32", "bfloat16"]) -> Plan:
-    """The cells of a sweep.
+def make_plan(settings: Settings, corpus: CorpusFacts, device: Device) -> Plan:
+    """The cells of a sweep that is to be trained on `device`.
 
     Raises:
-        SpecError: a budget below one batch, two sizes that become one, an axis that is not a setting.
+        SpecError: a budget below one batch, two sizes that become one, an axis that is not a setting or changes nothing.
     """
-    cells = dict.fromkeys(cell for variant in _variants(settings) for cell in _grid(variant, corpus, precision))
-    distinct = {cell.key: cell for cell in cells}
-    return Plan(
-        settings.sweep.name, settings.count, tuple(distinct.values()), tuple(_warnings(settings, list(distinct.values())))
-    )
+    variants = [list(_grid(variant, corpus, device)) for variant in _variants(settings)]
+    cells = tuple({cell.key: cell for grid in variants for cell in grid}.values())
+    if not cells:
+        low, high = settings.sweep.tokens_per_parameter or (0, math.inf)
+        raise SpecError(f"sweep.tokens_per_parameter = [{low:g}, {high:g}] leaves no cell of the grid; widen it.")
+    if len({frozenset(c.key for c in grid) for grid in variants}) < len(variants):
+        names = " and ".join(".".join(path) for path, _ in _leaves(settings))
+        raise SpecError(f"sweep.axes: some values of {names} make no difference to any cell; remove them.")
+    warnings = _warnings(settings, corpus, cells, declared=sum(map(len, variants)))
+    return Plan(settings.sweep.name, settings.count, cells, tuple(warnings))
+
+
+def resolve_precision(spec: TrainSpec, device: Device) -> Precision:
+    """By default bfloat16 on CUDA and float32 on CPU, where bfloat16 products are many times slower than float32 on most."""
+    if spec.precision == "auto":
+        return "bfloat16" if device == "cuda" else "float32"
+    return spec.precision
 
 
 def _variants(settings: Settings) -> Iterator[Settings]:
     """The settings at every combination of the further axes."""
-    axes = list(_leaves(settings.sweep.axes))
-    values = settings.model_dump()
+    axes = list(_leaves(settings))
+    values = settings.model_dump(mode="json")
     for combination in itertools.product(*(choices for _, choices in axes)):
-        variant = json.loads(json.dumps(values))
+        variant = copy.deepcopy(values)
         for (path, _), value in zip(axes, combination, strict=True):
-            _set(variant, path, value)
+            variant[path[0]][path[1]] = value
         yield parse_settings(variant) if axes else settings
 
 
-def _leaves(axes: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], list[Any]]]:
-    for name, value in axes.items():
-        here = (*path, name)
-        if isinstance(value, Mapping):
-            yield from _leaves(value, here)
-        elif here[0] not in ("recipe", "model", "optim", "train") or len(here) < 2:
+def _leaves(settings: Settings) -> Iterator[tuple[tuple[str, str], list[Any]]]:
+    """Paths of the further axes with their values."""
+    for section, names in settings.sweep.axes.items():
+        here = f"sweep.axes.{section}"
+        if section not in _AXIS_SECTIONS or not isinstance(names, Mapping):
             raise SpecError(
-                f"sweep.axes.{'.'.join(here)}: an axis is a setting of recipe, model, optim or train, such as recipe.lr."
+                f"{here}: an axis is a setting of {', '.join(_AXIS_SECTIONS)}, such as sweep.axes.recipe.lr=[1e-3,3e-3]."
             )
-        elif not isinstance(value, list | tuple) or not value:
-            raise SpecError(f"sweep.axes.{'.'.join(here)} = {value!r}: give a list of values, such as [1e-3, 3e-3].")
-        else:
-            yield here, list(value)
+        for name, choices in names.items():
+            allowed = list(type(getattr(settings, section)).model_fields)
+            if name not in allowed:
+                raise SpecError(f"{here}.{name} is not a setting of {section}{did_you_mean(str(name), allowed)}.")
+            if not isinstance(choices, list | tuple) or not choices:
+                raise SpecError(f"{here}.{name} = {choices!r}: give a list of values, such as [1e-3,3e-3].")
+            yield (section, name), list(choices)
 
 
-def _set(values: dict[str, Any], path: tuple[str, ...], value: object) -> None:
-    for name in path[:-1]:
-        values = values.setdefault(name, {})
-    values[path[-1]] = value
-
-
-def _grid(settings: Settings, corpus: CorpusFacts, precision: Literal["float32", "bfloat16"]) -> Iterator[Cell]:
-    sweep = settings.sweep
-    sizes = rules.ladder_targets(sweep.sizes) if isinstance(sweep.sizes, Ladder) else list(sweep.sizes)
-    convention = settings.count.params
+def _grid(settings: Settings, corpus: CorpusFacts, device: Device) -> Iterator[Cell]:
+    sweep, convention = settings.sweep, settings.count.params
+    sizes = declared_sizes(settings)
     shapes = [rules.resolve_shape(s, settings.recipe, settings.model, corpus.vocab_size, convention) for s in sizes]
     rules.check_distinct(shapes, sizes, convention)
     shapes.sort(key=lambda shape: num_params(shape, convention))
-    budgets = sorted(set(sweep.budgets))
-    for (i, shape), (j, budget), seed in itertools.product(enumerate(shapes), enumerate(budgets), sweep.seeds):
-        if sweep.design != "lshape" or i == 0 or j == 0:
-            yield _cell(settings, shape, budget, seed, corpus, precision)
+    low, high = sweep.tokens_per_parameter or (0.0, math.inf)
+    for (i, shape), (j, budget), seed in itertools.product(
+        enumerate(shapes), enumerate(sorted(set(sweep.budgets))), sweep.seeds
+    ):
+        on_grid = sweep.design != "lshape" or i == 0 or j == 0
+        if on_grid and low <= _tokens(settings, shape, budget) / num_params(shape, convention) <= high:
+            yield _cell(settings, shape, budget, seed, corpus, device)
+
+
+def declared_sizes(settings: Settings) -> list[Shape | int]:
+    """The sizes as declared, a ladder written out."""
+    sizes = settings.sweep.sizes
+    return list(rules.ladder_targets(sizes)) if isinstance(sizes, Ladder) else list(sizes)
 
 
 def _tokens(settings: Settings, shape: DecoderShape, budget: float) -> float:
@@ -213,7 +244,7 @@ def _cell(
     budget: float,
     seed: int,
     corpus: CorpusFacts,
-    precision: Literal["float32", "bfloat16"],
+    device: Device,
 ) -> Cell:
     recipe, train, optim = settings.recipe, settings.train, settings.optim
     tokens = _tokens(settings, shape, budget)
@@ -246,26 +277,30 @@ def _cell(
         eps=optim.eps,
         weight_decay=optim.weight_decay,
         grad_clip=optim.grad_clip,
-        precision=precision,
+        precision=resolve_precision(train, device),
         validation_tokens=train.validation_tokens,
     )
 
 
-def _warnings(settings: Settings, cells: list[Cell]) -> Iterator[str]:
-    """Sentences about a design that cannot answer what will be asked of it."""
-    sizes = {c.num_params(settings.count) for c in cells}
-    budgets = {c.tokens for c in cells}
-    if len(sizes) == 1:
+def _warnings(settings: Settings, corpus: CorpusFacts, cells: tuple[Cell, ...], declared: int) -> Iterator[str]:
+    """Sentences about a design that is not quite what was declared, or cannot answer what will be asked of it."""
+    yield from _missed_targets(settings, corpus)
+    off = [c for c in cells if abs(c.tokens / _asked(settings, c) - 1) > 0.01]
+    if off:
+        yield f"{len(off)} budgets are more than 1 % off after rounding to whole steps, because they are few steps long."
+    if declared > len(cells):
+        yield f"{declared - len(cells)} declared cells equal others, as rounding can make them, and are measured once."
+    if len({c.num_params(settings.count) for c in cells}) == 1:
         yield "One size: the effect of N cannot be measured; add sizes to sweep.sizes."
-    if len(budgets) == 1:
+    if len({c.tokens for c in cells}) == 1:
         yield "One token budget: the effect of D cannot be measured; add budgets to sweep.budgets."
-    if settings.sweep.design == "rays" and len(set(settings.sweep.budgets)) == 1 and len(sizes) > 1:
+    if settings.sweep.design == "rays" and len(set(settings.sweep.budgets)) == 1 and len(cells) > 1:
         yield (
             "One ray of tokens per parameter: D is proportional to N, so their effects cannot be told apart "
             "(Kricheli et al. 2026); add a second value to sweep.budgets, or use design=full."
         )
     if settings.sweep.axes:
-        names = " and ".join(".".join(path) for path, _ in _leaves(settings.sweep.axes))
+        names = " and ".join(".".join(path) for path, _ in _leaves(settings))
         yield f"The laws pool all values of {names} as if they were replicates; fit a sweep of one value for a law to rely on."
     most = max(cells, key=lambda c: c.epochs)
     if most.epochs > 1:
@@ -273,9 +308,16 @@ def _warnings(settings: Settings, cells: list[Cell]) -> Iterator[str]:
             f"The largest budget, {most.tokens:,} tokens, is {most.epochs:.1f} epochs of the corpus "
             f"({most.unique_tokens:,} unique tokens): a law fitted on repeated data is not the law of fresh data."
         )
-    off = [c for c in cells if abs(c.steps * c.batch_tokens / _asked(settings, c) - 1) > 0.01]
-    if off:
-        yield f"{len(off)} budgets are more than 1 % off after rounding to whole steps, because they are few steps long."
+
+
+def _missed_targets(settings: Settings, corpus: CorpusFacts) -> Iterator[str]:
+    """Target sizes that no width comes near."""
+    for size in declared_sizes(settings):
+        if isinstance(size, int):
+            shape = rules.resolve_shape(size, settings.recipe, settings.model, corpus.vocab_size, settings.count.params)
+            n = num_params(shape, settings.count.params)
+            if abs(math.log(n / size)) > math.log(1.1):
+                yield f"The nearest size to {size:,} parameters is width {shape.width} with {n:,} ({n / size - 1:+.0%})."
 
 
 def _asked(settings: Settings, cell: Cell) -> float:

@@ -6,6 +6,8 @@
     DIR/cells/KEY/checkpoint.pt  state of a cell in training
     DIR/cells/KEY/record.json    the outcome, written last; nothing else means finished
 
+Names that start with a dot are temporary.
+
 Protocol
 --------
 Any number of workers, on any machines that see the directory, walk the cells in the same order.
@@ -21,7 +23,8 @@ process that is gone. A dead worker on this machine is thus noticed at once, one
 *Takeover.* Taking over a stale claim is claiming: `claim-N+1` is created, and the old holder, should it wake, sees a higher
 claim at its next heartbeat and stops without writing. Before a record is written the holder looks once more.
 
-*Record.* Written beside its place and moved there by one rename, after the curve. A finished state never changes.
+*Record.* Written beside its place and linked there, after the curve; the link fails where a record stands, so a finished
+state never changes.
 
 *Failure.* An exception ends the claim with its traceback in it. Such a cell is not claimed again until `reopen_failed`, which a
 new `scalesweep run` calls. A diverged cell is a result and has a record.
@@ -33,8 +36,6 @@ import json
 import math
 import os
 import socket
-import tempfile
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -42,6 +43,8 @@ from typing import Any, Literal
 
 from scalesweep.config import CountSpec, Settings, parse_settings
 from scalesweep.errors import StoreError
+from scalesweep.files import age, read_json, write_json, write_new, write_text
+from scalesweep.owner import is_gone, this_process
 from scalesweep.plan import Plan, cell_from_dict
 from scalesweep.points import Points, points_from_rows
 
@@ -107,10 +110,12 @@ class Store:
             "cells": [{"key": c.key, **dataclasses.asdict(c)} for c in plan.cells],
         }
         with _plain_errors(self.directory):
-            (self.directory / "cells").mkdir(parents=True, exist_ok=True)
-            _write_json(self._sweep_file, value)
             for cell in plan.cells:
-                (self.directory / "cells" / cell.key).mkdir(exist_ok=True)
+                self.cell_dir(cell.key).mkdir(parents=True, exist_ok=True)
+            if present:
+                write_json(self._sweep_file, value)
+            elif not write_new(self._sweep_file, json.dumps(value, indent=1)):
+                return self.create(plan, settings, facts)  # somebody else was faster: extend what they made, or refuse
         return len(plan.cells) - len(present)
 
     def sweep(self) -> dict[str, Any]:
@@ -123,7 +128,7 @@ class Store:
             raise StoreError(
                 f"{self.directory} holds no sweep (no sweep.json); give the directory of a sweep, such as runs/demo."
             )
-        value: dict[str, Any] = json.loads(self._sweep_file.read_text())
+        value = read_json(self._sweep_file)
         if value.get("schema") != SCHEMA:
             raise StoreError(
                 f"{self._sweep_file} has schema {value.get('schema')}, this version reads {SCHEMA}; update scalesweep."
@@ -152,20 +157,12 @@ class Store:
 
     def claim(self, key: str) -> Claim | None:
         """Take the cell, or None where it is finished, failed, held, or somebody was faster."""
-        if self.state(key) not in ("WAITING", "LOST"):
+        last = self._last_claim(key)
+        if self._state(key, last) not in ("WAITING", "LOST"):
             return None
-        number = self._last_claim(key) + 1
-        path = self.cell_dir(key) / f"claim-{number}"
-        content = json.dumps({"state": "held", **_me()})
-        temporary = path.with_name(f".{path.name}.{os.getpid()}")
-        temporary.write_text(content)
-        try:
-            os.link(temporary, path)  # exclusive like O_EXCL, and the file is never seen without its content
-        except FileExistsError:
-            return None
-        finally:
-            temporary.unlink()
-        return Claim(key, number, path)
+        # The new number is one above the claim that was judged: if another one came in between, this one must not exist.
+        claim = Claim(key, last + 1, self._claim_file(key, last + 1))
+        return claim if write_new(claim.path, json.dumps({"state": "held", **this_process()})) else None
 
     def holds(self, claim: Claim) -> bool:
         """Whether the claim is still the highest one."""
@@ -178,25 +175,36 @@ class Store:
 
     def release(self, claim: Claim) -> None:
         """Give the cell back, to be claimed again at once."""
-        _write_json(claim.path, {"state": "released", **_me()})
+        write_json(claim.path, {"state": "released", **this_process()})
 
     def fail(self, claim: Claim, error: str) -> None:
         """End the claim with the reason of its failure."""
-        _write_json(claim.path, {"state": "failed", "error": error, **_me()})
+        write_json(claim.path, {"state": "failed", "error": error, **this_process()})
 
     def reopen_failed(self) -> list[str]:
         """Let failed cells be claimed again; return their keys."""
-        failed = [k for k in self.keys() if self.state(k) == "FAILED"]
-        for key in failed:
-            number = self._last_claim(key)
-            path = self.cell_dir(key) / f"claim-{number}"
-            _write_json(path, {**json.loads(path.read_text()), "state": "released"})
-        return failed
+        reopened = []
+        for key in self.keys():
+            last = self._last_claim(key)
+            if self._state(key, last) == "FAILED":
+                path = self._claim_file(key, last)
+                write_json(path, {**read_json(path), "state": "released"})
+                reopened.append(key)
+        return reopened
 
     def fail_lost(self, key: str, error: str) -> None:
         """Mark a lost cell as failed, so that it is not tried without end."""
         if claim := self.claim(key):
             self.fail(claim, error)
+
+    def holder(self, key: str) -> int | None:
+        """Process id on this host of the worker that made the highest claim; None where there is none."""
+        last = self._last_claim(key)
+        owner = read_json(self._claim_file(key, last)) if last else {}
+        return owner["pid"] if owner.get("host") == socket.gethostname() else None
+
+    def _claim_file(self, key: str, number: int) -> Path:
+        return self.cell_dir(key) / f"claim-{number}"
 
     def _last_claim(self, key: str) -> int:
         """Number of the highest claim, 0 where there is none."""
@@ -207,18 +215,21 @@ class Store:
 
     def state(self, key: str) -> State:
         """The cell's state, derived from its files."""
+        return self._state(key, self._last_claim(key))
+
+    def _state(self, key: str, last: int) -> State:
+        """The state, given the number of the highest claim."""
         if record := self.record(key):
             return "COMPLETE" if record["state"] == "COMPLETE" else "DIVERGED"
-        number = self._last_claim(key)
-        if number == 0:
+        if last == 0:
             return "WAITING"
-        path = self.cell_dir(key) / f"claim-{number}"
-        owner = json.loads(path.read_text())
+        path = self._claim_file(key, last)
+        owner = read_json(path)
         if owner["state"] == "released":
             return "WAITING"
         if owner["state"] == "failed":
             return "FAILED"
-        return "LOST" if _is_gone(owner) or self._age(path) > LEASE_SECONDS else "RUNNING"
+        return "LOST" if is_gone(owner) or age(path) > LEASE_SECONDS else "RUNNING"
 
     def states(self) -> dict[str, State]:
         """State of every planned cell."""
@@ -226,21 +237,17 @@ class Store:
 
     def error(self, key: str) -> str:
         """The traceback of a failed cell, or an empty string."""
-        number = self._last_claim(key)
-        if number == 0:
-            return ""
-        return str(json.loads((self.cell_dir(key) / f"claim-{number}").read_text()).get("error", ""))
-
-    def _age(self, path: Path) -> float:
-        """Seconds since the last heartbeat by the file system's own clock, so that hosts need not agree on the time."""
-        with tempfile.NamedTemporaryFile(dir=path.parent, prefix=".now-") as now:
-            return os.stat(now.name).st_mtime - path.stat().st_mtime
+        last = self._last_claim(key)
+        return str(read_json(self._claim_file(key, last)).get("error", "")) if last else ""
 
     # -- curves and records -----------------------------------------------------------------------------------------------
 
-    def write_curve(self, key: str, curve: Iterable[Mapping[str, float]]) -> None:
-        """Replace the cell's loss curve."""
-        _write_text(self.cell_dir(key) / "curve.jsonl", "".join(json.dumps(dict(p)) + "\n" for p in curve))
+    def write_curve(self, claim: Claim, curve: Iterable[Mapping[str, float]]) -> bool:
+        """Replace the cell's loss curve, unless the claim was lost; True if it was written."""
+        if not self.holds(claim):
+            return False
+        write_text(self.cell_dir(claim.key) / "curve.jsonl", "".join(json.dumps(dict(p)) + "\n" for p in curve))
+        return True
 
     def curve(self, key: str) -> list[dict[str, float]]:
         """The cell's loss curve; empty where nothing was written yet."""
@@ -249,21 +256,19 @@ class Store:
 
     def write_record(self, claim: Claim, record: Mapping[str, Any]) -> bool:
         """Finish the cell, unless the claim was lost or a record stands; True if this record was written."""
-        path = self.cell_dir(claim.key) / "record.json"
-        if path.exists() or not self.holds(claim):
+        directory = self.cell_dir(claim.key)
+        if not self.holds(claim) or not write_new(
+            directory / "record.json", json.dumps({"schema": SCHEMA, **record}, indent=1)
+        ):
             return False
-        _write_json(path, {"schema": SCHEMA, **record})
-        with contextlib.suppress(FileNotFoundError):
-            (self.cell_dir(claim.key) / "checkpoint.pt").unlink()
+        for leftover in [directory / "checkpoint.pt", *directory.glob(".*")]:  # and temporary files of workers that were killed
+            leftover.unlink(missing_ok=True)
         return True
 
     def record(self, key: str) -> dict[str, Any] | None:
         """The cell's record, or None."""
-        try:
-            value: dict[str, Any] = json.loads((self.cell_dir(key) / "record.json").read_text())
-        except FileNotFoundError:
-            return None
-        return value
+        path = self.cell_dir(key) / "record.json"
+        return read_json(path) if path.exists() else None
 
     def records(self) -> list[dict[str, Any]]:
         """All records in declared order."""
@@ -281,47 +286,6 @@ class Store:
             measured = {name: math.nan if record[name] is None else record[name] for name in ("loss", "loss_se")}
             rows.append({**cell.row(count), **measured, "excluded_reason": reason})
         return points_from_rows(rows, count.params, count.flops, str(self.directory))
-
-
-def _me() -> dict[str, Any]:
-    """Who claims: enough for another process of this host to see whether it is gone."""
-    pid = os.getpid()
-    return {"host": socket.gethostname(), "boot": _boot_id(), "pid": pid, "started": _process_start(pid), "time": time.time()}
-
-
-def _boot_id() -> str:
-    with contextlib.suppress(OSError):
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-    return ""
-
-
-def _process_start(pid: int) -> str:
-    """Start time of a process, which tells a process from a later one with its number; empty where /proc is not there."""
-    with contextlib.suppress(OSError):
-        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-        return "" if fields[0] == "Z" else fields[19]
-    return ""
-
-
-def _is_gone(owner: Mapping[str, Any]) -> bool:
-    """Whether a claim of this host was made by a process that is no longer there."""
-    if owner["host"] != socket.gethostname() or not owner["boot"]:
-        return False
-    return bool(owner["boot"] != _boot_id() or _process_start(owner["pid"]) != owner["started"])
-
-
-def _write_json(path: Path, value: Mapping[str, Any]) -> None:
-    _write_text(path, json.dumps(value, indent=1))
-
-
-def _write_text(path: Path, text: str) -> None:
-    """Write to a sibling, flush to the disk, and rename."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 @contextlib.contextmanager

@@ -50,14 +50,21 @@ class Tracker:
 def start_tracker(
     spec: LoggerSpec, directory: Path, sweep: str, row: Mapping[str, Any], warn: Callable[[str], None]
 ) -> Tracker:
-    """A tracker for the cell whose table row is `row`; one that does nothing where wandb is disabled or cannot start."""
-    if spec.mode == "disabled":
+    """A tracker for the cell whose table row is `row`; one that does nothing where wandb is disabled or cannot start.
+
+    wandb is asked once a process: without key or network every further try would cost its time-out.
+    """
+    if spec.mode == "disabled" or _failed:
         return Tracker(None, warn)
     try:
         return Tracker(_init(spec, directory, sweep, row), warn)
     except Exception as error:  # no key, no network, a full disk: wandb raises many types
-        warn(f"wandb could not start ({type(error).__name__}: {error}); this cell is measured without it.")
+        _failed.append(error)
+        warn(f"wandb could not start ({type(error).__name__}: {error}); this process goes on without it.")
         return Tracker(None, warn)
+
+
+_failed: list[Exception] = []
 
 
 def _init(spec: LoggerSpec, directory: Path, sweep: str, row: Mapping[str, Any]) -> Any:

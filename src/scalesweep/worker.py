@@ -6,11 +6,12 @@ release its claim and end with exit code 130.
 
 import argparse
 import dataclasses
-import importlib.metadata
+import functools
 import math
 import os
 import platform
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -26,7 +27,7 @@ import torch
 from scalesweep import __version__
 from scalesweep.config import CountSpec, Settings
 from scalesweep.data import Corpus, open_corpus
-from scalesweep.errors import EXIT_INTERRUPTED, EXIT_OK, ScaleSweepError
+from scalesweep.errors import EXIT_BAD_INPUT, EXIT_INTERRUPTED, EXIT_OK, ScaleSweepError, StoreError
 from scalesweep.plan import Cell
 from scalesweep.store import HEARTBEAT_SECONDS, Claim, Store
 from scalesweep.tracker import start_tracker
@@ -102,8 +103,8 @@ Say = Callable[[str], None]
 def work(store: Store, device: torch.device, stop: Callable[[], bool], say: Say = lambda _: None) -> bool:
     """Claim and measure cells, longest first, until none can be claimed; False if `stop` ended it."""
     settings = store.settings()
-    corpus = open_corpus(Path(store.sweep()["facts"]["corpus_directory"]))
-    tokens = np.array(corpus.train()), np.array(corpus.validation())
+    corpus = _open_corpus(store)
+    tokens = corpus.train(), corpus.validation()
     pending = list(store.plan().longest_first)
     while pending and not stop():
         for cell in pending:
@@ -114,6 +115,18 @@ def work(store: Store, device: torch.device, stop: Callable[[], bool], say: Say 
             return True
         pending = [c for c in pending if store.record(c.key) is None]
     return not stop()
+
+
+def _open_corpus(store: Store) -> Corpus:
+    """The corpus of the sweep, which must be the one that the plan was made with."""
+    facts = store.sweep()["facts"]
+    corpus = open_corpus(Path(facts["corpus_directory"]))
+    if corpus.hash != facts["corpus_hash"]:
+        raise StoreError(
+            f"{corpus.directory} holds corpus {corpus.hash}, the sweep was planned with {facts['corpus_hash']}; "
+            "prepare the corpus anew (scalesweep data) or start the sweep in another directory with dir=...."
+        )
+    return corpus
 
 
 def _measure(
@@ -146,7 +159,8 @@ def _measure(
                 return stop()
 
             def on_curve(curve: list[dict[str, float]]) -> None:
-                store.write_curve(cell.key, curve)
+                if not store.write_curve(claim, curve):
+                    raise LeaseLost
                 tracker.curve(curve)
 
             outcome = train(cell, *tokens, execution, on_curve, should_stop)
@@ -183,16 +197,27 @@ def make_record(cell: Cell, outcome: Outcome, device: torch.device, corpus: Corp
             "host": platform.node(),
             "python": platform.python_version(),
             "torch": torch.__version__,
-            "scalesweep": __version__,
-            "wandb": importlib.metadata.version("wandb"),
+            "scalesweep": f"{__version__}{_commit()}",
         },
         "times": {
             "started": started,
             "ended": time.time(),
             "training_seconds": outcome.seconds,
-            "tokens_per_second": cell.tokens / outcome.seconds if outcome.seconds else 0.0,
+            "tokens_per_second": outcome.curve[-1]["tokens"] / outcome.seconds if outcome.curve else 0.0,
         },
     }
+
+
+@functools.cache
+def _commit() -> str:
+    """The commit of the checkout that runs, if it is one, with a mark if it was changed since."""
+    package = Path(__file__).resolve().parent
+    words = ["git", "-C", str(package), "describe", "--always", "--dirty", "--exclude=*"]
+    try:
+        found = subprocess.run(words, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return f" (commit {found})" if "site-packages" not in package.parts else ""
 
 
 def _finite(number: float) -> float | None:
@@ -205,14 +230,14 @@ def device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU ({platform.machine()})"
 
 
-def seconds_per_step(cell: Cell, device: torch.device) -> float:
+def seconds_per_step(cell: Cell, device: torch.device, micro_batch: int | None) -> float:
     """Measured time of a training step of the cell's shape and batch, on random tokens.
 
     The first steps, which allocate memory and choose kernels, are not counted.
     """
     rng = np.random.default_rng(0)
     tokens = rng.integers(0, cell.shape.vocab_size, size=64 * (cell.batch_tokens + 1)).astype(np.int64)
-    execution = Execution(device, None, BENCHMARK_STEPS, None, float("inf"))
+    execution = Execution(device, micro_batch, BENCHMARK_STEPS, None, float("inf"))
     times = []
     for steps in (4, BENCHMARK_STEPS + 4):
         short = dataclasses.replace(cell, steps=steps, warmup_steps=1, decay_steps=1, validation_tokens=2 * cell.shape.context)
@@ -240,7 +265,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         finished = work(Store(options.directory), prepare_device(options.device), stop, _say)
     except ScaleSweepError as error:
         _say(str(error))
-        return 2
+        return EXIT_BAD_INPUT
     return EXIT_OK if finished else EXIT_INTERRUPTED
 
 

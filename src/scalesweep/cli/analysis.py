@@ -121,8 +121,10 @@ def context_of_store(store: Store, settings: Settings, command: str) -> ReportCo
     states = store.states()
     cells = [{**cell.row(settings.count), "state": states[cell.key], **_measured(records[cell.key])} for cell in plan.cells]
     curves = {k: [(p["tokens"], p["loss"]) for p in store.curve(k)] for k, r in records.items() if r is not None}
-    devices = sorted({r["where"]["device"] for r in records.values() if r is not None})
-    torch_versions = sorted({r["where"]["torch"] for r in records.values() if r is not None})
+    made = {
+        name: ", ".join(sorted({r["where"][name] for r in records.values() if r is not None}))
+        for name in ("scalesweep", "python", "torch", "device")
+    }
     return ReportContext(
         title=settings.report.title or sweep["name"],
         curves=curves,
@@ -130,10 +132,11 @@ def context_of_store(store: Store, settings: Settings, command: str) -> ReportCo
         provenance={
             "sweep": f"{sweep['name']} ({sweep['hash']})",
             "corpus": f"{sweep['facts']['corpus']} ({sweep['facts']['corpus_hash']})",
-            "scalesweep": sweep["facts"]["scalesweep"],
-            "Python": sweep["facts"]["python"],
-            "PyTorch": ", ".join(torch_versions),
-            "devices": ", ".join(devices),
+            "measured with scalesweep": made["scalesweep"],
+            "Python": made["python"],
+            "PyTorch": made["torch"],
+            "devices": made["device"],
+            "reported with scalesweep": __version__,
         },
         warnings=list(sweep["warnings"]),
         command=command,

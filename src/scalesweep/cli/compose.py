@@ -20,23 +20,33 @@ def compose_settings(overrides: Sequence[str]) -> Settings:
     Raises:
         SpecError: an override cannot be read, names a group, option or key that is not there, or has a wrong value.
     """
-    return parse_settings(_compose(overrides))
+    return parse_settings(compose_values(overrides))
 
 
-def _compose(overrides: Sequence[str]) -> dict[str, Any]:
+def compose_values(overrides: Sequence[str], root: str = "run") -> dict[str, Any]:
+    """The values of configs/ROOT.yaml under `overrides`, not yet validated.
+
+    Raises:
+        SpecError: an override that Hydra cannot read or apply.
+    """
     for word in overrides:
         if word.startswith("-") or "=" not in word.lstrip("~"):
             raise SpecError(f"{word!r} is not an override; write key=value, such as sweep=smoke or recipe.lr=0.004.")
     try:
         with initialize_config_dir(str(config_dir()), version_base="1.3"):
-            config = compose("run", overrides=list(overrides))
+            config = compose(root, overrides=[_addable(word) for word in overrides])
             values: dict[str, Any] = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
             return values
-    except (HydraException, OmegaConfBaseException) as error:
-        raise SpecError(_sentence(error, overrides)) from None
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        raise SpecError(_sentence(error, overrides, root)) from None
 
 
-def _sentence(error: Exception, overrides: Sequence[str]) -> str:
+def _addable(word: str) -> str:
+    """Axes are a table that starts empty, so naming one adds it."""
+    return f"++{word}" if word.startswith("sweep.axes.") else word
+
+
+def _sentence(error: Exception, overrides: Sequence[str], root: str) -> str:
     """What Hydra refused, in one sentence with near misses."""
     text = " ".join(f"{error} {error.__cause__ or ''}".split())
     if match := re.search(r"Could not find '([\w-]+)/([\w.-]+)'", text):
@@ -44,14 +54,17 @@ def _sentence(error: Exception, overrides: Sequence[str]) -> str:
         options = sorted(path.stem for path in (config_dir() / group).glob("*.yaml"))
         return f"{group} = {option!r} is not an option{did_you_mean(option, options)}; the options are {', '.join(options)}."
     if match := re.search(r"Could not override '([^']+)'|Could not find key '?([\w.]+)|Key '([^']+)' is not in struct", text):
-        return _unknown_key(match[1] or match[2] or match[3])
+        return _unknown_key(match[1] or match[2] or match[3], root)
     if match := re.search(r"No match in the defaults list|Could not override '?([\w/]+)", text):
         return f"an override names a group that is not there: {text}"
+    if "LexerNoViableAlt" in text or "mismatched input" in text or "token recognition" in text:
+        said = " ".join(overrides)
+        return f"the overrides {said} cannot be read; put a value with special characters in quotes: \"dir='my runs'\"."
     return f"the overrides {' '.join(overrides)} cannot be read: {text}"
 
 
-def _unknown_key(key: str) -> str:
-    keys = sorted(_leaf_paths(_compose([])))
+def _unknown_key(key: str, root: str) -> str:
+    keys = sorted(_leaf_paths(compose_values([], root)))
     last = key.rsplit(".", 1)[-1]
     near = did_you_mean(key, keys) or did_you_mean(last, {k.rsplit(".", 1)[-1] for k in keys})
     return f"{key} is not a setting{near}; the settings are in the files of {config_dir()}."

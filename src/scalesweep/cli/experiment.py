@@ -1,9 +1,7 @@
 """The commands that plan and measure: run, plan, status, data."""
 
 import math
-import platform
 import shlex
-import subprocess
 import sys
 import time
 from collections import Counter
@@ -11,17 +9,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from scalesweep import __version__
 from scalesweep.cli.analysis import context_of_store, print_law, write
 from scalesweep.cli.compose import compose_settings
 from scalesweep.cli.tables import plan_table, print_table, state_table
 from scalesweep.config import Settings
 from scalesweep.data import Corpus, prepare, unique_tokens, validation_windows
 from scalesweep.errors import EXIT_INCOMPLETE, EXIT_OK, FitError, PointsError, SpecError, StoreError
+from scalesweep.flops import count_params
 from scalesweep.launch import launch
-from scalesweep.launch.device import resolve_device, resolve_precision
+from scalesweep.launch.device import resolve_device
 from scalesweep.launch.monitor import Monitor
-from scalesweep.plan import CorpusFacts, Plan, make_plan
+from scalesweep.plan import Cell, CorpusFacts, Device, Plan, make_plan
 from scalesweep.store import FINISHED, Store
 
 
@@ -31,7 +29,7 @@ def run(overrides: Sequence[str]) -> int:
     device = resolve_device(settings.train)
     corpus = prepare(settings.data, _say)
     plan = _plan(settings, corpus, device)
-    store = Store(Path(settings.dir))
+    store = Store(Path(settings.dir).expanduser())
     added = store.create(plan, settings.model_dump(mode="json"), corpus_facts(corpus))
     _warn(plan)
     store.reopen_failed()
@@ -56,7 +54,7 @@ def run(overrides: Sequence[str]) -> int:
     return EXIT_OK
 
 
-def measure(store: Store, plan: Plan, settings: Settings, device: str, added: int) -> None:
+def measure(store: Store, plan: Plan, settings: Settings, device: Device, added: int) -> None:
     """Train the cells that have no record, or say that there are none."""
     unfinished = [k for k, s in store.states().items() if s not in FINISHED]
     if not unfinished:
@@ -91,7 +89,7 @@ def measure_cell(settings: Settings, directory: Path) -> float:
 
 def plan(overrides: Sequence[str]) -> int:
     """Print the priced table of cells."""
-    from scalesweep.worker import prepare_device, seconds_per_step
+    from scalesweep.worker import prepare_device
 
     settings = compose_settings(overrides)
     device = resolve_device(settings.train)
@@ -102,10 +100,24 @@ def plan(overrides: Sequence[str]) -> int:
     for cell in planned.cells:
         size = (cell.shape, cell.batch_sequences)
         if size not in per_step:
-            per_step[size] = seconds_per_step(cell, torch_device)
+            per_step[size] = _measure_step(cell, torch_device, settings.train.micro_batch)
     print_table(plan_table(planned, settings, per_step, device))
     _warn(planned)
     return EXIT_OK
+
+
+def _measure_step(cell: Cell, device: Any, micro_batch: int | None) -> float:
+    from scalesweep.worker import seconds_per_step
+
+    try:
+        return seconds_per_step(cell, device, micro_batch)
+    except (RuntimeError, MemoryError) as error:
+        if isinstance(error, RuntimeError) and "memory" not in str(error):
+            raise
+        n = count_params(cell.shape).total
+        raise SpecError(
+            f"sweep.sizes: a model of {n:,} parameters does not fit into the memory of {device}; leave it out."
+        ) from None
 
 
 def status(arguments: Sequence[str]) -> int:
@@ -132,13 +144,20 @@ def data(overrides: Sequence[str]) -> int:
     return EXIT_OK
 
 
-def _plan(settings: Settings, corpus: Corpus, device: Any) -> Plan:
-    validation_windows(
-        corpus.validation(), settings.train.validation_tokens, settings.model.context
-    )  # refuses too small a split
+def _plan(settings: Settings, corpus: Corpus, device: Device) -> Plan:
+    """The plan, every cell of which the corpus can serve."""
     unique = unique_tokens(corpus.train_tokens, settings.model.context)
     facts = CorpusFacts(corpus.name, corpus.hash, corpus.vocab_size, unique)
-    return make_plan(settings, facts, resolve_precision(settings.train, device))
+    planned = make_plan(settings, facts, device)
+    for context, tokens in sorted({(c.shape.context, c.validation_tokens) for c in planned.cells}):
+        if tokens < 2 * context:
+            raise SpecError(f"train.validation_tokens = {tokens}: must be at least two windows of {context} tokens.")
+        validation_windows(corpus.validation(), tokens, context)
+        if unique_tokens(corpus.train_tokens, context) == 0:
+            raise SpecError(
+                f"model.context = {context}: must be below the {corpus.train_tokens:,} training tokens of the corpus."
+            )
+    return planned
 
 
 def corpus_facts(corpus: Corpus) -> dict[str, str]:
@@ -147,20 +166,7 @@ def corpus_facts(corpus: Corpus) -> dict[str, str]:
         "corpus": corpus.name,
         "corpus_hash": corpus.hash,
         "corpus_directory": str(corpus.directory),
-        "scalesweep": f"{__version__}{_commit()}",
-        "python": platform.python_version(),
     }
-
-
-def _commit() -> str:
-    """The commit of the checkout that runs, if it is one."""
-    package = Path(__file__).resolve().parent
-    try:
-        words = ["git", "-C", str(package), "describe", "--always", "--dirty", "--exclude=*"]
-        found = subprocess.run(words, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return f" (commit {found})" if "site-packages" not in package.parts else ""
 
 
 def _warn(plan: Plan) -> None:

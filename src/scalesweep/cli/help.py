@@ -37,6 +37,7 @@ _EXAMPLES = {
         "scalesweep plan",
         "scalesweep plan sweep=chinchilla_small",
         "scalesweep plan sweep.design=rays 'sweep.budgets=[5,20,80]'",
+        "scalesweep plan 'sweep.axes.recipe.lr=[0.003,0.006,0.012]'",
     ),
     "status": ("scalesweep status runs/demo", "scalesweep status runs/smoke", "watch scalesweep status runs/demo"),
     "fit": (

@@ -8,7 +8,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from scalesweep.config import Settings
+from scalesweep.config import CountSpec, Settings
 from scalesweep.launch.local import num_workers
 from scalesweep.launch.monitor import si
 from scalesweep.plan import Cell, Plan
@@ -33,20 +33,34 @@ def plan_table(plan: Plan, settings: Settings, seconds_per_step: Mapping[Any, fl
         title_justify="left",
         caption_justify="left",
     )
-    for name in ("key", "width", "N", "D", "C", "batch", "steps", "lr", "tokens/N", "epochs", "seed", "minutes"):
-        table.add_column(name, justify="left" if name == "key" else "right")
-    for cell, price in zip(plan.cells, minutes, strict=True):
-        n = cell.num_params(count)
-        row = (cell.key, f"{cell.shape.width}x{cell.shape.depth}", si(n), si(cell.tokens), f"{cell.flops(count):.2e}")
-        more = (
-            si(cell.batch_tokens),
-            f"{cell.steps:,}",
-            f"{cell.hidden_lr:.2e}",
-            f"{cell.tokens / n:.1f}",
-            f"{cell.epochs:.2g}",
-        )
-        table.add_row(*row, *more, str(cell.seed), f"{price:.2f}")
+    rows = [_plan_row(cell, plan.count, price) for cell, price in zip(plan.cells, minutes, strict=True)]
+    axes = [name for names in settings.sweep.axes.values() for name in names if name in plan.cells[0].row(plan.count)]
+    for row, cell in zip(rows, plan.cells, strict=True):
+        row |= {name: format(cell.row(plan.count)[name], "g" if name != "schedule" else "s") for name in axes if name != "lr"}
+    narrow = ("width", "batch", "epochs") if Console().width < 100 and sys.stdout.isatty() else ()
+    for name in (names := [name for name in rows[0] if name not in narrow]):
+        table.add_column(name, justify="left" if name == "key" else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*(row[name] for name in names))
     return table
+
+
+def _plan_row(cell: Cell, count: CountSpec, minutes: float) -> dict[str, str]:
+    n = cell.num_params(count)
+    return {
+        "key": cell.key,
+        "width": f"{cell.shape.width}x{cell.shape.depth}",
+        "N": si(n),
+        "D": si(cell.tokens),
+        "C": f"{cell.flops(count):.2g}",
+        "batch": si(cell.batch_tokens),
+        "steps": f"{cell.steps:,}",
+        "lr": f"{cell.hidden_lr:.2g}",
+        "tokens/N": f"{cell.tokens / n:.1f}",
+        "epochs": f"{cell.epochs:.2g}",
+        "seed": str(cell.seed),
+        "minutes": f"{minutes:.2f}",
+    }
 
 
 def _minutes(cell: Cell, seconds_per_step: float) -> float:

@@ -9,6 +9,7 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from scalesweep.cli.compose import compose_values
 from scalesweep.cli.paths import config_dir
 from scalesweep.config import parse_settings
 from scalesweep.errors import EXIT_BAD_INPUT, EXIT_OK, ScaleSweepError
@@ -16,12 +17,11 @@ from scalesweep.errors import EXIT_BAD_INPUT, EXIT_OK, ScaleSweepError
 
 def train(arguments: Sequence[str]) -> int:
     """Hand the arguments to Hydra, which calls `_train_cell` once a job."""
+    flags = [word for word in arguments if word.startswith("-")]
+    if not flags:
+        compose_values(arguments, root="cell")  # a mistake is one sentence here, and several lines there
     sys.argv = ["scalesweep train", *arguments]
-    application = hydra.main(config_path=str(config_dir()), config_name="cell", version_base="1.3")(_train_cell)
-    try:
-        application()
-    except SystemExit as end:  # Hydra ends with 1 on an override that it cannot compose
-        return EXIT_BAD_INPUT if end.code not in (None, 0) else EXIT_OK
+    hydra.main(config_path=str(config_dir()), config_name="cell", version_base="1.3")(_train_cell)()
     return EXIT_OK
 
 
@@ -37,5 +37,8 @@ def _train_cell(config: DictConfig) -> float:
     try:
         return measure_cell(parse_settings(values), Path(values["dir"]) / "sweep")
     except ScaleSweepError as error:
-        sys.stderr.write(f"scalesweep: {error}\n")
+        sentence = str(error)
+        for long, short in (("sweep.sizes.0", "size"), ("sweep.budgets.0", "budget"), ("sweep.seeds.0", "seed")):
+            sentence = sentence.replace(long, short)
+        sys.stderr.write(f"scalesweep: {sentence}\n")
         sys.exit(EXIT_BAD_INPUT)

@@ -5,13 +5,13 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Literal
 
 from scalesweep.config import TrainSpec
 from scalesweep.errors import SpecError
+from scalesweep.plan import Device
 
 
-def resolve_device(spec: TrainSpec) -> Literal["cpu", "cuda"]:
+def resolve_device(spec: TrainSpec) -> Device:
     """The device of a sweep; auto is CUDA where PyTorch sees a GPU.
 
     Raises:
@@ -29,13 +29,6 @@ def resolve_device(spec: TrainSpec) -> Literal["cpu", "cuda"]:
     )
 
 
-def resolve_precision(spec: TrainSpec, device: Literal["cpu", "cuda"]) -> Literal["float32", "bfloat16"]:
-    """The precision of a sweep; bfloat16 products are many times slower than float32 on most CPUs."""
-    if spec.precision == "auto":
-        return "bfloat16" if device == "cuda" else "float32"
-    return spec.precision
-
-
 def _has_nvidia_driver() -> bool:
     return shutil.which("nvidia-smi") is not None or Path("/dev/nvidiactl").exists() or Path("/dev/dxg").exists()
 
@@ -44,4 +37,4 @@ def _has_nvidia_driver() -> bool:
 def num_gpus() -> int:
     """GPUs that PyTorch sees, asked in a process of its own."""
     code = "import torch; print(torch.cuda.device_count())"
-    return int(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout)
+    return int(subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True).stdout)

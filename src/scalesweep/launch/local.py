@@ -43,6 +43,8 @@ class Slot:
     device: str
     core: int | None
     process: subprocess.Popen[bytes] | None = None
+    early_deaths: int = 0
+    """Workers in a row that died in this place without a cell."""
 
 
 def run_local(store: Store, settings: Settings, device: str, monitor: Monitor) -> None:
@@ -54,12 +56,14 @@ def run_local(store: Store, settings: Settings, device: str, monitor: Monitor) -
         try:
             while True:
                 states = monitor.poll()
-                _reap(store, slots, deaths, [k for k, s in states.items() if s == "LOST"])
+                _reap(store, slots, deaths, list(states))
                 claimable = sum(s in ("WAITING", "LOST") for s in states.values())
-                running = [s for s in slots if s.process is not None]
-                if not claimable and not running and "RUNNING" not in states.values():
+                held = sum(s == "RUNNING" for s in states.values())
+                running = sum(s.process is not None for s in slots)
+                if not claimable and not running and not held:
                     return
-                for slot in [s for s in slots if s.process is None][: max(0, claimable - len(running))]:
+                searching = max(0, running - held)  # workers that are about to claim
+                for slot in [s for s in slots if s.process is None][: max(0, claimable - searching)]:
                     _start(store, slot)
                 time.sleep(POLL_SECONDS)
         finally:
@@ -89,7 +93,7 @@ def _slots(settings: Settings, device: str) -> list[Slot]:
 
 
 def _start(store: Store, slot: Slot) -> None:
-    command = [sys.executable, "-m", "scalesweep.worker", str(store.directory.resolve())]
+    command = [sys.executable, "-P", "-m", "scalesweep.worker", str(store.directory.resolve())]
     command += ["--device", slot.device, "--parent", str(os.getpid())]
     command += [] if slot.core is None else ["--core", str(slot.core)]
     with (store.directory / "logs" / f"worker-{slot.number}.log").open("ab") as log:
@@ -103,21 +107,34 @@ def _start(store: Store, slot: Slot) -> None:
         )
 
 
-def _reap(store: Store, slots: list[Slot], deaths: Counter[str], lost: list[str]) -> None:
-    """Free the slots whose workers have ended; a cell that was lost too often with its worker is given up."""
+def _reap(store: Store, slots: list[Slot], deaths: Counter[str], unfinished: list[str]) -> None:
+    """Free the slots whose workers have ended.
+
+    A cell that was lost too often with its worker is given up.
+
+    Raises:
+        StoreError: a worker could not work at all, or died again and again before it had a cell.
+    """
     for slot in slots:
         if slot.process is None or slot.process.poll() is None:
             continue
-        code, slot.process = slot.process.returncode, None
-        if code in (EXIT_OK, EXIT_INTERRUPTED):  # the latter was told to stop, as one that leaks memory may be: start it anew
-            continue
-        if code > 0:
-            log = store.directory / "logs" / f"worker-{slot.number}.log"
+        pid, code, slot.process = slot.process.pid, slot.process.returncode, None
+        log = store.directory / "logs" / f"worker-{slot.number}.log"
+        if code in (EXIT_OK, EXIT_INTERRUPTED):  # the latter was told to stop by somebody: a new one takes its place
+            slot.early_deaths = 0
+        elif code > 0:
             raise StoreError(f"a worker ended with exit code {code}; its log is {log}.")
-        for key in lost:
+        elif key := next((k for k in unfinished if store.holder(k) == pid), None):
             deaths[key] += 1
             if deaths[key] > MAX_DEATHS:
                 store.fail_lost(key, f"the worker died {deaths[key]} times with this cell, last by signal {-code}")
+        else:
+            slot.early_deaths += 1
+            if slot.early_deaths > MAX_DEATHS:
+                raise StoreError(
+                    f"workers died {slot.early_deaths} times before they had a cell, last by signal {-code} "
+                    f"(out of memory?); their log is {log}."
+                )
 
 
 def _stop(slots: list[Slot]) -> None:

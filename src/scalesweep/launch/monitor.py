@@ -71,7 +71,8 @@ class Monitor:
 
 def cell_line(cell: Cell, record: dict[str, Any], count: CountSpec) -> str:
     """One finished cell in one line."""
-    outcome = f"loss {record['loss']:.4f} ± {record['loss_se']:.4f}" if record["state"] == "COMPLETE" else "diverged"
+    error = "" if record["loss_se"] is None else f" ± {record['loss_se']:.4f}"
+    outcome = f"loss {record['loss']:.4f}{error}" if record["state"] == "COMPLETE" else "diverged"
     size = f"N {si(cell.num_params(count)):>6}  D {si(cell.tokens):>6}  seed {cell.seed}"
     return f"{cell.key}  {size}  {outcome}  {record['times']['training_seconds']:.1f} s"
 

@@ -1,6 +1,7 @@
 """The state of a cell between two steps, on disk: written atomically, loaded without executing anything."""
 
 import os
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -29,7 +30,7 @@ class Checkpoint:
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Write to a sibling and rename, so that a reader sees the old or the new one, never a part."""
-    temporary = path.with_suffix(".tmp")
+    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
     with temporary.open("wb") as file:
         torch.save(vars(checkpoint), file)
         file.flush()

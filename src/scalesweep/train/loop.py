@@ -106,7 +106,7 @@ def train(
         windows = batch(train_tokens, seed=cell.seed, step=step, sequences=cell.batch_sequences, context=cell.shape.context)
         factor = lr_factor(step, cell)
         set_lr(optimizer, factor)
-        loss = _accumulate_gradient(model, _to_device(windows, device), execution.micro_batch, autocast)
+        loss = accumulate_gradient(model, _to_device(windows, device), execution.micro_batch, autocast)
         gradient_norm = clip_gradients(parameters, cell.grad_clip)
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
@@ -162,7 +162,7 @@ def _to_device(windows: np.ndarray, device: torch.device) -> Tensor:
     return torch.from_numpy(windows)[None].to(device, non_blocking=True)
 
 
-def _accumulate_gradient(
+def accumulate_gradient(
     model: Decoder,
     windows_RBT: Tensor,
     micro_batch: int | None,

@@ -1,0 +1,50 @@
+"""Who made a claim, and whether that process is still there."""
+
+import contextlib
+import os
+import socket
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+def this_process() -> dict[str, Any]:
+    """Who claims: enough for another process of this host to see whether it is gone."""
+    pid = os.getpid()
+    return {
+        "host": socket.gethostname(),
+        "boot": _boot_id(),
+        "pids": _pid_namespace(),
+        "pid": pid,
+        "started": _process_start(pid),
+    }
+
+
+def _pid_namespace() -> str:
+    """The namespace that gives process ids their meaning: containers can share a host's name but not its processes."""
+    with contextlib.suppress(OSError):
+        return os.readlink("/proc/self/ns/pid")
+    return ""
+
+
+def _boot_id() -> str:
+    with contextlib.suppress(OSError):
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    return ""
+
+
+def _process_start(pid: int) -> str:
+    """Start time of a process, which tells a process from a later one with its number; empty where /proc is not there."""
+    with contextlib.suppress(OSError):
+        fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
+        return "" if fields[0] == "Z" else fields[19]
+    return ""
+
+
+def is_gone(owner: Mapping[str, Any]) -> bool:
+    """Whether a claim was made by a process of this host, or of an earlier start of it, that is no longer there."""
+    if owner["host"] != socket.gethostname() or not owner["boot"]:
+        return False
+    if owner["boot"] != _boot_id():
+        return True
+    return bool(owner["pids"] == _pid_namespace() and _process_start(owner["pid"]) != owner["started"])
