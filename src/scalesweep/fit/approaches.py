@@ -13,124 +13,48 @@ the same code runs on the losses that the fitted law gives at the measured (N, D
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
-from enum import Enum
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from scalesweep.config import FitSpec
 from scalesweep.errors import FitError
 from scalesweep.fit import fit_laws
-from scalesweep.fit.design import replicate_noise
+from scalesweep.fit.allocation import (
+    MIN_BUDGETS,
+    Allocation,
+    Approach,
+    ApproachStatus,
+    assemble_approach,
+    fit_allocation,
+    refused_approach,
+    resampled_allocations,
+)
+from scalesweep.fit.design import LEVEL_TOLERANCE, replicate_noise
 from scalesweep.fit.isoflop import (
     MIN_SIZES,
     IsoflopMinima,
     Method,
     NoiseDraws,
-    describe_rejections,
+    curve_noise,
+    describe_minima,
     draw_noise,
     isoflop_minima,
 )
-from scalesweep.fit.results import Estimate, LawFit, estimate, is_wide
+from scalesweep.fit.results import FitStatus, LawFit
 from scalesweep.laws import JointLaw
 from scalesweep.points import Points
 
 FloatArray = NDArray[np.float64]
-Name = Literal["envelope", "isoflop", "law"]
 
-MIN_BUDGETS = 3
-"""A line through fewer says nothing about itself."""
-FEW_BUDGETS = 5
 BINS_PER_DECADE = 4
 """Bins of C of the envelope."""
 MAX_COUNT_GAP = 0.01
 """Largest |C / 6ND - 1| at which approach 3 and the others mean the same C."""
 EXTRAPOLATION = 10.0
 """Beside the largest measured C, allocations are compared at this multiple of it."""
-
-
-class ApproachStatus(Enum):
-    """How far the points determine an allocation, as a sentence for the user."""
-
-    DETERMINED = "The points determine this line."
-    WEAK = "The points determine this line only weakly: read its interval, not its value."
-    UNKNOWN = "No interval was computed, so it is not known how well the points determine this line."
-    REFUSED = "The points do not determine this line."
-
-
-@dataclass(frozen=True)
-class Allocation:
-    """N*(C) = n0 (C / c0)^a and D*(C) = d0 (C / c0)^b. Hoffmann et al. 2022, section 3."""
-
-    c0: float
-    """Reference compute, FLOPs."""
-    n0: float
-    """Optimal parameters at c0."""
-    d0: float
-    """Optimal tokens at c0."""
-    a: float
-    """Exponent of N*."""
-    b: float
-    """Exponent of D*."""
-
-    def n_opt(self, c: ArrayLike) -> FloatArray:
-        """Compute-optimal parameters at c FLOPs."""
-        return np.asarray(self.n0 * (np.asarray(c, dtype=np.float64) / self.c0) ** self.a)
-
-    def d_opt(self, c: ArrayLike) -> FloatArray:
-        """Compute-optimal tokens at c FLOPs."""
-        return np.asarray(self.d0 * (np.asarray(c, dtype=np.float64) / self.c0) ** self.b)
-
-
-@dataclass(frozen=True, eq=False)
-class Approach:
-    """What one approach says."""
-
-    name: Name
-    """envelope, isoflop or law: approach 1, 2, 3."""
-    title: str
-    """The approach and its method, in words."""
-    status: ApproachStatus
-    """Whether the points determine the allocation."""
-    messages: tuple[str, ...]
-    """Sentences that explain the status and what was left out."""
-    allocation: Allocation | None
-    """The lines; None where they are refused."""
-    num_used: int
-    """Budgets (approach 1: bins; approach 3: points) that entered."""
-    num_rejected: int
-    """Those that were left out."""
-    confidence: float
-    """Nominal coverage of the intervals."""
-    intervals: str
-    """What the intervals are, in words; empty where there are none."""
-    samples: tuple[Allocation, ...] = field(repr=False)
-    """The allocation in each resample."""
-
-    @property
-    def a(self) -> Estimate | None:
-        """Exponent of N* with its interval; None where the lines are refused."""
-        return self._estimate(lambda allocation: allocation.a)
-
-    @property
-    def b(self) -> Estimate | None:
-        """Exponent of D* with its interval; None where the lines are refused."""
-        return self._estimate(lambda allocation: allocation.b)
-
-    def n_opt(self, c: float) -> Estimate | None:
-        """Compute-optimal parameters at c FLOPs with their interval; None where the lines are refused."""
-        return self._estimate(lambda allocation: float(allocation.n_opt(c)))
-
-    def d_opt(self, c: float) -> Estimate | None:
-        """Compute-optimal tokens at c FLOPs with their interval; None where the lines are refused."""
-        return self._estimate(lambda allocation: float(allocation.d_opt(c)))
-
-    def _estimate(self, value: Any) -> Estimate | None:
-        if self.allocation is None:
-            return None
-        return estimate(value(self.allocation), np.array([value(sample) for sample in self.samples]), self.confidence)
 
 
 @dataclass(frozen=True)
@@ -180,7 +104,11 @@ class Approaches:
 
 
 def compare_approaches(
-    points: Points, spec: FitSpec, method: Method = "akima", log_loss_sd: float | FloatArray | None = None
+    points: Points,
+    spec: FitSpec,
+    method: Method = "akima",
+    log_loss_sd: float | FloatArray | None = None,
+    tolerance: float = LEVEL_TOLERANCE,
 ) -> Approaches:
     """Approaches 1, 2 and 3 on the used rows, and the bias of approach 2 on this design.
 
@@ -189,14 +117,15 @@ def compare_approaches(
         spec: resamples, confidence and seed of all three; objective of approach 3.
         method: how isoFLOP minima are found.
         log_loss_sd: standard deviation of log L, one for all or of shape (used rows,). By default that of replicates, or else
-            the residual of the additive law.
+            the scatter about smooth isoFLOP curves.
+        tolerance: relative gap in C below which neighbouring rows are one budget of approach 2.
 
     Raises:
         FitError: the points cannot be fitted at all.
     """
     laws = fit_laws(points, spec)
-    noise = _noise(points, laws.joint, spec, log_loss_sd)
-    minima = isoflop_minima(points, method, noise)
+    noise = _noise(points, spec, log_loss_sd, tolerance)
+    minima = isoflop_minima(points, method, noise, tolerance)
     compared_at = (float(points.c.max()), EXTRAPOLATION * float(points.c.max()))
     bias, refusal = _bias_on_design(points, laws.joint, minima, compared_at)
     rows = (
@@ -207,54 +136,20 @@ def compare_approaches(
     return Approaches(rows, minima, bias, refusal, compared_at, _notes(points), points.source)
 
 
-def fit_allocation(c: ArrayLike, n_opt: ArrayLike, d_opt: ArrayLike, weights: ArrayLike | None = None) -> Allocation:
-    """Lines in logs through optima at c FLOPs, by least squares with these weights, each of shape (budgets,).
-
-    Raises:
-        FitError: there are fewer than two different c.
-    """
-    logs = [np.log(np.asarray(values, dtype=np.float64)) for values in (c, n_opt, d_opt)]
-    weight = np.ones_like(logs[0]) if weights is None else np.asarray(weights, dtype=np.float64)
-    if len(logs[0]) < 2 or np.ptp(logs[0]) == 0:
-        raise FitError("A line through optima needs at least two different compute budgets.")
-    return _allocations(logs[0], logs[1][None], logs[2][None], weight)[0]
-
-
-def _allocations(log_c: FloatArray, log_n: FloatArray, log_d: FloatArray, weight: FloatArray) -> list[Allocation]:
-    """Lines through log_n and log_d, shape (problems, budgets), where NaN is left out; problems of too few are left out."""
-    reference = float(log_c.mean())
-    found = ~np.isnan(log_n)
-    enough = found.sum(axis=1) >= min(MIN_BUDGETS, len(log_c))
-    weights = np.where(found, weight, 0.0)[enough]
-    a, n0 = _lines(log_c - reference, np.nan_to_num(log_n[enough]), weights)
-    b, d0 = _lines(log_c - reference, np.nan_to_num(log_d[enough]), weights)
-    columns = (np.exp(n0), np.exp(d0), a, b)
-    return [Allocation(math.exp(reference), *row) for row in np.stack(columns, axis=1).tolist()]
-
-
-def _lines(x: FloatArray, y: FloatArray, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Slopes, and values at x = 0, of the weighted lines y(x), shape (problems,)."""
-    weights = weights / weights.sum(axis=1, keepdims=True)
-    mean_x, mean_y = weights @ x, np.sum(weights * y, axis=1)
-    away = x - mean_x[:, None]
-    slope = np.sum(weights * away * y, axis=1) / np.sum(weights * away**2, axis=1)
-    return slope, mean_y - slope * mean_x
-
-
 def fit_isoflops(minima: IsoflopMinima, spec: FitSpec) -> Approach:
     """Approach 2: lines through isoFLOP minima, weighted by 1 / se(log N*)^2 where that is known. Porian et al. 2024."""
     used = minima.used
     title = f"2, isoFLOP minima ({minima.method})"
-    messages = describe_rejections(minima)
+    messages = describe_minima(minima)
     log_c, weight = np.log([m.c for m in used]), _weights(minima)
     if len(used) < MIN_BUDGETS:
         messages.insert(0, f"Only {len(used)} budgets have a minimum; lines need {MIN_BUDGETS}.")
-        return _refused("isoflop", title, messages, len(used), len(minima.rejected), spec)
+        return refused_approach("isoflop", title, messages, (len(used), len(minima.rejected)), spec)
     allocation = fit_allocation(np.exp(log_c), [m.n_opt for m in used], [m.d_opt for m in used], weight)
     log_n, log_d = (np.stack([m.samples[i] for m in used], axis=1) for i in (0, 1))
-    samples = _allocations(log_c, log_n, log_d, weight)
+    samples = resampled_allocations(log_c, log_n, log_d, weight)
     counts = (len(used), len(minima.rejected))
-    return _assembled("isoflop", title, allocation, samples, messages, counts, spec, _interval_words(minima.noise))
+    return assemble_approach("isoflop", title, allocation, samples, messages, counts, spec, _interval_words(minima.noise))
 
 
 def _weights(minima: IsoflopMinima) -> FloatArray:
@@ -277,13 +172,13 @@ def fit_envelope(points: Points, spec: FitSpec, noise: NoiseDraws | None = None)
     messages = [f"{rejected} of {len(members)} bins left out: no interior lowest loss, or none below all cheaper ones."]
     messages = messages if rejected else []
     if len(rows) < MIN_BUDGETS:
-        return _refused("envelope", title, [*messages, f"Lines need {MIN_BUDGETS} bins."], len(rows), rejected, spec)
+        return refused_approach("envelope", title, [*messages, f"Lines need {MIN_BUDGETS} bins."], (len(rows), rejected), spec)
     draws = log_loss + noise.z * noise.log_loss_sd if noise else np.empty((0, len(log_loss)))
     chosen = [picked for draw in draws if len(picked := _envelope(members, log_n, draw)) >= MIN_BUDGETS]
     logs = (log_c, log_n, log_d)
     allocation, *samples = (fit_allocation(*(np.exp(log[picked]) for log in logs)) for picked in [rows, *chosen])
     words = _interval_words(noise.words if noise else "")
-    return _assembled("envelope", title, allocation, samples, messages, (len(rows), rejected), spec, words)
+    return assemble_approach("envelope", title, allocation, samples, messages, (len(rows), rejected), spec, words)
 
 
 def _envelope(members: Sequence[NDArray[np.int64]], log_n: FloatArray, log_loss: FloatArray) -> NDArray[np.int64]:
@@ -302,14 +197,15 @@ def allocation_of_law(fit: LawFit | str, points: Points, spec: FitSpec) -> Appro
     """Approach 3: the compute optimum of the fitted law, or its refusal."""
     title = "3, additive law L(N, D)"
     if isinstance(fit, str):
-        return _refused("law", title, [fit], len(points.loss), len(points.excluded), spec)
+        return refused_approach("law", title, [fit], (len(points.loss), len(points.excluded)), spec)
     c0 = float(np.exp(np.log(points.c).mean()))
     every = [allocation for law in (fit.law, *fit.resampled_laws()) if (allocation := _of_law(law, c0))]
     if _of_law(fit.law, c0) is None:
-        return _refused("law", title, list(fit.messages), len(fit.rows), len(points.excluded), spec)
+        return refused_approach("law", title, fit.messages, (len(fit.rows), len(points.excluded)), spec)
     counts = (len(fit.rows), len(points.excluded))
-    words = "refits to resampled rows"
-    return _assembled("law", title, every[0], every[1:], list(fit.messages), counts, spec, words)
+    approach = assemble_approach("law", title, every[0], every[1:], fit.messages, counts, spec, "refits to resampled rows")
+    is_weak = fit.status in (FitStatus.WEAK, FitStatus.AT_BOUND)
+    return replace(approach, status=ApproachStatus.WEAK) if is_weak else approach
 
 
 def _of_law(law: Any, c0: float) -> Allocation | None:
@@ -328,44 +224,43 @@ def approach2_bias(points: Points, law: JointLaw, minima: IsoflopMinima, c: Sequ
         FitError: fewer than 3 of these budgets have a minimum on the law's surface, or the law has no optimum.
     """
     frame = points.used.assign(loss=law.predict(points.n, points.d))
-    ideal = {m.rows: m for m in isoflop_minima(replace(points, frame=frame), minima.method).used}
+    surface = isoflop_minima(replace(points, frame=frame), minima.method, tolerance=minima.tolerance)
+    ideal = {m.rows: m for m in surface.used}
     pairs = [(ideal[m.rows], w) for m, w in zip(minima.used, _weights(minima), strict=True) if m.rows in ideal]
     if len(pairs) < MIN_BUDGETS:
-        raise FitError(f"The fitted surface has an interior minimum in only {len(pairs)} of the budgets used.")
-    found = fit_allocation(*([getattr(m, key) for m, _ in pairs] for key in ("c", "n_opt", "d_opt")), [w for _, w in pairs])
+        raise FitError(f"The surface of the law has an interior minimum in only {len(pairs)} of {len(minima.used)} budgets.")
+    kept, weights = zip(*pairs, strict=True)
+    found = fit_allocation([m.c for m in kept], [m.n_opt for m in kept], [m.d_opt for m in kept], weights)
     at = np.asarray(c, dtype=np.float64)
     n, d = found.n_opt(at) / law.n_opt(at) - 1, found.d_opt(at) / law.d_opt(at) - 1
     return Bias(tuple(at.tolist()), tuple(n.tolist()), tuple(d.tolist()), found.a - law.a)
 
 
-def _bias_on_design(
-    points: Points, fit: LawFit | None, minima: IsoflopMinima, c: tuple[float, ...]
-) -> tuple[Bias | None, str]:
+def _bias_on_design(points: Points, fit: LawFit | None, minima: IsoflopMinima, c: tuple[float, ...]) -> tuple[Bias | None, str]:
     """The bias if the fitted additive law were true, or why it is not defined."""
     if fit is None or not isinstance(fit.law, JointLaw):
-        return None, "there is no joint law to take as true"
+        return None, "There is no joint law to take as true."
     if _count_gap(points) > MAX_COUNT_GAP:
-        return None, "C is not counted as 6 N D, so the law has no optimum in this count"
+        return None, "C is not counted as 6 N D, so the law has no optimum in this count."
     try:
         return approach2_bias(points, fit.law, minima, c), ""
     except FitError as error:
-        return None, str(error).removesuffix(".")
+        return None, str(error)
 
 
-def _noise(
-    points: Points, fit: LawFit | None, spec: FitSpec, log_loss_sd: float | FloatArray | None
-) -> NoiseDraws | None:
-    """Noise of the losses from the caller, from replicates, or from the law's residuals; None where none is known."""
-    replicates = replicate_noise(points)
+def _noise(points: Points, spec: FitSpec, log_loss_sd: float | FloatArray | None, tolerance: float) -> NoiseDraws | None:
+    """Noise of the losses from the caller, from replicates, or from the curves; None where none is known or wanted."""
+    replicates, curves = replicate_noise(points), curve_noise(points, tolerance)
+    sd: float | FloatArray
     if log_loss_sd is not None:
         sd, words = log_loss_sd, "given noise"
     elif replicates is not None:
         sd, words = replicates.log_loss_sd, f"seed noise of replicates, {replicates.log_loss_sd:.2%}"
-    elif fit is not None:
-        spare = max(len(fit.rows) - 5, 1)
-        sd = fit.residual_rms * math.sqrt(len(fit.rows) / spare)
-        words = f"residuals of the additive law, {sd:.2%}, as there are no replicates"
-    if spec.bootstrap == 0 or (log_loss_sd is None and replicates is None and fit is None):
+    elif curves is not None:
+        sd, words = curves.log_loss_sd, f"scatter about smooth isoFLOP curves, {curves.log_loss_sd:.2%}, without replicates"
+    else:
+        return None
+    if spec.bootstrap == 0:
         return None
     return draw_noise(np.broadcast_to(np.asarray(sd, dtype=np.float64), points.loss.shape), spec.bootstrap, spec.seed, words)
 
@@ -383,39 +278,3 @@ def _notes(points: Points) -> tuple[str, ...]:
 
 def _interval_words(noise: str) -> str:
     return f"parametric bootstrap of the losses ({noise})" if noise else ""
-
-
-def _refused(name: Name, title: str, messages: list[str], used: int, rejected: int, spec: FitSpec) -> Approach:
-    status = ApproachStatus.REFUSED
-    return Approach(name, title, status, tuple(messages), None, used, rejected, spec.confidence, "", ())
-
-
-def _assembled(
-    name: Name,
-    title: str,
-    allocation: Allocation,
-    samples: Sequence[Allocation],
-    messages: list[str],
-    counts: tuple[int, int],
-    spec: FitSpec,
-    intervals: str,
-) -> Approach:
-    """The approach with its status."""
-    a = estimate(allocation.a, np.array([sample.a for sample in samples]), spec.confidence)
-    weak = []
-    if counts[0] < FEW_BUDGETS:
-        weak.append(f"Only {counts[0]} optima: the line is a rough guide.")
-    if is_wide(a):
-        weak.append("The interval of a spans more than a factor of 2.")
-    status = ApproachStatus.DETERMINED if samples else ApproachStatus.UNKNOWN
-    return Approach(
-        name,
-        title,
-        ApproachStatus.WEAK if weak else status,
-        (*weak, *messages),
-        allocation,
-        *counts,
-        spec.confidence,
-        intervals if samples else "",
-        tuple(samples),
-    )

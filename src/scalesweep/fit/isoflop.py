@@ -9,7 +9,8 @@ Rows whose C agree are one budget. Its curve is log L, or L, over log N, one val
 
 The last two are there to repeat published analyses: curves are not parabolas over more than a factor of a few in N, and their
 vertex is taken wherever it lies. For the first two a minimum at the smallest or largest size of its budget is no minimum but
-the edge of what was measured, and is rejected.
+the edge of what was measured, and is rejected. As in Porian et al. the interpolant decides on that, so its minimum may lie
+between the last size and the one before with the lowest measured loss at the last; such minima carry a caveat.
 
 Noise is a parametric bootstrap: every loss is multiplied by exp(noise z) with z standard normal, and the minima are taken
 again. Rows are not resampled, because an interpolant without its lowest size is another curve.
@@ -24,7 +25,8 @@ from numpy.typing import NDArray
 
 from scalesweep.errors import FitError
 from scalesweep.fit.design import LEVEL_TOLERANCE
-from scalesweep.laws import format_count, format_number
+from scalesweep.fit.results import Noise
+from scalesweep.laws import format_number
 from scalesweep.points import Points
 
 FloatArray = NDArray[np.float64]
@@ -83,6 +85,8 @@ class Minimum:
     """Distinct model sizes of the budget."""
     rejection: str
     """Why there is no minimum; empty where there is one."""
+    caveat: str
+    """What the minimum rests on, where that is less than measurements on both sides; empty else."""
     n_opt: float
     """Parameters at the minimum; NaN where it is rejected."""
     d_opt: float
@@ -101,6 +105,8 @@ class IsoflopMinima:
     """How minima are found."""
     minima: tuple[Minimum, ...]
     """One a budget, by increasing C, rejected ones among them."""
+    tolerance: float
+    """Relative gap in C below which neighbouring rows are one budget."""
     noise: str
     """Where the noise comes from; empty where none is known."""
 
@@ -132,13 +138,30 @@ def isoflop_minima(
     if method not in METHODS:
         raise FitError(f"There is no method {method!r} for isoFLOP minima; there are {', '.join(METHODS)}.")
     minima = [_minimum(points, curve, method, noise) for curve in isoflop_curves(points, tolerance)]
-    return IsoflopMinima(method, tuple(minima), noise.words if noise else "")
+    return IsoflopMinima(method, tuple(minima), tolerance, noise.words if noise else "")
 
 
 def draw_noise(log_loss_sd: FloatArray, num_draws: int, seed: int, words: str) -> NoiseDraws:
     """Draws for losses whose logarithms have these standard deviations, shape (used rows,)."""
     z = np.random.default_rng(seed).standard_normal((num_draws, len(log_loss_sd)))
     return NoiseDraws(log_loss_sd, z, words)
+
+
+def curve_noise(points: Points, tolerance: float = LEVEL_TOLERANCE) -> Noise | None:
+    """Sd of log L about the parabolas through the `WINDOW` sizes around each lowest loss, pooled; None without spare sizes.
+
+    It stands in for replicates and is too large rather than too small, because curves are not quite parabolas.
+    """
+    squares, degrees = 0.0, 0
+    for curve in isoflop_curves(points, tolerance):
+        log_loss = curve.over_sizes(np.log(points.loss))
+        window = _window(log_loss)
+        x, y = curve.log_n[window], log_loss[window]
+        if len(x) > 3:
+            centred = x - x.mean()
+            squares += float(np.sum((y - np.polyval(np.polyfit(centred, y, 2), centred)) ** 2))
+            degrees += len(x) - 3
+    return Noise(math.sqrt(squares / degrees), degrees) if degrees else None
 
 
 def isoflop_curves(points: Points, tolerance: float = LEVEL_TOLERANCE) -> list[Curve]:
@@ -191,6 +214,7 @@ def _minimum(points: Points, curve: Curve, method: Method, noise: NoiseDraws | N
         rows=tuple(int(row) for row in curve.rows),
         num_sizes=len(curve.log_n),
         rejection=rejection,
+        caveat="" if rejection else _caveat(curve.over_sizes(log_loss)),
         n_opt=math.exp(position),
         d_opt=float(np.exp(_on_line(curve, np.array(position)))),
         log_n_se=math.nan if rejection else _standard_error(curve, samples),
@@ -212,6 +236,12 @@ def _rejection(curve: Curve, log_loss: FloatArray, position: float, samples: Flo
     if 2 * np.sum(np.isnan(samples)) > len(samples):
         return "under the noise the lowest loss is mostly at the edge"
     return ""
+
+
+def _caveat(log_loss: FloatArray) -> str:
+    """What a minimum of this curve rests on, if its lowest measured loss is at an edge."""
+    is_edge = int(np.argmin(log_loss)) in (0, len(log_loss) - 1)
+    return "the lowest measured loss is at the edge, so the minimum rests on the interpolation alone" if is_edge else ""
 
 
 def _standard_error(curve: Curve, samples: FloatArray) -> float:
@@ -246,6 +276,8 @@ def _locate(x: FloatArray, log_loss: FloatArray, method: Method) -> FloatArray:
         found = _vertex(x, log_loss if method == "full_parabola_log" else np.exp(log_loss))
     if method in ("akima", "parabola"):
         found = np.where((found > x[0]) & (found < x[-1]), found, np.nan)
+    if method == "akima":
+        return found
     is_edge = np.isin(np.argmin(log_loss, axis=0), (0, len(x) - 1))
     return np.where(is_edge, np.nan, found)
 
@@ -270,15 +302,21 @@ def _akima(x: FloatArray, y: FloatArray) -> FloatArray:
 
 def _local_vertex(x: FloatArray, y: FloatArray) -> FloatArray:
     """Vertex of the parabola through the `WINDOW` sizes around the lowest value, NaN where it lies outside of them."""
-    width = min(WINDOW, len(x))
-    starts = np.clip(np.argmin(y, axis=0) - width // 2, 0, len(x) - width)
+    windows = [_window(column) for column in y.T]
+    starts = np.array([window.start for window in windows])
     found = np.empty(y.shape[1])
     for start in np.unique(starts):
         here = starts == start
-        window = x[start : start + width]
-        vertex = _vertex(window, y[start : start + width, here])
-        found[here] = np.where((vertex >= window[0]) & (vertex <= window[-1]), vertex, np.nan)
+        window = slice(start, start + WINDOW)
+        vertex = _vertex(x[window], y[window, here])
+        found[here] = np.where((vertex >= x[window][0]) & (vertex <= x[window][-1]), vertex, np.nan)
     return found
+
+
+def _window(y: FloatArray) -> slice:
+    """The `WINDOW` neighbouring places, or all, with the lowest of y as near to their middle as possible."""
+    start = int(np.clip(np.argmin(y) - WINDOW // 2, 0, max(len(y) - WINDOW, 0)))
+    return slice(start, start + WINDOW)
 
 
 def _vertex(x: FloatArray, y: FloatArray) -> FloatArray:
@@ -290,16 +328,18 @@ def _vertex(x: FloatArray, y: FloatArray) -> FloatArray:
     return np.asarray(np.where(square > 0, vertex, np.nan), dtype=np.float64)
 
 
-def describe_rejections(minima: IsoflopMinima) -> list[str]:
-    """The rejected budgets in words, those of one reason together."""
-    groups: dict[str, list[Minimum]] = {}
-    for minimum in minima.rejected:
-        groups.setdefault(minimum.rejection, []).append(minimum)
-    return [_describe_group(reason, group) for reason, group in groups.items()]
+def describe_minima(minima: IsoflopMinima) -> list[str]:
+    """The rejected budgets, and those with a caveat, in words; those of one reason together."""
+    groups: dict[str, list[float]] = {}
+    for minimum in sorted(minima.minima, key=lambda minimum: not minimum.rejection):
+        if minimum.rejection or minimum.caveat:
+            reason = f"left out{{}}: {minimum.rejection}" if minimum.rejection else f"kept{{}}, but {minimum.caveat}"
+            groups.setdefault(reason, []).append(minimum.c)
+    return [_describe_group(reason, budgets) for reason, budgets in groups.items()]
 
 
-def _describe_group(reason: str, group: list[Minimum]) -> str:
-    budgets = [format_number(minimum.c) for minimum in group]
-    listed = ", ".join(budgets) if len(budgets) <= 3 else f"{budgets[0]} to {budgets[-1]}"
-    noun = "budget" if len(budgets) == 1 else "budgets"
-    return f"{format_count(len(budgets))} {noun} left out ({listed} FLOPs): {reason}."
+def _describe_group(reason: str, budgets: list[float]) -> str:
+    values = [format_number(c) for c in budgets]
+    listed = ", ".join(values) if len(values) <= 3 else f"{values[0]} to {values[-1]}"
+    noun = "budget" if len(values) == 1 else "budgets"
+    return f"{len(values)} {noun} {reason.format(f' ({listed} FLOPs)')}."

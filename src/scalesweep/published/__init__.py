@@ -113,9 +113,7 @@ def _rows(name: str) -> list[Row]:
 def _read_chinchilla(rows: Sequence[Row], variant: str) -> Table:
     highest = sorted((float(row["loss"]) for row in rows), reverse=True)[NUM_CHINCHILLA_OUTLIERS - 1]
     reason = f"one of the {NUM_CHINCHILLA_OUTLIERS} highest losses, which Besiroglu et al. 2024 leave out"
-    points = [
-        {**_from_compute(row), "excluded_reason": reason if float(row["loss"]) >= highest else ""} for row in rows
-    ]
+    points = [{**_from_compute(row), "excluded_reason": reason if float(row["loss"]) >= highest else ""} for row in rows]
     return Table(points, "as read off figure 4", "as read off figure 4", ("Column d was derived as d = c / (6 n).",))
 
 
