@@ -21,7 +21,7 @@ SYMMETRIC = Chinchilla(E=1.69, A=406.4, B=410.7, alpha=0.31, beta=0.31)
 POINT = FitSpec(bootstrap=0)
 SPEC = FitSpec(bootstrap=200)
 
-# The weighted exponent a and its 95 % interval as published by Porian et al. 2024.
+# The weighted exponent a as published by Porian et al. 2024.
 PORIAN = {
     "rw|base|long|kaplan|kaplan|train": 0.8353,
     "rw|base|long|kaplan|standard|val": 0.7065,
@@ -244,6 +244,11 @@ def test_replicate_noise_is_preferred():
     loss = CHINCHILLA.predict(n, d) * np.exp(0.002 * np.random.default_rng(0).standard_normal(len(n)))
     replicated = make_points(n, d, loss, seed=np.repeat([0, 1], len(points.n)))
     assert "seed noise of replicates" in compare_approaches(replicated, SPEC).minima.noise
+
+
+def test_envelope_interval_includes_the_spacing_of_sizes():
+    a = compare_approaches(isoflops(noise=1e-5), SPEC).rows[0].a
+    assert a.high - a.low > 0.005
 
 
 def test_envelope_takes_lowest_interior_rows():

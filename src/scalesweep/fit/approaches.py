@@ -69,6 +69,8 @@ class Bias:
     """Relative error of D* at each of them."""
     a: float
     """Error of the exponent of N*."""
+    num_budgets: int
+    """Budgets of approach 2 that have a minimum on the law's surface too; the bias is that of the lines through these."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,24 +163,44 @@ def _weights(minima: IsoflopMinima) -> FloatArray:
 def fit_envelope(points: Points, spec: FitSpec, noise: NoiseDraws | None = None) -> Approach:
     """Approach 1: lines through the rows with the lowest loss in bins of C.
 
-    A bin counts where smaller and larger models were measured in it and all cheaper bins have a higher loss.
+    A bin counts where smaller and larger models were measured in it and all cheaper bins have a higher loss. Intervals include
+    that the best size may lie anywhere up to half-way to the next one.
     """
-    log_c, log_n, log_d, log_loss = (np.log(column) for column in (points.c, points.n, points.d, points.loss))
-    bins = np.unique(np.floor(log_c / math.log(10) * BINS_PER_DECADE), return_inverse=True)[1]
-    members = [np.flatnonzero(bins == level) for level in range(bins.max() + 1)]
-    rows = _envelope(members, log_n, log_loss)
+    logs = tuple(np.log(column) for column in (points.c, points.n, points.d))
+    log_loss = np.log(points.loss)
+    members = _bins(logs[0])
+    rows = _envelope(members, logs[1], log_loss)
+    counts = (len(rows), len(members) - len(rows))
     title = f"1, envelope ({BINS_PER_DECADE} bins a decade)"
-    rejected = len(members) - len(rows)
-    messages = [f"{rejected} of {len(members)} bins left out: no interior lowest loss, or none below all cheaper ones."]
-    messages = messages if rejected else []
+    left_out = f"{counts[1]} of {len(members)} bins left out: no interior lowest loss, or none below all cheaper ones."
+    messages = [left_out] if counts[1] else []
     if len(rows) < MIN_BUDGETS:
-        return refused_approach("envelope", title, [*messages, f"Lines need {MIN_BUDGETS} bins."], (len(rows), rejected), spec)
+        return refused_approach("envelope", title, [*messages, f"Lines need {MIN_BUDGETS} bins."], counts, spec)
+    allocation = fit_allocation(*(np.exp(log[rows]) for log in logs))
     draws = log_loss + noise.z * noise.log_loss_sd if noise else np.empty((0, len(log_loss)))
-    chosen = [picked for draw in draws if len(picked := _envelope(members, log_n, draw)) >= MIN_BUDGETS]
-    logs = (log_c, log_n, log_d)
-    allocation, *samples = (fit_allocation(*(np.exp(log[picked]) for log in logs)) for picked in [rows, *chosen])
-    words = _interval_words(noise.words if noise else "")
-    return assemble_approach("envelope", title, allocation, samples, messages, (len(rows), rejected), spec, words)
+    chosen = [picked for draw in draws if len(picked := _envelope(members, logs[1], draw)) >= MIN_BUDGETS]
+    reach, rng = _half_spacing(members, logs[1]), np.random.default_rng(spec.seed)
+    samples = []
+    for picked in chosen:
+        c, n, d = (log[picked] for log in logs)
+        shift = reach[picked] * rng.uniform(-1, 1, len(picked))
+        samples.append(fit_allocation(np.exp(c), np.exp(n + shift), np.exp(d - shift)))
+    words = f"{_interval_words(noise.words)} and the spacing of sizes" if noise else ""
+    return assemble_approach("envelope", title, allocation, samples, messages, counts, spec, words)
+
+
+def _bins(log_c: FloatArray) -> list[NDArray[np.int64]]:
+    """Rows of each bin of C, by increasing C; the smallest C is the centre of its bin, so that rounding splits no budget."""
+    place = np.floor((log_c - log_c.min()) / math.log(10) * BINS_PER_DECADE + 0.5)
+    return [np.flatnonzero(place == value) for value in np.unique(place)]
+
+
+def _half_spacing(members: Sequence[NDArray[np.int64]], log_n: FloatArray) -> FloatArray:
+    """Half the mean distance of the sizes in each row's bin, in log N, shape (rows,)."""
+    half = np.zeros(len(log_n))
+    for rows in members:
+        half[rows] = np.ptp(log_n[rows]) / (2 * max(len(np.unique(log_n[rows])) - 1, 1))
+    return half
 
 
 def _envelope(members: Sequence[NDArray[np.int64]], log_n: FloatArray, log_loss: FloatArray) -> NDArray[np.int64]:
@@ -233,7 +255,7 @@ def approach2_bias(points: Points, law: JointLaw, minima: IsoflopMinima, c: Sequ
     found = fit_allocation([m.c for m in kept], [m.n_opt for m in kept], [m.d_opt for m in kept], weights)
     at = np.asarray(c, dtype=np.float64)
     n, d = found.n_opt(at) / law.n_opt(at) - 1, found.d_opt(at) / law.d_opt(at) - 1
-    return Bias(tuple(at.tolist()), tuple(n.tolist()), tuple(d.tolist()), found.a - law.a)
+    return Bias(tuple(at.tolist()), tuple(n.tolist()), tuple(d.tolist()), found.a - law.a, len(pairs))
 
 
 def _bias_on_design(points: Points, fit: LawFit | None, minima: IsoflopMinima, c: tuple[float, ...]) -> tuple[Bias | None, str]:

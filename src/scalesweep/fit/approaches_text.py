@@ -35,7 +35,8 @@ def describe_bias(comparison: Approaches) -> str:
     if comparison.bias is None:
         return f"Bias of approach 2 on this very design: not computed. {comparison.bias_refusal}"
     start = "Bias of approach 2 on this very design if the fitted surface were true: "
-    return f"{start}{_bias_at(comparison.bias)}; exponent a {comparison.bias.a:+.4f}."
+    budgets = f"{comparison.bias.num_budgets} of {len(comparison.minima.used)} budgets"
+    return f"{start}{_bias_at(comparison.bias)}; exponent a {comparison.bias.a:+.4f} ({budgets})."
 
 
 def to_dict(comparison: Approaches) -> dict[str, Any]:
