@@ -291,3 +291,12 @@ def test_settings_that_mean_nothing_here_are_refused(sweep: Path, tmp_path: Path
     assert "means nothing to report of a sweep's directory" in refused(capsys, "report", str(sweep), "dir=x")
     words = ("fit", str(tmp_path / "points.csv"), "count.params=total")
     assert "means nothing to fit of a file of points" in refused(capsys, *words)
+
+
+def test_published_points_can_be_fitted_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fit", "points=chinchilla", "fit.bootstrap=50", "fit.huber_delta=0.001"]) == 0
+    out = capsys.readouterr().out
+    assert "0.3473" in out
+    assert "Compute-optimal allocation by three approaches" in out
+    assert "did you mean chinchilla?" in refused(capsys, "fit", "points=chinchila")
+    assert main(["report", "points=nanochat", f"dir={tmp_path / 'x'}", "fit.bootstrap=20"]) in (0, 2)

@@ -11,10 +11,13 @@ from scalesweep.cli.compose import compose_settings
 from scalesweep.config import FitSpec, Settings, parse
 from scalesweep.errors import EXIT_OK, SpecError
 from scalesweep.fit import SweepFit, fit_laws
+from scalesweep.fit.approaches import compare_approaches
 from scalesweep.points import Points, read_points
+from scalesweep.published import published_points
 from scalesweep.report import ReportContext, write_report
 from scalesweep.store import Store
 
+_PUBLISHED = "points="
 _SECTIONS_OF_SWEEP = ("fit", "report", "count")
 _SECTIONS_OF_FILE = ("fit", "report", "dir")
 
@@ -35,6 +38,9 @@ def fit(arguments: Sequence[str]) -> int:
     subject = _subject(arguments, "fit")
     result = fit_laws(subject.points, subject.spec)
     print(result.summary())
+    approaches = compare_approaches(subject.points, subject.spec, fit=result)
+    if approaches.minima.used:
+        print(f"\n{approaches.summary()}")
     if (subject.directory / "sweep.json").is_file():
         path = subject.directory / "fit.json"
         path.write_text(result.to_json())
@@ -66,11 +72,13 @@ def print_law(written: tuple[SweepFit, Path]) -> None:
 
 
 def _subject(arguments: Sequence[str], command: str) -> Subject:
-    if not arguments or "=" in arguments[0]:
+    if not arguments or ("=" in arguments[0] and not arguments[0].startswith(_PUBLISHED)):
         raise SpecError(
-            f"{command} takes a sweep's directory or a file of points first, such as: scalesweep {command} runs/demo."
+            f"{command} takes a sweep's directory, a file of points or points=STUDY first, such as: "
+            f"scalesweep {command} runs/demo, or scalesweep {command} points=chinchilla."
         )
-    path, overrides = Path(arguments[0]), arguments[1:]
+    path, overrides = Path(arguments[0].removeprefix(_PUBLISHED)), arguments[1:]
+    published = arguments[0].startswith(_PUBLISHED)
     sections = _SECTIONS_OF_SWEEP if path.is_dir() else _SECTIONS_OF_FILE
     for word in overrides:
         if word.split("=", 1)[0].split(".")[0] not in sections:
@@ -79,6 +87,10 @@ def _subject(arguments: Sequence[str], command: str) -> Subject:
     settings = compose_settings(overrides)
     named = [word.split("=", 1)[0] for word in overrides]
     again = shlex.join(["scalesweep", "report", *arguments])
+    if published:
+        name, _, variant = str(path).partition(":")
+        points = published_points(name, variant or None)
+        return _points_subject(points, name, Path(f"{name}-report"), settings, named, again)
     return _sweep_subject(path, settings, named, again) if path.is_dir() else _file_subject(path, settings, named, again)
 
 
@@ -94,16 +106,19 @@ def _sweep_subject(path: Path, settings: Settings, named: Sequence[str], command
 
 def _file_subject(path: Path, settings: Settings, named: Sequence[str], command: str) -> Subject:
     """A table of points, whose report goes beside it unless `dir` was named."""
+    return _points_subject(read_points(path), path.stem, path.with_name(f"{path.stem}-report"), settings, named, command)
+
+
+def _points_subject(points: Points, name: str, place: Path, settings: Settings, named: Sequence[str], command: str) -> Subject:
     context = ReportContext(
-        title=settings.report.title or path.stem,
+        title=settings.report.title or name,
         curves={},
         cells=[],
-        provenance={"points": str(path), "scalesweep": __version__},
+        provenance={"points": points.source, "scalesweep": __version__},
         warnings=[],
         command=command,
     )
-    directory = Path(settings.dir) if "dir" in named else path.with_name(f"{path.stem}-report")
-    return Subject(read_points(path), settings.fit, context, directory)
+    return Subject(points, settings.fit, context, Path(settings.dir) if "dir" in named else place)
 
 
 def _copy(source: dict[str, Any], target: dict[str, Any], path: list[str]) -> None:

@@ -15,8 +15,8 @@ _USAGE = {
     "run": "scalesweep run [sweep=PRESET] [key=value ...]",
     "plan": "scalesweep plan [sweep=PRESET] [key=value ...]",
     "status": "scalesweep status DIR",
-    "fit": "scalesweep fit DIR|POINTS [fit.key=value ...]",
-    "report": "scalesweep report DIR|POINTS [fit.key=value ...] [report.title=...]",
+    "fit": "scalesweep fit DIR|POINTS|points=STUDY [fit.key=value ...]",
+    "report": "scalesweep report DIR|POINTS|points=STUDY [fit.key=value ...] [report.title=...]",
     "data": "scalesweep data [data=SOURCE] [data.key=value ...]",
 }
 _GROUPS = {
@@ -43,7 +43,7 @@ _EXAMPLES = {
     "fit": (
         "scalesweep fit runs/demo",
         "scalesweep fit points.csv fit.huber_delta=0.001",
-        "scalesweep fit points.csv fit.bootstrap=4000 fit.confidence=0.95",
+        "scalesweep fit points=chinchilla fit.bootstrap=4000 fit.confidence=0.95",
     ),
     "report": (
         "scalesweep report runs/demo",

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from scalesweep.config import FitSpec
 from scalesweep.errors import FitError
-from scalesweep.fit import fit_laws
+from scalesweep.fit import SweepFit, fit_laws
 from scalesweep.fit.allocation import (
     MIN_BUDGETS,
     Allocation,
@@ -111,6 +111,7 @@ def compare_approaches(
     method: Method = "akima",
     log_loss_sd: float | FloatArray | None = None,
     tolerance: float = LEVEL_TOLERANCE,
+    fit: SweepFit | None = None,
 ) -> Approaches:
     """Approaches 1, 2 and 3 on the used rows, and the bias of approach 2 on this design.
 
@@ -121,11 +122,12 @@ def compare_approaches(
         log_loss_sd: standard deviation of log L, one for all or of shape (used rows,). By default that of replicates, or else
             the scatter about smooth isoFLOP curves.
         tolerance: relative gap in C below which neighbouring rows are one budget of approach 2.
+        fit: `fit_laws(points, spec)` where it is already known.
 
     Raises:
         FitError: the points cannot be fitted at all.
     """
-    laws = fit_laws(points, spec)
+    laws = fit or fit_laws(points, spec)
     noise = _noise(points, spec, log_loss_sd, tolerance)
     minima = isoflop_minima(points, method, noise, tolerance)
     compared_at = (float(points.c.max()), EXTRAPOLATION * float(points.c.max()))
