@@ -9,7 +9,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from pydantic.fields import FieldInfo
 
-from scalesweep.config import Ladder, Settings, Shape, Spec, parse_quantity
+from scalesweep.config import Settings
+from scalesweep.spec import Ladder, Shape, Spec, parse_quantity
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "configuration.md"

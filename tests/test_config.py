@@ -5,8 +5,9 @@ from conftest import small_settings
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scalesweep.config import Ladder, LauncherSpec, Shape, SweepSpec, parse, parse_quantity, parse_settings
+from scalesweep.config import LauncherSpec, SweepSpec, parse_settings
 from scalesweep.errors import SpecError, did_you_mean
+from scalesweep.spec import Ladder, Shape, parse, parse_quantity
 
 GRID = {"name": "a", "sizes": ["10k"], "budgets": ["1M"]}
 

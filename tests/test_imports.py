@@ -28,3 +28,19 @@ def test_module_loads_without_the_experiment(module):
 def test_help_loads_no_torch(arguments):
     loaded = modules_after(f"sys.argv[1:] = {arguments}; from scalesweep.cli import main; main()")
     assert not loaded & {"torch", "transformers", "datasets", "wandb"}
+
+
+def test_points_are_fitted_and_reported_where_torch_is_not_installed(tmp_path):
+    """An import of anything that only training needs fails, as on a machine without it."""
+    points = tmp_path / "points.csv"
+    rows = [f"{n},{d},{1.7 + 400 / n**0.34 + 400 / d**0.28}" for n in (1e6, 3e6, 1e7) for d in (1e8, 3e8, 1e9)]
+    points.write_text("params,tokens,loss\n" + "\n".join(rows))
+    blocked = ("torch", "transformers", "datasets", "tokenizers", "wandb")
+    program = (
+        f"import sys; sys.modules.update(dict.fromkeys({blocked}))\n"
+        "from scalesweep.cli import main\n"
+        f"sys.exit(main(['fit', {str(points)!r}, 'fit.bootstrap=20']) or main(['report', {str(points)!r}, 'fit.bootstrap=20']))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "points-report" / "report.html").is_file()

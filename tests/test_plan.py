@@ -7,10 +7,11 @@ from conftest import small_settings
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scalesweep.config import CountSpec, Ladder, Settings
+from scalesweep.config import CountSpec, Settings
 from scalesweep.errors import SpecError
 from scalesweep.plan import CorpusFacts, Plan, cell_from_dict, make_plan
 from scalesweep.recipe import ladder_targets, resolve_shape
+from scalesweep.spec import Ladder
 
 FACTS = CorpusFacts("text", "0123", 257, 10**6)
 
@@ -135,8 +136,8 @@ def test_a_target_is_met_by_the_nearest_width(target: int) -> None:
 
 
 def make_shape(settings: Settings, width: int) -> int:
-    from scalesweep.config import Shape
     from scalesweep.flops import num_params
+    from scalesweep.spec import Shape
 
     size = Shape(width=width, depth=settings.recipe.depth)
     return num_params(resolve_shape(size, settings.recipe, settings.model, 257, "with_head"), "with_head")

@@ -5,122 +5,15 @@ field's docstring gives its meaning and unit. `parse_settings` turns nested plai
 that names the key, the value and what is allowed.
 """
 
-import re
 from collections.abc import Mapping
-from decimal import Decimal
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Discriminator,
-    Field,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveInt,
-    Tag,
-    ValidationError,
-    model_validator,
-)
+from pydantic import BeforeValidator, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
-from scalesweep.errors import SpecError, did_you_mean
+from scalesweep.spec import Amount, Count, Seed, Sizes, Spec, Workers, parse
 
 ParamsConvention = Literal["with_head", "total", "non_embedding", "matmul"]
 FlopsConvention = Literal["attention", "kaplan", "six_n", "chinchilla"]
-
-_SUFFIXES = {"": 1, "k": 10**3, "M": 10**6, "B": 10**9, "G": 10**9, "T": 10**12}
-_LARGEST = 10**30
-_QUANTITY = re.compile(r"^\s*([0-9][0-9_]*\.?[0-9]*(?:[eE][+-]?[0-9]+)?)\s*([kMBGT]?)\s*$")
-
-
-def parse_quantity(value: object) -> object:
-    """A count such as 250k, 1.5M, 2e6 or 64_000 as a number; anything else is returned for the validator to refuse."""
-    if isinstance(value, str) and (match := _QUANTITY.match(value)):
-        number = Decimal(match[1].replace("_", "")) * _SUFFIXES[match[2]]
-        return int(number) if number < _LARGEST and number == int(number) else float(number)
-    return value
-
-
-Count = Annotated[PositiveInt, Field(le=_LARGEST), BeforeValidator(parse_quantity)]
-"""A positive whole number; 250k, 1.5M and 2e6 are understood."""
-Amount = Annotated[PositiveFloat, Field(le=_LARGEST), BeforeValidator(parse_quantity)]
-"""A positive number, whole or not; 250k, 1.5M and 1e15 are understood."""
-
-
-Seed = Annotated[int, Field(ge=0, lt=2**63)]
-"""A seed of a pseudo-random generator."""
-
-
-class Spec(BaseModel):
-    """Base of all settings: immutable, no unknown key, no infinities."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _no_truth_for_a_number(cls, values: Any) -> Any:
-        """YAML's true and yes are not numbers, although Python counts them as 1."""
-        for name, value in values.items() if isinstance(values, Mapping) else ():
-            field = cls.model_fields.get(name)
-            truths = [v for v in (value if isinstance(value, list | tuple) else [value]) if isinstance(v, bool)]
-            if truths and field is not None and field.annotation is not bool:
-                raise ValueError(f"{name} = {value}: must not be true or false")
-        return values
-
-
-S = TypeVar("S", bound=Spec)
-
-
-class Shape(Spec):
-    """A model size given by its dimensions."""
-
-    width: PositiveInt
-    """Model width d (the residual stream)."""
-    depth: PositiveInt
-    """Number of layers."""
-
-
-class Ladder(Spec):
-    """Sizes spaced evenly in log N; 15k..500k:6 is a ladder of six sizes from 15k to 500k."""
-
-    smallest: Count
-    """Smallest target N, in parameters of `count.params`."""
-    largest: Count
-    """Largest target N."""
-    num: Annotated[int, Field(ge=2)]
-    """Number of sizes."""
-
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
-        if self.largest <= self.smallest:
-            raise ValueError(f"largest ({self.largest}) must be above smallest ({self.smallest})")
-        return self
-
-
-Size = Annotated[
-    Annotated[Shape, Tag("shape")] | Annotated[Count, Tag("target")],
-    Discriminator(lambda value: "shape" if isinstance(value, Mapping | Shape) else "target"),
-]
-_LADDER = re.compile(r"^(?P<smallest>.+)\.\.(?P<largest>.+):(?P<num>.+)$")
-
-
-def parse_ladder(value: object) -> object:
-    """SMALLEST..LARGEST:NUM as a table; anything else is returned for the validator to refuse."""
-    match = _LADDER.match(value) if isinstance(value, str) else None
-    return match.groupdict() if match else value
-
-
-Sizes = Annotated[
-    Annotated[Ladder, Tag("ladder")] | Annotated[tuple[Size, ...], Field(min_length=1), Tag("list")],
-    Discriminator(lambda value: "ladder" if isinstance(value, Mapping | Ladder) else "list"),
-    BeforeValidator(parse_ladder),
-]
-Workers = Annotated[
-    Annotated[Literal["auto"], Tag("auto")] | Annotated[PositiveInt, Tag("number")],
-    Discriminator(lambda value: "auto" if value == "auto" else "number"),
-]
 
 
 class CountSpec(Spec):
@@ -352,60 +245,3 @@ def parse_settings(values: Mapping[str, Any]) -> Settings:
         SpecError: one sentence for each wrong key, with its path, value, what is allowed, and near misses.
     """
     return parse(Settings, values)
-
-
-def parse(spec: type[S], values: Mapping[str, Any], prefix: str = "") -> S:
-    """Validate `values` as `spec`; key paths in messages start with `prefix`."""
-    try:
-        return spec.model_validate(dict(values))
-    except ValidationError as error:
-        items = [item for item in error.errors(include_url=False) if not (item["type"] == "too_short" and item["input"])]
-        raise SpecError("\n".join(_sentence(spec, item, prefix) for item in items)) from None
-
-
-_TAGS = {"shape": Shape, "target": None, "ladder": Ladder, "list": None, "auto": None, "number": None}
-"""Names that pydantic adds to a key's path to say which alternative of a union was tried."""
-_EXPECTED = {
-    "int_parsing": "must be a whole number, such as 64, 250k or 1.5M",
-    "int_type": "must be a whole number, such as 64, 250k or 1.5M",
-    "int_from_float": "must be a whole number, such as 64, 250k or 1.5M",
-    "float_parsing": "must be a number",
-    "float_type": "must be a number",
-    "tuple_type": "must be a list, in brackets",
-    "model_type": "must be a table of settings",
-    "bool_parsing": "must be true or false",
-    "bool_type": "must be true or false",
-    "too_short": "must not be empty",
-}
-
-
-def _sentence(spec: type[Spec], item: Any, prefix: str) -> str:
-    """One validation error: the key's path, the value, what is allowed."""
-    path = prefix + ".".join(str(part) for part in item["loc"] if part not in _TAGS)
-    if item["type"] == "extra_forbidden":
-        allowed = _siblings(spec, item["loc"])
-        return f"{path} is not a setting{did_you_mean(path.rsplit('.', 1)[-1], allowed)}; allowed here: {', '.join(allowed)}."
-    if item["type"] == "missing":
-        return f"{path} is missing; give it a value."
-    message = _EXPECTED.get(item["type"], item["msg"])
-    if path == "sweep.sizes" and item["type"] == "tuple_type":
-        message = "must be a list, such as [10k, 40k], or a ladder, such as 15k..500k:6"
-    message = message.removeprefix("Value error, ").replace("Input should be", "must be").replace("should", "must")
-    if item["type"] == "value_error":
-        return f"{(path or prefix or 'settings').rstrip('.')}: {message}."
-    hint = ""
-    if item["type"] == "literal_error" and isinstance(item["input"], str):
-        hint = did_you_mean(item["input"], re.findall(r"'([^']+)'", message))
-    return f"{path} = {item['input']!r}: {message}{hint}."
-
-
-def _siblings(spec: type[Spec], loc: tuple[int | str, ...]) -> list[str]:
-    """Names allowed beside the unknown key at `loc`."""
-    current: type[BaseModel] = spec
-    for part in loc[:-1]:
-        field = current.model_fields.get(str(part))
-        if tagged := _TAGS.get(str(part)):
-            current = tagged
-        elif field is not None and isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel):
-            current = field.annotation
-    return list(current.model_fields)

@@ -17,9 +17,10 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from scalesweep import recipe as rules
-from scalesweep.config import CountSpec, Ladder, Settings, Shape, TrainSpec, parse_settings
+from scalesweep.config import CountSpec, Settings, TrainSpec, parse_settings
 from scalesweep.errors import SpecError, did_you_mean
 from scalesweep.flops import DecoderShape, count_params, flops_per_token, num_params
+from scalesweep.spec import Ladder, Shape
 
 Device = Literal["cpu", "cuda"]
 Precision = Literal["float32", "bfloat16"]

@@ -6,9 +6,10 @@ The defaults of configs/recipe/ were measured on tiny decoders; docs/results.md 
 import math
 from collections.abc import Sequence
 
-from scalesweep.config import Ladder, ModelSpec, ParamsConvention, RecipeSpec, Shape
+from scalesweep.config import ModelSpec, ParamsConvention, RecipeSpec
 from scalesweep.errors import SpecError
 from scalesweep.flops import DecoderShape, num_params
+from scalesweep.spec import Ladder, Shape
 
 
 def ladder_targets(ladder: Ladder) -> list[int]:

@@ -8,13 +8,14 @@ from typing import Any
 
 from scalesweep import __version__
 from scalesweep.cli.compose import compose_settings
-from scalesweep.config import FitSpec, Settings, parse
+from scalesweep.config import FitSpec, Settings
 from scalesweep.errors import EXIT_OK, SpecError
 from scalesweep.fit import SweepFit, fit_laws
 from scalesweep.fit.approaches import compare_approaches
 from scalesweep.points import Points, read_points
 from scalesweep.published import published_points
 from scalesweep.report import ReportContext, write_report
+from scalesweep.spec import parse
 from scalesweep.store import Store
 
 _PUBLISHED = "points="
