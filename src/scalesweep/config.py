@@ -41,7 +41,7 @@ class SweepSpec(Spec):
     """Cells outside this range of D / N are left out, which keeps the curves of an isoflop design near their minima."""
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0,)
     """Seeds; each one sets initialisation and data order of a replicate of the grid."""
-    axes: Annotated[dict[str, Any], BeforeValidator(lambda value: {} if value is None else value)] = {}
+    axes: Annotated[dict[str, Any], BeforeValidator(lambda value: value or {})] = Field(default_factory=dict)
     """Further axes: a nested table of settings of recipe, model, optim or train with a list of values at each leaf."""
 
 
