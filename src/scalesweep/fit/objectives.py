@@ -35,6 +35,9 @@ _SQUARES_DELTA = 1e6
 """So wide that no residual leaves the quadratic part."""
 _DENSITY_DELTA = 1e-3
 """Width of Besiroglu's Huber density, in units of its scale."""
+_SMALLEST_SCALE = 1e-9
+"""Floor of the free scale, for data without noise."""
+_MAX_TURNS = 50
 _WORDS = {
     "huber": "sum of Huber losses of log L - log L_predicted",
     "lad": f"sum of absolute values of log L - log L_predicted (Huber loss of width {LAD_DELTA:g})",
@@ -86,8 +89,6 @@ class Descent:
     """Huber width of the last stage; None for least squares."""
     value: float
     """The objective at the best."""
-    gradient: float
-    """Width that the gradient test was relative to."""
 
 
 def descend(problem: Problem, starts: FloatArray, objective: Objective, num_parameters: int) -> Descent:
@@ -139,7 +140,7 @@ def _huber(problem: Problem, starts: FloatArray, delta: float | None, num_parame
     if delta is None:
         first = adaptive_delta(_residual(problem, minima), num_parameters)
         minima = through(problem, minima.theta, [first])
-    return Descent(minima, first, float(minima.value[0]), first)
+    return Descent(minima, first, float(minima.value[0]))
 
 
 def _squares(problem: Problem, starts: FloatArray) -> Descent:
@@ -147,30 +148,32 @@ def _squares(problem: Problem, starts: FloatArray) -> Descent:
     rough = through(problem, starts, CONTINUATION[:1])
     width = max(float(np.sqrt(np.mean(_residual(problem, rough) ** 2))), SMALLEST_DELTA)
     minima = best_first(minimise(problem, rough.theta, weights, _SQUARES_DELTA, width=width))
-    return Descent(minima, None, 2 * float(minima.value[0]), width)
+    return Descent(minima, None, 2 * float(minima.value[0]))
 
 
 def _absolute(problem: Problem, starts: FloatArray, objective: Objective) -> Descent:
     minima = through(problem, starts, [*CONTINUATION, *np.geomspace(1e-3, LAD_DELTA, 6).tolist()])
     size = np.abs(_residual(problem, minima))
     if objective.name == "lad":
-        return Descent(minima, LAD_DELTA, float(size.sum()), LAD_DELTA)
+        return Descent(minima, LAD_DELTA, float(size.sum()))
     return _free_scale(problem, minima)
 
 
 def _free_scale(problem: Problem, minima: Solution) -> Descent:
     """Scale and parameters by turns, which is exact at the fixed point: each step lowers the joint likelihood."""
     rows = len(problem.y)
-    scale, before = _best_scale(_residual(problem, minima)), math.inf
-    while abs(math.log(scale / before)) > 1e-9 if before < math.inf else True:
+    scale = _best_scale(_residual(problem, minima))
+    for _ in range(_MAX_TURNS):
         minima = through(problem, minima.theta, [_DENSITY_DELTA * scale])
         before, scale = scale, _best_scale(_residual(problem, minima))
+        if abs(scale / before - 1) <= 1e-9:
+            break
     norm = (
         math.sqrt(2 * math.pi) * math.erf(_DENSITY_DELTA / math.sqrt(2))
         + 2 * math.exp(-0.5 * _DENSITY_DELTA**2) / _DENSITY_DELTA
     )
     value = float(minima.value[0]) / scale**2 + rows * math.log(scale * norm)
-    return Descent(minima, _DENSITY_DELTA * scale, value, _DENSITY_DELTA * scale)
+    return Descent(minima, _DENSITY_DELTA * scale, value)
 
 
 def _best_scale(residual: FloatArray) -> float:
@@ -179,10 +182,10 @@ def _best_scale(residual: FloatArray) -> float:
     Its stationarity, sum of psi(r / s) r / s = rows, is solved by iterating from least absolute deviations.
     """
     size = np.abs(residual)
-    scale = max(_DENSITY_DELTA * float(size.mean()), 1e-300)
+    scale = max(_DENSITY_DELTA * float(size.mean()), _SMALLEST_SCALE)
     for _ in range(100):
         standard = size / scale
-        new = scale * float(np.mean(np.minimum(standard, _DENSITY_DELTA) * standard))
+        new = max(scale * float(np.mean(np.minimum(standard, _DENSITY_DELTA) * standard)), _SMALLEST_SCALE)
         if abs(new / scale - 1) < 1e-12:
             break
         scale = new
