@@ -16,6 +16,7 @@ from scalesweep.fit.objectives import Descent, Objective, descend
 from scalesweep.fit.problems import FormProblem, find_starts
 from scalesweep.fit.results import FitStatus
 from scalesweep.laws import LAWS, Law
+from scalesweep.laws.base import VANISHING
 
 FloatArray = NDArray[np.float64]
 
@@ -145,7 +146,7 @@ def fit_form(
 
 def _judge(problem: FormProblem, descent: Descent, objective: Objective, law: Law, loss_unit: float) -> FormFit:
     theta, value = descent.minima.theta[:1], descent.minima.value
-    bounds = _at_bounds(problem, theta[0])
+    bounds = _at_bounds(problem, theta[0], loss_unit)
     condition = _condition(problem, theta)
     agreeing = int(np.sum(value <= value[0] * (1 + SAME_VALUE) + 1e-15))
     converged = bool(descent.minima.converged[0])
@@ -175,15 +176,20 @@ def _judge(problem: FormProblem, descent: Descent, objective: Objective, law: La
     )
 
 
-def _at_bounds(problem: FormProblem, theta: FloatArray) -> tuple[str, ...]:
-    """Parameters at a bound, as name = value, without those that the form or the user fixes."""
-    return tuple(
-        f"{name} = {low if x <= low else high:g}"
-        for (name, spec), x, low, high in zip(
-            problem.form.parameters.items(), problem.to_parameters(theta), problem.lower, problem.upper, strict=True
-        )
-        if low < high and (x <= spec.lower or x >= spec.upper)
-    )
+def _at_bounds(problem: FormProblem, theta: FloatArray, loss_unit: float) -> tuple[str, ...]:
+    """Parameters at a bound, as name = value, without those that the form or the user fixes.
+
+    The value of a parameter that mixes units is in the solver's.
+    """
+    found = []
+    for i, (name, spec) in enumerate(problem.form.parameters.items()):
+        at_lower, at_upper = theta[i] <= problem.lower[i], theta[i] >= problem.upper[i]
+        if at_lower != at_upper:
+            bound = spec.lower if at_lower else spec.upper
+            found.append(
+                f"{name} = {0.0 if abs(bound) <= VANISHING else bound * (loss_unit if spec.kind == 'loss' else 1.0):g}"
+            )
+    return tuple(found)
 
 
 def _condition(problem: FormProblem, theta: FloatArray) -> float:

@@ -310,7 +310,9 @@ def _minimise_chunk(problem: Problem, starts: FloatArray, weights: FloatArray, d
         scale = np.where(scale > 0, scale, 1.0)
         small = np.max(np.abs(gradient * free) / scale, axis=1) <= tolerance[active]
         converged[active[small]] = True
-        going = ~small & (damping[active] < 1e12)
+        # Derivatives overflow where a parameter has run away; such a problem stops there, not converged.
+        known = np.isfinite(hessian).all(axis=(1, 2)) & np.isfinite(gradient).all(axis=1)
+        going = ~small & (damping[active] < 1e12) & known
         active = active[going]
         if not len(active):
             break

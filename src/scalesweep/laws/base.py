@@ -20,6 +20,8 @@ Gradient = tuple[FloatArray, ...]
 Kind = Literal["loss", "pure", "scaled"]
 
 MAX_EXPONENT = 10.0
+VANISHING = 1e-12
+"""Size below which a positive coefficient counts as zero, where the largest loss is about 1."""
 
 
 def format_number(value: float) -> str:

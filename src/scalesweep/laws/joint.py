@@ -13,6 +13,7 @@ from scalesweep.laws.base import (
     COARSE_EXPONENT,
     EXPONENT,
     FLOOR,
+    VANISHING,
     FloatArray,
     Gradient,
     Law,
@@ -24,8 +25,8 @@ from scalesweep.laws.base import (
 _RATIOS = tuple(np.geomspace(0.03, 30, 7).tolist())
 COUPLED = {
     "E": FLOOR,
-    "A": Parameter(group="T", is_log=True),
-    "B": Parameter(group="T", is_log=True, grid=_RATIOS),
+    "A": Parameter(lower=VANISHING, group="T", is_log=True),
+    "B": Parameter(lower=VANISHING, group="T", is_log=True, grid=_RATIOS),
     "alpha": COARSE_EXPONENT,
     "beta": COARSE_EXPONENT,
 }

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from scalesweep.laws.base import COARSE_EXPONENT, FLOOR, FloatArray, Gradient, Law, Parameter, power
+from scalesweep.laws.base import COARSE_EXPONENT, FLOOR, VANISHING, FloatArray, Gradient, Law, Parameter, power
 from scalesweep.laws.joint import JointLaw
 
 _REUSE = Parameter(lower=1e-3, upper=1e6, grid=(1.0, 5.0, 25.0), is_log=True, kind="pure")
@@ -30,8 +30,8 @@ class Muennighoff(JointLaw):
     variables: ClassVar[tuple[str, ...]] = ("N", "D", "U")
     parameters: ClassVar[Mapping[str, Parameter]] = {
         "E": FLOOR,
-        "A": Parameter(group="A", is_log=True),
-        "B": Parameter(group="B", is_log=True),
+        "A": Parameter(lower=VANISHING, group="A", is_log=True),
+        "B": Parameter(lower=VANISHING, group="B", is_log=True),
         "alpha": _POSITIVE,
         "beta": _POSITIVE,
         "R_D": _REUSE,

@@ -143,7 +143,7 @@ class Broken(_OneVariable):
         "b": Parameter(group="b"),
         "c0": replace(EXPONENT, grid=(0.05, 0.15, 0.4, 1.0)),
         "c1": Parameter(-10.0, 10.0, (-0.3, -0.1, 0.1, 0.3, 0.8), kind="pure"),
-        "d1": Parameter(grid=(0.1, 0.3, 0.5, 0.7, 0.9), is_log=True, in_span=True),
+        "d1": Parameter(1e-6, 1e24, grid=(0.1, 0.3, 0.5, 0.7, 0.9), is_log=True, in_span=True),
         "f1": Parameter(0.01, 10.0, (0.1, 0.3, 1.0), is_log=True, kind="pure"),
     }
 

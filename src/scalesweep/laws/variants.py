@@ -6,9 +6,10 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from scalesweep.laws.base import COARSE_EXPONENT, FLOOR, FloatArray, Gradient, Parameter
+from scalesweep.laws.base import COARSE_EXPONENT, FLOOR, VANISHING, FloatArray, Gradient, Parameter
 from scalesweep.laws.joint import COUPLED, JointLaw, couple
 
+_SATURATING = Parameter(lower=VANISHING, upper=1 / VANISHING, is_log=True, grid=(0.03, 0.2, 1.0, 5.0))
 _POSITIVE_EXPONENT = replace(COARSE_EXPONENT, lower=1e-3)
 
 
@@ -108,11 +109,11 @@ class Saturating(JointLaw):
     source: ClassVar[str] = "arXiv 2605.09189 without its overfitting term"
     parameters: ClassVar[Mapping[str, Parameter]] = {
         "E": FLOOR,
-        "A": Parameter(is_log=True, grid=(0.03, 0.2, 1.0, 5.0)),
-        "B": Parameter(is_log=True, grid=(0.03, 0.2, 1.0, 5.0)),
+        "A": _SATURATING,
+        "B": _SATURATING,
         "alpha": COARSE_EXPONENT,
         "beta": COARSE_EXPONENT,
-        "L0": Parameter(upper=1e3, group="L0", kind="loss"),
+        "L0": Parameter(lower=VANISHING, upper=1e3, group="L0", is_log=True, kind="loss"),
     }
 
     L0: float
