@@ -177,7 +177,7 @@ def excess(seed, num_starts, delta):
 
 
 def test_never_worse_than_random_starts():
-    assert max(excess(seed, 100, delta) for seed in range(30) for delta in (1e-3, None)) <= 1e-9
+    assert max(excess(seed, 100, (1e-3, None)[seed % 2]) for seed in range(60)) <= 1e-9
 
 
 @pytest.mark.slow
@@ -248,6 +248,22 @@ def test_a_parameter_at_its_bound_is_named():
     found = fit_form("power_floor", columns, loss)
     assert found.status is FitStatus.AT_BOUND
     assert found.at_bound == ("E = 0",)
+
+
+@pytest.mark.parametrize("name", ["coupled", "max", "saturating", "kaplan_floor"])
+def test_a_fit_never_fails_in_silence(name):
+    for seed in (10, 28):  # the coupled law runs into a flat valley, at its bound of kappa
+        n, d, loss = hard_set(seed)
+        found = fit_form(name, {"N": n, "D": d}, loss)
+        assert np.isfinite([*found.theta, found.value]).all()
+        assert found.converged or "did not meet its gradient test" in found.verdict
+        assert bool(found.at_bound) == (found.status is FitStatus.AT_BOUND)
+
+
+def test_saturating_law_without_a_sign_of_saturation_says_so():
+    found = fit_form("saturating", LARGE, noisy(ADDITIVE, LARGE, 0.001))
+    assert found.converged
+    assert found.condition > 1e8 or any(part.startswith("L0") for part in found.at_bound)
 
 
 def test_additive_truth_is_seen_by_the_coupled_law():

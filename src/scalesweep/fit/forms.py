@@ -21,7 +21,7 @@ from scalesweep.laws.base import VANISHING
 FloatArray = NDArray[np.float64]
 
 NUM_STARTS = 8
-"""Starts that are followed; twice as many where more than five parameters are estimated."""
+"""Starts that are followed; twice as many where more than five parameters are estimated, six times where the law has kinks."""
 MAX_CONDITION = 1e8
 """Condition number above which some combination of parameters is called undetermined."""
 SAME_VALUE = 1e-6
@@ -138,8 +138,8 @@ def fit_form(
     )
     num_free = int(np.sum(problem.lower < problem.upper))
     with np.errstate(over="ignore", invalid="ignore", divide="ignore", under="ignore"):
-        starts = find_starts(problem, NUM_STARTS if num_free <= 5 else 2 * NUM_STARTS)
-        descent = descend(problem, starts, objective, num_free)
+        num_starts = NUM_STARTS * (1 if num_free <= 5 else 2) * (1 if law.is_smooth else 6)
+        descent = descend(problem, find_starts(problem, num_starts), objective, num_free)
         estimated = law.build(problem.to_parameters(descent.minima.theta[0]).tolist(), names).in_units(units, loss_unit)
         return _judge(problem, descent, objective, estimated, loss_unit)
 

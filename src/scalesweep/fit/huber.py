@@ -1,9 +1,9 @@
-"""The estimator: Huber loss of log-loss residuals for any law whose terms are powers. Knows no science.
+"""The estimator: Huber loss of log-loss residuals for any law. Knows no science.
 
-A form gives log L and its derivatives; `SumOfPowers` and `CoupledPowers` are the two. Their variables are logarithms over the
-smallest measured value: that origin makes a coefficient the largest measured size of its term and the Hessian well
-conditioned, for steep terms more than centring would. Coefficients of a sum, instead of their logarithms, let a term vanish
-exactly at its bound.
+A form gives log L and its derivatives: `SumOfPowers` and `CoupledPowers` in closed form, `problems.FormProblem` for any law
+that has a gradient. Their variables are relative to the smallest measured value: that origin makes a coefficient the largest
+measured size of its term and the Hessian well conditioned, for steep terms more than centring would. Coefficients of a sum,
+instead of their logarithms, let a term vanish exactly at its bound.
 
 Many problems are solved at once: theta has shape (problems, P), and each problem has its own integer row weights, which is
 all that a bootstrap resample is. The minimiser is a projected Newton method with the exact Hessian, whose negative curvature

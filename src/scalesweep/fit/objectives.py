@@ -121,7 +121,7 @@ def best_first(solution: Solution) -> Solution:
 
 
 def adaptive_delta(residual: FloatArray, num_parameters: int) -> float:
-    """1.345 times the robust scale of the residuals: 95 % efficiency under normal noise. Huber 1981, Robust Statistics, 7.8."""
+    """1.345 times the robust scale of the residuals: 95 % efficiency under normal noise."""
     return max(1.345 * robust_scale(residual, num_parameters), SMALLEST_DELTA)
 
 

@@ -20,8 +20,8 @@ _SMALLEST = 1e-8
 """Start of a positive parameter whose best start is zero."""
 _DIFFERENCE = 1e-5
 """Step of the differences of first derivatives: their error is of its square."""
-_MESH_VALUES = 2_000_000
-"""Mesh nodes times rows times parameters that are held in memory together."""
+_MAX_VALUES = 2_000_000
+"""Parameter vectors times rows times parameters that are evaluated together."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +92,11 @@ class FormProblem:
             return self.precision * loss, self.precision[:, None] * jacobian
         return self.precision * np.log(loss), jacobian * (self.precision / loss)[:, :, None]
 
+    def _slopes(self, theta: FloatArray) -> FloatArray:
+        """Derivatives of the model at a stack of batches, shape (stack, problems, rows, P), from (stack, problems, P)."""
+        jacobian = self._model(theta.reshape(-1, theta.shape[-1]))[1]
+        return jacobian.reshape(*theta.shape[:2], *jacobian.shape[1:])
+
     def expand(self, theta: FloatArray) -> Expansion:
         """The law and its derivatives at theta.
 
@@ -102,10 +107,11 @@ class FormProblem:
 
         def curvature(factor: FloatArray) -> FloatArray:
             result = (jacobian * factor[:, :, None]).swapaxes(1, 2) @ jacobian
-            for i, step in enumerate(_DIFFERENCE * np.eye(theta.shape[1])):
-                if self.lower[i] < self.upper[i]:
-                    change = self._model(theta + step)[1] - self._model(theta - step)[1]
-                    result[:, i] += (factor[:, None, :] @ change)[:, 0] / (2 * _DIFFERENCE)
+            free = np.flatnonzero(self.lower < self.upper)
+            for block in np.array_split(free, 1 + 2 * len(free) * jacobian.size // _MAX_VALUES):
+                change = self._slopes(theta + _DIFFERENCE * np.eye(len(self.lower))[block, None])
+                change -= self._slopes(theta - _DIFFERENCE * np.eye(len(self.lower))[block, None])
+                result[:, block] += ((factor[:, None, :] @ change)[:, :, 0] / (2 * _DIFFERENCE)).swapaxes(0, 1)
             return np.asarray((result + result.swapaxes(1, 2)) / 2)
 
         return Expansion(model, jacobian, curvature)
@@ -127,7 +133,7 @@ def find_starts(problem: FormProblem, num: int) -> FloatArray:
     size = np.array([len(axis) for axis in axes])
     node = np.stack(np.unravel_index(np.arange(size.prod()), size), axis=1)
     mesh = np.stack([axis[index] for axis, index in zip(axes, node.T, strict=True)], axis=1)
-    chunk = max(1, _MESH_VALUES // (len(problem.loss) * len(axes)))
+    chunk = max(1, _MAX_VALUES // (len(problem.loss) * len(axes)))
     parts = [_with_factors(problem, mesh[i : i + chunk]) for i in range(0, len(mesh), chunk)]
     theta, misfit = np.concatenate([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
     chosen: list[int] = []

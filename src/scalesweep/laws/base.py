@@ -68,6 +68,8 @@ class Law(abc.ABC):
     """Columns, in the order of `predict`'s arguments; ("x",) for a law of any one variable."""
     parameters: ClassVar[Mapping[str, Parameter]]
     """The fields that are estimated, in the order of the fields."""
+    is_smooth: ClassVar[bool] = True
+    """Whether the derivatives have no jumps; with jumps there are many local minima, and more starts are followed."""
 
     @property
     @abc.abstractmethod

@@ -76,7 +76,7 @@ class CriticalBatch:
     """B_crit(L) = B_* / L^(1/alpha_B) tokens. Kaplan et al. 2020, eq. (1.4).
 
     At batch B a loss takes S steps and E = B S tokens with (S / S_min - 1)(E / E_min - 1) = 1 and B_crit = E_min / S_min
-    (McCandlish et al. 2018, arXiv 1812.06162, eq. (2.11)), from which the conversions follow.
+    (McCandlish et al. 2018, arXiv 1812.06162), from which the conversions follow.
     """
 
     scale: float
@@ -89,7 +89,7 @@ class CriticalBatch:
         return np.asarray(self.scale * np.asarray(loss, dtype=np.float64) ** (-1 / self.exponent))
 
     def min_steps(self, steps: ArrayLike, batch: ArrayLike, loss: ArrayLike) -> FloatArray:
-        """S_min = S / (1 + B_crit / B), the steps that a very large batch would take. Kaplan et al. 2020, eq. (5.4)."""
+        """S_min = S / (1 + B_crit / B), the steps that a very large batch would take. Kaplan et al. 2020, section 5."""
         return np.asarray(np.asarray(steps) / (1 + self.predict(loss) / np.asarray(batch)))
 
     def min_tokens(self, tokens: ArrayLike, batch: ArrayLike, loss: ArrayLike) -> FloatArray:
@@ -97,12 +97,12 @@ class CriticalBatch:
         return np.asarray(np.asarray(tokens) / (1 + np.asarray(batch) / self.predict(loss)))
 
     def min_compute(self, compute: ArrayLike, batch: ArrayLike, loss: ArrayLike) -> FloatArray:
-        """C_min = C / (1 + B / B_crit), the compute that a very small batch would take. Kaplan et al. 2020, eq. (5.5)."""
+        """C_min = C / (1 + B / B_crit), the compute that a very small batch would take. Kaplan et al. 2020, section 5."""
         return self.min_tokens(compute, batch, loss)
 
 
 def steps_at_batch(batch: ArrayLike, min_steps: float, min_tokens: float) -> FloatArray:
-    """Steps to a loss at a batch of so many tokens, S = S_min + E_min / B: the hyperbola of McCandlish et al. 2018, eq. (2.11).
+    """Steps to a loss at a batch of so many tokens, S = S_min + E_min / B: the hyperbola of McCandlish et al. 2018.
 
     As a law of B it is `PowerLawFloor` with alpha = 1, by which measured (B, S) are fitted.
     """
@@ -136,7 +136,7 @@ def breakdown(by_compute: PowerLaw, by_data: PowerLaw, tokens: float, exponent: 
 
 
 KAPLAN_STEPS = StepsLaw.from_scales(6.5e13, 2.1e3, 0.077, 0.76)
-"""Kaplan et al. 2020, table 3, of WebText2: N without embeddings, S_min in steps."""
+"""Kaplan et al. 2020, eq. (1.6), of WebText2: N without embeddings, S_min in steps."""
 KAPLAN_CRITICAL_BATCH = CriticalBatch(2.1e8, 0.21)
 """Kaplan et al. 2020, eq. (1.4), of WebText2."""
 KAPLAN_N = PowerLaw(math.log(8.8e13), 0.076, "N")

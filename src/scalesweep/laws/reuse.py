@@ -26,7 +26,7 @@ class Muennighoff(JointLaw):
 
     name: ClassVar[str] = "muennighoff"
     equation: ClassVar[str] = "L(N, D, U) = E + A / N'^alpha + B / D'^beta, x' = U_x (1 + R_x* (1 - exp(-R_x / R_x*)))"
-    source: ClassVar[str] = "Muennighoff et al. 2023, arXiv 2305.16264, section 3"
+    source: ClassVar[str] = "Muennighoff et al. 2023, arXiv 2305.16264"
     variables: ClassVar[tuple[str, ...]] = ("N", "D", "U")
     parameters: ClassVar[Mapping[str, Parameter]] = {
         "E": FLOOR,

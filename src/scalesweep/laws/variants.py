@@ -77,6 +77,7 @@ class LargerTerm(JointLaw):
     equation: ClassVar[str] = "L(N, D) = E + max(A / N^alpha, B / D^beta)"
     source: ClassVar[str] = "limit kappa = 0 of Videau et al. 2026, arXiv 2608.07222"
     parameters: ClassVar[Mapping[str, Parameter]] = COUPLED
+    is_smooth: ClassVar[bool] = False
 
     @property
     def coupling(self) -> float:
