@@ -1,0 +1,151 @@
+"""Coded warnings about a fit: what a reviewer would ask, answered from the points and the laws.
+
+Every warning has a code, so that it can be looked up (docs/warnings.md), tested for, and compared between fits. A warning does
+not change an estimate.
+"""
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scalesweep.fit.design import count_levels
+from scalesweep.fit.forms import fit_form
+from scalesweep.fit.results import LawFit, SweepFit, is_wide
+from scalesweep.laws import JointLaw, format_number
+from scalesweep.points import Points
+
+FloatArray = NDArray[np.float64]
+
+FEW_LEVELS = 5
+MANY_EPOCHS = 4.0
+"""Up to about four epochs, repeated tokens are worth nearly as much as fresh ones (Muennighoff et al. 2023)."""
+LARGE_EMBEDDING = 0.3
+HIGH_LEVERAGE = 0.5
+STRONG_CORRELATION = 0.9
+SPREAD_RATIO = 3.0
+"""Ratio of residual sd between the halves of the points, by loss, above which the noise is called uneven."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One coded warning."""
+
+    code: str
+    """A and two digits; docs/warnings.md explains each."""
+    text: str
+    """One sentence with its numbers."""
+
+
+def check(points: Points, fit: SweepFit) -> tuple[Finding, ...]:
+    """All warnings about `fit`, which was made from `points`, in the order of their codes."""
+    found = [*_design(points, fit), *_data(points)]
+    if (best := fit.preferred) is not None:
+        found += [*_identification(best), *_noise(points, best, fit), *_leverage(points, best), *_objective(points, fit)]
+    return tuple(sorted(found, key=lambda finding: finding.code))
+
+
+def _design(points: Points, fit: SweepFit) -> Iterator[Finding]:
+    if fit.joint_refusal:
+        yield Finding("A01", fit.joint_refusal)
+    elif abs(correlation := float(np.corrcoef(np.log(points.n), np.log(points.d))[0, 1])) > STRONG_CORRELATION:
+        yield Finding("A01", f"N and D nearly move together: the correlation of log N and log D is {correlation:.2f}.")
+    sizes, budgets = count_levels(points.n), count_levels(points.d)
+    if min(sizes, budgets) < FEW_LEVELS:
+        yield Finding(
+            "A02",
+            f"{sizes} sizes and {budgets} token budgets: with fewer than {FEW_LEVELS} of either, intervals are a rough guide.",
+        )
+    short = [name for name, span in fit.span.decades.items() if name != "c" and span < 1]
+    if short:
+        yield Finding("A03", f"{' and '.join(s.upper() for s in short)} span less than a decade, which bends any exponent.")
+
+
+def _data(points: Points) -> Iterator[Finding]:
+    used = points.used
+    if "epochs" in used and (most := float(used["epochs"].max())) > MANY_EPOCHS:
+        yield Finding(
+            "A04", f"Some points saw their corpus {most:.1f} times; above {MANY_EPOCHS:g} epochs the law of fresh data fails."
+        )
+    if {"params_embedding", "params_head", "params_matrices"} <= set(used) and points.params_convention == "total":
+        share = float((used["params_embedding"] / used["n"]).max())
+        if share > LARGE_EMBEDDING:
+            yield Finding(
+                "A05", f"The input embedding is up to {share:.0%} of N, which bends L(N) at small sizes; count without it."
+            )
+
+
+def _identification(best: LawFit) -> Iterator[Finding]:
+    if best.estimates["E"].value <= 0 or is_wide(best.estimates["E"]):
+        yield Finding("A06", "The points do not fix the irreducible loss E, so nothing is known of where the curve levels off.")
+    names = list(best.estimates)[: best.samples.shape[1]]
+    if len(best.samples) > 2:
+        # A goes with alpha and B with beta by their units, so that only the rest says something.
+        chosen = [i for i, name in enumerate(names) if name not in ("A", "B")]
+        with np.errstate(invalid="ignore"):
+            matrix = np.atleast_2d(np.corrcoef(best.samples[:, chosen], rowvar=False))
+        pairs = [
+            f"{names[chosen[j]]} and {names[chosen[i]]} ({matrix[i, j]:+.2f})"
+            for i in range(len(chosen))
+            for j in range(i)
+            if abs(matrix[i, j]) > STRONG_CORRELATION
+        ]
+        if pairs:
+            yield Finding("A07", f"Estimates that the points fix only together (correlation): {', '.join(pairs)}.")
+
+
+def _noise(points: Points, best: LawFit, fit: SweepFit) -> Iterator[Finding]:
+    ratio = fit.noise_ratio
+    if ratio is not None and ratio > 2:
+        yield Finding(
+            "A08", f"The residuals are {ratio:.2g} times the seed noise: the form misses something that the points show."
+        )
+    residual = _residuals(points, best)
+    order = np.argsort(points.loss)
+    low, high = (float(np.std(half)) for half in np.array_split(residual[order], 2))
+    if len(residual) >= 12 and max(low, high) > SPREAD_RATIO * min(low, high) > 0:
+        yield Finding("A09", f"The noise is uneven: residual sd {low:.2%} at low losses and {high:.2%} at high ones.")
+
+
+def _leverage(points: Points, best: LawFit) -> Iterator[Finding]:
+    """Rows that determine their own fitted value: the diagonal of the hat matrix of log L (Hoaglin & Welsch 1978)."""
+    law = _joint(best)
+    jacobian = law.gradient(points.n, points.d) / law.predict(points.n, points.d)[:, None]
+    scale = np.linalg.norm(jacobian, axis=0)
+    basis, sizes, _ = np.linalg.svd(jacobian / np.where(scale > 0, scale, 1.0), full_matrices=False)
+    leverage = np.sum(basis[:, sizes > 1e-10 * sizes[0]] ** 2, axis=1)
+    rows = np.flatnonzero(leverage > HIGH_LEVERAGE)
+    if len(rows):
+        worst = rows[np.argmax(leverage[rows])]
+        where = f"N = {format_number(points.n[worst])}, D = {format_number(points.d[worst])}"
+        yield Finding(
+            "A10",
+            f"{len(rows)} points largely fix their own fitted value, most of all {where} (leverage {leverage[worst]:.2f}).",
+        )
+
+
+def _objective(points: Points, fit: SweepFit) -> Iterator[Finding]:
+    """Exponents of the additive law under other objectives, against their interval."""
+    if fit.joint is None:
+        return
+    moved = []
+    for objective in ("least_squares_log", "lad"):
+        law = fit_form("chinchilla", {"N": points.n, "D": points.d}, points.loss, objective=objective).law
+        for name in ("alpha", "beta"):
+            estimate, value = fit.joint.estimates[name], float(getattr(law, name))
+            outside = estimate.low is not None and estimate.high is not None and not estimate.low <= value <= estimate.high
+            if outside and math.isfinite(value):
+                moved.append(f"{name} = {format_number(value)} under {objective}")
+    if moved:
+        yield Finding("A11", f"The additive law depends on its objective beyond its intervals: {', '.join(moved)}.")
+
+
+def _residuals(points: Points, best: LawFit) -> FloatArray:
+    return np.asarray(np.log(points.loss) - np.log(_joint(best).predict(points.n, points.d)))
+
+
+def _joint(best: LawFit) -> JointLaw:
+    assert isinstance(best.law, JointLaw)
+    return best.law

@@ -1,0 +1,87 @@
+"""Each coded warning appears where its cause was planted, and a sound study has none."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from test_fit import SIZES, TOKENS, TRUTH, grid, make_points
+
+from scalesweep.config import FitSpec
+from scalesweep.fit import fit_laws
+from scalesweep.fit.checks import check
+from scalesweep.laws import Coupled
+from scalesweep.points import Points
+
+SPEC = FitSpec(bootstrap=100)
+
+
+def codes(points: Points) -> list[str]:
+    return [finding.code for finding in check(points, fit_laws(points, SPEC))]
+
+
+def test_a_sound_study_has_no_warning():
+    assert codes(grid(noise=0.001, sizes=np.geomspace(1e6, 1e9, 8), tokens=np.geomspace(1e8, 1e11, 8))) == []
+
+
+def test_a_ray_and_nearly_one():
+    n = np.geomspace(1e6, 1e9, 10)
+    ray = make_points(n, 20 * n, TRUTH.predict(n, 20 * n))
+    assert "A01" in codes(ray)
+    d = 20 * n * np.tile([0.6, 1 / 0.6], 5)
+    assert "A01" in codes(make_points(n, d, TRUTH.predict(n, d)))
+
+
+def test_few_levels_and_a_short_span():
+    assert {"A02", "A03"} <= set(codes(grid(noise=0.001, sizes=np.geomspace(1e6, 5e6, 4), tokens=TOKENS)))
+
+
+def test_epochs_and_embedding_share():
+    base = grid(noise=0.001)
+    frame = base.frame.assign(epochs=9.0, params_embedding=base.n / 2, params_head=1.0, params_matrices=1.0)
+    found = codes(Points(frame, "total", "six_n", "test"))
+    assert "A04" in found
+    assert "A05" in found
+
+
+def test_an_irreducible_loss_that_is_not_seen():
+    high = Coupled(E=0.0, A=20.0, B=44.0, alpha=0.1, beta=0.1, kappa=1.0)
+    found = fit_laws(grid(high, noise=0.004), SPEC)
+    assert "A06" in [finding.code for finding in check(grid(high, noise=0.004), found)]
+
+
+def test_residuals_above_the_seed_noise():
+    rng = np.random.default_rng(0)
+    n, d, seed = (axis.ravel() for axis in np.meshgrid(SIZES, TOKENS, np.arange(2)))
+    wave = 1 + 0.05 * np.sin(3 * np.log(n)) * np.cos(2 * np.log(d))
+    loss = TRUTH.predict(n, d) * wave * np.exp(0.0005 * rng.standard_normal(n.shape))
+    assert "A08" in codes(make_points(n, d, loss, seed=seed))
+
+
+def test_uneven_noise():
+    n, d = (axis.ravel() for axis in np.meshgrid(np.geomspace(1e6, 1e9, 8), np.geomspace(1e8, 1e11, 8)))
+    truth = TRUTH.predict(n, d)
+    noise = np.where(truth > np.median(truth), 0.02, 0.001) * np.random.default_rng(0).standard_normal(n.shape)
+    assert "A09" in codes(make_points(n, d, truth * np.exp(noise)))
+
+
+def test_one_point_far_from_all_others():
+    base = grid(noise=0.001)
+    n, d = np.append(base.n, 3e10), np.append(base.d, 1e12)
+    loss = np.append(base.loss, TRUTH.predict(3e10, 1e12))
+    assert "A10" in codes(make_points(n, d, loss))
+
+
+def test_outliers_that_only_some_objectives_see():
+    base = grid(noise=0.0005, sizes=np.geomspace(1e6, 1e9, 8), tokens=np.geomspace(1e8, 1e11, 8))
+    loss = base.loss.copy()
+    loss[:2] *= 1.5
+    assert "A11" in codes(make_points(base.n, base.d, loss))
+
+
+@pytest.mark.parametrize("direction", ["missing", "stale"])
+def test_the_documentation_has_exactly_the_codes(direction):
+    root = Path(__file__).parents[1]
+    written = set(re.findall(r"\| (A\d\d) \|", (root / "docs" / "warnings.md").read_text()))
+    raised = set(re.findall(r'"(A\d\d)"', (root / "src" / "scalesweep" / "fit" / "checks.py").read_text()))
+    assert (raised - written if direction == "missing" else written - raised) == set()
