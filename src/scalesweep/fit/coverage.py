@@ -120,7 +120,8 @@ class CoverageTable:
         lines = [
             f"Coverage of {self.confidence:.0%} intervals in {self.replicates} simulated sweeps of {self.num_points} points "
             f"at {self.num_sizes} model sizes;",
-            f"the standard error of a correct share is {self.standard_error:.1%}. {self.bootstrap} resamples, seed {self.seed}.",
+            f"a share that is right has a standard error of {self.standard_error:.1%}. {self.bootstrap} resamples, "
+            f"seed {self.seed}.",
             f"Truth: {self.law}.",
             *(f"Noise {noise.name}: {_describe(noise)}." for noise in self.noises),
             "",
@@ -270,8 +271,8 @@ def _resample(optimum: Optimum, spec: FitSpec, units: Units) -> Resampled:
 def _count(noise: str, methods: Sequence[Method], ends: FloatArray, truth: FloatArray) -> list[Coverage]:
     """Rows of the table from ends of shape (replicates, methods, quantities, 2)."""
     low, high = ends[..., 0], ends[..., 1]
-    covered = np.mean((low <= truth) & (truth <= high), axis=0)
-    width = np.median(high - low, axis=0) / truth
+    covered = np.asarray(np.mean((low <= truth) & (truth <= high), axis=0))
+    width = np.asarray(np.median(high - low, axis=0) / truth)
     known = ~np.isnan(low).all(axis=0)
     return [
         Coverage(noise, method, name, float(covered[m, q]), float(width[m, q]))

@@ -100,7 +100,8 @@ def predict_interval(
         raise FitError("The law has no resamples, so there is no prediction interval; set fit.bootstrap above 0.")
     if kind == "mean":
         return band
-    noise, predict = np.exp(_inflated_residuals(fit)), type(fit.law).predict
+    noise = np.exp(_inflated_residuals(fit))
+    predict: Any = type(fit.law).predict  # of a joint law, which `band` has made sure of
     sets = [fit.resampled_laws(), fit.resampled_laws(fit.cluster_samples)]
     means = [np.array([predict(law, n, d) for law in laws]) for laws in sets if laws]
     shape = means[0].shape[1:]

@@ -5,8 +5,8 @@ The interval of a parameter holds the values v whose likelihood ratio against th
     2 (Q(v) - Q_min) / c <= t_{n-p}^2,    c = (sum psi^2 / (n - p)) / mean psi',
 
 where Q(v) is the objective re-minimised with the parameter fixed at v, and psi the derivative of the Huber loss at the
-residuals of the optimum (Schrader & Hettmansperger 1980, Biometrika 67, 93). With a Huber width beyond all residuals this is the usual
-likelihood ratio of normal noise with estimated variance. It takes the points as independent.
+residuals of the optimum (Schrader & Hettmansperger 1980, Biometrika 67, 93). With a Huber width beyond all residuals this is
+the usual likelihood ratio of normal noise with estimated variance. It takes the points as independent.
 """
 
 from dataclasses import dataclass
