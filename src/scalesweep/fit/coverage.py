@@ -273,7 +273,7 @@ def _count(noise: str, methods: Sequence[Method], ends: FloatArray, truth: Float
     low, high = ends[..., 0], ends[..., 1]
     covered = np.asarray(np.mean((low <= truth) & (truth <= high), axis=0))
     width = np.asarray(np.median(high - low, axis=0) / truth)
-    known = ~np.isnan(low).all(axis=0)
+    known = np.asarray(~np.isnan(low).all(axis=0))
     return [
         Coverage(noise, method, name, float(covered[m, q]), float(width[m, q]))
         for m, method in enumerate(methods)

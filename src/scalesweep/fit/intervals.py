@@ -95,24 +95,25 @@ def predict_interval(
     Raises:
         FitError: the fit has no resamples or, for a new run, no spare rows.
     """
-    band = fit.band(n, d)
-    if band is None:
+    if not len(fit.samples):
         raise FitError("The law has no resamples, so there is no prediction interval; set fit.bootstrap above 0.")
-    if kind == "mean":
-        return band
-    noise = np.exp(_inflated_residuals(fit))
-    predict: Any = type(fit.law).predict  # of a joint law, which `band` has made sure of
-    sets = [fit.resampled_laws(), fit.resampled_laws(fit.cluster_samples)]
-    means = [np.array([predict(law, n, d) for law in laws]) for laws in sets if laws]
-    shape = means[0].shape[1:]
+    shape = np.broadcast_shapes(np.shape(n), np.shape(d))
+    means = [part.reshape(len(part), -1) for part in _resampled_means(fit, n, d)]
+    noise = np.ones(1) if kind == "mean" else np.exp(_inflated_residuals(fit))
     # One place at a time, because every resampled mean meets every residual.
     ends = [
-        percentile_union([np.multiply.outer(part[:, i], noise).ravel() for part in flat], fit.confidence)
-        for flat in [[part.reshape(len(part), -1) for part in means]]
-        for i in range(flat[0].shape[1])
+        percentile_union([np.outer(part[:, place], noise).ravel() for part in means], fit.confidence)
+        for place in range(means[0].shape[1])
     ]
     low, high = np.array(ends).reshape(-1, 2).T
     return low.reshape(shape), high.reshape(shape)
+
+
+def _resampled_means(fit: LawFit, n: ArrayLike, d: ArrayLike) -> list[FloatArray]:
+    """The loss at (n, d) by every resampled law of each scheme, each of shape (resamples, *shape of n and d)."""
+    predict: Any = type(fit.law).predict
+    schemes = [fit.resampled_laws(), fit.resampled_laws(fit.cluster_samples)]
+    return [np.array([predict(law, n, d) for law in laws]) for laws in schemes if laws]
 
 
 def _inflated_residuals(fit: LawFit) -> FloatArray:

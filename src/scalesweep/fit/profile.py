@@ -2,11 +2,12 @@
 
 The interval of a parameter holds the values v whose likelihood ratio against the optimum is within the quantile,
 
-    2 (Q(v) - Q_min) / c <= t_{n-p}^2,    c = (sum psi^2 / (n - p)) / mean psi',
+    2 (Q(v) - Q_min) / c <= t_{n-p}^2,    c = K^2 (sum psi^2 / (n - p)) / m,    K = 1 + (p / n) (1 - m) / m,    m = mean psi',
 
 where Q(v) is the objective re-minimised with the parameter fixed at v, and psi the derivative of the Huber loss at the
-residuals of the optimum (Schrader & Hettmansperger 1980, Biometrika 67, 93). With a Huber width beyond all residuals this is
-the usual likelihood ratio of normal noise with estimated variance. It takes the points as independent.
+residuals of the optimum (Schrader & Hettmansperger 1980, Biometrika 67, 93); K corrects for few points (Huber 1981, Robust
+Statistics, section 7.6). With a Huber width beyond all residuals this is the usual likelihood ratio of normal noise with
+estimated variance. It takes the points as independent.
 """
 
 from dataclasses import dataclass
@@ -88,7 +89,8 @@ def profile_interval(
     within = float(np.mean(np.abs(residual) <= delta))
     if spare <= 0 or psi_squares == 0 or within == 0:
         return None
-    scale = psi_squares / spare / within
+    correction = 1 + (num_units - spare) / num_units * (1 - within) / within
+    scale = correction**2 * psi_squares / spare / within
     direction, variance = _direction(problem, theta, at.jacobian[0], index)
     error = np.sqrt(scale / within * variance)
     threshold = float(stdtrit(spare, 0.5 + 0.5 * confidence))
