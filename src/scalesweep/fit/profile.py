@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from scalesweep.fit.huber import Expansion, Problem, minimise
+from scalesweep.fit.huber import Expansion, Problem, minimise, objective
 
 FloatArray = NDArray[np.float64]
 
@@ -118,15 +118,17 @@ def _direction(problem: Problem, theta: FloatArray, jacobian: FloatArray, index:
 def _profile(
     problem: Problem, theta: FloatArray, delta: float, index: int, values: FloatArray, direction: FloatArray
 ) -> FloatArray:
-    """2 (Q(v) - Q_min) at each value, shape (values,): the better of two starts, along the valley and at the optimum."""
-    pinned = Pinned(problem, index)
+    """2 (Q(v) - Q_min) at each value, shape (values,), from the better start of two: along the valley, and at the optimum."""
+    weights = np.ones((len(values), len(problem.y)))
     still = np.repeat(theta[None], len(values), axis=0)
-    along = still + np.outer(values - theta[index], direction)
-    starts = np.concatenate([along, still])
-    starts[:, index] = np.tile(values, 2)
-    found = minimise(pinned, starts, np.ones((len(starts), len(problem.y))), delta).value
-    least = minimise(problem, theta[None], np.ones((1, len(problem.y))), delta).value[0]
-    return np.asarray(np.maximum(2 * (found.reshape(2, -1).min(axis=0) - least), 0.0))
+    still[:, index] = values
+    along = np.clip(theta + np.outer(values - theta[index], direction), problem.lower, problem.upper)
+    along[:, index] = values
+    is_better = objective(problem, along, weights, delta) < objective(problem, still, weights, delta)
+    starts = np.where(is_better[:, None], along, still)
+    found = minimise(Pinned(problem, index), starts, weights, delta).value
+    least = objective(problem, theta[None], weights[:1], delta)[0]
+    return np.asarray(np.maximum(2 * (found - least), 0.0))
 
 
 def _crossing(values: FloatArray, root: FloatArray, threshold: float, bound: float) -> float:
