@@ -136,9 +136,12 @@ def _words(spec: FitSpec, units: Units, p_value: float | None, is_union: bool) -
     what = {
         "pairs": f"{pairs}, taken as independent",
         "cluster": f"bootstrap of {sizes}, each with all its points",
-        "profile": f"profile likelihood for E and exponents, {pairs} for the rest, taken as independent",
-        "auto": f"{pairs}, because no model size has two" if p_value is None else f"{pairs}; sizes do not differ clearly{test}",
+        "profile": f"profile likelihood for E and exponents, {pairs if spec.bootstrap else 'none'} for the rest; "
+        "the points are taken as independent",
+        "auto": f"{pairs}; the residuals of the {sizes} do not differ clearly{test}",
     }[spec.interval]
+    if spec.interval == "auto" and p_value is None:
+        what = f"{pairs}, because no model size has two"
     if is_union:
         what = f"union of the {pairs} and the bootstrap of {sizes}, because the residuals differ between sizes{test}"
     return f"Intervals: {spec.confidence:.0%}, {what}."
