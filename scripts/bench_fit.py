@@ -170,14 +170,16 @@ def bfgs_autodiff(log_n: FloatArray, log_d: FloatArray, log_loss: FloatArray) ->
 
 
 def chinchilla_package(log_n: FloatArray, log_d: FloatArray, log_loss: FloatArray) -> FloatArray:
-    """The package chinchilla, with one start instead of its grid, its Huber loss at this delta, and without its figure."""
+    """The package chinchilla, with one start instead of its grid, its Huber loss at this delta, and without its figure.
+
+    Its objective is a mean: at this delta the default tolerance of BFGS is met next to the start.
+    """
     import pandas as pd
     from chinchilla import Chinchilla as Package
     from chinchilla._metrics import log_huber
 
-    grid = {name: [value] for name, value in zip(("a", "b", "E", "alpha", "beta"), HOFFMANN, strict=True)}
-    grid = {name: grid[name] for name in ("E", "a", "b", "alpha", "beta")}  # it goes by the order
-    grid["E"] = [float(np.exp(HOFFMANN[2]))]
+    log_a, log_b, log_e, alpha, beta = HOFFMANN
+    grid = {"E": [np.exp(log_e)], "a": [log_a], "b": [log_b], "alpha": [alpha], "beta": [beta]}  # read by position
     with tempfile.TemporaryDirectory() as directory:
         package = Package(directory, grid, loss_fn=functools.partial(log_huber, delta=DELTA), log_level=50)
         n, d = np.exp(log_n), np.exp(log_d)

@@ -1,6 +1,9 @@
 """Which rows are resampled together, what the test of shared noise finds, profile likelihood, and prediction intervals."""
 
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -287,3 +290,12 @@ def test_no_prediction_interval_without_resamples_or_spare_points():
     fit = fit_laws(sweep(), FitSpec(bootstrap=20)).joint
     with pytest.raises(FitError, match="5 points for 5 parameters"):
         predict_interval(replace(fit, residuals=fit.residuals[:5]), 1e9, 2e10, kind="new_run")
+
+
+@pytest.mark.slow
+def test_the_benchmark_runs():
+    script = Path(__file__).parents[1] / "scripts" / "bench_fit.py"
+    done = subprocess.run([sys.executable, script, "--quick"], capture_output=True, text=True, check=True)
+    ratios = [float(line[44:56]) for line in done.stdout.splitlines() if line.startswith(("scalesweep", "scipy", "variable"))]
+    assert ratios[0] == 1
+    assert min(ratios[1:]) > 5

@@ -153,7 +153,8 @@ def coverage(points: Points, spec: FitSpec, replicates: int = 100) -> CoverageTa
     """Coverage of the intervals in simulated sweeps of the design of `points`, for `standard_noises`.
 
     The truth is the additive law fitted to the points, the noise has the robust standard deviation of their residuals. Points
-    of one run are simulated as points of a size are: what they share beyond their size is not known.
+    of one run are drawn together for the intervals, but simulated with no more common noise than other points of their size,
+    because how much they share is not known.
 
     Raises:
         FitError: the design cannot identify the law, or the points lie on it exactly.
