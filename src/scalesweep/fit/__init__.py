@@ -11,12 +11,14 @@ from numpy.typing import NDArray
 from scalesweep.config import FitSpec
 from scalesweep.errors import FitError
 from scalesweep.fit.design import measure_span, refuse_joint, replicate_noise
+from scalesweep.fit.intervals import predict_interval
 from scalesweep.fit.joint import fit_joint
 from scalesweep.fit.lines import fit_line, select_bottleneck, select_frontier
+from scalesweep.fit.resampling import group_rows
 from scalesweep.fit.results import Estimate, FitStatus, LawFit, Name, Noise, Span, SweepFit
 from scalesweep.points import Points
 
-__all__ = ["Estimate", "FitStatus", "LawFit", "Noise", "Span", "SweepFit", "fit_laws"]
+__all__ = ["Estimate", "FitStatus", "LawFit", "Noise", "Span", "SweepFit", "fit_laws", "predict_interval"]
 
 FloatArray = NDArray[np.float64]
 
@@ -36,8 +38,9 @@ def fit_laws(points: Points, spec: FitSpec) -> SweepFit:
     _check(points)
     order = np.lexsort((points.loss, points.d, points.n))
     n, d, c, loss = (column[order] for column in (points.n, points.d, points.c, points.loss))
+    units = group_rows(points.used).take(order)
     refusal = refuse_joint(n, d)
-    joint: dict[Name, LawFit | str] = {"joint": refusal} if refusal else fit_joint(n, d, c, loss, spec)
+    joint: dict[Name, LawFit | str] = {"joint": refusal} if refusal else fit_joint(n, d, c, loss, spec, units)
     fits: dict[Name, LawFit | str] = {
         **joint,
         "by_n": fit_line(n, loss, select_bottleneck(n, d, loss, ("model size", "token budget")), "N", spec),

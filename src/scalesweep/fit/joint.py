@@ -4,6 +4,7 @@ Minimised is the sum, not the mean, of Huber_delta(log L - log L_predicted), to 
 is what made the published constants of Hoffmann et al. wrong (Besiroglu et al. 2024, arXiv 2404.10102).
 """
 
+import functools
 import math
 from dataclasses import astuple, dataclass, fields, replace
 
@@ -11,10 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scalesweep.config import FitSpec
-from scalesweep.fit.huber import CoupledPowers, Problem, Solution, SumOfPowers, minimise, profile_starts
+from scalesweep.fit.huber import CoupledPowers, Problem, Solution, SumOfPowers, profile_starts
+from scalesweep.fit.intervals import Resampled, resample
 from scalesweep.fit.objectives import CONTINUATION, FIRST_DELTA, adaptive_delta, stages, through
 from scalesweep.fit.objectives import robust_scale as robust_scale
-from scalesweep.fit.results import Estimate, FitStatus, LawFit, Name, estimate, is_wide
+from scalesweep.fit.profile import profile_interval
+from scalesweep.fit.resampling import Units, separate_rows
+from scalesweep.fit.results import Estimate, FitStatus, LawFit, Name, estimate, is_wide, join
 from scalesweep.laws import Chinchilla, Coupled, JointLaw
 from scalesweep.laws.base import MAX_EXPONENT
 from scalesweep.laws.joint import KAPPA_BOUNDS
@@ -24,6 +28,11 @@ FloatArray = NDArray[np.float64]
 _NUM_STARTS = 8
 _KAPPA_PATHS = ((1.0, 0.7, 0.45, 0.25, 0.12), (1.5, 2.5))
 MIN_COUPLED_POINTS = 8
+_PROFILED = {
+    Chinchilla: {"E": 0, "alpha": 4, "beta": 5},
+    Coupled: {"E": 0, "alpha": 3, "beta": 4, "kappa": 5},
+}
+"""Positions, in the solver's parameters, of those that have a profile likelihood interval."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,39 +51,47 @@ class Optimum:
     """Huber width of the last stage."""
 
 
-def fit_joint(n: FloatArray, d: FloatArray, c: FloatArray, loss: FloatArray, spec: FitSpec) -> dict[Name, LawFit | str]:
+def fit_joint(
+    n: FloatArray, d: FloatArray, c: FloatArray, loss: FloatArray, spec: FitSpec, units: Units | None = None
+) -> dict[Name, LawFit | str]:
     """The additive and the coupled law of points with n parameters, d tokens, c FLOPs and loss in nats per token.
 
-    The design must have passed `design.refuse_joint`. Intervals are percentiles over `spec.bootstrap` resamples of the rows.
+    The design must have passed `design.refuse_joint`. Intervals are those of `spec.interval`.
 
     Args:
         n: parameters, shape (rows,).
         d: training tokens, shape (rows,).
         c: training FLOPs, shape (rows,).
         loss: nats per token, shape (rows,).
-        spec: objective, resamples, confidence.
+        spec: objective, intervals, resamples, confidence.
+        units: which rows are resampled together; by default every row is its own.
     """
+    units = separate_rows(n) if units is None else units
     additive = find_optimum(n, d, loss, spec.huber_delta)
-    fits: dict[Name, LawFit | str] = {"joint": _assemble(additive, n, d, c, loss, spec)}
+    fits: dict[Name, LawFit | str] = {"joint": _assemble(additive, n, d, c, loss, spec, units)}
     if len(loss) < MIN_COUPLED_POINTS:
         fits["coupled"] = f"{len(loss)} points; its six parameters need at least {MIN_COUPLED_POINTS}."
     else:
-        fits["coupled"] = _assemble(find_coupled(additive, loss, spec.huber_delta), n, d, c, loss, spec)
+        fits["coupled"] = _assemble(find_coupled(additive, loss, spec.huber_delta), n, d, c, loss, spec, units)
     return fits
 
 
-def _assemble(optimum: Optimum, n: FloatArray, d: FloatArray, c: FloatArray, loss: FloatArray, spec: FitSpec) -> LawFit:
-    resampled = _bootstrap(optimum, spec)
+def _assemble(
+    optimum: Optimum, n: FloatArray, d: FloatArray, c: FloatArray, loss: FloatArray, spec: FitSpec, units: Units
+) -> LawFit:
+    resampled = _bootstrap(optimum, spec, units)
     law = to_laws(optimum, optimum.minima.theta[:1])[0]
-    samples = to_laws(optimum, resampled.theta)
-    estimates = _estimates(law, samples, float(c.max()), spec.confidence)
+    samples, cluster_samples = (to_laws(optimum, part.theta) for part in (resampled.first, resampled.second))
+    estimates = _estimates(law, [samples, cluster_samples], float(c.max()), spec.confidence)
+    if spec.interval == "profile":
+        estimates |= profile_estimates(optimum, units, spec.confidence)
     residual = np.log(loss) - np.log(law.predict(n, d))
     status, messages = _judge(law, estimates, optimum, resampled)
     return LawFit(
         law=law,
         estimates=estimates,
         status=status,
-        messages=messages,
+        messages=(*messages, *resampled.warnings),
         objective="sum of Huber losses of log L - log L_predicted",
         objective_value=float(optimum.minima.value[0]),
         huber_delta=optimum.delta,
@@ -83,6 +100,9 @@ def _assemble(optimum: Optimum, n: FloatArray, d: FloatArray, c: FloatArray, los
         selection="all used points",
         confidence=spec.confidence,
         samples=np.array([astuple(s) for s in samples]).reshape(-1, len(fields(law))),
+        cluster_samples=np.array([astuple(s) for s in cluster_samples]).reshape(-1, len(fields(law))),
+        residuals=residual,
+        intervals=resampled.words,
     )
 
 
@@ -150,29 +170,16 @@ def to_laws(optimum: Optimum, theta: FloatArray) -> list[JointLaw]:
     return laws
 
 
-def _bootstrap(optimum: Optimum, spec: FitSpec) -> Solution:
-    """Refits to resamples of the rows, started at the full optimum.
+def _bootstrap(optimum: Optimum, spec: FitSpec, units: Units) -> Resampled:
+    """Refits to resamples by the scheme of `spec`, started at the full optimum."""
+    return resample(optimum.problem, optimum.minima.theta, optimum.delta, spec, units)
 
-    A resample whose refit fails the gradient test is started again from every minimum of the full data, and the best is kept.
+
+def _estimates(law: JointLaw, sets: list[list[JointLaw]], c_max: float, confidence: float) -> dict[str, Estimate]:
+    """Parameters, exponents of the compute optimum, and the optimal tokens per parameter at the largest C.
+
+    Each interval is the union of the percentile intervals of the sets of resampled laws.
     """
-    rows = len(optimum.problem.y)
-    rng = np.random.default_rng(spec.seed)
-    weights = rng.multinomial(rows, np.full(rows, 1 / rows), size=spec.bootstrap).astype(np.float64)
-    minima = optimum.minima.theta
-    if spec.bootstrap == 0:
-        return Solution(np.empty((0, minima.shape[1])), np.empty(0), np.empty(0, dtype=bool))
-    best = minimise(optimum.problem, np.repeat(minima[:1], spec.bootstrap, axis=0), weights, optimum.delta)
-    lost = np.flatnonzero(~best.converged)
-    for start in minima[1:] if len(lost) else ():
-        again = minimise(optimum.problem, np.repeat(start[None], len(lost), axis=0), weights[lost], optimum.delta)
-        better = (again.value < best.value[lost]) | (again.converged & ~best.converged[lost])
-        for old, new in ((best.theta, again.theta), (best.value, again.value), (best.converged, again.converged)):
-            old[lost[better]] = new[better]
-    return best
-
-
-def _estimates(law: JointLaw, samples: list[JointLaw], c_max: float, confidence: float) -> dict[str, Estimate]:
-    """Parameters, exponents of the compute optimum, and the optimal tokens per parameter at the largest C."""
     names = [field.name for field in fields(law)]
     if min(law.A, law.B, law.alpha, law.beta) > 0:
         names += ["a", "b", "tokens_per_parameter"]
@@ -182,11 +189,27 @@ def _estimates(law: JointLaw, samples: list[JointLaw], c_max: float, confidence:
             return math.nan
         return float(of.tokens_per_parameter_opt(c_max)) if name == "tokens_per_parameter" else float(getattr(of, name))
 
-    return {name: estimate(value(law, name), np.array([value(s, name) for s in samples]), confidence) for name in names}
+    def union(name: str) -> Estimate:
+        parts = [estimate(value(law, name), np.array([value(s, name) for s in samples]), confidence) for samples in sets]
+        return functools.reduce(join, parts)
+
+    return {name: union(name) for name in names}
+
+
+def profile_estimates(optimum: Optimum, units: Units, confidence: float) -> dict[str, Estimate]:
+    """E, the exponents and kappa with profile likelihood intervals; empty without spare points."""
+    theta, found = optimum.minima.theta[0], {}
+    law = to_laws(optimum, theta[None])[0]
+    for name, index in _PROFILED[optimum.form].items():
+        ends = profile_interval(optimum.problem, theta, optimum.delta, index, units.num_units, confidence)
+        if ends is not None:
+            unit = math.exp(optimum.origin[2]) if name == "E" else 1.0
+            found[name] = Estimate(getattr(law, name), ends[0] * unit, ends[1] * unit)
+    return found
 
 
 def _judge(
-    law: JointLaw, estimates: dict[str, Estimate], optimum: Optimum, resampled: Solution
+    law: JointLaw, estimates: dict[str, Estimate], optimum: Optimum, resampled: Resampled
 ) -> tuple[FitStatus, tuple[str, ...]]:
     """Status and its reasons."""
     bounds = _bounds(law)
@@ -199,14 +222,14 @@ def _judge(
     value = optimum.minima.value
     if len(value) > 1 and value[1:].min() > value[0] * (1 + 1e-6) + 1e-15:
         messages.append(f"No second start of {len(value)} reached the same minimum, so it may not be the global one.")
-    num_lost = int(np.sum(~resampled.converged))
+    num_lost = resampled.num_lost
     if num_lost:
-        messages.append(f"{num_lost} of {len(resampled.converged)} resamples did not meet the gradient test.")
+        messages.append(f"{num_lost} of {resampled.num} resamples did not meet the gradient test.")
     if bounds:
         return FitStatus.AT_BOUND, tuple(messages)
     if messages:
         return FitStatus.WEAK, tuple(messages)
-    return (FitStatus.IDENTIFIED if len(resampled.value) else FitStatus.UNKNOWN), ()
+    return (FitStatus.IDENTIFIED if estimates["alpha"].low is not None else FitStatus.UNKNOWN), ()
 
 
 def _bounds(law: JointLaw) -> list[str]:

@@ -28,7 +28,7 @@ class FitStatus(Enum):
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with its bootstrap percentile interval."""
+    """A number with its interval."""
 
     value: float
     """Point estimate."""
@@ -76,15 +76,20 @@ class LawFit:
     """Nominal coverage of the intervals."""
     samples: FloatArray = field(repr=False)
     """Parameters refitted to each resample, in the order of the law's fields, shape (resamples, parameters)."""
+    cluster_samples: FloatArray = field(default_factory=lambda: np.empty((0, 0)), repr=False)
+    """The same for resampled model sizes, where the intervals are the union of both; else without rows."""
+    residuals: FloatArray = field(default_factory=lambda: np.empty(0), repr=False)
+    """log L - log L_predicted of the rows that entered; empty where they were not kept."""
+    intervals: str = ""
+    """What the intervals are, as a sentence; empty where there are none, or where they are a plain pairs bootstrap."""
 
     def band(self, *x: ArrayLike) -> tuple[FloatArray, FloatArray] | None:
         """Percentile interval of the predicted loss at x (N, D of a joint law, else its variable); None without resamples."""
         if not len(self.samples):
             return None
         predict: Any = type(self.law).predict  # takes (n, d) or x, as the caller gave them
-        predicted = np.array([predict(law, *x) for law in self.resampled_laws()])
-        low, high = np.percentile(predicted, _percents(self.confidence), axis=0)
-        return low, high
+        sets = [self.resampled_laws(), self.resampled_laws(self.cluster_samples)]
+        return percentile_union([np.array([predict(law, *x) for law in laws]) for laws in sets if laws], self.confidence)
 
     def noise_ratio(self, noise: Noise | None) -> float | None:
         """Residual sd, with the parameters taken off the degrees of freedom, over the replicate noise; None if not known."""
@@ -93,11 +98,12 @@ class LawFit:
             return None
         return self.residual_rms * math.sqrt(len(self.rows) / spare) / noise.log_loss_sd
 
-    def resampled_laws(self) -> list[JointLaw] | list[PowerLaw]:
-        """The law refitted to each resample."""
+    def resampled_laws(self, samples: FloatArray | None = None) -> list[JointLaw] | list[PowerLaw]:
+        """The law refitted to each resample, or with each row of `samples`."""
+        samples = self.samples if samples is None else samples
         if isinstance(self.law, PowerLaw):
-            return [PowerLaw(float(scale), float(exponent), self.law.variable) for scale, exponent in self.samples]
-        return [type(self.law)(*map(float, sample)) for sample in self.samples]
+            return [PowerLaw(float(scale), float(exponent), self.law.variable) for scale, exponent in samples]
+        return [type(self.law)(*map(float, sample)) for sample in samples]
 
     @property
     def aicc(self) -> float:
@@ -119,6 +125,7 @@ class LawFit:
             "status": self.status.name.lower(),
             "verdict": self.status.value,
             "messages": list(self.messages),
+            "intervals": self.intervals,
             "estimates": {name: _finite(asdict(estimate)) for name, estimate in self.estimates.items()},
             "objective": self.objective,
             "objective_value": self.objective_value,
@@ -253,7 +260,7 @@ class SweepFit:
                 "notes": list(self.notes),
             },
             "intervals": {
-                "method": "percentiles of a pairs bootstrap",
+                "method": "percentiles of a pairs bootstrap, unless the law says otherwise",
                 "resamples": self.bootstrap,
                 "confidence": self.confidence,
                 "seed": self.seed,
@@ -279,6 +286,19 @@ def estimate(value: float, samples: FloatArray, confidence: float) -> Estimate:
     # Order statistics, because the law's scale may be infinite in a resample and infinities cannot be interpolated.
     low, high = np.percentile(known, _percents(confidence), method="nearest")
     return Estimate(value, float(low), float(high))
+
+
+def join(one: Estimate, other: Estimate) -> Estimate:
+    """The value with the union of two intervals."""
+    lows = [end for end in (one.low, other.low) if end is not None]
+    highs = [end for end in (one.high, other.high) if end is not None]
+    return Estimate(one.value, min(lows, default=None), max(highs, default=None))
+
+
+def percentile_union(sets: list[FloatArray], confidence: float) -> tuple[FloatArray, FloatArray]:
+    """Union of the percentile intervals, over the first axis, of each set of samples."""
+    ends = np.array([np.percentile(samples, _percents(confidence), axis=0) for samples in sets])
+    return ends[:, 0].min(axis=0), ends[:, 1].max(axis=0)
 
 
 def is_wide(interval: Estimate, factor: float = 2.0) -> bool:

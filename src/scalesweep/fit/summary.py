@@ -41,8 +41,8 @@ def footer(fit: SweepFit) -> list[str]:
         f"Measured: N {_range(fit.span.n)} ({decades['n']:.1f} decades), D {_range(fit.span.d)} tokens "
         f"({decades['d']:.1f} decades), C {format_number(fit.span.c[0])} to {format_number(fit.span.c[1])} FLOPs "
         f"({decades['c']:.1f} decades), D/N {_range(fit.span.tokens_per_parameter)}. Beyond that the laws extrapolate.",
-        f"Intervals: {fit.confidence:.0%}, percentiles of {fit.bootstrap} resamples of the points, seed {fit.seed}; "
-        "they take the points as independent and the form of the law as right."
+        f"Intervals: {fit.confidence:.0%}, percentiles of {fit.bootstrap} resamples, seed {fit.seed}; where a law says nothing "
+        "else, of its points as independent. All take the form of the law as right."
         if fit.bootstrap
         else "Intervals: none (no resamples were asked for).",
     ]
@@ -86,6 +86,7 @@ def _block(title: str, fit: LawFit) -> str:
             *(row.rstrip() for row in rows),
             f"  {len(fit.rows)} points ({fit.selection}); residual {fit.residual_rms:.2%} rms;",
             f"  {fit.objective}{delta}: {fit.objective_value:.10g}",
+            *([f"  {fit.intervals}"] if fit.intervals else []),
         ]
     )
 

@@ -155,7 +155,8 @@ def _method(content: Mapping[str, Any], name: Name) -> str:
     return (
         f"{_number(content, path + '.num_points')} points ({escape(law['selection'])}). "
         f"Minimised: {escape(law['objective'])}{delta}; it is {_number(content, path + '.objective_value')}. "
-        f"Residual rms {_number(content, path + '.residual_rms')} in log loss. Form: {escape(law['source'])}."
+        f"Residual rms {_number(content, path + '.residual_rms')} in log loss. Form: {escape(law['source'])}. "
+        f"{escape(law['intervals'])}"
     )
 
 

@@ -1,0 +1,162 @@
+"""Intervals by the design of the experiment: which resamples are drawn, what is said about them, and prediction intervals.
+
+By default (`fit.interval=auto`) runs or distinct rows are resampled; where a permutation test finds that residuals differ
+between model sizes, whole sizes are resampled too, and an interval is the union of both. Neither alone will do: independent
+rows miss noise that a size shares, and whole sizes understate the error of the exponent of D, which every size measures.
+`fit.coverage` simulates how often such intervals hold the truth. All of them are conditional on the form of the law.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from scalesweep.config import FitSpec
+from scalesweep.errors import FitError
+from scalesweep.fit.huber import Problem, Solution
+from scalesweep.fit.resampling import CLUSTER_P_VALUE, Units, cluster_p_value, draw_weights, refit
+from scalesweep.fit.results import LawFit, percentile_union
+
+FloatArray = NDArray[np.float64]
+
+FEW_CLUSTERS = 5
+"""With fewer runs or sizes, resampling them says little about the next one."""
+
+
+@dataclass(frozen=True, eq=False)
+class Resampled:
+    """Refits to the resamples of one or two schemes."""
+
+    first: Solution
+    """Refits to resampled runs or rows, or to resampled sizes with `fit.interval=cluster`."""
+    second: Solution
+    """Refits to resampled sizes where the intervals are a union; else without problems."""
+    p_value: float | None
+    """Of the permutation test; None where it was not made."""
+    words: str
+    """What the intervals are."""
+    warnings: tuple[str, ...]
+    """Sentences on what limits them."""
+
+    @property
+    def num(self) -> int:
+        """Number of refits."""
+        return len(self.first.value) + len(self.second.value)
+
+    @property
+    def num_lost(self) -> int:
+        """Refits that did not meet the gradient test."""
+        return int(np.sum(~self.first.converged) + np.sum(~self.second.converged))
+
+
+def resample(problem: Problem, minima: FloatArray, delta: float, spec: FitSpec, units: Units) -> Resampled:
+    """Refit a law to resamples by the scheme of `spec.interval`.
+
+    Args:
+        problem: data and form.
+        minima: minima of the full data, best first, shape (minima, P).
+        delta: Huber width, in log loss.
+        spec: scheme, number of resamples, seed.
+        units: which rows are drawn together.
+    """
+    p_value = None
+    if spec.interval == "auto" and spec.bootstrap:
+        residual = problem.y - problem.log_loss(minima[:1])[0]
+        p_value = cluster_p_value(residual, units, np.random.default_rng([spec.seed, 1]))
+    is_union = p_value is not None and p_value < CLUSTER_P_VALUE
+    labels = units.cluster if spec.interval == "cluster" else units.unit
+    first = draw_weights(labels, spec.bootstrap, np.random.default_rng(spec.seed))
+    second = draw_weights(units.cluster, spec.bootstrap if is_union else 0, np.random.default_rng([spec.seed, 2]))
+    return Resampled(
+        refit(problem, minima, first, delta),
+        refit(problem, minima, second, delta),
+        p_value,
+        _words(spec, units, p_value, is_union),
+        _warnings(spec, units),
+    )
+
+
+def predict_interval(
+    fit: LawFit, n: ArrayLike, d: ArrayLike, kind: Literal["mean", "new_run"] = "mean"
+) -> tuple[FloatArray, FloatArray]:
+    """Interval of the loss at n parameters and d tokens, if the form of the law holds, in nats per token.
+
+    Args:
+        fit: a joint law with resamples.
+        n: parameters; broadcast with d.
+        d: training tokens.
+        kind: `mean` for the loss that the law describes; `new_run` for one more run, which adds a residual of the fit, scaled
+            by the root of rows / (rows - parameters), to it.
+
+    Returns:
+        Lower and upper ends, in the shape of n and d broadcast.
+
+    Raises:
+        FitError: the fit has no resamples or, for a new run, no spare rows.
+    """
+    if not len(fit.samples):
+        raise FitError("The law has no resamples, so there is no prediction interval; set fit.bootstrap above 0.")
+    shape = np.broadcast_shapes(np.shape(n), np.shape(d))
+    means = [part.reshape(len(part), -1) for part in _resampled_means(fit, n, d)]
+    noise = np.ones(1) if kind == "mean" else np.exp(_inflated_residuals(fit))
+    # One place at a time, because every resampled mean meets every residual.
+    ends = [
+        percentile_union([np.outer(part[:, place], noise).ravel() for part in means], fit.confidence)
+        for place in range(means[0].shape[1])
+    ]
+    low, high = np.array(ends).reshape(-1, 2).T
+    return low.reshape(shape), high.reshape(shape)
+
+
+def _resampled_means(fit: LawFit, n: ArrayLike, d: ArrayLike) -> list[FloatArray]:
+    """The loss at (n, d) by every resampled law of each scheme, each of shape (resamples, *shape of n and d)."""
+    predict: Any = type(fit.law).predict
+    schemes = [fit.resampled_laws(), fit.resampled_laws(fit.cluster_samples)]
+    return [np.array([predict(law, n, d) for law in laws]) for laws in schemes if laws]
+
+
+def _inflated_residuals(fit: LawFit) -> FloatArray:
+    spare = len(fit.residuals) - fit.samples.shape[1]
+    if spare <= 0:
+        parameters = fit.samples.shape[1]
+        raise FitError(f"{len(fit.residuals)} points for {parameters} parameters do not tell the noise of a run.")
+    return np.asarray(fit.residuals * np.sqrt(len(fit.residuals) / spare))
+
+
+def _words(spec: FitSpec, units: Units, p_value: float | None, is_union: bool) -> str:
+    """What the intervals are, as a sentence."""
+    if not spec.bootstrap and spec.interval != "profile":
+        return ""
+    rows, sizes = len(units.unit), f"{units.num_clusters} model sizes"
+    pairs = f"bootstrap of {rows} points"
+    if units.num_units < rows:
+        pairs = f"bootstrap of {units.num_units} distinct points or runs (of {rows} rows)"
+    test = "" if p_value is None else f" (permutation test, p = {p_value:.2g})"
+    what = {
+        "pairs": f"{pairs}, taken as independent",
+        "cluster": f"bootstrap of {sizes}, each with all its points",
+        "profile": f"profile likelihood for E and exponents, {pairs if spec.bootstrap else 'none'} for the rest; "
+        "the points are taken as independent",
+        "auto": f"{pairs}; the residuals of the {sizes} do not differ clearly{test}",
+    }[spec.interval]
+    if spec.interval == "auto" and p_value is None:
+        what = f"{pairs}, because no model size has two"
+    if is_union:
+        what = f"union of the {pairs} and the bootstrap of {sizes}, because the residuals differ between sizes{test}"
+    return f"Intervals: {spec.confidence:.0%}, {what}."
+
+
+def _warnings(spec: FitSpec, units: Units) -> tuple[str, ...]:
+    """Sentences on schemes that have too little to draw from."""
+    if not spec.bootstrap:
+        return ()
+    warnings = []
+    if units.num_units < FEW_CLUSTERS:
+        warnings.append(f"Only {units.num_units} independent runs: the intervals are a rough guide.")
+    if units.num_clusters < FEW_CLUSTERS and spec.interval in ("auto", "cluster"):
+        warnings.append(
+            f"Only {units.num_clusters} model sizes: noise that the points of one size share can hardly be seen, "
+            "and the intervals may be too narrow."
+        )
+    return tuple(warnings)

@@ -1,0 +1,141 @@
+"""Profile likelihood intervals: how far one parameter can move before no choice of the others fits the points.
+
+The interval of a parameter holds the values v whose likelihood ratio against the optimum is within the quantile,
+
+    2 (Q(v) - Q_min) / c <= t_{n-p}^2,    c = K^2 (sum psi^2 / (n - p)) / m,    K = 1 + (p / n) (1 - m) / m,    m = mean psi',
+
+where Q(v) is the objective re-minimised with the parameter fixed at v, and psi the derivative of the Huber loss at the
+residuals of the optimum (Schrader & Hettmansperger 1980, Biometrika 67, 93); K corrects for few points (Huber 1981, Robust
+Statistics, section 7.6). With a Huber width beyond all residuals this is the usual likelihood ratio of normal noise with
+estimated variance. It takes the points as independent.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scalesweep.fit.huber import Expansion, Problem, minimise, objective
+
+FloatArray = NDArray[np.float64]
+
+_OFFSETS = np.geomspace(0.25, 64, 33)
+"""Distances from the optimum in standard errors; the root of the likelihood ratio is interpolated between them."""
+
+
+@dataclass(frozen=True, eq=False)
+class Pinned:
+    """A problem in which one parameter keeps the value that it starts with, a different value in each problem of a batch."""
+
+    problem: Problem
+    """The problem in which it is free."""
+    index: int
+    """Position of the parameter in theta."""
+
+    @property
+    def y(self) -> FloatArray:
+        """Logarithm of the loss, up to a constant, shape (rows,)."""
+        return self.problem.y
+
+    @property
+    def lower(self) -> FloatArray:
+        """Lower bounds of theta, shape (P,)."""
+        return self.problem.lower
+
+    @property
+    def upper(self) -> FloatArray:
+        """Upper bounds of theta, shape (P,)."""
+        return self.problem.upper
+
+    def log_loss(self, theta: FloatArray) -> FloatArray:
+        """Log L_predicted, shape (problems, rows), for theta of shape (problems, P)."""
+        return self.problem.log_loss(theta)
+
+    def expand(self, theta: FloatArray) -> Expansion:
+        """The law at theta, with derivatives by the pinned parameter that are zero."""
+        at = self.problem.expand(theta)
+        jacobian = at.jacobian.copy()
+        jacobian[:, :, self.index] = 0
+
+        def curvature(factor: FloatArray) -> FloatArray:
+            result = at.curvature(factor)
+            result[:, self.index] = result[:, :, self.index] = 0
+            return result
+
+        return Expansion(at.log_loss, jacobian, curvature)
+
+
+def profile_interval(
+    problem: Problem, theta: FloatArray, delta: float, index: int, num_units: int, confidence: float
+) -> tuple[float, float] | None:
+    """Profile likelihood interval of theta[index], in the solver's units; None without spare points.
+
+    An end that the points do not limit is the parameter's bound, or infinite.
+
+    Args:
+        problem: data and form.
+        theta: the optimum, shape (P,).
+        delta: Huber width, in log loss.
+        index: position of the parameter.
+        num_units: independent rows; copies of a row count once.
+        confidence: nominal coverage.
+    """
+    from scipy.special import stdtrit
+
+    spare = num_units - int(np.sum(problem.lower != problem.upper))
+    at = problem.expand(theta[None])
+    residual = problem.y - at.log_loss[0]
+    psi_squares = float(np.sum(np.clip(residual, -delta, delta) ** 2))
+    within = float(np.mean(np.abs(residual) <= delta))
+    if spare <= 0 or psi_squares == 0 or within == 0:
+        return None
+    correction = 1 + (num_units - spare) / num_units * (1 - within) / within
+    scale = correction**2 * psi_squares / spare / within
+    direction, variance = _direction(problem, theta, at.jacobian[0], index)
+    error = np.sqrt(scale / within * variance)
+    threshold = float(stdtrit(spare, 0.5 + 0.5 * confidence))
+    ends = []
+    for sign in (-1, 1):
+        values = np.clip(theta[index] + sign * error * _OFFSETS, problem.lower[index], problem.upper[index])
+        ratio = _profile(problem, theta, delta, index, values, direction) / scale
+        bound = problem.lower[index] if sign < 0 else problem.upper[index]
+        ends.append(_crossing(np.append(theta[index], values), np.sqrt(np.append(0.0, ratio)), threshold, float(bound)))
+    return ends[0], ends[1]
+
+
+def _direction(problem: Problem, theta: FloatArray, jacobian: FloatArray, index: int) -> tuple[FloatArray, float]:
+    """How theta follows its parameter `index` to first order, shape (P,), and that parameter's variance at unit noise."""
+    at_bound = (theta <= problem.lower) | (theta >= problem.upper)
+    free = ~at_bound | ((np.arange(len(theta)) == index) & (problem.lower != problem.upper))
+    size = np.linalg.norm(jacobian, axis=0)
+    unit = np.where(size > 0, size, 1.0)
+    inverse = np.zeros((len(theta), len(theta)))
+    part = jacobian[:, free] / unit[free]
+    inverse[np.ix_(free, free)] = np.linalg.pinv(part.T @ part, hermitian=True)
+    return inverse[:, index] / inverse[index, index] * unit[index] / unit, float(inverse[index, index] / unit[index] ** 2)
+
+
+def _profile(
+    problem: Problem, theta: FloatArray, delta: float, index: int, values: FloatArray, direction: FloatArray
+) -> FloatArray:
+    """2 (Q(v) - Q_min) at each value, shape (values,), from the better start of two: along the valley, and at the optimum."""
+    weights = np.ones((len(values), len(problem.y)))
+    still = np.repeat(theta[None], len(values), axis=0)
+    still[:, index] = values
+    along = np.clip(theta + np.outer(values - theta[index], direction), problem.lower, problem.upper)
+    along[:, index] = values
+    is_better = objective(problem, along, weights, delta) < objective(problem, still, weights, delta)
+    starts = np.where(is_better[:, None], along, still)
+    found = minimise(Pinned(problem, index), starts, weights, delta).value
+    least = objective(problem, theta[None], weights[:1], delta)[0]
+    return np.asarray(np.maximum(2 * (found - least), 0.0))
+
+
+def _crossing(values: FloatArray, root: FloatArray, threshold: float, bound: float) -> float:
+    """Where the root of the likelihood ratio first exceeds the threshold, or the bound."""
+    beyond = np.flatnonzero(root > threshold)
+    if not len(beyond):
+        return bound
+    after = int(beyond[0])
+    share = (threshold - root[after - 1]) / (root[after] - root[after - 1])
+    return float(values[after - 1] + share * (values[after] - values[after - 1]))
