@@ -9,7 +9,6 @@ from test_fit import SIZES, TOKENS, TRUTH, grid, make_points
 
 from scalesweep.config import FitSpec
 from scalesweep.fit import fit_laws
-from scalesweep.fit.checks import check
 from scalesweep.laws import Coupled
 from scalesweep.points import Points
 
@@ -17,7 +16,7 @@ SPEC = FitSpec(bootstrap=100)
 
 
 def codes(points: Points) -> list[str]:
-    return [finding.code for finding in check(points, fit_laws(points, SPEC))]
+    return [finding.code for finding in fit_laws(points, SPEC).findings]
 
 
 def test_a_sound_study_has_no_warning():
@@ -46,8 +45,9 @@ def test_epochs_and_embedding_share():
 
 def test_an_irreducible_loss_that_is_not_seen():
     high = Coupled(E=0.0, A=20.0, B=44.0, alpha=0.1, beta=0.1, kappa=1.0)
-    found = fit_laws(grid(high, noise=0.004), SPEC)
-    assert "A06" in [finding.code for finding in check(grid(high, noise=0.004), found)]
+    fit = fit_laws(grid(high, noise=0.004), SPEC)
+    assert "A06" in [finding.code for finding in fit.findings]
+    assert "A06 " in fit.summary()
 
 
 def test_residuals_above_the_seed_noise():

@@ -142,7 +142,7 @@ def test_training_one_cell_is_a_hydra_application(tmp_path: Path) -> None:
     assert helped.stdout.count("scalesweep train ") >= 4
 
 
-@pytest.mark.parametrize("name", ["run", "plan", "status", "fit", "report", "data"])
+@pytest.mark.parametrize("name", ["run", "plan", "status", "fit", "report", "coverage", "data"])
 def test_every_command_has_help_with_three_examples(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([name, "--help"]) == 0
     out = capsys.readouterr().out
@@ -300,3 +300,16 @@ def test_published_points_can_be_fitted_by_name(tmp_path: Path, capsys: pytest.C
     assert "Compute-optimal allocation by three approaches" in out
     assert "did you mean chinchilla?" in refused(capsys, "fit", "points=chinchila")
     assert main(["report", "points=nanochat", f"dir={tmp_path / 'x'}", "fit.bootstrap=20"]) in (0, 2)
+
+
+def test_coverage_of_a_design(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "points.csv"
+    rows = [
+        (n, d, (1.7 + 400 / n**0.34 + 400 / d**0.28) * (1 + 0.002 * (-1) ** (i + j)))
+        for i, n in enumerate((1e6, 3e6, 1e7, 3e7, 1e8))
+        for j, d in enumerate((1e8, 3e8, 1e9, 3e9))
+    ]
+    path.write_text("params,tokens,loss\n" + "".join(f"{n},{d},{loss}\n" for n, d, loss in rows))
+    assert main(["coverage", str(path), "replicates=4", "fit.bootstrap=20"]) == 0
+    assert "alpha" in capsys.readouterr().out
+    assert "replicates = 'x': must be a whole number" in refused(capsys, "coverage", str(path), "replicates=x")

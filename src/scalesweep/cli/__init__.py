@@ -45,6 +45,7 @@ def _commands() -> Mapping[str, Callable[[], Command]]:
         "train": train,
         "fit": analysis("fit"),
         "report": analysis("report"),
+        "coverage": analysis("coverage"),
     }
 
 

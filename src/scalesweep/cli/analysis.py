@@ -49,6 +49,25 @@ def fit(arguments: Sequence[str]) -> int:
     return EXIT_OK
 
 
+def coverage(arguments: Sequence[str]) -> int:
+    """Simulate how often the intervals of this very design cover the truth."""
+    from scalesweep.fit.coverage import coverage as simulate
+
+    rest, replicates = _take_number(arguments, "replicates", 100)
+    subject = _subject(rest, "coverage")
+    print(simulate(subject.points, subject.spec, replicates).summary())
+    return EXIT_OK
+
+
+def _take_number(arguments: Sequence[str], name: str, default: int) -> tuple[list[str], int]:
+    """The arguments without NAME=NUMBER, and the number."""
+    rest = [word for word in arguments if not word.startswith(f"{name}=")]
+    values = [word.split("=", 1)[1] for word in arguments if word.startswith(f"{name}=")] or [str(default)]
+    if not values[-1].isdigit() or int(values[-1]) < 1:
+        raise SpecError(f"{name} = {values[-1]!r}: must be a whole number of at least 1, such as {name}={default}.")
+    return rest, int(values[-1])
+
+
 def report(arguments: Sequence[str]) -> int:
     """Fit and write the report."""
     subject = _subject(arguments, "report")

@@ -8,6 +8,7 @@ _ABOUT = {
     "status": "Print how far a sweep is.",
     "fit": "Fit scaling laws to a sweep's directory or to a table of points (.csv, .jsonl, .parquet with N, D, loss).",
     "report": "Write report.html, report.md and the figures of a sweep's directory or a table of points.",
+    "coverage": "Simulate how often the intervals of a design cover the truth, under several kinds of noise.",
     "train": "Train one cell; an ordinary Hydra application (--multirun, --cfg job, --help).",
     "data": "Prepare a corpus: read, split, tokenize, cache.",
 }
@@ -17,6 +18,7 @@ _USAGE = {
     "status": "scalesweep status DIR",
     "fit": "scalesweep fit DIR|POINTS|points=STUDY [fit.key=value ...]",
     "report": "scalesweep report DIR|POINTS|points=STUDY [fit.key=value ...] [report.title=...]",
+    "coverage": "scalesweep coverage DIR|POINTS|points=STUDY [replicates=100] [fit.key=value ...]",
     "data": "scalesweep data [data=SOURCE] [data.key=value ...]",
 }
 _GROUPS = {
@@ -25,6 +27,7 @@ _GROUPS = {
     "status": (),
     "fit": ("fit",),
     "report": ("fit", "report"),
+    "coverage": ("fit",),
     "data": ("data",),
 }
 _EXAMPLES = {
@@ -49,6 +52,11 @@ _EXAMPLES = {
         "scalesweep report runs/demo",
         "scalesweep report runs/demo report.title=my_first_law",
         "scalesweep report points.csv",
+    ),
+    "coverage": (
+        "scalesweep coverage runs/demo",
+        "scalesweep coverage points.csv replicates=400",
+        "scalesweep coverage points.csv fit.confidence=0.95 fit.bootstrap=400",
     ),
     "data": (
         "scalesweep data",

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from scalesweep.config import FitSpec
 from scalesweep.errors import FitError
+from scalesweep.fit.checks import check
 from scalesweep.fit.design import measure_span, refuse_joint, replicate_noise
 from scalesweep.fit.intervals import predict_interval
 from scalesweep.fit.joint import fit_joint
@@ -53,7 +54,7 @@ def fit_laws(points: Points, spec: FitSpec) -> SweepFit:
         for name, fit in fits.items()
         if isinstance(fit, LawFit)
     }
-    return SweepFit(
+    result = SweepFit(
         joint=laws.get("joint"),
         coupled=laws.get("coupled"),
         by_n=laws.get("by_n"),
@@ -72,6 +73,7 @@ def fit_laws(points: Points, spec: FitSpec) -> SweepFit:
         confidence=spec.confidence,
         seed=spec.seed,
     )
+    return replace(result, findings=check(points, result))
 
 
 def _check(points: Points) -> None:

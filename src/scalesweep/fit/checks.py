@@ -6,14 +6,13 @@ not change an estimate.
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scalesweep.fit.design import count_levels
 from scalesweep.fit.forms import fit_form
-from scalesweep.fit.results import LawFit, SweepFit, is_wide
+from scalesweep.fit.results import Finding, LawFit, SweepFit, is_wide
 from scalesweep.laws import JointLaw, format_number
 from scalesweep.points import Points
 
@@ -27,16 +26,6 @@ HIGH_LEVERAGE = 0.5
 STRONG_CORRELATION = 0.9
 SPREAD_RATIO = 3.0
 """Ratio of residual sd between the halves of the points, by loss, above which the noise is called uneven."""
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One coded warning."""
-
-    code: str
-    """A and two digits; docs/warnings.md explains each."""
-    text: str
-    """One sentence with its numbers."""
 
 
 def check(points: Points, fit: SweepFit) -> tuple[Finding, ...]:

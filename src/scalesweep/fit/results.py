@@ -48,6 +48,16 @@ class Noise:
     """Replicates minus cells."""
 
 
+@dataclass(frozen=True)
+class Finding:
+    """One coded warning."""
+
+    code: str
+    """A and two digits; docs/warnings.md explains each."""
+    text: str
+    """One sentence with its numbers."""
+
+
 @dataclass(frozen=True, eq=False)
 class LawFit:
     """One law with estimated parameters."""
@@ -195,6 +205,8 @@ class SweepFit:
     """Nominal coverage of the intervals."""
     seed: int
     """Seed of the resampling."""
+    findings: tuple[Finding, ...] = ()
+    """Coded warnings, by `checks.check`."""
 
     @property
     def noise_ratio(self) -> float | None:
@@ -250,6 +262,7 @@ class SweepFit:
             "refusals": dict(self.refusals),
             "noise": asdict(self.noise) if self.noise else None,
             "noise_ratio": self.noise_ratio,
+            "findings": [asdict(finding) for finding in self.findings],
             "extrapolation": {"measured": asdict(self.span), "decades": self.span.decades},
             "points": {
                 "source": self.source,

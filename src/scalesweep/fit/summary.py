@@ -1,8 +1,11 @@
 """A fit as text for a terminal."""
 
+import textwrap
+
 from scalesweep.fit.results import Estimate, LawFit, Name, SweepFit
 from scalesweep.laws import format_count, format_number
 
+WIDTH = 100
 MEANINGS = {
     "E": "irreducible loss, nats per token",
     "A": "coefficient of the parameter term",
@@ -29,7 +32,9 @@ def summarise(fit: SweepFit) -> str:
     """The laws in symbols and words, with intervals, objective, conventions and warnings."""
     blocks = [_block(TITLES[name], fit.laws[name]) for name in fit.order]
     blocks += [f"{TITLES[name]}: refused. {reason}" for name, reason in fit.refusals.items()]
-    return "\n\n".join([*blocks, "\n".join(footer(fit))])
+    warnings = [_wrap(f"{finding.code} {finding.text}", "  ") for finding in fit.findings]
+    blocks += ["\n".join(["Warnings (docs/warnings.md)", *warnings])] if warnings else []
+    return "\n\n".join([*blocks, "\n".join(_wrap(line, "") for line in footer(fit))])
 
 
 def footer(fit: SweepFit) -> list[str]:
@@ -82,13 +87,18 @@ def _block(title: str, fit: LawFit) -> str:
         [
             title,
             f"  {fit.law.formula()}",
-            f"  {' '.join((fit.status.value, *fit.messages))}",
+            _wrap(" ".join((fit.status.value, *fit.messages)), "  "),
             *(row.rstrip() for row in rows),
             f"  {len(fit.rows)} points ({fit.selection}); residual {fit.residual_rms:.2%} rms;",
             f"  {fit.objective}{delta}: {fit.objective_value:.10g}",
-            *([f"  {fit.intervals}"] if fit.intervals else []),
+            *([_wrap(fit.intervals, "  ")] if fit.intervals else []),
         ]
     )
+
+
+def _wrap(text: str, indent: str) -> str:
+    """The text in lines of a terminal, further ones indented a little more."""
+    return textwrap.fill(text, WIDTH, initial_indent=indent, subsequent_indent=indent + "  ", break_long_words=False)
 
 
 def _range(span: tuple[float, float]) -> str:

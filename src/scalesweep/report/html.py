@@ -100,8 +100,9 @@ def _lead(content: Mapping[str, Any], fit: SweepFit, context: ReportContext) -> 
         spans = "".join(f"<span>{_estimate(content, fit.preferred_name, name)}</span>" for name in names)
         parts.append(f'<p class="intervals">{spans}</p>')
     parts.append(f'<p class="verdict {state}">{escape(fit.verdict)}</p>')
-    if context.warnings:
-        items = "".join(f"<li>{escape(warning)}</li>" for warning in context.warnings)
+    warnings = [*context.warnings, *(f"{finding.code}: {finding.text}" for finding in fit.findings)]
+    if warnings:
+        items = "".join(f"<li>{escape(warning)}</li>" for warning in warnings)
         parts.append(f'<ul class="warnings">{items}</ul>')
     return f'<section class="lead">{"".join(parts)}</section>'
 

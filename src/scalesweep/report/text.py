@@ -16,7 +16,8 @@ def render_markdown(points: Points, fit: SweepFit, context: ReportContext, drawi
     parts = [f"# {_plain(context.title)}"]
     parts += [f"**{_plain(fit.preferred.law.formula())}**"] if fit.preferred else []
     parts += [_plain(fit.verdict)]
-    parts += ["\n".join(f"- {_plain(warning)}" for warning in context.warnings)] if context.warnings else []
+    warnings = [*context.warnings, *(f"{finding.code}: {finding.text}" for finding in fit.findings)]
+    parts += ["\n".join(f"- {_plain(warning)}" for warning in warnings)] if warnings else []
     parts += ["## Laws", f"```text\n{summarise(fit)}\n```", "## Figures"]
     parts += [f"![{_plain(drawing.caption)}](figures/{drawing.name}.png)\n\n{_plain(drawing.caption)}" for drawing in drawings]
     if context.cells:
