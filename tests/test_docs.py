@@ -56,7 +56,8 @@ def compose_command(name: str, words: list[str]) -> None:
     elif name == "status":
         assert len(words) == 1
     else:
-        compose_settings(words[1:] if name in ("fit", "report") else words)
+        words = [word for word in words if not word.startswith("replicates=")]
+        compose_settings(words[1:] if name in ("fit", "report", "coverage") else words)
 
 
 EXAMPLES = sorted({shlex.join(words) for page in PAGES for words in commands_of(page.read_text(encoding="utf-8"))})

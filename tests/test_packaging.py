@@ -70,3 +70,9 @@ def test_installed_wheel_is_the_one_that_is_imported(bin_dir, tmp_path):
 def test_installed_wheel_plans_from_an_unrelated_directory(bin_dir, tmp_path):
     assert "plan" in run(bin_dir / "scalesweep", "--help", cwd=tmp_path)
     assert run(bin_dir / "scalesweep", "plan", "sweep=smoke", f"data.cache={tmp_path}/cache", cwd=tmp_path)
+
+
+def test_wheel_holds_the_published_points(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        names = {Path(name).name for name in archive.namelist() if "/published/" in name}
+    assert {path.name for path in (ROOT / "src" / "scalesweep" / "published").iterdir() if path.is_file()} <= names
