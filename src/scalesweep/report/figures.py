@@ -103,6 +103,10 @@ def format_power(value: float) -> str:
     return power if mantissa == "1" else f"{mantissa}·{power}"
 
 
+MIN_TICK_GAP = 0.1
+"""Room of a label along an axis, as a share of its length."""
+
+
 def log_ticks(low: float, high: float) -> list[float]:
     """Four to eight round ticks between low and high for a logarithmic axis."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
@@ -114,8 +118,17 @@ def log_ticks(low: float, high: float) -> list[float]:
     for choice in choices:
         inside = [tick for tick in choice if low * (1 - 1e-9) <= tick <= high * (1 + 1e-9)]
         if len(inside) >= 4:
-            return inside
-    return inside
+            break
+    return _spaced(inside, MIN_TICK_GAP * math.log(high / low))
+
+
+def _spaced(ticks: list[float], gap: float) -> list[float]:
+    """The ticks without those whose labels would touch that of the one before, in the logarithm."""
+    kept = ticks[:1]
+    for tick in ticks[1:]:
+        if math.log(tick / kept[-1]) >= gap:
+            kept.append(tick)
+    return kept
 
 
 def _power_laws(points: Points, fit: SweepFit) -> Drawing:
