@@ -44,3 +44,13 @@ def test_points_are_fitted_and_reported_where_torch_is_not_installed(tmp_path):
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "points-report" / "report.html").is_file()
+
+
+def test_the_analysis_is_at_hand_in_the_package():
+    import scalesweep
+
+    for name in ("compare_approaches", "fit_form", "fit_laws", "published_points", "read_points"):
+        assert callable(getattr(scalesweep, name))
+        assert name in dir(scalesweep)
+    with pytest.raises(AttributeError, match="no attribute 'fit_law'"):
+        scalesweep.fit_law  # noqa: B018

@@ -28,7 +28,7 @@ MAX_NOISE_RATIO = 2.0
 """Residuals above this many times the seed noise are reported as a misfit of the form."""
 
 
-def fit_laws(points: Points, spec: FitSpec) -> SweepFit:
+def fit_laws(points: Points, spec: FitSpec | None = None) -> SweepFit:
     """The joint laws L(N, D), additive and coupled, and L(N), L(D), L(C), each fitted to the used points or refused in words.
 
     The result does not depend on the order of the rows.
@@ -36,6 +36,7 @@ def fit_laws(points: Points, spec: FitSpec) -> SweepFit:
     Raises:
         FitError: there are fewer than 5 used points, or neither loss nor design varies.
     """
+    spec = spec or FitSpec()
     _check(points)
     order = np.lexsort((points.loss, points.d, points.n))
     n, d, c, loss = (column[order] for column in (points.n, points.d, points.c, points.loss))
