@@ -5,6 +5,7 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 
@@ -32,6 +33,8 @@ def plan_table(plan: Plan, settings: Settings, seconds_per_step: Mapping[Any, fl
         f"about {_wall(minutes, workers):.1f} minutes with {workers} workers on {device}, by a short benchmark of each size",
         title_justify="left",
         caption_justify="left",
+        box=box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
     )
     rows = [_plan_row(cell, plan.count, price) for cell, price in zip(plan.cells, minutes, strict=True)]
     axes = [name for names in settings.sweep.axes.values() for name in names if name in plan.cells[0].row(plan.count)]
