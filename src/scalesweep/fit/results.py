@@ -298,6 +298,8 @@ def estimate(value: float, samples: FloatArray, confidence: float) -> Estimate:
         return Estimate(value, None, None)
     # Order statistics, because the law's scale may be infinite in a resample and infinities cannot be interpolated.
     low, high = np.percentile(known, _percents(confidence), method="nearest")
+    if low == high == 0:  # every resample ended at the bound, which says nothing of how far from it the truth may be
+        return Estimate(value, None, None)
     return Estimate(value, float(low), float(high))
 
 
