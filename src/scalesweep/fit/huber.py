@@ -19,12 +19,15 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from scalesweep.laws.base import MAX_EXPONENT
+
 FloatArray = NDArray[np.float64]
 
-MAX_EXPONENT = 10.0
 GRADIENT_TOLERANCE = 1e-9
 """Largest free component of the gradient at convergence, relative to delta, the root of the number of rows and the scale of
 the parameter. This does not depend on units."""
+_ROUNDING = 4e-16
+"""Rounding error of a residual: no gradient is known better than this, relative as above without delta."""
 _GRID = np.geomspace(0.03, 3.0, 16)
 _MAX_STEPS = 300
 _CHUNK_VALUES = 400_000
@@ -40,7 +43,10 @@ class Expansion:
     jacobian: FloatArray
     """d log L / d theta, shape (problems, rows, P)."""
     curvature: Callable[[FloatArray], FloatArray]
-    """From row factors f, shape (problems, rows), to the sum over rows of f (d2L / d theta2) / L, shape (problems, P, P)."""
+    """From row factors f, shape (problems, rows), to the sum over rows of f (d2m / d theta2 + dm dm^T), shape (problems, P, P).
+
+    m is what is compared with y: for m = log L this is f (d2L / d theta2) / L.
+    """
 
 
 class Problem(Protocol):
@@ -215,11 +221,19 @@ def derivatives(
     return gradient, hessian, np.sqrt(weights[:, None, :] @ at.jacobian**2)[:, 0, :]
 
 
-def minimise(problem: Problem, starts: FloatArray, weights: FloatArray, delta: float) -> Solution:
-    """Local minima reached from `starts`, shape (problems, P), under `weights`, shape (problems, rows)."""
+def minimise(
+    problem: Problem, starts: FloatArray, weights: FloatArray, delta: float, *, width: float | None = None
+) -> Solution:
+    """Local minima reached from `starts`, shape (problems, P), under `weights`, shape (problems, rows).
+
+    `width` is the size of residual that the gradient test is relative to: delta, unless that is so wide that the loss is least
+    squares.
+    """
     chunk = max(1, _CHUNK_VALUES // len(problem.y))
+    test = max(GRADIENT_TOLERANCE * (delta if width is None else width), _ROUNDING)
     parts = [
-        _minimise_chunk(problem, starts[i : i + chunk], weights[i : i + chunk], delta) for i in range(0, len(starts), chunk)
+        _minimise_chunk(problem, starts[i : i + chunk], weights[i : i + chunk], delta, test)
+        for i in range(0, len(starts), chunk)
     ]
     return Solution(
         np.concatenate([part.theta for part in parts]),
@@ -251,20 +265,30 @@ def _basis(problem: SumOfPowers, theta: FloatArray) -> tuple[FloatArray, FloatAr
 
 
 def _nonnegative_coefficients(problem: SumOfPowers, theta: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Coefficients >= 0 of least squares of L_predicted / L - 1 at given exponents, and the sum of squares.
+    """Coefficients >= 0 of least squares of L_predicted / L - 1 at given exponents, and the sum of squares."""
+    basis = _basis(problem, theta)[0] * np.exp(-problem.y)[:, None]
+    return nonnegative_least_squares(basis, np.ones(basis.shape[:2]))
+
+
+def nonnegative_least_squares(basis: FloatArray, target: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Coefficients >= 0, shape (problems, K), of least squares, and the sums of squares, shape (problems,).
 
     With few terms the solution is the best of the unconstrained ones over all supports that come out non-negative.
+
+    Args:
+        basis: shape (problems, rows, K).
+        target: shape (problems, rows).
     """
-    basis = _basis(problem, theta)[0] * np.exp(-problem.y)[:, None]
-    gram, moment = basis.swapaxes(1, 2) @ basis, basis.sum(axis=1)
+    gram, moment = basis.swapaxes(1, 2) @ basis, (target[:, None, :] @ basis)[:, 0]
     num_problems, num_terms = moment.shape
     best = np.zeros((num_problems, num_terms))
-    misfit = np.full(num_problems, np.inf)
+    total = np.sum(target**2, axis=1)
+    misfit = total.copy()
     for size in range(1, num_terms + 1):
         for support in map(list, itertools.combinations(range(num_terms), size)):
             inverse = np.linalg.pinv(gram[:, support][:, :, support], hermitian=True)
             part = (inverse @ moment[:, support, None])[:, :, 0]
-            rss = len(problem.y) - np.sum(part * moment[:, support], axis=1)
+            rss = total - np.sum(part * moment[:, support], axis=1)
             better = (part >= 0).all(axis=1) & (rss < misfit)
             misfit[better] = rss[better]
             best[better] = 0
@@ -272,14 +296,14 @@ def _nonnegative_coefficients(problem: SumOfPowers, theta: FloatArray) -> tuple[
     return best, misfit
 
 
-def _minimise_chunk(problem: Problem, starts: FloatArray, weights: FloatArray, delta: float) -> Solution:
+def _minimise_chunk(problem: Problem, starts: FloatArray, weights: FloatArray, delta: float, test: float) -> Solution:
     """Projected, damped Newton on all problems of the chunk; problems that have converged leave the batch."""
     theta = np.clip(starts, problem.lower, problem.upper)
     value = objective(problem, theta, weights, delta)
     damping = np.full(len(theta), 1e-4)
     converged = np.zeros(len(theta), dtype=bool)
     active = np.arange(len(theta))
-    tolerance = GRADIENT_TOLERANCE * np.sqrt(weights.sum(axis=1)) * delta
+    tolerance = test * np.sqrt(weights.sum(axis=1))
     for _ in range(_MAX_STEPS):
         gradient, hessian, scale = derivatives(problem, theta[active], weights[active], delta)
         free = _free(problem, theta[active], gradient)

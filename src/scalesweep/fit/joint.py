@@ -11,21 +11,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scalesweep.config import FitSpec
-from scalesweep.fit.huber import MAX_EXPONENT, CoupledPowers, Problem, Solution, SumOfPowers, minimise, profile_starts
+from scalesweep.fit.huber import CoupledPowers, Problem, Solution, SumOfPowers, minimise, profile_starts
+from scalesweep.fit.objectives import CONTINUATION, FIRST_DELTA, adaptive_delta, stages, through
+from scalesweep.fit.objectives import robust_scale as robust_scale
 from scalesweep.fit.results import Estimate, FitStatus, LawFit, Name, estimate, is_wide
 from scalesweep.laws import Chinchilla, Coupled, JointLaw
+from scalesweep.laws.base import MAX_EXPONENT
+from scalesweep.laws.joint import KAPPA_BOUNDS
 
 FloatArray = NDArray[np.float64]
 
-FIRST_DELTA = 1e-3
-"""Huber width of Hoffmann et al., and of the first stage here."""
-SMALLEST_DELTA = 1e-5
-"""Floor of the estimated Huber width, for data without noise."""
-_CONTINUATION = (3e-2, 5e-3)
-"""Wide Huber losses first: a narrow one has many shallow minima."""
 _NUM_STARTS = 8
-KAPPA_BOUNDS = (0.05, 5.0)
-"""Below the lower one the coupled law is max(u, v) within a per cent."""
 _KAPPA_PATHS = ((1.0, 0.7, 0.45, 0.25, 0.12), (1.5, 2.5))
 MIN_COUPLED_POINTS = 8
 
@@ -102,7 +98,7 @@ def find_optimum(n: FloatArray, d: FloatArray, loss: FloatArray, huber_delta: fl
     problem = SumOfPowers(np.stack([np.zeros_like(x), x, y], axis=1), z)
     first = FIRST_DELTA if huber_delta is None else huber_delta
     theta = profile_starts(problem, _NUM_STARTS)
-    minima = _descend(problem, theta, [delta for delta in _CONTINUATION if delta > first] + [first])
+    minima = through(problem, theta, stages(first))
     return _with_own_width(Optimum(Chinchilla, problem, origin, minima, first), huber_delta)
 
 
@@ -120,11 +116,11 @@ def find_coupled(additive: Optimum, loss: FloatArray, huber_delta: float | None)
         here = start
         for kappa in path:
             here = np.concatenate([here[:, :5], [[kappa]]], axis=1)
-            here = _descend(CoupledPowers(x, y, (kappa, kappa)), here, [_CONTINUATION[0]]).theta
+            here = through(CoupledPowers(x, y, (kappa, kappa)), here, CONTINUATION[:1]).theta
             theta.append(here[0])
     problem = CoupledPowers(x, y, KAPPA_BOUNDS)
     first = FIRST_DELTA if huber_delta is None else huber_delta
-    minima = _descend(problem, np.array(theta), [delta for delta in _CONTINUATION if delta > first] + [first])
+    minima = through(problem, np.array(theta), stages(first))
     return _with_own_width(Optimum(Coupled, problem, additive.origin, minima, first), huber_delta)
 
 
@@ -134,17 +130,8 @@ def _with_own_width(optimum: Optimum, huber_delta: float | None) -> Optimum:
         return optimum
     theta = optimum.minima.theta
     residual = optimum.problem.y - optimum.problem.log_loss(theta[:1])[0]
-    delta = max(1.345 * robust_scale(residual, len(fields(optimum.form))), SMALLEST_DELTA)
-    return replace(optimum, minima=_descend(optimum.problem, theta, [delta]), delta=delta)
-
-
-def robust_scale(residual: FloatArray, num_parameters: int) -> float:
-    """Scaled median absolute residual, without the num_parameters smallest, which a fit near least absolute deviations zeroes.
-
-    Street, Carroll & Ruppert 1988 (The American Statistician 42, 152).
-    """
-    size = np.sort(np.abs(residual))
-    return 1.4826 * float(np.median(size[min(num_parameters, len(size) - 1) :]))
+    delta = adaptive_delta(residual, len(fields(optimum.form)))
+    return replace(optimum, minima=through(optimum.problem, theta, [delta]), delta=delta)
 
 
 def to_laws(optimum: Optimum, theta: FloatArray) -> list[JointLaw]:
@@ -161,16 +148,6 @@ def to_laws(optimum: Optimum, theta: FloatArray) -> list[JointLaw]:
         parameters = (e * math.exp(log_loss), a * scale_n, b * scale_d, alpha, beta)
         laws.append(Chinchilla(*parameters) if optimum.form is Chinchilla else Coupled(*parameters, row[5]))
     return laws
-
-
-def _descend(problem: Problem, theta: FloatArray, deltas: list[float]) -> Solution:
-    """Minima from every start through narrowing Huber losses, best first."""
-    weights = np.ones((len(theta), len(problem.y)))
-    solution = minimise(problem, theta, weights, deltas[0])
-    for delta in deltas[1:]:
-        solution = minimise(problem, solution.theta, weights, delta)
-    order = np.argsort(solution.value, kind="stable")
-    return Solution(solution.theta[order], solution.value[order], solution.converged[order])
 
 
 def _bootstrap(optimum: Optimum, spec: FitSpec) -> Solution:

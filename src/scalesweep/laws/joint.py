@@ -1,37 +1,41 @@
-"""Functional forms of scaling laws: pure values with an equation, a source and closed forms. Estimation is in `fit`.
+"""Laws of parameters and tokens with a closed compute optimum: additive, coupled, Kaplan's, the larger term, saturating."""
 
-Symbols: N parameters, D training tokens, C training FLOPs, L loss in nats per token.
-"""
-
-import abc
 import math
-from dataclasses import dataclass
-from typing import ClassVar, Literal
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from scalesweep.errors import FitError
+from scalesweep.laws.base import (
+    COARSE_EXPONENT,
+    EXPONENT,
+    FLOOR,
+    FloatArray,
+    Gradient,
+    Law,
+    Parameter,
+    format_number,
+    power,
+)
 
-FloatArray = NDArray[np.float64]
-Variable = Literal["N", "D", "C"]
-
-
-def format_number(value: float) -> str:
-    """The value with four significant digits, for people; stored values keep full precision."""
-    return f"{value:.4g}".replace("e+0", "e").replace("e+", "e")
-
-
-def format_count(value: float) -> str:
-    """A count with a unit: 30k, 1.5M, 2B."""
-    for unit, suffix in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if value >= unit * 0.9995:
-            return f"{value / unit:.3g}{suffix}"
-    return f"{value:.3g}"
+_RATIOS = tuple(np.geomspace(0.03, 30, 7).tolist())
+COUPLED = {
+    "E": FLOOR,
+    "A": Parameter(group="T", is_log=True),
+    "B": Parameter(group="T", is_log=True, grid=_RATIOS),
+    "alpha": COARSE_EXPONENT,
+    "beta": COARSE_EXPONENT,
+}
+"""Parameters of the laws that are E plus a homogeneous function of A / N^alpha and B / D^beta."""
+KAPPA_BOUNDS = (0.05, 5.0)
+"""Below the lower one the coupled law is max(u, v) within a per cent."""
 
 
 @dataclass(frozen=True)
-class JointLaw(abc.ABC):
+class JointLaw(Law):
     """A law of N and D built from u = A / N^alpha and v = B / D^beta, with its compute optimum under C = 6 N D."""
 
     E: float
@@ -45,16 +49,16 @@ class JointLaw(abc.ABC):
     beta: float
     """Exponent of D."""
 
-    equation: ClassVar[str]
-    source: ClassVar[str]
+    variables: ClassVar[tuple[str, ...]] = ("N", "D")
 
-    @abc.abstractmethod
     def predict(self, n: ArrayLike, d: ArrayLike) -> FloatArray:
         """Loss in nats per token of models with n parameters trained on d tokens; the arguments are broadcast."""
+        return super().predict(n, d)
 
-    @abc.abstractmethod
-    def formula(self) -> str:
-        """The law with its numbers, for people."""
+    def in_units(self, units: Sequence[float], loss_unit: float) -> Self:
+        """The same law with N and D multiplied by their units, and the loss by its own."""
+        a, b = self.A * units[0] ** self.alpha, self.B * units[1] ** self.beta
+        return replace(self, E=self.E * loss_unit, A=a * loss_unit, B=b * loss_unit)
 
     @property
     def coupling(self) -> float:
@@ -116,8 +120,25 @@ class JointLaw(abc.ABC):
 class Chinchilla(JointLaw):
     """L(N, D) = E + A / N^alpha + B / D^beta. Hoffmann et al. 2022 (arXiv 2203.15556), eq. (2)."""
 
+    name: ClassVar[str] = "chinchilla"
     equation: ClassVar[str] = "L(N, D) = E + A / N^alpha + B / D^beta"
     source: ClassVar[str] = "Hoffmann et al. 2022, arXiv 2203.15556, eq. (2)"
+    parameters: ClassVar[Mapping[str, Parameter]] = {
+        "E": FLOOR,
+        "A": Parameter(group="A"),
+        "B": Parameter(group="B"),
+        "alpha": EXPONENT,
+        "beta": EXPONENT,
+    }
+
+    @classmethod
+    def expand(cls, theta: Sequence[Any], columns: Sequence[Any]) -> tuple[FloatArray, Gradient]:
+        """The loss and its derivatives by E, A, B, alpha, beta."""
+        e, a, b, alpha, beta = theta
+        u, by_a, by_alpha = power(a, alpha, columns[0])
+        v, by_b, by_beta = power(b, beta, columns[1])
+        loss = np.asarray(e + u + v)
+        return loss, (np.ones_like(loss), by_a, by_b, by_alpha, by_beta)
 
     def predict(self, n: ArrayLike, d: ArrayLike) -> FloatArray:
         """Loss in nats per token of models with n parameters trained on d tokens; the arguments are broadcast."""
@@ -139,11 +160,22 @@ class Coupled(JointLaw):
     the case kappa = beta, E = 0.
     """
 
+    name: ClassVar[str] = "coupled"
     equation: ClassVar[str] = "L(N, D) = E + ((A / N^alpha)^(1/kappa) + (B / D^beta)^(1/kappa))^kappa"
     source: ClassVar[str] = "Videau et al. 2026, arXiv 2608.07222, with A, B, alpha, beta as in the additive law"
+    parameters: ClassVar[Mapping[str, Parameter]] = COUPLED | {
+        "kappa": Parameter(lower=KAPPA_BOUNDS[0], upper=KAPPA_BOUNDS[1], grid=(0.15, 0.4, 0.8, 1.5), kind="pure")
+    }
 
     kappa: float
     """Coupling: 1 where the terms add up, towards 0 where only the larger one counts."""
+
+    @classmethod
+    def expand(cls, theta: Sequence[Any], columns: Sequence[Any]) -> tuple[FloatArray, Gradient]:
+        """The loss and its derivatives by E, A, B, alpha, beta, kappa; A and B are positive."""
+        e, a, b, alpha, beta, kappa = theta
+        coupled, gradient = couple(a, b, alpha, beta, kappa, columns[0], columns[1])
+        return np.asarray(e + coupled), (np.ones_like(coupled), *gradient)
 
     def predict(self, n: ArrayLike, d: ArrayLike) -> FloatArray:
         """Loss in nats per token of models with n parameters trained on d tokens; the arguments are broadcast."""
@@ -162,41 +194,20 @@ class Coupled(JointLaw):
         return f"L(N, D) = {e} + (({a} / N^{alpha})^(1/{k}) + ({b} / D^{beta})^(1/{k}))^{k}"
 
 
-@dataclass(frozen=True)
-class PowerLaw:
-    """L(x) = (x_c / x)^alpha for x one of N, D, C. Kaplan et al. 2020 (arXiv 2001.08361), eq. (1.1) to (1.3).
+def couple(a: Any, b: Any, alpha: Any, beta: Any, kappa: Any, n: Any, d: Any) -> tuple[FloatArray, Gradient]:
+    """T = ((a / n^alpha)^(1/kappa) + (b / d^beta)^(1/kappa))^kappa and its derivatives by a, b, alpha, beta, kappa.
 
-    Kaplan's laws have no irreducible loss, so the exponent is that of the measured range.
+    With the shares p and q of the two terms in their sum, log T has the derivatives p and q by their logarithms, and the
+    entropy of the shares by kappa.
     """
-
-    source: ClassVar[str] = "Kaplan et al. 2020, arXiv 2001.08361, eq. (1.1)-(1.3)"
-
-    log_scale: float
-    """Natural logarithm of x_c, the x at which the loss would be 1 nat per token."""
-    exponent: float
-    """alpha."""
-    variable: Variable
-    """What x is."""
-
-    @property
-    def equation(self) -> str:
-        """The form in symbols."""
-        x = self.variable
-        return f"L({x}) = ({x}_c / {x})^alpha_{x}"
-
-    @property
-    def scale(self) -> float:
-        """x_c in parameters, tokens or FLOPs; infinite where it is beyond double precision."""
-        return math.exp(self.log_scale) if self.log_scale < 709 else math.inf
-
-    def predict(self, x: ArrayLike) -> FloatArray:
-        """Loss in nats per token at x parameters, tokens or FLOPs."""
-        return _exp(self.exponent * (self.log_scale - _log(x)))
-
-    def formula(self) -> str:
-        """The law with its numbers, for people."""
-        x = self.variable
-        return f"L({x}) = ({format_number(self.scale)} / {x})^{format_number(self.exponent)}"
+    log_n, log_d = np.log(n), np.log(d)
+    log_u, log_v = np.log(a) - alpha * log_n, np.log(b) - beta * log_d
+    gap = (log_u - log_v) / kappa
+    t = np.exp(np.maximum(log_u, log_v) + kappa * np.log1p(np.exp(-np.abs(gap))))
+    log_p, log_q = -np.logaddexp(0, -gap), -np.logaddexp(0, gap)
+    p, q = np.exp(log_p), np.exp(log_q)
+    entropy = -(p * log_p + q * log_q)
+    return t, (t * p / a, t * q / b, -t * p * log_n, -t * q * log_d, t * entropy)
 
 
 def _log(values: ArrayLike, unit: float = 1.0) -> FloatArray:
