@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from scalesweep.config import FitSpec
 from scalesweep.errors import FitError
 from scalesweep.fit.design import LEVEL_TOLERANCE, refuse_joint
+from scalesweep.horizon import Range
 from scalesweep.outlook import Band, Outlook, look_ahead, widening
 from scalesweep.points import Points
-from scalesweep.rivals import RIVALS, sorted_columns
+from scalesweep.rivals import THEORIES, fit_rivals, sorted_columns
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
@@ -50,8 +51,8 @@ class Outcomes:
     """Measured."""
     centre: FloatArray
     """Mean of the forms."""
-    additive: FloatArray
-    """Additive law; NaN where it was refused."""
+    forms: dict[str, FloatArray]
+    """Each form; NaN where it was refused."""
     abstained: BoolArray
     """Whether no honest interval would have been printed."""
     scores: FloatArray
@@ -69,6 +70,11 @@ class Outcomes:
     def join(parts: Sequence["Outcomes"]) -> "Outcomes":
         """Predictions of several back-tests together."""
         return _map(parts, np.concatenate)
+
+    @property
+    def additive(self) -> FloatArray:
+        """The additive law; NaN where it was refused or not asked for."""
+        return self.forms.get("chinchilla", np.full(len(self.cut), np.nan))
 
     def holds(self, kind: Kind) -> BoolArray:
         """Whether each interval of this kind holds what was measured."""
@@ -132,6 +138,15 @@ class BackTest:
         kept = self.outcomes.select(~self.outcomes.abstained)
         return float(np.sqrt(np.mean((kept.centre - kept.actual) ** 2)))
 
+    def score_of(self, form: str) -> float:
+        """The same of one form, where every form was fitted."""
+        if self.outcomes is None or form not in self.outcomes.forms:
+            return float("nan")
+        every = np.array(list(self.outcomes.forms.values()))
+        common = ~self.outcomes.abstained & np.isfinite(every).all(axis=0)
+        error = (self.outcomes.forms[form] - self.outcomes.actual)[common]
+        return float(np.sqrt(np.mean(error**2))) if len(error) else float("nan")
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready content; the single predictions are left out."""
         return {
@@ -156,7 +171,7 @@ def back_test(
     spec: FitSpec,
     axis: Axis = "c",
     *,
-    forms: Sequence[str] = RIVALS,
+    forms: Sequence[str] = THEORIES,
     max_origins: int = MAX_ORIGINS,
 ) -> BackTest:
     """Predict the used rows above each of at most `max_origins` cuts, spread evenly in the logarithm of the axis.
@@ -170,9 +185,10 @@ def back_test(
     for cut in find_cuts(n, d, values, max_origins):
         below = values <= cut
         try:
-            outlook = look_ahead((n[below], d[below], loss[below]), (n[~below], d[~below]), spec, forms)
+            rivals = fit_rivals(n[below], d[below], loss[below], spec, forms)
         except FitError:
             continue
+        outlook = look_ahead(rivals, Range.of(n[below], d[below]), (n[~below], d[~below]), spec.confidence)
         past = [part.scores[~part.abstained & (part.cut * part.factor <= cut * (1 + 1e-9))] for part in parts]
         factor = widening(np.concatenate(past), spec.confidence) if past else 1.0
         parts.append(_outcomes(outlook, cut, values[~below], np.log(loss[~below]), factor, spec.confidence))
@@ -184,7 +200,9 @@ def find_cuts(n: FloatArray, d: FloatArray, values: FloatArray, count: int) -> l
     """At most `count` levels of `values`, shape (rows,), below which there are `MIN_ROWS` rows that tell N from D."""
     levels = np.sort(values)
     ends = levels[:-1][np.diff(np.log(levels)) > np.log1p(LEVEL_TOLERANCE)]
-    feasible = [cut for cut in ends if np.sum(values <= cut) >= MIN_ROWS and not refuse_joint(n[values <= cut], d[values <= cut])]
+    feasible = [
+        cut for cut in ends if np.sum(values <= cut) >= MIN_ROWS and not refuse_joint(n[values <= cut], d[values <= cut])
+    ]
     if len(feasible) <= count:
         return [float(cut) for cut in feasible]
     logs = np.log(feasible)
@@ -212,9 +230,7 @@ def render_rows(rows: Sequence[HorizonRow], confidence: float) -> list[str]:
         f"{'honest':>14}{'preferred law':>14}{'additive':>14}",
     ]
     for row in rows:
-        held = "".join(
-            f"{row.covered[kind]:>6.0%} ({row.width[kind]:>4.1%})" + " " for kind in ("honest", "form", "additive")
-        )
+        held = "".join(f"{row.covered[kind]:>6.0%} ({row.width[kind]:>4.1%})" + " " for kind in ("honest", "form", "additive"))
         lines.append(
             f"{row.horizon:11}{row.num:>6}{row.abstained:>7.0%} | {row.error:>7.2%} {row.bias:>+8.2%} | "
             f"{row.additive_error:>8.2%} | {held}".rstrip()
@@ -242,12 +258,17 @@ def _outcomes(
         d=outlook.d,
         actual=actual,
         centre=outlook.centre,
-        additive=additive.log_loss(outlook.n, outlook.d) if additive else missing,
+        forms={form: _predict(outlook, form) for form in (*outlook.rivals.refusals, *outlook.rivals.names)},
         abstained=np.array([bool(reason) for reason in outlook.refusals]),
         scores=outlook.scores(actual),
         lows={kind: band.low for kind, band in bands.items()},
         highs={kind: band.high for kind, band in bands.items()},
     )
+
+
+def _predict(outlook: Outlook, form: str) -> FloatArray:
+    rival = outlook.rivals.find(form)
+    return rival.log_loss(outlook.n, outlook.d) if rival else np.full(len(outlook.n), np.nan)
 
 
 def _row(label: str, outcomes: Outcomes) -> HorizonRow:

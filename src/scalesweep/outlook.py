@@ -6,15 +6,13 @@ is, before the back-test widens it, the envelope over the forms of the same inte
 """
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from scalesweep.config import FitSpec
 from scalesweep.horizon import Range, walk_sd
-from scalesweep.rivals import RIVALS, Of, Rival, Rivals, fit_rivals
+from scalesweep.rivals import Of, Rival, Rivals
 
 FloatArray = NDArray[np.float64]
 
@@ -67,36 +65,25 @@ class Outlook:
             return np.asarray(np.where(error == 0, 0.0, np.abs(error) / half))
 
 
-def look_ahead(
-    rows: tuple[FloatArray, FloatArray, FloatArray],
-    targets: tuple[FloatArray, FloatArray],
-    spec: FitSpec,
-    forms: Sequence[str] = RIVALS,
-) -> Outlook:
-    """Fit the rivals to rows and look at targets.
+def look_ahead(rivals: Rivals, measured: Range, targets: tuple[ArrayLike, ArrayLike], confidence: float = 0.9) -> Outlook:
+    """Predict targets with rivals that have resamples.
 
     Args:
-        rows: n, d and loss of the measured rows, each of shape (rows,).
+        rivals: the forms, fitted to the measured points.
+        measured: the range of these points.
         targets: n and d to predict, each of shape (targets,).
-        spec: estimation, resamples and confidence; at least one resample.
-        forms: names of the rivals.
-
-    Raises:
-        FitError: no form can be fitted to these rows.
+        confidence: nominal coverage.
     """
-    n, d, _ = rows
-    rivals = fit_rivals(*rows, spec, forms)
-    measured, at_n, at_d = Range.of(n, d), *(np.asarray(axis, dtype=np.float64) for axis in targets)
-    way = measured.way(at_n, at_d)
-    edge_n, edge_d = at_n * 10.0 ** -way[0], at_d * 10.0 ** -way[1]
-    walk = walk_sd(way, _mean_slopes(rivals, edge_n, edge_d))
+    n, d = (np.asarray(axis, dtype=np.float64) for axis in targets)
+    way = measured.way(n, d)
+    walk = walk_sd(way, _mean_slopes(rivals, n * 10.0 ** -way[0], d * 10.0 ** -way[1]))
     return Outlook(
         rivals=rivals,
-        n=at_n,
-        d=at_d,
-        centre=rivals.mean_log_loss(at_n, at_d),
-        honest=Band(*rivals.envelope(at_n, at_d, spec.confidence, walk_sd=walk)),
-        refusals=tuple(measured.refuse(float(x), float(y)) for x, y in zip(at_n, at_d, strict=True)),
+        n=n,
+        d=d,
+        centre=rivals.mean_log_loss(n, d),
+        honest=Band(*rivals.envelope(n, d, confidence, walk_sd=walk)),
+        refusals=tuple(measured.refuse(float(x), float(y)) for x, y in zip(n, d, strict=True)),
     )
 
 

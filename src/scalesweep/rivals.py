@@ -6,9 +6,9 @@ Called by `backtest`, `tournament`, `forecast` and `design`.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -27,9 +27,13 @@ FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 Of = Literal["mean", "run"]
 
-RIVALS = ("chinchilla", "coupled", "kaplan_floor", "quadratic")
-"""Additive, coupled and Kaplan's with a floor are theories; the quadratic in logs is the flexible reference."""
+THEORIES = ("chinchilla", "coupled", "kaplan_floor")
+"""Additive, coupled and Kaplan's with a floor: what forecasts are made of."""
 REFERENCE = "quadratic"
+"""The flexible reference, quadratic in logs: it has no floor, so that it is compared with but not extrapolated."""
+RIVALS = (*THEORIES, REFERENCE)
+TITLES = {"chinchilla": "additive", "coupled": "coupled", "kaplan_floor": "Kaplan with E", "quadratic": "quadratic in logs"}
+"""What the texts call them; another form goes by its name."""
 MIN_SPARE_ROWS = 2
 """Rows beyond the parameters that a rival needs, so that its residuals say something."""
 MAX_FOLDS = 10
@@ -104,6 +108,11 @@ class Rivals:
     """Seed of resamples and of residuals."""
 
     @property
+    def names(self) -> tuple[str, ...]:
+        """Names of the forms that were fitted."""
+        return tuple(rival.name for rival in self.members)
+
+    @property
     def preferred(self) -> Rival:
         """The theory with the lowest AICc; the reference only where it stands alone."""
         theories = [rival for rival in self.members if rival.name != REFERENCE]
@@ -144,7 +153,9 @@ class Rivals:
             walk_sd: standard deviation in log loss, shape (targets,), of what is not in the forms.
         """
         keep = self.is_falling(n, d)
-        ends = np.array([_percentiles(rival.draws(n, d, of, self.seed), confidence, walk_sd, self.seed) for rival in self.members])
+        ends = np.array(
+            [_percentiles(rival.draws(n, d, of, self.seed), confidence, walk_sd, self.seed) for rival in self.members]
+        )
         centre = self.mean_log_loss(n, d)
         low = np.min(np.where(keep, ends[:, 0], np.inf), axis=0)
         high = np.max(np.where(keep, ends[:, 1], -np.inf), axis=0)
@@ -170,14 +181,11 @@ def fit_rivals(n: FloatArray, d: FloatArray, loss: FloatArray, spec: FitSpec, fo
     members, refusals = [], {}
     for form in forms:
         try:
-            fit = fit_form(form, {"N": n, "D": d}, loss, objective=Objective("huber", spec.huber_delta))
+            members.append(_fit_rival(form, n, d, loss, spec))
         except FitError as error:
             refusals[form] = str(error)
-            continue
-        if len(loss) < fit.num_free + MIN_SPARE_ROWS:
-            refusals[form] = f"{len(loss)} points leave fewer than {MIN_SPARE_ROWS} to judge its {fit.num_free} parameters."
-            continue
-        members.append(_rival(fit, n, d, loss, spec))
+        except np.linalg.LinAlgError:
+            refusals[form] = f"The minimiser broke down on the law {form!r}: a start left double precision."
     if not members:
         raise FitError(" ".join(refusals.values()))
     return Rivals(tuple(members), refusals, spec.seed)
@@ -228,9 +236,8 @@ def folds_of(values: FloatArray) -> IntArray:
     return level if count <= MAX_FOLDS else level * MAX_FOLDS // count
 
 
-def local_slopes(log_loss: object, n: ArrayLike, d: ArrayLike) -> tuple[FloatArray, FloatArray]:
+def local_slopes(log_loss: Callable[[Any, Any], FloatArray], n: ArrayLike, d: ArrayLike) -> tuple[FloatArray, FloatArray]:
     """Central differences of -log_loss(n, d) by log N and by log D."""
-    assert callable(log_loss)
     up, down = math.exp(_STEP), math.exp(-_STEP)
     n, d = np.asarray(n, dtype=np.float64), np.asarray(d, dtype=np.float64)
     by_n = (log_loss(n * down, d) - log_loss(n * up, d)) / (2 * _STEP)
@@ -238,8 +245,11 @@ def local_slopes(log_loss: object, n: ArrayLike, d: ArrayLike) -> tuple[FloatArr
     return np.asarray(by_n), np.asarray(by_d)
 
 
-def _rival(fit: FormFit, n: FloatArray, d: FloatArray, loss: FloatArray, spec: FitSpec) -> Rival:
+def _fit_rival(form: str, n: FloatArray, d: FloatArray, loss: FloatArray, spec: FitSpec) -> Rival:
+    fit = fit_form(form, {"N": n, "D": d}, loss, objective=Objective("huber", spec.huber_delta))
     rows = len(loss)
+    if rows < fit.num_free + MIN_SPARE_ROWS:
+        raise FitError(f"{rows} points leave fewer than {MIN_SPARE_ROWS} to judge the {fit.num_free} parameters of {form!r}.")
     rng = np.random.default_rng(spec.seed)
     weights = rng.multinomial(rows, np.full(rows, 1 / rows), size=spec.bootstrap).astype(np.float64)
     residual = np.log(loss) - np.log(fit.law.predict(n, d))
