@@ -1,12 +1,13 @@
 """Rolling origin: fit what lies below a cut, predict everything above it, and compare; by compute, by size, by budget.
 
-The intervals are those that `forecast` prints: at each origin the honest band is widened by the errors of earlier origins on rows
-that had been measured by then, so that no prediction has seen its future. Where the points below a cut support no forecast at a
-row, the prediction is counted as an abstention and not as a success.
+The intervals are those that `forecast` prints: at each origin the honest band is widened by the errors of earlier origins on
+rows that had been measured by then, so that no prediction has seen its future. Where the points below a cut support no forecast
+at a row, the prediction is counted as an abstention and not as a success.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
+from itertools import pairwise
 from typing import Any, Literal
 
 import numpy as np
@@ -214,7 +215,7 @@ def tabulate(outcomes: Outcomes) -> tuple[HorizonRow, ...]:
     """Each horizon with predictions, and all together last."""
     edges = (1.0, *HORIZONS, np.inf)
     rows = []
-    for low, high in zip(edges, edges[1:], strict=False):
+    for low, high in pairwise(edges):
         inside = (low < outcomes.factor) & (outcomes.factor <= high)
         if inside.any():
             label = f"x{low:g} to x{high:g}" if np.isfinite(high) else f"over x{low:g}"
@@ -224,8 +225,9 @@ def tabulate(outcomes: Outcomes) -> tuple[HorizonRow, ...]:
 
 def render_rows(rows: Sequence[HorizonRow], confidence: float) -> list[str]:
     """The table as lines of at most 98 characters."""
+    title = f"{confidence:.0%} intervals of a run: hold (width)"
     lines = [
-        f"{'':11}{'':>6}{'':>7} | {'mean of the forms':^16} | {'additive':>8} | {f'{confidence:.0%} intervals of a run: hold (width)':^42}",
+        f"{'':24} | {'mean of the forms':^16} | {'additive':>8} | {title:^42}".rstrip(),
         f"{'horizon':11}{'rows':>6}{'abst.':>7} | {'error':>7} {'bias':>8} | {'error':>8} | "
         f"{'honest':>14}{'preferred law':>14}{'additive':>14}",
     ]

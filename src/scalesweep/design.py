@@ -11,6 +11,7 @@ under the preferred law with the residuals' noise; the second one adds the drift
 
 import math
 import textwrap
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -41,6 +42,8 @@ RATIOS = (5.0, 10.0, 20.0, 40.0, 80.0, 160.0)
 NUM_LAWS = 20
 """Resamples that the exchange averages over: the best design depends on the law that it shall find."""
 _MAX_PLANNED = 24
+_SHARES = (1.0, 0.5, 0.25)
+"""Of the compute that a removed cell frees, the largest part that its first successor may take."""
 _MAX_PASSES = 20
 
 
@@ -104,12 +107,12 @@ class NextCells:
         """The proposal as text for a terminal."""
         lines = [
             f"Next cells ({self.method}) for the loss at C = {format_number(self.target.c)} FLOPs, from {self.source}",
-            f"  {'N':>8}{'D':>8}{'D/N':>8}{'C, FLOPs':>12}{'expected loss':>15}",
+            f"  {'runs':>4}{'N':>8}{'D':>8}{'D/N':>8}{'C, FLOPs':>12}{'expected loss':>15}",
         ]
         lines += [
-            f"  {format_count(cell.n):>8}{format_count(cell.d):>8}{format_number(cell.d / cell.n):>8}"
+            f"  {num:>4}{format_count(cell.n):>8}{format_count(cell.d):>8}{format_number(cell.d / cell.n):>8}"
             f"{format_number(cell.c):>12}{format_number(cell.loss):>15}"
-            for cell in self.cells
+            for cell, num in Counter(self.cells).items()
         ]
         share = f"{self.confidence:.0%}"
         return "\n".join(
@@ -201,9 +204,9 @@ def ladder_flops(largest: float, budget: float) -> list[float]:
         factor = _solve_factor(budget / largest, num)
         if factor >= MIN_STEP:
             steps = largest * factor ** np.arange(1, num + 1)
-            return _capped(steps, budget)
-    steps = 2.0 ** np.arange(4)
-    return _capped(steps * budget / steps.sum(), budget)
+            return _capped(steps.tolist(), budget)
+    steps = np.exp2(np.arange(4, dtype=np.float64))
+    return _capped((steps * budget / steps.sum()).tolist(), budget)
 
 
 def _solve_factor(total: float, num: int) -> float:
@@ -218,48 +221,58 @@ def _solve_factor(total: float, num: int) -> float:
     return math.exp(low)
 
 
-def _capped(steps: FloatArray, budget: float) -> list[float]:
+def _capped(steps: Sequence[float], budget: float) -> list[float]:
     """The steps with the last one at most its share of the budget, and the lower ones raised by what that frees."""
     cap = MAX_SHARE * budget
     if steps[-1] <= cap:
-        return [float(step) for step in steps]
-    lower = steps[:-1] * min((budget - cap) / steps[:-1].sum(), cap / steps[-2])
-    return [*(float(step) for step in lower), cap]
+        return list(steps)
+    rise = min((budget - cap) / sum(steps[:-1]), cap / steps[-2])
+    return [*(step * rise for step in steps[:-1]), cap]
 
 
 def _exchange(information: _Information, law: JointLaw, start: list[NextCell], budget: float) -> list[NextCell]:
-    """Cells of the lowest mean variance that single replacements and additions reach within the budget."""
+    """Cells of the lowest mean variance that replacements, each by one or more cells, reach within the budget."""
     pool = _candidates(law, budget)
-    cost = np.array([cell.c for cell in pool])
     moves = information.rows(np.array([cell.n for cell in pool]), np.array([cell.d for cell in pool]))
     cells = _fill(information, start, pool, moves, budget)
+    best = information.variance(_rows(information, cells))
     for _ in range(_MAX_PASSES):
-        before = information.variance(_rows(information, cells))
-        for i in range(len(cells)):
-            rest = cells[:i] + cells[i + 1 :]
-            affordable = cost <= (budget - sum(cell.c for cell in rest)) * (1 + 1e-9)
-            gains = np.where(affordable, information.gains(_rows(information, rest), moves), 0.0)
-            tried = [*rest, pool[int(np.argmax(gains))]]
-            if affordable.any() and information.variance(_rows(information, tried)) < before * (1 - 1e-9):
-                cells = [*tried[:i], tried[-1], *tried[i:-1]]
-                before = information.variance(_rows(information, cells))
-        grown = _fill(information, cells, pool, moves, budget)
-        if grown == cells and information.variance(_rows(information, cells)) >= before * (1 - 1e-6):
+        before = best
+        for cell in dict.fromkeys(cells):  # equal cells need one trial
+            rest = _without(cells, cell)
+            spare = budget - sum(cell.c for cell in rest)
+            for share in _SHARES:
+                first = _fill(information, rest, pool, moves, budget - spare * (1 - share), num=1)
+                tried = _fill(information, first, pool, moves, budget)
+                variance = information.variance(_rows(information, tried))
+                if variance < best * (1 - 1e-9):
+                    cells, best = tried, variance
+        if best >= before * (1 - 1e-4):
             break
-        cells = grown
     return cells
 
 
+def _without(cells: list[NextCell], cell: NextCell) -> list[NextCell]:
+    """The cells less one of this kind, if there is one."""
+    i = cells.index(cell) if cell in cells else len(cells)
+    return cells[:i] + cells[i + 1 :]
+
+
 def _fill(
-    information: _Information, cells: list[NextCell], pool: list[NextCell], moves: FloatArray, budget: float
+    information: _Information,
+    cells: list[NextCell],
+    pool: list[NextCell],
+    moves: FloatArray,
+    budget: float,
+    num: int = _MAX_PLANNED,
 ) -> list[NextCell]:
-    """The cells and what else the budget buys, each time the affordable candidate that lowers the variance most.
+    """The cells and at most `num` more: each time the affordable candidate that lowers the variance most.
 
     Not the one that lowers it most per FLOP: that would buy the smallest cells only.
     """
     cells, cost = list(cells), np.array([cell.c for cell in pool])
-    while len(cells) < _MAX_PLANNED:
-        affordable = cost <= budget - sum(cell.c for cell in cells)
+    for _ in range(min(num, _MAX_PLANNED - len(cells))):
+        affordable = cost <= (budget - sum(cell.c for cell in cells)) * (1 + 1e-9)
         if not affordable.any():
             break
         gains = np.where(affordable, information.gains(_rows(information, cells), moves), 0.0)

@@ -2,8 +2,8 @@
 
 *If this form holds*: the preferred law's interval for one new run (resamples of the points, and a residual for the run).
 *Honest*: the envelope over all forms of that interval with a drifting exponent, stretched by what a rolling origin on the same
-points got wrong (`outlook`, `horizon`, `backtest`). Beyond the factor that the points support there is no honest interval, and the
-forecast says why. Loss is in nats per token, C = 6 N D. The two printed texts are for a terminal of 100 columns.
+points got wrong (`outlook`, `horizon`, `backtest`). Beyond the factor that the points support there is no honest interval, and
+the forecast says why. Loss is in nats per token, C = 6 N D. The two printed texts are for a terminal of 100 columns.
 """
 
 import hashlib

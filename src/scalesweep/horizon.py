@@ -8,8 +8,8 @@ Three rules, each a judgement that is stated rather than fitted to any data set:
    Integrated over a way of h decades the log loss then has the standard deviation ln(10) s DRIFT sqrt(h^3 / 3): a break at the
    edge of the data is invisible to every criterion, so that its chance has to be in the interval.
 3. The support. What curvature a span of T decades leaves open grows about as (1 + h / T)^2 with the horizon h: at h = T / 2 it
-   is `MAX_GROWTH` = 2.25 times that at the edge, and beyond it no interval is given. N, D, C and D / N each have their own span and
-   horizon, and a span of less than `MIN_SPAN` decades of compute supports nothing.
+   is `MAX_GROWTH` = 2.25 times that at the edge, and beyond it no interval is given. N, D, C and D / N each have their own
+   span and horizon, and a span of less than `MIN_SPAN` decades of compute supports nothing.
 """
 
 import math

@@ -1,8 +1,8 @@
 """What a set of measured points says of models that are not measured: two intervals, and where it says nothing.
 
-*If this form holds* is the interval of the preferred law for a new run: its resamples, and a residual drawn for each. *Honest*
-is, before the back-test widens it, the envelope over the forms of the same interval with the exponent's walk of `horizon` added.
-`backtest` compares outlooks with what was measured later; `forecast` adds the widening and the words.
+*If this form holds* is the interval of the preferred law for a new run: its resamples, and a residual drawn for each.
+*Honest* is, before the back-test widens it, the envelope over the forms of the same interval with the exponent's walk of
+`horizon` added. `backtest` compares outlooks with what was measured later; `forecast` adds the widening and the words.
 """
 
 import math

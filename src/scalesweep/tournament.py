@@ -1,8 +1,8 @@
 """The rivals side by side on the same rows: criterion, cross-validation, rolling origin, local exponents, mean and envelope.
 
-They are ranked by what a forecast needs, the error of a rolling origin by compute; AICc ranks them where no origin exists. A form
-that describes the measured range best need not extrapolate best, so that all columns are shown and the mean of the forms with
-their envelope stands beside the winner.
+They are ranked by what a forecast needs, the error of a rolling origin by compute; AICc ranks them where no origin exists. A
+form that describes the measured range best need not extrapolate best, so that all columns are shown and the mean of the forms
+with their envelope stands beside the winner.
 """
 
 import math

@@ -1,0 +1,106 @@
+"""Next cells: the ladder's arithmetic, the exchange's variance, and what each buys on simulated surfaces at equal cost."""
+
+import json
+
+import numpy as np
+import pytest
+from surfaces import COUPLED_TRUTH, TRUTH, measure, sweep
+
+from scalesweep.config import FitSpec
+from scalesweep.design import MAX_SHARE, ladder_flops, next_cells
+from scalesweep.errors import SpecError
+from scalesweep.fit.forms import fit_form
+
+SPEC = FitSpec(bootstrap=1)
+BUDGET, TARGET = 2e18, 2e20
+
+
+def pilot(law, seed):
+    """Twelve cells of 5.7e17 FLOPs together, at a target 100 times the budget."""
+    n, ratio = (axis.ravel() for axis in np.meshgrid(np.geomspace(5e6, 2.1e7, 4), (8, 20, 50)))
+    return measure(law, n, n * ratio * np.sqrt(5.7e17 / np.sum(6 * n * n * ratio)), 0.004, seed)
+
+
+@pytest.mark.parametrize("ratio", [0.01, 0.5, 3.0, 10.0, 1e3, 1e6])
+def test_a_ladder_spends_the_budget_and_rises(ratio):
+    steps = ladder_flops(1e18, ratio * 1e18)
+    assert sum(steps) == pytest.approx(ratio * 1e18)
+    assert max(steps) <= MAX_SHARE * ratio * 1e18 * (1 + 1e-9)
+    assert np.all(np.diff(steps) >= -1e-6 * steps[-1])
+    if ratio >= 10:
+        assert steps[0] > 1e18
+
+
+def test_cells_are_compute_optimal_and_improve_the_interval():
+    proposal = next_cells(sweep(), SPEC, 1e20, 1e22)
+    for cell in proposal.cells:
+        assert 6 * cell.n * cell.d == pytest.approx(cell.c)
+        assert cell.n == pytest.approx(float(TRUTH.n_opt(cell.c)), rel=0.5)
+    assert proposal.spent_flops == pytest.approx(1e20)
+    for before, after in ((proposal.before.form, proposal.after.form), (proposal.before.drift, proposal.after.drift)):
+        assert before.low < after.low < after.high < before.high
+    assert proposal.after.form.high < proposal.after.drift.high
+
+
+def test_exchange_has_the_lowest_variance_and_keeps_the_budget():
+    points = sweep()
+    spec = FitSpec(bootstrap=1)
+    ladder, optimal = next_cells(points, spec, 1e19, 1e21), next_cells(points, spec, 1e19, 1e21, "v_optimal")
+    widths = [made.after.form.high - made.after.form.low for made in (ladder, optimal)]
+    assert widths[1] < widths[0]
+    assert optimal.spent_flops <= 1e19 * (1 + 1e-6)
+    assert max(cell.c for cell in optimal.cells) <= MAX_SHARE * 1e19 * (1 + 1e-6)
+
+
+def test_texts():
+    proposal = next_cells(sweep(), SPEC, 1e20, 1e22)
+    assert max(len(line) for line in proposal.summary().splitlines()) <= 100
+    assert len(json.loads(json.dumps(proposal.to_dict(), allow_nan=False))["cells"]) == len(proposal.cells)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [((0.0, 1e22), "positive"), ((1e20, float("inf")), "positive"), ((1e20, 1e22, "best"), "no method")],
+)
+def test_wrong_settings(arguments, expected):
+    with pytest.raises(SpecError, match=expected):
+        next_cells(sweep(), SPEC, *arguments)
+
+
+def ladder_plan(law, seed):
+    cells = next_cells(pilot(law, seed), SPEC, BUDGET, TARGET).cells
+    return np.array([cell.n for cell in cells]), np.array([cell.d for cell in cells])
+
+
+def grid_plan(law, seed):
+    """Five sizes by five ratios, scaled to the budget."""
+    n, ratio = (axis.ravel() for axis in np.meshgrid(np.geomspace(5e6, 4e7, 5), (5, 10, 20, 40, 80)))
+    return n, n * ratio * BUDGET / np.sum(6 * n * n * ratio)
+
+
+def random_plan(law, seed):
+    """Log-uniform compute and tokens per parameter, scaled to the budget, no cell above its share."""
+    rng = np.random.default_rng(seed)
+    share = np.exp(rng.uniform(np.log(0.01), 0, 8))
+    share = np.minimum(share / share.sum(), MAX_SHARE)
+    c, ratio = BUDGET * share / share.sum(), np.exp(rng.uniform(np.log(5), np.log(160), 8))
+    n = np.sqrt(c / 6 / ratio)
+    return n, n * ratio
+
+
+@pytest.mark.parametrize("law", [TRUTH, COUPLED_TRUTH], ids=["additive", "coupled"])
+def test_ladder_beats_random_cells_and_a_fixed_grid(law):
+    """Error of the additive law's loss at the target after the same budget; the coupled truth makes that form wrong."""
+    at = float(law.n_opt(TARGET)), float(law.d_opt(TARGET))
+    errors = {}
+    for plan in (ladder_plan, grid_plan, random_plan):
+        errors[plan] = []
+        for seed in range(16):
+            known, (n, d) = pilot(law, seed), plan(law, seed)
+            new = measure(law, n, d, 0.004, 1000 + seed)
+            columns = {"N": np.concatenate([known.n, new.n]), "D": np.concatenate([known.d, new.d])}
+            found = fit_form("chinchilla", columns, np.concatenate([known.loss, new.loss])).law
+            errors[plan].append(float(np.log(found.predict(*at) / law.predict(*at))))
+    spread = {plan: np.median(np.abs(values - np.median(values))) for plan, values in errors.items()}
+    assert spread[ladder_plan] < spread[grid_plan]
+    assert spread[ladder_plan] < spread[random_plan]
