@@ -224,17 +224,17 @@ def tabulate(outcomes: Outcomes) -> tuple[HorizonRow, ...]:
 
 
 def render_rows(rows: Sequence[HorizonRow], confidence: float) -> list[str]:
-    """The table as lines of at most 98 characters."""
+    """The table as lines of at most 97 characters."""
     title = f"{confidence:.0%} intervals of a run: hold (width)"
     lines = [
-        f"{'':24} | {'mean of the forms':^16} | {'additive':>8} | {title:^42}".rstrip(),
-        f"{'horizon':11}{'rows':>6}{'abst.':>7} | {'error':>7} {'bias':>8} | {'error':>8} | "
+        f"{'':23} | {'mean of the forms':^16} | {'additive':>8} | {title:^42}".rstrip(),
+        f"{'horizon':10}{'rows':>6}{'abst.':>7} | {'error':>7} {'bias':>8} | {'error':>8} | "
         f"{'honest':>14}{'preferred law':>14}{'additive':>14}",
     ]
     for row in rows:
         held = "".join(f"{row.covered[kind]:>6.0%} ({row.width[kind]:>4.1%})" + " " for kind in ("honest", "form", "additive"))
         lines.append(
-            f"{row.horizon:11}{row.num:>6}{row.abstained:>7.0%} | {row.error:>7.2%} {row.bias:>+8.2%} | "
+            f"{row.horizon:10}{row.num:>6}{row.abstained:>7.0%} | {row.error:>7.2%} {row.bias:>+8.2%} | "
             f"{row.additive_error:>8.2%} | {held}".rstrip()
         )
     return lines

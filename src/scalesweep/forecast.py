@@ -408,7 +408,8 @@ def _describe(made: Forecast) -> list[str]:
     if made.n_opt and made.d_opt and made.n_opt_range:
         low, high = (format_count(value) for value in made.n_opt_range)
         lines += [
-            f"  N* {_count(made.n_opt)}, D* {_count(made.d_opt)} tokens, if this form holds; over all forms N* [{low}, {high}]"
+            f"  N* {_count(made.n_opt)}, D* {_count(made.d_opt)} tokens, if this form holds;",
+            f"  over all forms N* [{low}, {high}]",
         ]
     lines += [f"  if this form holds  {made.form}  {share}, one new run, {TITLES.get(made.form_name, made.form_name)} law"]
     if made.honest:
