@@ -1,6 +1,6 @@
 """Which cells to measure next, for the loss at a compute that cannot be measured yet.
 
-    ladder      compute-optimal cells between the largest measured compute and what the budget allows, evenly spaced in log C.
+    ladder      compute-optimal cells from the largest measured compute to what the budget allows, evenly spaced in log C.
                 It measures the very curve that is extrapolated, so that it helps whatever form is right: the default.
     v_optimal   cells that minimise the preferred law's prediction variance at the target, averaged over its resamples, by
                 exchange from several starts. Better than the ladder where that law is right, and worse where it is not.
@@ -31,10 +31,8 @@ from scalesweep.rivals import THEORIES, Rival, fit_rivals, local_slopes, sorted_
 FloatArray = NDArray[np.float64]
 Method = Literal["ladder", "v_optimal"]
 
-MAX_CELLS = 8
-"""Steps of a ladder."""
-MIN_STEP = 1.5
-"""Smallest factor of compute between steps; closer ones would measure the same."""
+MIN_STEPS, MAX_STEPS = 3, 7
+"""Fewest and most different steps of a ladder."""
 MAX_SHARE = 0.5
 """Largest share of the budget for one cell."""
 RATIOS = (5.0, 10.0, 20.0, 40.0, 80.0, 160.0)
@@ -197,37 +195,13 @@ def next_cells(points: Points, spec: FitSpec, budget_flops: float, target_c: flo
 def ladder_flops(largest: float, budget: float) -> list[float]:
     """Compute of each step of the ladder, FLOPs, ascending, together the budget.
 
-    Steps rise by one factor from the largest measured compute. Where not even two such steps are affordable the budget buys a
-    ladder by factors of 2 below it, which at least repeats the largest cells along the optimum.
+    Half of the budget, half of the rest, and so on down to the largest measured compute: steps by factors of 2, as far up as
+    `MAX_SHARE` allows, because the length of the lever counts most. What is left repeats the lowest step. At least `MIN_STEPS`,
+    even where they lie below what is measured.
     """
-    for num in range(MAX_CELLS, 1, -1):
-        factor = _solve_factor(budget / largest, num)
-        if factor >= MIN_STEP:
-            steps = largest * factor ** np.arange(1, num + 1)
-            return _capped(steps.tolist(), budget)
-    steps = np.exp2(np.arange(4, dtype=np.float64))
-    return _capped((steps * budget / steps.sum()).tolist(), budget)
-
-
-def _solve_factor(total: float, num: int) -> float:
-    """The r > 0 with r + r^2 + ... + r^num = total, by bisection in log r."""
-    low, high = -50.0, max(1.0, math.log(total))
-    for _ in range(100):
-        middle = (low + high) / 2
-        if sum(math.exp(middle * k) for k in range(1, num + 1)) < total:
-            low = middle
-        else:
-            high = middle
-    return math.exp(low)
-
-
-def _capped(steps: Sequence[float], budget: float) -> list[float]:
-    """The steps with the last one at most its share of the budget, and the lower ones raised by what that frees."""
-    cap = MAX_SHARE * budget
-    if steps[-1] <= cap:
-        return list(steps)
-    rise = min((budget - cap) / sum(steps[:-1]), cap / steps[-2])
-    return [*(step * rise for step in steps[:-1]), cap]
+    affordable = math.floor(math.log2(budget / largest))
+    steps = [budget * MAX_SHARE**k for k in range(1, min(max(affordable, MIN_STEPS), MAX_STEPS) + 1)]
+    return [steps[-1], *reversed(steps)]
 
 
 def _exchange(information: _Information, law: JointLaw, start: list[NextCell], budget: float) -> list[NextCell]:
