@@ -1,0 +1,157 @@
+"""Rolling origin: what an origin may see, what is counted, and the rules of horizon, drift and support."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from surfaces import TRUTH, make_points, sweep
+
+from scalesweep.backtest import MIN_ROWS, Outcomes, back_test, find_cuts, tabulate
+from scalesweep.config import FitSpec
+from scalesweep.horizon import DRIFT, MAX_GROWTH, Range, supported_horizon, walk_sd
+from scalesweep.outlook import Band, widening
+
+SPEC = FitSpec(bootstrap=40)
+
+
+@pytest.fixture(scope="module")
+def tested():
+    return back_test(sweep(), SPEC, max_origins=4)
+
+
+def test_an_origin_predicts_every_row_above_it(tested):
+    points = sweep()
+    for cut in tested.cuts:
+        rows = tested.outcomes.select(tested.outcomes.cut == cut)
+        assert np.sum(points.c <= cut) >= MIN_ROWS
+        assert sorted(rows.n * rows.d * 6) == pytest.approx(sorted(points.c[points.c > cut]))
+        np.testing.assert_allclose(rows.factor * cut, 6 * rows.n * rows.d)
+
+
+def test_no_prediction_sees_its_future():
+    """Losses above a cut change neither its predictions nor its intervals, nor those of earlier cuts."""
+    points = sweep()
+    before = back_test(points, SPEC, max_origins=3)
+    cut = before.cuts[len(before.cuts) // 2]
+    loss = np.where(points.c > cut, points.loss * 1.3, points.loss)
+    after = back_test(make_points(points.n, points.d, loss), SPEC, max_origins=3)
+    old, new = (test.outcomes.select(test.outcomes.cut <= cut) for test in (before, after))
+    np.testing.assert_array_equal(old.centre, new.centre)
+    np.testing.assert_array_equal(old.lows["honest"], new.lows["honest"])
+    assert not np.array_equal(old.actual, new.actual)
+
+
+def test_the_table_counts_what_it_says(tested):
+    outcomes = tested.outcomes
+    rows = tested.rows
+    assert sum(row.num for row in rows[:-1]) == rows[-1].num == len(outcomes.actual)
+    kept = outcomes.select(~outcomes.abstained)
+    assert rows[-1].covered["honest"] == np.mean((kept.lows["honest"] <= kept.actual) & (kept.actual <= kept.highs["honest"]))
+    assert rows[-1].abstained == np.mean(outcomes.abstained)
+    assert rows[-1].error == pytest.approx(np.median(np.abs(np.exp(kept.centre - kept.actual) - 1)))
+    twice = tabulate(Outcomes.join([outcomes, outcomes]))
+    assert twice[-1].num == 2 * rows[-1].num
+    assert twice[-1].covered == rows[-1].covered
+
+
+def test_honest_is_wider_than_the_form(tested):
+    kept = tested.outcomes.select(~tested.outcomes.abstained)
+    honest, form = (kept.highs[kind] - kept.lows[kind] for kind in ("honest", "form"))
+    assert np.median(honest / form) > 1.2
+
+
+def test_the_law_holds_so_both_intervals_do():
+    outcomes = Outcomes.join([back_test(sweep(noise=0.004, seed=seed), SPEC, max_origins=3).outcomes for seed in range(2)])
+    kept = outcomes.select(~outcomes.abstained)
+    assert np.mean(kept.holds("honest")) >= 0.85
+    assert np.mean(kept.holds("additive")) >= 0.75
+
+
+@pytest.mark.parametrize("axis", ["n", "d"])
+def test_other_directions(axis):
+    tested = back_test(sweep(), SPEC, axis, max_origins=2)
+    values = {"n": tested.outcomes.n, "d": tested.outcomes.d}[axis]
+    np.testing.assert_allclose(values / tested.outcomes.cut, tested.outcomes.factor)
+    assert np.all(tested.outcomes.factor > 1)
+
+
+def test_texts(tested):
+    assert max(len(line) for line in tested.summary().splitlines()) <= 100
+    assert json.loads(json.dumps(tested.to_dict(), allow_nan=False))["axis"] == "compute"
+
+
+def test_too_few_points_have_no_origin():
+    points = sweep()
+    few = make_points(points.n[::4], points.d[::4], points.loss[::4])
+    tested = back_test(few, SPEC)
+    assert (tested.cuts, tested.outcomes, tested.widening) == ((), None, 1.0)
+    assert math.isnan(tested.score)
+    assert "No cut leaves" in tested.summary()
+
+
+def test_cuts_are_levels_that_leave_rows_on_both_sides():
+    points = sweep()
+    cuts = find_cuts(points.n, points.d, points.c, 4)
+    assert len(cuts) == 4
+    assert set(cuts) <= set(points.c.tolist())
+    assert max(cuts) < points.c.max()
+
+
+# The rules.
+
+
+def test_the_way_starts_at_the_hull():
+    measured = Range.of(np.array([1.0, 1e2, 1.0, 1e2]), np.array([1.0, 1.0, 1e2, 1e2]))
+    n, d = np.array([10.0, 1e2, 1e3, 1e4, 1e1]), np.array([10.0, 1e2, 1e3, 1e1, 1e3])
+    by_n, by_d = measured.way(n, d)
+    np.testing.assert_allclose(by_n, [0, 0, 1, 2, 0], atol=1e-6)
+    np.testing.assert_allclose(by_d, [0, 0, 1, 0, 1], atol=1e-6)
+
+
+def test_walk_is_the_integral_of_a_random_walk():
+    """Against a simulated walk of the exponent over h decades, of which N and D take half each."""
+    h, slope, steps = 2.0, 0.05, 400
+    rng = np.random.default_rng(0)
+    exponent = np.cumsum(rng.normal(0, DRIFT * slope * math.sqrt(h / steps), size=(4000, steps)), axis=1)
+    simulated = (exponent.sum(axis=1) * h / steps * math.log(10)).std()
+    half = np.array([h / 2])
+    found = walk_sd((half, half), (np.array([slope]), np.array([slope])))[0]
+    assert found == pytest.approx(simulated, rel=0.05)
+
+
+def test_support_ends_at_half_of_the_span():
+    assert supported_horizon(3.0) == pytest.approx(1.5)
+    assert (1 + supported_horizon(3.0) / 3.0) ** 2 == pytest.approx(MAX_GROWTH)
+    points = sweep()
+    measured = Range.of(points.n, points.d)
+    n, d = points.n.max(), points.d.max()
+    assert measured.refuse(n, d) == ""
+    assert measured.refuse(5 * n, 5 * d) == ""
+    assert "beyond the measured compute" in measured.refuse(50 * n, 50 * d)
+    assert "beyond the measured tokens per parameter" in measured.refuse(points.n.min(), d)
+
+
+def test_a_span_of_less_than_a_decade_supports_nothing_beyond():
+    n, d = (axis.ravel() for axis in np.meshgrid([1e7, 1.5e7, 2e7], [1e9, 1.5e9, 2e9]))
+    measured = Range.of(n, d)
+    assert "needs at least 1" in measured.refuse(4e7, 4e9)
+    assert measured.refuse(1.2e7, 1.2e9) == ""
+
+
+def test_widening_is_a_quantile_and_never_below_one():
+    scores = np.linspace(0.1, 2.0, 20)
+    assert widening(scores, 0.9) == pytest.approx(scores[18])  # the 19th of 20: ceil(21 * 0.9)
+    assert widening(scores / 10, 0.9) == 1.0
+    assert widening(np.array([3.0]), 0.9) == 3.0
+    assert widening(np.empty(0), 0.9) == 1.0
+
+
+def test_stretching_keeps_the_centre():
+    band = Band(np.array([1.0]), np.array([4.0])).stretched(np.array([2.0]), 2.0)
+    assert (band.low[0], band.high[0]) == (0.0, 6.0)
+
+
+def test_truth_is_what_the_surface_says():
+    points = sweep(noise=0.0)
+    np.testing.assert_allclose(points.loss, TRUTH.predict(points.n, points.d))

@@ -1,0 +1,117 @@
+"""Next cells: the ladder's arithmetic, the exchange's variance, and what each buys on simulated surfaces at equal cost."""
+
+import json
+
+import numpy as np
+import pytest
+from surfaces import COUPLED_TRUTH, TRUTH, measure, sweep
+
+from scalesweep.config import FitSpec
+from scalesweep.design import MAX_SHARE, ladder_flops, next_cells
+from scalesweep.errors import SpecError
+
+SPEC = FitSpec(bootstrap=1)
+BUDGET, TARGET = 2e19, 1e21
+
+
+def pilot(law, seed):
+    """Twelve cells of 5.7e17 FLOPs together, in front of a budget that is 35 times theirs."""
+    n, ratio = (axis.ravel() for axis in np.meshgrid(np.geomspace(5e6, 2.1e7, 4), (8, 20, 50)))
+    return measure(law, n, n * ratio * np.sqrt(5.7e17 / np.sum(6 * n * n * ratio)), 0.004, seed)
+
+
+@pytest.mark.parametrize("ratio", [0.01, 0.5, 3.0, 10.0, 1e3, 1e6])
+def test_a_ladder_spends_the_budget_and_rises(ratio):
+    steps = ladder_flops(1e18, ratio * 1e18)
+    assert sum(steps) == pytest.approx(ratio * 1e18)
+    assert max(steps) <= MAX_SHARE * ratio * 1e18 * (1 + 1e-9)
+    assert np.all(np.diff(steps) >= -1e-6 * steps[-1])
+    if 10 <= ratio < 100:
+        assert 1e18 <= steps[0] < 2e18
+
+
+def test_cells_are_compute_optimal_and_improve_the_interval():
+    proposal = next_cells(sweep(), SPEC, 1e20, 1e22)
+    for cell in proposal.cells:
+        assert 6 * cell.n * cell.d == pytest.approx(cell.c)
+        assert cell.n == pytest.approx(float(TRUTH.n_opt(cell.c)), rel=0.5)
+    assert proposal.spent_flops == pytest.approx(1e20)
+    for before, after in ((proposal.before.form, proposal.after.form), (proposal.before.drift, proposal.after.drift)):
+        assert before.low < after.low < after.high < before.high
+    assert proposal.after.form.high < proposal.after.drift.high
+
+
+def test_exchange_has_the_lowest_variance_and_keeps_the_budget():
+    points = sweep()
+    spec = FitSpec(bootstrap=1)
+    ladder, optimal = next_cells(points, spec, 1e19, 1e21), next_cells(points, spec, 1e19, 1e21, "v_optimal")
+    widths = [made.after.form.high - made.after.form.low for made in (ladder, optimal)]
+    assert widths[1] < widths[0]
+    assert optimal.spent_flops <= 1e19 * (1 + 1e-6)
+    assert max(cell.c for cell in optimal.cells) <= MAX_SHARE * 1e19 * (1 + 1e-6)
+
+
+def test_texts():
+    proposal = next_cells(sweep(), SPEC, 1e20, 1e22)
+    assert max(len(line) for line in proposal.summary().splitlines()) <= 100
+    assert len(json.loads(json.dumps(proposal.to_dict(), allow_nan=False))["cells"]) == len(proposal.cells)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [((0.0, 1e22), "positive"), ((1e20, float("inf")), "positive"), ((1e20, 1e22, "best"), "no method")],
+)
+def test_wrong_settings(arguments, expected):
+    with pytest.raises(SpecError, match=expected):
+        next_cells(sweep(), SPEC, *arguments)
+
+
+def ladder_plan(law, seed):
+    cells = next_cells(pilot(law, seed), SPEC, BUDGET, TARGET).cells
+    return np.array([cell.n for cell in cells]), np.array([cell.d for cell in cells])
+
+
+def grid_plan(law, seed):
+    """Five sizes by five ratios, scaled to the budget."""
+    n, ratio = (axis.ravel() for axis in np.meshgrid(np.geomspace(5e6, 4e7, 5), (5, 10, 20, 40, 80)))
+    return n, n * ratio * BUDGET / np.sum(6 * n * n * ratio)
+
+
+def random_plan(law, seed):
+    """Cells of random compute and tokens per parameter, each as long as the budget has room for it."""
+    rng = np.random.default_rng(seed)
+    cells, spent = [], 0.0
+    for c, ratio in np.exp(rng.uniform(np.log([5e15, 5.0]), np.log([MAX_SHARE * BUDGET, 160.0]), size=(24, 2))):
+        if spent + c <= BUDGET:
+            cells.append((np.sqrt(c / 6 / ratio), np.sqrt(c / 6 * ratio)))
+            spent += c
+    return tuple(np.array(cells).T)
+
+
+def variance(law, seed, n, d):
+    """Variance of log loss at the target, linear in the true law's parameters, from the pilot and these cells."""
+    known = pilot(law, seed)
+    rows = log_derivatives(law, np.concatenate([known.n, n]), np.concatenate([known.d, d])) / 0.004
+    at = log_derivatives(law, law.n_opt(np.array([TARGET])), law.d_opt(np.array([TARGET])))[0]
+    return float(np.sum(np.linalg.lstsq(rows.T, at, rcond=1e-15)[0] ** 2))
+
+
+def log_derivatives(law, n, d):
+    return law.gradient(n, d) * np.array(law.theta) / law.predict(n, d)[:, None]
+
+
+@pytest.mark.parametrize("law", [TRUTH, COUPLED_TRUTH], ids=["additive", "coupled"])
+def test_plans_at_equal_cost(law):
+    """The ladder halves a fixed grid's variance. Random cells of all D / N come near it: they tell the exponents apart."""
+    found = {
+        plan: np.mean([variance(law, seed, *plan(law, seed)) for seed in range(3)])
+        for plan in (ladder_plan, grid_plan, random_plan)
+    }
+    assert found[ladder_plan] < found[grid_plan] / 2
+    assert found[ladder_plan] < found[random_plan] * 1.5
+
+
+def test_exchange_beats_random_cells():
+    cells = next_cells(pilot(TRUTH, 0), SPEC, BUDGET, TARGET, "v_optimal").cells
+    n, d = np.array([(cell.n, cell.d) for cell in cells]).T
+    assert variance(TRUTH, 0, n, d) < np.mean([variance(TRUTH, 0, *random_plan(TRUTH, seed)) for seed in range(3)])

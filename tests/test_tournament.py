@@ -1,0 +1,128 @@
+"""Rivals on the same rows: criteria against definitions, ranking, mean and envelope, local exponents."""
+
+import json
+
+import numpy as np
+import pytest
+from surfaces import COUPLED_TRUTH, TRUTH, make_points, sweep
+
+from scalesweep.config import FitSpec
+from scalesweep.errors import FitError
+from scalesweep.fit.forms import fit_form
+from scalesweep.rivals import RIVALS, cross_validate, fit_rivals, folds_of, refit
+from scalesweep.tournament import run_tournament
+
+SPEC = FitSpec(bootstrap=40)
+
+
+def columns(points):
+    return points.n, points.d, points.loss
+
+
+@pytest.fixture(scope="module")
+def rivals():
+    return fit_rivals(*columns(sweep()), SPEC)
+
+
+@pytest.fixture(scope="module")
+def tournament():
+    return run_tournament(sweep(COUPLED_TRUTH), SPEC)
+
+
+def test_every_rival_recovers_a_surface_without_noise():
+    found = fit_rivals(*columns(sweep(noise=0.0)), FitSpec(bootstrap=0), ("chinchilla", "coupled"))
+    for rival in found.members:
+        assert rival.log_loss(1e9, 2e10) == pytest.approx(np.log(TRUTH.predict(1e9, 2e10)), abs=1e-7)
+
+
+def test_refit_under_equal_weights_is_the_fit(rivals):
+    points = sweep()
+    for rival in rivals.members:
+        again = refit(rival.fit, *columns(points), np.ones((1, len(points.n))))[0]
+        predicted = type(rival.fit.law).build(again.tolist(), ("N", "D")).predict(points.n, points.d)
+        np.testing.assert_allclose(predicted, rival.fit.law.predict(points.n, points.d), rtol=1e-7)
+
+
+def test_cross_validation_is_refitting_without_the_fold(rivals):
+    points, rival = sweep(), rivals.find("chinchilla")
+    fold = folds_of(points.n)
+    squares = []
+    for label in np.unique(fold):
+        out = fold == label
+        columns_in = {"N": points.n[~out], "D": points.d[~out]}
+        alone = fit_form("chinchilla", columns_in, points.loss[~out], objective=rival.fit.objective)
+        squares += list(np.log(points.loss[out] / alone.law.predict(points.n[out], points.d[out])) ** 2)
+    # The width of the Huber loss is that of all rows in one and of the rows left in the other.
+    assert cross_validate(rival, *columns(points), fold) == pytest.approx(np.sqrt(np.mean(squares)), rel=0.05)
+
+
+def test_folds_are_levels_or_groups_of_neighbours():
+    assert folds_of(np.array([4.0, 1.0, 1.01, 2.0])).tolist() == [2, 0, 0, 1]
+    many = folds_of(np.geomspace(1, 1e6, 40))
+    assert np.all(np.diff(many) >= 0)
+    assert many.max() == 9
+
+
+def test_criterion_prefers_the_generator():
+    for truth, name in ((TRUTH, "chinchilla"), (COUPLED_TRUTH, "coupled")):
+        found = fit_rivals(*columns(sweep(truth, noise=0.001)), FitSpec(bootstrap=0))
+        assert found.preferred.name == name
+
+
+def test_slopes_are_those_of_the_law():
+    law = TRUTH
+    n, d = 1e8, 2e9
+    rival = fit_rivals(*columns(sweep(noise=0.0)), FitSpec(bootstrap=0), ("chinchilla",)).members[0]
+    u, v = law.A * n**-law.alpha, law.B * d**-law.beta
+    assert rival.slopes(n, d) == pytest.approx((law.alpha * u / (law.E + u + v), law.beta * v / (law.E + u + v)), rel=1e-5)
+    assert rival.excess_slopes(n, d) == pytest.approx((law.alpha * u / (u + v), law.beta * v / (u + v)), rel=1e-5)
+
+
+def test_mean_lies_in_the_envelope_and_the_envelope_holds_every_falling_form(rivals):
+    n, d = np.geomspace(1e8, 1e11, 7), np.geomspace(2e9, 2e12, 7)
+    low, high = rivals.envelope(n, d, 0.9)
+    mean, each, keep = rivals.mean_log_loss(n, d), rivals.log_losses(n, d), rivals.is_falling(n, d)
+    assert np.all((low <= mean) & (mean <= high))
+    inside = (low - 0.01 <= each) & (each <= high + 0.01)
+    assert np.all(inside | ~keep)
+    assert np.all(high - low > 0)
+
+
+def test_a_rising_form_is_left_out():
+    """A quadratic in logs turns up again far away; a theory never does."""
+    found = fit_rivals(*columns(sweep()), SPEC)
+    far = np.array([1e14]), np.array([1e16])
+    falling = dict(zip(RIVALS, found.is_falling(*far)[:, 0], strict=True))
+    assert falling == {"chinchilla": True, "coupled": True, "kaplan_floor": True, "quadratic": False}
+    theories = found.log_losses(*far)[:3, 0]
+    assert theories.min() <= found.mean_log_loss(*far)[0] <= theories.max()
+
+
+def test_ranking_and_texts(tournament):
+    rolling = [standing.rolling_rms for standing in tournament.standings]
+    assert rolling == sorted(rolling)
+    assert {standing.name for standing in tournament.standings} == set(RIVALS)
+    assert max(len(line) for line in tournament.summary().splitlines()) <= 100
+    content = json.loads(json.dumps(tournament.to_dict(), allow_nan=False))
+    assert [row["name"] for row in content["standings"]] == [standing.name for standing in tournament.standings]
+
+
+def test_mean_and_envelope_are_in_nats(tournament):
+    n, d = tournament.at
+    band = tournament.envelope(n, d)
+    assert band.low[0] <= tournament.mean(n, d)[0] <= band.high[0]
+    assert tournament.mean(n, d)[0] == pytest.approx(COUPLED_TRUTH.predict(n, d), rel=0.01)
+
+
+def test_a_ray_is_refused():
+    n = np.geomspace(1e6, 1e9, 12)
+    with pytest.raises(FitError, match="tokens-per-parameter ray"):
+        run_tournament(make_points(n, 20 * n, TRUTH.predict(n, 20 * n)), SPEC)
+
+
+def test_a_rival_with_too_few_rows_is_refused_in_words():
+    points = sweep()
+    chosen = np.array([0, 4, 8, 12, 17, 25, 29])
+    found = fit_rivals(points.n[chosen], points.d[chosen], points.loss[chosen], FitSpec(bootstrap=5))
+    assert found.names == ("chinchilla", "kaplan_floor")
+    assert "7 points leave fewer than 2" in found.refusals["coupled"]
