@@ -9,6 +9,7 @@ import pytest
 
 from scalesweep.cli import main
 from scalesweep.cli.compose import compose_settings
+from scalesweep.cli.help import USAGE
 from scalesweep.cli.paths import config_dir
 from scalesweep.errors import SpecError
 from scalesweep.plan import CorpusFacts, make_plan
@@ -142,7 +143,7 @@ def test_training_one_cell_is_a_hydra_application(tmp_path: Path) -> None:
     assert helped.stdout.count("scalesweep train ") >= 4
 
 
-@pytest.mark.parametrize("name", ["run", "plan", "status", "fit", "report", "coverage", "data"])
+@pytest.mark.parametrize("name", sorted(set(USAGE) - {"train"}))
 def test_every_command_has_help_with_three_examples(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([name, "--help"]) == 0
     out = capsys.readouterr().out
@@ -313,3 +314,25 @@ def test_coverage_of_a_design(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert main(["coverage", str(path), "replicates=4", "fit.bootstrap=20"]) == 0
     assert "alpha" in capsys.readouterr().out
     assert "replicates = 'x': must be a whole number" in refused(capsys, "coverage", str(path), "replicates=x")
+
+
+def test_a_forecast_is_filed_once_and_scored(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path, filed = tmp_path / "points.csv", tmp_path / "forecast.json"
+    rows = [
+        (n, d, (1.7 + 400 / n**0.34 + 400 / d**0.28) * (1 + 0.001 * (-1) ** (i + j)))
+        for i, n in enumerate((1e6, 3e6, 1e7, 3e7, 1e8))
+        for j, d in enumerate((1e8, 3e8, 1e9, 3e9))
+    ]
+    path.write_text("params,tokens,loss\n" + "".join(f"{n},{d},{loss}\n" for n, d, loss in rows))
+    assert main(["forecast", str(path), "at=[150M,4G]", f"file={filed}", "fit.bootstrap=30"]) == 0
+    assert "if this form holds" in capsys.readouterr().out
+    assert "never overwritten" in refused(capsys, "forecast", str(path), "at=[150M,4G]", f"file={filed}", "fit.bootstrap=30")
+    later = tmp_path / "later.csv"
+    later.write_text(f"params,tokens,loss\n150e6,4e9,{1.7 + 400 / 150e6**0.34 + 400 / 4e9**0.28}\n")
+    assert main(["score", str(filed), str(later)]) == 0
+    assert "inside if this form holds" in capsys.readouterr().out
+    filed.write_text(filed.read_text().replace("150000000", "160000000"))
+    assert "altered" in refused(capsys, "score", str(filed), str(later))
+    assert "at = '[1]': must be parameters and tokens" in refused(capsys, "forecast", str(path), "at=[1]")
+    assert main(["next", str(path), "budget=1e19", "target=1e20", "fit.bootstrap=20"]) == 0
+    assert "next needs target=FLOPs" in refused(capsys, "next", str(path), "budget=1e19")

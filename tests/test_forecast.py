@@ -10,7 +10,8 @@ from surfaces import TRUTH, make_points, sweep
 from scalesweep.backtest import back_test
 from scalesweep.config import FitSpec
 from scalesweep.errors import FitError, PointsError, SpecError
-from scalesweep.forecast import Score, forecast, hash_points, read_forecast, score
+from scalesweep.forecast import forecast, hash_points, read_forecast
+from scalesweep.scoring import Score, score
 
 SPEC = FitSpec(bootstrap=60)
 DAY = date(2026, 1, 2)

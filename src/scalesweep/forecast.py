@@ -1,4 +1,4 @@
-"""A dated, hashed prediction of a model that is not measured yet, with two intervals, and its later comparison with the model.
+"""A dated, hashed prediction of a model that is not measured yet, with two intervals; `scoring` compares it with the model.
 
 *If this form holds*: the preferred law's interval for one new run (resamples of the points, and a residual for the run).
 *Honest*: the envelope over all forms of that interval with a drifting exponent, stretched by what a rolling origin on the same
@@ -143,51 +143,6 @@ class DatedForecast:
     """Hash of the content."""
 
 
-@dataclass(frozen=True)
-class Comparison:
-    """A forecast and one measured row."""
-
-    key: str
-    """The row's key; empty without."""
-    n: float
-    """Its parameters."""
-    d: float
-    """Its tokens."""
-    loss: float
-    """Its loss, nats per token."""
-    error: float
-    """L_predicted / L - 1, of the honest point prediction, or else of the form's."""
-    in_form: bool
-    """Whether the loss lies in the interval *if this form holds*."""
-    in_honest: bool | None
-    """Whether it lies in the honest interval; None if the forecast abstained."""
-
-
-@dataclass(frozen=True)
-class Score:
-    """A forecast compared with what was measured."""
-
-    filed: DatedForecast
-    """The forecast."""
-    rows: tuple[Comparison, ...]
-    """The measured rows that it was about."""
-    is_unseen: bool
-    """Whether the points differ from those that the forecast was made from."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready content."""
-        return {
-            "date": self.filed.day.isoformat(),
-            "sha256": self.filed.sha256,
-            "is_unseen": self.is_unseen,
-            "rows": [asdict(row) for row in self.rows],
-        }
-
-    def summary(self) -> str:
-        """The comparison as text for a terminal."""
-        return "\n".join(_describe_score(self))
-
-
 def forecast(
     points: Points,
     spec: FitSpec,
@@ -241,32 +196,6 @@ def read_forecast(text: str) -> DatedForecast:
     if _hash(content) != claimed:
         raise PointsError(f"The forecast was altered after {day}: its content does not have the hash {claimed[:12]}.")
     return DatedForecast(made, day, claimed)
-
-
-def score(filed: DatedForecast, points: Points, tolerance: float = 0.05) -> Score:
-    """Compare a filed forecast with rows that were measured later.
-
-    Of a model, these are the rows whose N and D are both within the tolerance; of a compute, the row with the lowest loss among
-    those whose 6 N D is.
-
-    Raises:
-        PointsError: no used row is near the target.
-    """
-    made = filed.forecast
-    n, d, _, loss = points.n, points.d, points.c, points.loss
-    limit = math.log1p(tolerance) + 1e-12
-    if made.target == "model":
-        near = (np.abs(np.log(n / made.n)) <= limit) & (np.abs(np.log(d / made.d)) <= limit)
-    else:
-        near = np.abs(np.log(6 * n * d / made.c)) <= limit
-    rows = np.flatnonzero(near)
-    if not len(rows):
-        raise PointsError(f"{points.source} has no used row within {tolerance:.0%} of the forecast's {_name_target(made)}.")
-    if made.target == "compute":
-        rows = rows[[int(np.argmin(loss[rows]))]]
-    keys = points.used["key"].tolist() if "key" in points.used else [""] * len(n)
-    compared = tuple(_compare(made, str(keys[row]), float(n[row]), float(d[row]), float(loss[row])) for row in rows)
-    return Score(filed, compared, hash_points(points) != made.origin.sha256)
 
 
 def hash_points(points: Points) -> str:
@@ -367,12 +296,6 @@ def _interval(log_loss: FloatArray, band: Band) -> Interval:
     return Interval(value, min(low, value), max(high, value))
 
 
-def _compare(made: Forecast, key: str, n: float, d: float, loss: float) -> Comparison:
-    best = made.honest or made.form
-    in_honest = made.honest.holds(loss) if made.honest else None
-    return Comparison(key, n, d, loss, best.value / loss - 1, made.form.holds(loss), in_honest)
-
-
 def _check(at: tuple[float, float] | None, compute: float | None, spec: FitSpec) -> None:
     if (at is None) == (compute is None):
         raise SpecError("A forecast needs one target: at=[N,D] for a model, or compute=C for the best model of a budget.")
@@ -395,7 +318,8 @@ def _revive(values: dict[str, Any]) -> Forecast:
     return Forecast(**values)
 
 
-def _name_target(made: Forecast) -> str:
+def name_target(made: Forecast) -> str:
+    """What was forecast, in words."""
     if made.target == "compute":
         return f"C = {format_number(made.c)} FLOPs"
     return f"N = {format_count(made.n)} parameters, D = {format_count(made.d)} tokens"
@@ -404,7 +328,7 @@ def _name_target(made: Forecast) -> str:
 def _describe(made: Forecast) -> list[str]:
     share = f"{made.confidence:.0%}"
     what = "the compute-optimal model at " if made.target == "compute" else "a model with "
-    lines = [f"Forecast of the loss of {what}{_name_target(made)}, nats per token"]
+    lines = [f"Forecast of the loss of {what}{name_target(made)}, nats per token"]
     if made.n_opt and made.d_opt and made.n_opt_range:
         low, high = (format_count(value) for value in made.n_opt_range)
         lines += [
@@ -430,25 +354,6 @@ def _describe(made: Forecast) -> list[str]:
         f"From {made.origin.rows} points, {made.origin.source}, hash {made.origin.sha256[:12]}.",
     )
     return [*lines, *(line for note in notes for line in _wrap(note, 2))]
-
-
-def _describe_score(result: Score) -> list[str]:
-    made = result.filed.forecast
-    lines = [f"Forecast of {result.filed.day} ({result.filed.sha256[:12]}) for {_name_target(made)}"]
-    lines += [f"  if this form holds  {made.form}", f"  honest              {made.honest or 'none: the tool had abstained'}"]
-    for row in result.rows:
-        honest = "no honest interval" if row.in_honest is None else f"{_inside(row.in_honest)} honest"
-        lines.append(
-            f"  measured {format_number(row.loss)} at N {format_count(row.n)}, D {format_count(row.d)}: "
-            f"predicted {row.error:+.2%}, {_inside(row.in_form)} if this form holds, {honest}"
-        )
-    if not result.is_unseen:
-        lines.append("  These are the points that the forecast was made from: this is no test of it.")
-    return lines
-
-
-def _inside(value: bool) -> str:
-    return "inside" if value else "OUTSIDE"
 
 
 def _count(interval: Interval) -> str:

@@ -32,6 +32,14 @@ def _commands() -> Mapping[str, Callable[[], Command]]:
 
         return load
 
+    def prediction(name: str) -> Callable[[], Command]:
+        def load() -> Command:
+            from scalesweep.cli import prediction as module
+
+            return getattr(module, name)  # type: ignore[no-any-return]
+
+        return load
+
     def train() -> Command:
         from scalesweep.cli.train import train
 
@@ -46,6 +54,10 @@ def _commands() -> Mapping[str, Callable[[], Command]]:
         "fit": analysis("fit"),
         "report": analysis("report"),
         "coverage": analysis("coverage"),
+        "tournament": prediction("tournament"),
+        "forecast": prediction("forecast"),
+        "score": prediction("score"),
+        "next": prediction("propose"),
     }
 
 

@@ -36,7 +36,7 @@ class Subject:
 
 def fit(arguments: Sequence[str]) -> int:
     """Fit and print the law; beside a sweep, keep it in fit.json."""
-    subject = _subject(arguments, "fit")
+    subject = read_subject(arguments, "fit")
     result = fit_laws(subject.points, subject.spec)
     print(result.summary())
     approaches = compare_approaches(subject.points, subject.spec, fit=result)
@@ -54,7 +54,7 @@ def coverage(arguments: Sequence[str]) -> int:
     from scalesweep.fit.coverage import coverage as simulate
 
     rest, replicates = _take_number(arguments, "replicates", 100)
-    subject = _subject(rest, "coverage")
+    subject = read_subject(rest, "coverage")
     print(simulate(subject.points, subject.spec, replicates).summary())
     return EXIT_OK
 
@@ -70,7 +70,7 @@ def _take_number(arguments: Sequence[str], name: str, default: int) -> tuple[lis
 
 def report(arguments: Sequence[str]) -> int:
     """Fit and write the report."""
-    subject = _subject(arguments, "report")
+    subject = read_subject(arguments, "report")
     print_law(write(subject.directory, subject.points, subject.spec, subject.context))
     return EXIT_OK
 
@@ -91,7 +91,8 @@ def print_law(written: tuple[SweepFit, Path]) -> None:
     print(f"\n{result.summary()}\n\nReport: {path}", flush=True)
 
 
-def _subject(arguments: Sequence[str], command: str) -> Subject:
+def read_subject(arguments: Sequence[str], command: str) -> Subject:
+    """What the first argument names, under the overrides that follow it."""
     if not arguments or ("=" in arguments[0] and not arguments[0].startswith(_PUBLISHED)):
         raise SpecError(
             f"{command} takes a sweep's directory, a file of points or points=STUDY first, such as: "

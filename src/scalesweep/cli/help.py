@@ -9,16 +9,24 @@ _ABOUT = {
     "fit": "Fit scaling laws to a sweep's directory or to a table of points (.csv, .jsonl, .parquet with N, D, loss).",
     "report": "Write report.html, report.md and the figures of a sweep's directory or a table of points.",
     "coverage": "Simulate how often the intervals of a design cover the truth, under several kinds of noise.",
+    "tournament": "Fit rival laws to the same points and rank them by what they predict.",
+    "forecast": "Predict a model that is not measured yet, with two intervals, and file it with date and hash.",
+    "score": "Compare a filed forecast with what was measured since.",
+    "next": "Propose the next cells to measure.",
     "train": "Train one cell; an ordinary Hydra application (--multirun, --cfg job, --help).",
     "data": "Prepare a corpus: read, split, tokenize, cache.",
 }
-_USAGE = {
+USAGE = {
     "run": "scalesweep run [sweep=PRESET] [key=value ...]",
     "plan": "scalesweep plan [sweep=PRESET] [key=value ...]",
     "status": "scalesweep status DIR",
     "fit": "scalesweep fit DIR|POINTS|points=STUDY [fit.key=value ...]",
     "report": "scalesweep report DIR|POINTS|points=STUDY [fit.key=value ...] [report.title=...]",
     "coverage": "scalesweep coverage DIR|POINTS|points=STUDY [replicates=100] [fit.key=value ...]",
+    "tournament": "scalesweep tournament DIR|POINTS|points=STUDY [fit.key=value ...]",
+    "forecast": "scalesweep forecast DIR|POINTS at=[N,D]|compute=C [file=NAME.json] [fit.key=value ...]",
+    "score": "scalesweep score FORECAST.json DIR|POINTS",
+    "next": "scalesweep next DIR|POINTS budget=FLOPS target=FLOPS [method=ladder|v_optimal] [fit.key=value ...]",
     "data": "scalesweep data [data=SOURCE] [data.key=value ...]",
 }
 _GROUPS = {
@@ -28,6 +36,10 @@ _GROUPS = {
     "fit": ("fit",),
     "report": ("fit", "report"),
     "coverage": ("fit",),
+    "tournament": ("fit",),
+    "forecast": ("fit",),
+    "score": (),
+    "next": ("fit",),
     "data": ("data",),
 }
 _EXAMPLES = {
@@ -58,6 +70,26 @@ _EXAMPLES = {
         "scalesweep coverage points.csv replicates=400",
         "scalesweep coverage points.csv fit.confidence=0.95 fit.bootstrap=400",
     ),
+    "tournament": (
+        "scalesweep tournament runs/demo",
+        "scalesweep tournament points=chinchilla",
+        "scalesweep tournament points.csv fit.bootstrap=200",
+    ),
+    "forecast": (
+        "scalesweep forecast runs/demo at=[1M,3M]",
+        "scalesweep forecast runs/demo compute=1e13 file=forecast.json",
+        "scalesweep forecast points=chinchilla compute=1e23",
+    ),
+    "score": (
+        "scalesweep score forecast.json runs/demo",
+        "scalesweep score forecast.json points.csv",
+        "scalesweep score forecast.json points=chinchilla",
+    ),
+    "next": (
+        "scalesweep next runs/demo budget=1e13 target=1e14",
+        "scalesweep next points.csv budget=1e18 target=1e20 method=v_optimal",
+        "scalesweep next points=chinchilla budget=1e23 target=1e24",
+    ),
     "data": (
         "scalesweep data",
         "scalesweep data data=files \"data.paths=['texts/*.txt']\" data.tokenizer.vocab_size=2048",
@@ -69,14 +101,14 @@ _EXAMPLES = {
 def main_help() -> str:
     """The text of `scalesweep --help`."""
     lines = ["scalesweep: measure, fit and report empirical scaling laws of small transformers.", "", "Commands:"]
-    lines += [f"  {name:8} {about}" for name, about in _ABOUT.items()]
+    lines += [f"  {name:10} {about}" for name, about in _ABOUT.items()]
     lines += ["", "`scalesweep COMMAND --help` shows a command's config groups and examples. Start with: scalesweep run"]
     return "\n".join(lines) + "\n"
 
 
 def command_help(name: str) -> str:
     """The text of `scalesweep NAME --help`."""
-    lines = [f"usage: {_USAGE[name]}", "", _ABOUT[name]]
+    lines = [f"usage: {USAGE[name]}", "", _ABOUT[name]]
     if _GROUPS[name]:
         lines += ["", "Config groups (choose with group=option, change a setting with group.key=value):"]
         lines += [f"  {group:9} {' | '.join(_options(group))}" for group in _GROUPS[name]]

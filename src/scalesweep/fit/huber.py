@@ -342,8 +342,12 @@ def _newton_step(
     It is computed in units of the parameters' scales, because powers of far rows make the plain Hessian ill-conditioned.
     """
     scaled = np.where(free[:, :, None] & free[:, None, :], hessian, 0.0) / (scale[:, :, None] * scale[:, None, :])
+    # A problem whose derivatives overflow has no step; without this, one such problem would stop the whole batch.
+    broken = ~np.isfinite(scaled).all(axis=(1, 2))
+    scaled[broken] = 0.0
     values, vectors = np.linalg.eigh(scaled)
     size = np.abs(values)
     size = size + (damping * size.max(axis=1))[:, None] + np.finfo(np.float64).tiny
     along = (vectors.swapaxes(1, 2) @ (gradient * free / scale)[:, :, None])[:, :, 0] / size
+    along[broken] = 0.0
     return np.asarray(-(vectors @ along[:, :, None])[:, :, 0] * free / scale)
