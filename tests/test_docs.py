@@ -56,8 +56,9 @@ def compose_command(name: str, words: list[str]) -> None:
     elif name == "status":
         assert len(words) == 1
     else:
-        words = [word for word in words if not word.startswith("replicates=")]
-        compose_settings(words[1:] if name in ("fit", "report", "coverage") else words)
+        own = ("replicates=", "at=", "compute=", "file=", "budget=", "target=", "method=")
+        words = [word for word in words if not word.startswith(own)]
+        compose_settings(words if name in ("run", "plan", "data") else words[2 if name == "score" else 1 :])
 
 
 EXAMPLES = sorted({shlex.join(words) for page in PAGES for words in commands_of(page.read_text(encoding="utf-8"))})

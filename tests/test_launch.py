@@ -124,7 +124,11 @@ def command_line(directory: Path, settings: Settings) -> list[str]:
 @pytest.mark.slow
 def test_ten_kills_of_everything_change_no_bit(tmp_path: Path, home: Path, corpus: Corpus, facts: CorpusFacts) -> None:
     """kill -9 of the controller and its workers at random moments; afterwards the records are those of a quiet sweep."""
-    grid = {"name": "tiny", "sizes": [{"width": 32, "depth": 1}, {"width": 64, "depth": 2}], "budgets": [8192, 32768, 131072]}
+    grid = {
+        "name": "tiny",
+        "sizes": [{"width": 32, "depth": 1}, {"width": 64, "depth": 2}],
+        "budgets": [8192, 131072, 1_500_000],
+    }
     settings = small_settings(home, sweep=grid, launcher={"name": "local", "workers": 2}, train={"checkpoint_seconds": 0.3})
     quiet = make_store(tmp_path / "quiet", settings, corpus, facts)
     launch(quiet, settings, "cpu", Monitor(quiet, quiet.plan()))
@@ -134,7 +138,7 @@ def test_ten_kills_of_everything_change_no_bit(tmp_path: Path, home: Path, corpu
     for _ in range(10):
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
         try:
-            process.wait(rng.uniform(2.5, 7.0))
+            process.wait(rng.uniform(2.0, 5.0))
         except subprocess.TimeoutExpired:
             kill_tree(process.pid, controller=rng.random() < 0.7)
             kills += 1
@@ -143,7 +147,7 @@ def test_ten_kills_of_everything_change_no_bit(tmp_path: Path, home: Path, corpu
         process.wait()
     final = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert final.returncode == 0, final.stderr
-    assert kills >= 3
+    assert kills >= 5
     store = Store(tmp_path / "killed")
     assert measured(store) == measured(quiet)
     again = subprocess.run(command, capture_output=True, text=True, timeout=300)
