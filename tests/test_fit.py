@@ -64,9 +64,12 @@ def test_published_optimum(epoch_fit):
     assert joint.messages == ()
 
 
-def test_published_bootstrap_errors(epoch_fit):
-    spread = epoch_fit.joint.samples.std(axis=0)
-    assert spread[[3, 4, 0]] == pytest.approx([0.0154, 0.0206, 0.0257], rel=0.15)
+@pytest.mark.slow
+def test_published_bootstrap_errors(epoch):
+    """Besiroglu et al. 2024: 4000 resamples; the standard errors of A and B have no stable third digit between seeds."""
+    spread = fit_laws(epoch, FitSpec(huber_delta=1e-3, bootstrap=4000, interval="pairs")).joint.samples.std(axis=0)
+    assert spread[[3, 4, 0]] == pytest.approx([0.0154, 0.0206, 0.0257], rel=0.05)
+    assert spread[[1, 2]] == pytest.approx([124.5, 1293], rel=0.15)
 
 
 def test_all_starts_reach_one_optimum(epoch):

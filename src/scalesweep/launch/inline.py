@@ -1,12 +1,15 @@
 """This process is the worker."""
 
 import signal
+import time
 from collections.abc import Callable
 from types import FrameType
 
 from scalesweep.config import Settings
 from scalesweep.launch.monitor import Monitor
 from scalesweep.store import Store
+
+POLL_SECONDS = 0.5
 
 
 def run_inline(store: Store, settings: Settings, device: str, monitor: Monitor) -> None:
@@ -19,8 +22,13 @@ def run_inline(store: Store, settings: Settings, device: str, monitor: Monitor) 
     }
     stop.on_signals(*previous)
 
+    polled = 0.0
+
     def poll_and_ask() -> bool:
-        monitor.poll()
+        nonlocal polled
+        if time.monotonic() - polled > POLL_SECONDS:  # asked after every step, which can be a millisecond
+            monitor.poll()
+            polled = time.monotonic()
         return stop()
 
     try:
