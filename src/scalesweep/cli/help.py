@@ -4,7 +4,7 @@ from scalesweep.cli.paths import config_dir
 
 _ABOUT = {
     "run": "Plan a sweep, train what is not yet measured, fit the law, write the report.",
-    "plan": "Print the cells of a sweep with their price, by a short benchmark of each size. Trains nothing; may cache the corpus.",
+    "plan": "Print the cells of a sweep with their price, by a short benchmark. Trains nothing; may cache the corpus.",
     "status": "Print how far a sweep is.",
     "fit": "Fit scaling laws to a sweep's directory or to a table of points (.csv, .jsonl, .parquet with N, D, loss).",
     "report": "Write report.html, report.md and the figures of a sweep's directory or a table of points.",
