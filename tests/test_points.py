@@ -165,3 +165,16 @@ def test_any_text_is_read_or_refused_with_a_sentence(tmp_path_factory, text):
     path.write_text(text, encoding="utf-8", newline="")
     with pytest.raises(PointsError, match=re.escape(str(path))):
         read_points(path)
+
+
+def test_a_data_frame_is_a_table_like_any_other():
+    import pandas as pd
+
+    frame = pd.DataFrame({"params": [1e6, 2e6], "tokens": [1e8, 1e8], "val_loss": [3.0, 2.9]})
+    points = read_points(frame)
+    assert list(points.n) == [1e6, 2e6]
+    assert list(points.c) == [6e14, 1.2e15]
+    with pytest.raises(PointsError, match="data frame"):
+        read_points(frame.assign(val_loss=[3.0, -1.0]))
+    with pytest.raises(PointsError, match="data frame"):
+        read_points(pd.DataFrame())

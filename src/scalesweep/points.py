@@ -119,8 +119,8 @@ def points_from_rows(rows: Rows, params_convention: str, flops_convention: str, 
     return _validated(table, {name: name for name in REQUIRED}, source, params_convention, flops_convention)
 
 
-def read_points(path: Path | str) -> Points:
-    """Read a user's table of points from CSV (comma-separated, UTF-8), JSON lines or Parquet.
+def read_points(source: "Path | str | pd.DataFrame") -> Points:
+    """Read a user's table of points from CSV (comma-separated, UTF-8), JSON lines, Parquet or a data frame.
 
     Columns are recognised by `ALIASES`; a table that has n, d, c and loss under exactly these names is taken as it is. Where
     one of d and c is missing it is derived from C = 6 N D, and a note says so.
@@ -129,17 +129,25 @@ def read_points(path: Path | str) -> Points:
         PointsError: one sentence that names the file and, where there is one, the data row (counted from 1; the header is
             row 0) and the column.
     """
-    path = Path(path)
+    if isinstance(source, Path | str):
+        path = Path(source)
+        table = _read_file(path)
+    else:
+        path = Path("data frame")
+        table = {str(name): column.tolist() for name, column in source.items()}
+    names = _recognise(list(table), path)
+    if not next(iter(table.values())):
+        raise PointsError(f"{path}: the table has a header but no rows.")
+    return _derived(table, names, str(path))
+
+
+def _read_file(path: Path) -> dict[str, list[Any]]:
     if not path.is_file():
         raise PointsError(f"{path}: there is no such file.")
     suffix = path.suffix.lower()
     if suffix not in _READERS:
         raise PointsError(f"{path}: the extension {suffix or '(none)'} is not known; give .csv, .jsonl or .parquet.")
-    table = _READERS[suffix](path)
-    names = _recognise(list(table), path)
-    if not next(iter(table.values())):
-        raise PointsError(f"{path}: the table has a header but no rows.")
-    return _derived(table, names, str(path))
+    return _READERS[suffix](path)
 
 
 def _read_csv(path: Path) -> dict[str, list[Any]]:
