@@ -94,7 +94,7 @@ def test_what_is_written(report):
     assert path.name == "report.html"
     written = sorted(str(p.relative_to(path.parent)) for p in path.parent.rglob("*") if p.is_file())
     assert written == sorted(
-        ["fit.json", "report.html", "report.md"]
+        ["fit.json", "laws.csv", "laws.tex", "report.html", "report.md"]
         + [f"figures/{name}.{kind}" for name in ("curves", "joint_fit", "power_laws") for kind in ("png", "svg")]
     )
     assert (path.parent / "figures/curves.png").read_bytes().startswith(b"\x89PNG")
@@ -171,3 +171,18 @@ def test_ticks_are_inside_few_and_rising(low, span):
 
 def test_powers():
     assert [format_power(v) for v in (1e18, 3e9, 2.5e-3)] == ["10¹⁸", "3·10⁹", "2.5·10⁻³"]
+
+
+def test_tables_hold_the_estimates(report):
+    import csv
+
+    path, fit = report
+    rows = list(csv.DictReader((path.parent / "laws.csv").read_text().splitlines()))
+    assert len(rows) == sum(len(law.estimates) for law in fit.laws.values())
+    for row in rows:
+        estimate = fit.laws[row["law"]].estimates[row["parameter"]]
+        assert float(row["value"]) == estimate.value
+        assert row["low"] == ("" if estimate.low is None else repr(estimate.low))
+    latex = (path.parent / "laws.tex").read_text()
+    assert latex.count("\\\\") == len(rows) + 1
+    assert latex.count("&") == 3 * (len(rows) + 1)

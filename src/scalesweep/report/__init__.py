@@ -13,13 +13,14 @@ __all__ = ["ReportContext", "write_report"]
 
 
 def write_report(directory: Path, points: Points, fit: SweepFit, context: ReportContext) -> Path:
-    """Write report.html, report.md, fit.json, figures/*.svg and figures/*.png into `directory`, replacing older ones.
+    """Write report.html, report.md, fit.json, laws.csv, laws.tex and the figures into `directory`, replacing older ones.
 
     Returns:
         The path of report.html.
     """
     from scalesweep.report.figures import draw_figures
     from scalesweep.report.html import render_html
+    from scalesweep.report.tables import render_csv, render_latex
     from scalesweep.report.text import render_markdown
 
     drawings = draw_figures(points, fit, context.curves)
@@ -29,6 +30,8 @@ def write_report(directory: Path, points: Points, fit: SweepFit, context: Report
         (figures / f"{drawing.name}.svg").write_text(drawing.svg, encoding="utf-8")
         (figures / f"{drawing.name}.png").write_bytes(drawing.png)
     (figures.parent / "fit.json").write_text(fit.to_json(), encoding="utf-8")
+    (figures.parent / "laws.csv").write_text(render_csv(fit), encoding="utf-8")
+    (figures.parent / "laws.tex").write_text(render_latex(fit), encoding="utf-8")
     (figures.parent / "report.md").write_text(render_markdown(points, fit, context, drawings), encoding="utf-8")
     page = figures.parent / "report.html"
     page.write_text(render_html(points, fit, context, drawings), encoding="utf-8")
