@@ -23,8 +23,8 @@ class Decoder(nn.Module):
         shape: dimensions.
         seeds: one seed a run; a run's parameters depend on its own seed alone.
         rope_theta: base of the rotary embedding.
-        embedding_std: standard deviation of the input embedding; near 1 the loss depends less on the learning rate than at
-            GPT-2's 0.02 (docs/results.md has the measurement).
+        embedding_std: standard deviation of the input embedding; GPT-2's 0.02 was worse than 0.2 and 1.0 at the sizes that were
+            measured (docs/results.md).
     """
 
     def __init__(self, shape: DecoderShape, seeds: list[int], rope_theta: float, embedding_std: float) -> None:
