@@ -142,7 +142,7 @@ def test_a_worker_whose_heartbeats_do_not_come_back_is_killed(
     key = store.keys()[0]
     code = "import pathlib, time; from scalesweep.store import Store; "
     code += f"Store(pathlib.Path({str(store.directory)!r})).claim({key!r})"
-    slot = local.Slot(0, "cpu", None, subprocess.Popen([sys.executable, "-c", f"{code}; time.sleep(600)"]))
+    slot = local.Slot("cpu", None, "worker-0.log", subprocess.Popen([sys.executable, "-c", f"{code}; time.sleep(600)"]))
     assert slot.process is not None
     while store.state(key) != "RUNNING":
         time.sleep(0.05)
@@ -161,7 +161,7 @@ def test_a_worker_that_cannot_write_says_why(tmp_path: Path, settings: Settings,
     store = make_store(tmp_path / "sweep", settings, corpus, facts)
     (store.directory / "logs").mkdir()
     (store.directory / "logs" / "worker-0.log").write_text("12:00:00 x cannot be written: No space left; make room.\n")
-    slot = local.Slot(0, "cpu", None, subprocess.Popen([sys.executable, "-c", "raise SystemExit(2)"]))
+    slot = local.Slot("cpu", None, "worker-0.log", subprocess.Popen([sys.executable, "-c", "raise SystemExit(2)"]))
     slot.process.wait()  # type: ignore[union-attr]
     with pytest.raises(StoreError, match=r"exit code 2: x cannot be written: No space left; make room\. Its log is"):
         local._reap(store, [slot], [])

@@ -262,6 +262,13 @@ class TrainSpec(Spec):
     (`scalesweep model DIR KEY`). A cell that was measured without them must be measured again for them."""
 
 
+_SBATCH_RESERVED = frozenset(
+    "array output error open-mode signal requeue no-requeue job-name time cpus-per-task gpus-per-node gres mem partition qos "
+    "account constraint nodes ntasks ntasks-per-node".split()
+)
+"""Options of sbatch that the launcher sets, from settings of their own or because its protocol needs them."""
+
+
 class RetrySpec(Spec):
     """How often a cell is tried again, counted from its claims on disk; the same for every launcher."""
 
@@ -276,12 +283,53 @@ class RetrySpec(Spec):
 class LauncherSpec(Spec):
     """How workers are started."""
 
-    name: Literal["inline", "local"]
-    """inline: this process trains one cell after another. local: worker processes on this machine."""
+    name: Literal["inline", "local", "slurm", "ray"]
+    """inline: this process trains one cell after another. local: worker processes on this machine. slurm: jobs of a Slurm
+    cluster. ray: tasks of a Ray cluster."""
     workers: AutoCount = "auto"
-    """local only: number of workers; auto is one per GPU, or one per CPU core."""
+    """All but inline: number of workers in all. auto is one per GPU, times `workers_per_gpu`, or one per CPU core: of this
+    machine, with ray of the cluster; a Slurm cluster must be told."""
+    workers_per_gpu: PositiveInt = 1
+    """All but inline: workers that share one GPU."""
+    gpus: NonNegativeInt = 0
+    """slurm and ray only: GPUs of each job or task, each with `workers_per_gpu` workers; 0 trains on CPU."""
+    cpus: PositiveInt = 1
+    """slurm and ray only: CPU cores of each job or task; without GPUs each core has a worker."""
+    memory_gb: PositiveFloat | None = None
+    """slurm and ray only: memory of each job or task, in GB; null leaves it to the cluster."""
+    minutes: PositiveInt = 240
+    """slurm only: time limit of a job. Before it is over the job writes checkpoints and requeues itself."""
+    partition: str | None = None
+    """slurm only: --partition."""
+    qos: str | None = None
+    """slurm only: --qos."""
+    account: str | None = None
+    """slurm only: --account."""
+    constraint: str | None = None
+    """slurm only: --constraint."""
+    gres: str | None = None
+    """slurm only: --gres, in place of the --gpus-per-node that `gpus` asks for; `gpus` still says how many there are."""
+    sbatch: Annotated[dict[str, str | int | bool], BeforeValidator(lambda value: value or {})] = Field(default_factory=dict)
+    """slurm only: any other option of sbatch by its long name, such as {exclude: node7, nice: 100}."""
+    setup: tuple[str, ...] = ()
+    """slurm only: shell commands of a job before its workers start, such as ['module load cuda']."""
+    address: str | None = None
+    """ray only: a running cluster, as `ray.init` takes it (auto, or ray://HOST:10001); null starts one on this machine."""
     retries: RetrySpec = RetrySpec()
     """When a cell counts as failed."""
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.name == "slurm" and self.workers == "auto":
+            raise ValueError("name=slurm needs workers, for example launcher.workers=8")
+        if reserved := sorted({name.replace("_", "-") for name in self.sbatch} & _SBATCH_RESERVED):
+            raise ValueError(f"sbatch must not hold {', '.join(reserved)}, which the launcher sets itself")
+        return self
+
+    @property
+    def workers_per_job(self) -> int:
+        """Workers of each job or task of a cluster."""
+        return self.gpus * self.workers_per_gpu or self.cpus
 
 
 class LoggerSpec(Spec):

@@ -47,6 +47,11 @@ def _process_start(pid: int) -> str:
     return ""
 
 
+def is_running(pid: int) -> bool:
+    """Whether a process of this host is there and has not ended, where /proc is there to tell."""
+    return bool(_process_start(pid))
+
+
 def is_gone(owner: Mapping[str, Any]) -> bool:
     """Whether a claim was made by a process of this host, or of an earlier start of it, that is no longer there."""
     if owner.get("host") != socket.gethostname() or not owner.get("boot"):

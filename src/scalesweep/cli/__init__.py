@@ -53,6 +53,11 @@ def _commands() -> Mapping[str, Callable[[], Command]]:
 
         return status
 
+    def worker() -> Command:
+        from scalesweep.cli.worker import worker
+
+        return worker
+
     def train() -> Command:
         from scalesweep.cli.train import train
 
@@ -71,6 +76,7 @@ def _commands() -> Mapping[str, Callable[[], Command]]:
     return {
         "run": experiment("run"),
         "plan": experiment("plan"),
+        "worker": worker,
         "status": status,
         "logs": manage("logs"),
         "retry": manage("retry"),

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
@@ -10,7 +11,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from scalesweep.cli.paths import config_dir
-from scalesweep.config import ArchitectureSpec, Settings, parse_settings
+from scalesweep.config import ArchitectureSpec, LauncherSpec, Settings, parse_settings
 from scalesweep.errors import SpecError, did_you_mean
 
 
@@ -42,8 +43,8 @@ def compose_values(overrides: Sequence[str], root: str = "run") -> dict[str, Any
 
 
 def _addable(word: str) -> str:
-    """Axes, tuned settings and an architecture's settings are tables that start empty, so naming one adds it."""
-    return f"++{word}" if word.startswith(("sweep.axes.", "sweep.tune.", "model.config.")) else word
+    """Axes, tuned settings, settings of an architecture and options of sbatch start as empty tables, so naming one adds it."""
+    return f"++{word}" if word.startswith(("sweep.axes.", "sweep.tune.", "model.config.", "launcher.sbatch.")) else word
 
 
 def _sentence(error: Exception, overrides: Sequence[str], root: str) -> str:
@@ -67,12 +68,21 @@ def _unknown_key(key: str, root: str, overrides: Sequence[str]) -> str:
     groups = [
         word for word in overrides if "." not in word.split("=", 1)[0] and (config_dir() / word.split("=", 1)[0]).is_dir()
     ]
-    keys = sorted(_leaf_paths(compose_values(groups, root)))
+    launcher_keys = {f"launcher.{name}" for name in LauncherSpec.model_fields}
+    keys = sorted({*_leaf_paths(compose_values(groups, root)), *launcher_keys})
     if key.removeprefix("model.") in ArchitectureSpec.model_fields and "model=hf" not in groups:
         return f"{key} is a setting of model=hf; add model=hf."
+    if key in launcher_keys:
+        launchers = [path.stem for path in sorted((config_dir() / "launcher").glob("*.yaml")) if _has_key(path, key)]
+        return f"{key} is a setting of launcher={' and launcher='.join(launchers)}; choose it by launcher={launchers[0]}."
     last = key.rsplit(".", 1)[-1]
     near = did_you_mean(key, keys) or did_you_mean(last, {k.rsplit(".", 1)[-1] for k in keys})
     return f"{key} is not a setting{near}; the settings are in the files of {config_dir()}."
+
+
+def _has_key(path: Path, key: str) -> bool:
+    """Whether an option of a group has the setting GROUP.NAME."""
+    return key.partition(".")[2] in OmegaConf.load(path)
 
 
 def _leaf_paths(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:

@@ -20,7 +20,7 @@ from scalesweep.config import ArchitectureSpec, Settings
 from scalesweep.data import Corpus, prepare, unique_tokens, validation_windows
 from scalesweep.errors import EXIT_INCOMPLETE, EXIT_OK, FitError, PointsError, SpecError, StoreError
 from scalesweep.launch import launch
-from scalesweep.launch.device import resolve_device
+from scalesweep.launch.device import device_of_sweep
 from scalesweep.launch.monitor import Monitor, failure_line
 from scalesweep.plan import CorpusFacts, Device, Plan, make_plan
 from scalesweep.recipe import Scaled
@@ -30,7 +30,7 @@ from scalesweep.store import FINISHED, Store
 def run(overrides: Sequence[str]) -> int:
     """Plan, train what is not yet measured, fit, report."""
     settings = compose_settings(overrides)
-    device = resolve_device(settings.train)
+    device = device_of_sweep(settings)
     corpus = prepare(settings.data, _say)
     store = Store(Path(settings.dir).expanduser())
     store.clear_cancel()
@@ -102,7 +102,7 @@ def _measure_edges(store: Store, plan: Plan, settings: Settings, corpus: Corpus,
 
 def measure_cell(settings: Settings, directory: Path) -> float:
     """Measure the single cell of `settings` in `directory`; its validation loss, nan if it diverged."""
-    device = resolve_device(settings.train)
+    device = device_of_sweep(settings)
     corpus = prepare(settings.data, _say)
     planned = _plan(settings, corpus, device)
     store = Store(directory)
@@ -118,7 +118,7 @@ def measure_cell(settings: Settings, directory: Path) -> float:
 def plan(overrides: Sequence[str]) -> int:
     """Print the priced table of cells."""
     settings = compose_settings(overrides)
-    device = resolve_device(settings.train)
+    device = device_of_sweep(settings)
     corpus = prepare(settings.data, _say)
     present = keys_present(Store(Path(settings.dir).expanduser()))
     prices = Prices(settings, device)

@@ -5,6 +5,7 @@ from scalesweep.cli.paths import config_dir
 _ABOUT = {
     "run": "Plan a sweep, train what is not yet measured, fit the law, write the report.",
     "plan": "Print the cells of a sweep with their price, by a short benchmark. Trains nothing; may cache the corpus.",
+    "worker": "Join a sweep that another process has planned, from any machine that sees its directory.",
     "status": "Print how far a sweep is: workers, speed, time left, failures, cost; --watch goes on, --json is for programs.",
     "logs": "Print what is known of one cell: state, claim, traceback, its lines of the workers' logs.",
     "retry": "Let a failed cell, or all of them, be measured again.",
@@ -25,6 +26,7 @@ _ABOUT = {
 USAGE = {
     "run": "scalesweep run [sweep=PRESET] [key=value ...]",
     "plan": "scalesweep plan [sweep=PRESET] [key=value ...]",
+    "worker": "scalesweep worker DIR [--device auto|cpu|cuda|cuda:K] [--workers 1|N|auto]",
     "status": "scalesweep status DIR [--watch] [--json]",
     "logs": "scalesweep logs DIR CELL",
     "retry": "scalesweep retry DIR CELL|failed",
@@ -45,6 +47,7 @@ USAGE = {
 _GROUPS = {
     "run": ("sweep", "recipe", "model", "data", "optim", "train", "launcher", "logger", "fit", "report"),
     "plan": ("sweep", "recipe", "model", "data", "optim", "train", "launcher"),
+    "worker": (),
     "status": (),
     "logs": (),
     "retry": (),
@@ -74,6 +77,11 @@ _EXAMPLES = {
         "scalesweep plan sweep.design=rays 'sweep.budgets=[5,20,80]'",
         "scalesweep plan 'sweep.axes.recipe.lr=[0.003,0.006,0.012]'",
         "scalesweep plan budget.hours=0.1 cost.usd_per_device_hour=0.05",
+    ),
+    "worker": (
+        "scalesweep worker runs/demo",
+        "scalesweep worker runs/demo --device cuda:3",
+        "scalesweep worker /shared/runs/demo --workers auto",
     ),
     "status": ("scalesweep status runs/demo", "scalesweep status runs/demo --watch", "scalesweep status runs/demo --json"),
     "logs": ("scalesweep logs runs/demo 0f3a", "scalesweep logs runs/demo 0f3a1c5d7e9b", "scalesweep logs runs/smoke 84d9"),

@@ -8,6 +8,7 @@ from typing import Any
 from scalesweep.config import CountSpec
 from scalesweep.errors import EXIT_OK, PointsError, SpecError, StoreError
 from scalesweep.export import LAYOUTS, layout_of, write_table
+from scalesweep.launch.slurm import withdraw
 from scalesweep.progress import logs_of
 from scalesweep.spec import parse
 from scalesweep.store import Store
@@ -63,6 +64,8 @@ def cancel(arguments: Sequence[str]) -> int:
     store = Store(Path(arguments[0]))
     running = [key for key, state in store.states().items() if state == "RUNNING"]
     store.ask_to_cancel()
+    if store.settings().launcher.name == "slurm":
+        withdraw(store)
     if running:
         print(f"The workers of {len(running)} running cells are asked to write checkpoints and end, wherever they run.")
     else:

@@ -12,6 +12,7 @@ from scalesweep.cost import Cost, Rates, cost_of, rates_of, wall_seconds, work_o
 from scalesweep.data import cache_dir
 from scalesweep.errors import SpecError
 from scalesweep.flops import count_params
+from scalesweep.launch.device import num_gpus
 from scalesweep.launch.local import num_workers
 from scalesweep.plan import Device, Plan
 
@@ -23,6 +24,11 @@ class Prices:
     settings: Settings
     device: Device
     known: dict[Any, Any] = field(default_factory=dict)
+
+    @property
+    def can_measure(self) -> bool:
+        """Whether this machine has the device: one that submits to a cluster may lack its GPUs."""
+        return self.device == "cpu" or num_gpus() > 0
 
     def of(self, cell: Cell) -> Any:
         """The benchmark of the cell's kind (`train.benchmark.Benchmark`)."""
@@ -56,6 +62,8 @@ class Prices:
 
     def describe(self) -> str:
         """How many sizes were measured now, and how many earlier."""
+        if not self.can_measure:
+            return "Minutes and prices need a benchmark on a GPU, and this machine has none: run `scalesweep plan` in a job."
         cached = sum(b.is_cached for b in self.known.values())
         new = len(self.known) - cached
         kept = f"kept in {cache_dir(self.settings.data) / 'benchmarks'}; cost.remeasure=true measures again"
@@ -74,8 +82,10 @@ class Price:
     rates: Rates
 
 
-def price_of(plan: Plan, prices: Prices) -> Price:
-    """Device-hours, wall-clock, energy, money and carbon of a plan on this machine."""
+def price_of(plan: Plan, prices: Prices) -> Price | None:
+    """Device-hours, wall-clock, energy, money and carbon of a plan on this machine; None where it cannot tell."""
+    if not prices.can_measure:
+        return None
     works = work_of(plan, prices.seconds_per_step)
     seconds = sum(w.seconds for w in works)
     workers = num_workers(prices.settings, prices.device)
@@ -99,8 +109,17 @@ def _measured_watts(plan: Plan, prices: Prices) -> float | None:
 
 
 def limits_of(plan: Plan, prices: Prices) -> list[Limit]:
-    """The limits that the settings state."""
+    """The limits that the settings state.
+
+    Raises:
+        SpecError: one of them needs a benchmark on a device that this machine lacks.
+    """
     settings, budget = prices.settings, prices.settings.budget
+    timed = [name for name in ("hours", "usd") if getattr(budget, name) is not None]
+    if timed and not prices.can_measure:
+        raise SpecError(
+            f"budget.{timed[0]} needs a benchmark on a GPU, and this machine has none; use budget.flops, or run this in a job."
+        )
 
     def part(cells: Sequence[Cell]) -> Plan:
         return dataclasses.replace(plan, cells=tuple(cells))

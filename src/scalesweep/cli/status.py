@@ -21,6 +21,7 @@ from scalesweep.cost import cost_of, rates_of
 from scalesweep.errors import EXIT_INCOMPLETE, EXIT_OK, SpecError
 from scalesweep.health import entropy_lines, health_lines
 from scalesweep.launch.monitor import cell_line
+from scalesweep.launch.slurm import in_words, jobs_of
 from scalesweep.plan import Plan
 from scalesweep.power import watts_now
 from scalesweep.progress import Progress, curve_end, progress_of
@@ -115,7 +116,7 @@ def _view(store: Store, progress: Progress) -> Group:
         size_table(store.plan(), progress),
         *([worker_table(store.plan(), progress)] if progress.workers else []),
         *(Text(line) for line in _failure_lines(progress)),
-        *(Text(line, style="dim") for line in cost_lines(store, progress)),
+        *(Text(line, style="dim") for line in [*cost_lines(store, progress), *_queue_lines(store)]),
     )
 
 
@@ -129,7 +130,7 @@ def _print(store: Store, progress: Progress) -> None:
     console.print(state_table(store, progress) if len(plan.cells) <= MOST_CELLS else size_table(plan, progress))
     if progress.workers:
         console.print(worker_table(plan, progress))
-    lines = [*_failure_lines(progress), *_health(store), *cost_lines(store, progress), _summary(progress)]
+    lines = [*_failure_lines(progress), *_health(store), *cost_lines(store, progress), *_queue_lines(store), _summary(progress)]
     for line in lines:
         console.print(line, markup=False, soft_wrap=True)
 
@@ -165,6 +166,16 @@ def _failure_lines(progress: Progress) -> list[str]:
     if (more := len(progress.failures) - MOST_FAILURES) > 0:
         lines.append(f"... and {more} more failed cells; --json lists all of them.")
     return lines
+
+
+def _queue(store: Store) -> Mapping[str, int] | None:
+    """Jobs in the queue of a cluster by state and reason; None where there is no queue, or this machine cannot ask it."""
+    return jobs_of(store) if store.settings().launcher.name == "slurm" else None
+
+
+def _queue_lines(store: Store) -> list[str]:
+    found = _queue(store)
+    return [] if found is None else [f"{in_words(found)}."]
 
 
 def cost_lines(store: Store, progress: Progress) -> list[str]:
@@ -285,6 +296,7 @@ def as_json(progress: Progress, store: Store, health: bool = True) -> dict[str, 
         "flops_per_second": progress.flops_per_second,
         "eta_seconds": progress.eta_seconds,
         "workers": [dataclasses.asdict(worker) for worker in progress.workers],
+        "queue": _queue(store),
         "failures": [dataclasses.asdict(failure) for failure in progress.failures],
         "cost": {
             "device": progress.device,

@@ -30,10 +30,10 @@ def print_table(table: Table) -> None:
     Console(highlight=False, width=output_width()).print(table)
 
 
-def print_plan(plan: Plan, settings: Settings, price: Price) -> None:
-    """The cells with their minutes, and below them what the sweep costs."""
+def print_plan(plan: Plan, settings: Settings, price: Price | None) -> None:
+    """The cells with their minutes, where they are known, and below them what the sweep costs."""
     console = Console(highlight=False, width=output_width())
-    rows = [_plan_row(cell, plan.count, price.minutes[cell.key]) for cell in plan.cells]
+    rows = [_plan_row(cell, plan.count, price) for cell in plan.cells]
     axes = [name for names in settings.sweep.axes.values() for name in names if name in plan.cells[0].row(plan.count)]
     for row, cell in zip(rows, plan.cells, strict=True):
         values = {name: cell.row(plan.count)[name] for name in axes if name != "lr"}
@@ -49,11 +49,14 @@ def print_plan(plan: Plan, settings: Settings, price: Price) -> None:
         console.print(line, markup=False)
 
 
-def price_lines(plan: Plan, price: Price) -> list[str]:
+def price_lines(plan: Plan, price: Price | None) -> list[str]:
     """FLOPs, hours, energy, money and carbon, with the assumptions behind them."""
+    flops = f"{_flops(plan)}{_counting(plan)}."
+    if price is None:
+        return [flops]
     wall = f"about {duration(price.wall_seconds)} with {price.workers} workers"
     return [
-        f"{_flops(plan)}{_counting(plan)}.",
+        flops,
         f"{price.cost.hours}, {wall} on {price.cost.device} (longest first, one cell a worker; start-up not counted).",
         f"{price.cost.bill}, at {', '.join(price.rates.sources)}.",
     ]
@@ -85,7 +88,7 @@ def _table(rows: Sequence[Mapping[str, str]], names: Sequence[str]) -> Table:
     return table
 
 
-def _plan_row(cell: Cell, count: CountSpec, minutes: float) -> dict[str, str]:
+def _plan_row(cell: Cell, count: CountSpec, price: Price | None) -> dict[str, str]:
     n = cell.num_params(count)
     return {
         "key": cell.key,
@@ -99,7 +102,7 @@ def _plan_row(cell: Cell, count: CountSpec, minutes: float) -> dict[str, str]:
         "tokens/N": f"{cell.tokens / n:.1f}",
         "epochs": f"{cell.epochs:.2g}",
         "seed": str(cell.seed),
-        "minutes": f"{minutes:.2f}",
+        **({"minutes": f"{price.minutes[cell.key]:.2f}"} if price else {}),
     }
 
 

@@ -5,11 +5,17 @@ from collections.abc import Callable, Mapping
 from scalesweep.config import Settings
 from scalesweep.files import plain_storage_errors
 from scalesweep.launch.inline import run_inline
-from scalesweep.launch.local import run_local
+from scalesweep.launch.local import join, run_local
 from scalesweep.launch.monitor import Monitor
+from scalesweep.launch.ray import run_ray
+from scalesweep.launch.slurm import run_slurm
 from scalesweep.store import Store
 
-LAUNCHERS: Mapping[str, Callable[[Store, Settings, str, Monitor], None]] = {"inline": run_inline, "local": run_local}
+__all__ = ["LAUNCHERS", "Launcher", "join", "launch"]
+
+Launcher = Callable[[Store, Settings, str, Monitor], None]
+"""Takes the store, the settings, cpu or cuda, and a monitor, and returns when every cell is finished or failed."""
+LAUNCHERS: Mapping[str, Launcher] = {"inline": run_inline, "local": run_local, "slurm": run_slurm, "ray": run_ray}
 
 
 def launch(store: Store, settings: Settings, device: str, monitor: Monitor) -> None:
@@ -22,8 +28,10 @@ def launch(store: Store, settings: Settings, device: str, monitor: Monitor) -> N
         monitor: is told of the cells' states.
 
     Raises:
-        StoreError: the directory is full, read-only or gone.
-        KeyboardInterrupt: after the workers have written their checkpoints and released their claims.
+        StoreError: the directory is full, read-only or gone, or no worker can be started.
+        SpecError: the launcher's cluster is not there.
+        KeyboardInterrupt: after the workers have written their checkpoints and released their claims; those of a Slurm cluster
+            go on.
     """
     with plain_storage_errors(store.directory):
         LAUNCHERS[settings.launcher.name](store, settings, device, monitor)

@@ -6,13 +6,29 @@ import subprocess
 import sys
 from pathlib import Path
 
-from scalesweep.config import TrainSpec
+from scalesweep.config import Settings, TrainSpec
 from scalesweep.errors import SpecError
 from scalesweep.plan import Device
 
 
+def device_of_sweep(settings: Settings) -> Device:
+    """The device on which the launcher's workers train: of a cluster, what its jobs ask for; else what this machine has.
+
+    Raises:
+        SpecError: CUDA was asked for and there is none.
+    """
+    launcher, asked = settings.launcher, settings.train.device
+    if launcher.name not in ("slurm", "ray"):
+        return resolve_device(settings.train)
+    device: Device = "cuda" if launcher.gpus else "cpu"
+    if asked not in ("auto", device):
+        remedy = "launcher.gpus=1" if asked == "cuda" else "launcher.gpus=0"
+        raise SpecError(f"train.device = {asked!r}: launcher.gpus = {launcher.gpus} gives the jobs another one; use {remedy}.")
+    return device
+
+
 def resolve_device(spec: TrainSpec) -> Device:
-    """The device of a sweep; auto is CUDA where PyTorch sees a GPU.
+    """The device of this machine; auto is CUDA where PyTorch sees a GPU.
 
     Raises:
         SpecError: CUDA was asked for and there is none.

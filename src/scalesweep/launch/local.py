@@ -1,7 +1,8 @@
 """Worker processes on this machine: one per GPU, or one single-threaded process per CPU core.
 
 One pinned, single-threaded worker a core is faster than one worker with several threads: at these sizes threads wait for each
-other longer than they compute.
+other longer than they compute. The same loop serves `scalesweep run`, which stays until every cell is finished, and
+`scalesweep worker`, by which other machines and the jobs of a cluster join and which ends when there is nothing to claim.
 """
 
 import itertools
@@ -11,23 +12,24 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from scalesweep import jobs
 from scalesweep.config import Settings
-from scalesweep.errors import EXIT_AGAIN, EXIT_INTERRUPTED, EXIT_OK, Requeue, StoreError
+from scalesweep.errors import EXIT_AGAIN, EXIT_INTERRUPTED, EXIT_OK, StoreError
+from scalesweep.files import plain_storage_errors
 from scalesweep.launch.device import num_gpus
 from scalesweep.launch.monitor import Monitor
+from scalesweep.launch.signals import STOP_SECONDS, signals_interrupt
 from scalesweep.owner import LOG_VARIABLE
 from scalesweep.store import HEARTBEAT_SECONDS, State, Store
 
 POLL_SECONDS = 0.3
 POLL_SHARE = 10.0
 """A look at many cells takes a while; the pause after it is at least this many times as long."""
-STOP_SECONDS = 60.0
 MAX_DEATHS = 3
 """Workers in a row that may die in one place before they have a cell."""
 _ORDERLY = (EXIT_OK, EXIT_INTERRUPTED, EXIT_AGAIN)
@@ -45,11 +47,12 @@ WORKER_ENVIRONMENT = {
 
 @dataclass
 class Slot:
-    """A place for one worker: a GPU or a CPU core."""
+    """A place for one worker: a GPU, a share of one, or a CPU core."""
 
-    number: int
     device: str
     core: int | None
+    log: str
+    """Name of the file in DIR/logs that takes what its workers print."""
     process: subprocess.Popen[bytes] | None = None
     early_deaths: int = 0
     """Workers in a row that died in this place without a cell."""
@@ -61,24 +64,51 @@ class Slot:
 
 def run_local(store: Store, settings: Settings, device: str, monitor: Monitor) -> None:
     """Keep a worker in every slot as long as there are cells to claim; wait for cells that others hold."""
-    slots, plan = _slots(settings, device), store.plan()
-    idle_since = math.inf
-    with _signals_interrupt(), monitor.showing():
+    supervise(store, make_slots(device, num_workers(settings, device), "worker"), monitor, "finished")
+
+
+def join(store: Store, device: str, workers: int, name: str, monitor: Monitor, parent: int | None = None) -> None:
+    """Work on a sweep that another process has planned, on this machine, until no cell can be claimed.
+
+    Args:
+        store: the sweep's directory.
+        device: cpu, cuda (all GPUs in turn) or cuda:K.
+        workers: processes to start.
+        name: begins the names of their logs; no other machine may use it at the same time.
+        monitor: is told of the cells' states.
+        parent: end in order when this process, which started the caller, is gone.
+
+    Raises:
+        StoreError: the directory is full, read-only or gone, or the workers cannot work.
+        KeyboardInterrupt: after the workers have written their checkpoints and released their claims.
+    """
+    with plain_storage_errors(store.directory):
+        supervise(store, make_slots(device, workers, name), monitor, "claimed", parent)
+
+
+def supervise(
+    store: Store, slots: list[Slot], monitor: Monitor, until: Literal["finished", "claimed"], parent: int | None = None
+) -> None:
+    """Keep a worker in every slot while there are cells to claim, until every cell is finished, or claimed by others."""
+    plan, idle_since = store.plan(), math.inf
+    with signals_interrupt(), monitor.showing():
         try:
             while True:
                 started = time.monotonic()
                 states = monitor.poll()
-                if store.is_cancelled():
+                if store.is_cancelled() or (parent is not None and os.getppid() != parent):
                     raise KeyboardInterrupt
                 _reap(store, slots, list(states))
                 _kill_stuck(store, slots, states)
                 waiting = [c for c in plan.cells if states.get(c.key) in jobs.CLAIMABLE]
                 held = [key for key, state in states.items() if state == "RUNNING"]
                 running = {s.process.pid for s in slots if s.process is not None}
-                idle_since = min(idle_since, started) if not waiting and not held else math.inf
-                if not waiting and not held and (not running or started - idle_since > STOP_SECONDS):
+                busy = running & {store.holder(key) for key in held}
+                over = not waiting and not (held if until == "finished" else busy)
+                idle_since = min(idle_since, started) if over else math.inf
+                if over and (not running or started - idle_since > STOP_SECONDS):
                     return
-                searching = len(running - {store.holder(key) for key in held})  # about to claim, or waiting for a trunk
+                searching = len(running - busy)  # about to claim, or waiting for a trunk
                 free = [s for s in slots if s.process is None]
                 claimable = (c for c in waiting if not jobs.waits_for_trunk(store, plan, c))
                 needed = len(list(itertools.islice(claimable, len(free) + searching))) - searching if free else 0
@@ -90,30 +120,35 @@ def run_local(store: Store, settings: Settings, device: str, monitor: Monitor) -
 
 
 def num_workers(settings: Settings, device: str) -> int:
-    """Worker processes that a sweep gets on this machine."""
-    if settings.launcher.name == "inline":
+    """Worker processes that a sweep gets, where that is known before it starts."""
+    launcher = settings.launcher
+    if launcher.name == "inline":
         return 1
-    if settings.launcher.workers != "auto":
-        return settings.launcher.workers
-    return max(1, num_gpus()) if device == "cuda" else len(_cores())
+    if launcher.workers != "auto":
+        return launcher.workers
+    return max(1, num_gpus()) * launcher.workers_per_gpu if device == "cuda" else len(_cores())
 
 
 def _cores() -> list[int]:
     return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
 
 
-def _slots(settings: Settings, device: str) -> list[Slot]:
-    number = num_workers(settings, device)
-    if device == "cuda":
-        return [Slot(i, f"cuda:{i % max(1, num_gpus())}", None) for i in range(number)]
+def make_slots(device: str, number: int, name: str) -> list[Slot]:
+    """Places for `number` workers on this machine; their logs are NAME-0.log and so on."""
+    logs = [f"{name}-{i}.log" for i in range(number)]
+    if device != "cpu":
+        devices = [f"cuda:{i}" for i in range(max(1, num_gpus()))] if device == "cuda" else [device]
+        return [Slot(devices[i % len(devices)], None, log) for i, log in enumerate(logs)]
     cores = _cores()
     pinned = hasattr(os, "sched_setaffinity") and number == len(cores)  # with fewer workers the system places them better
-    return [Slot(i, "cpu", cores[i] if pinned else None) for i in range(number)]
+    return [Slot("cpu", cores[i] if pinned else None, log) for i, log in enumerate(logs)]
 
 
-def _start(store: Store, slot: Slot, workers: int) -> None:
+def _start(store: Store, slot: Slot, here: int) -> None:
+    asked = store.settings().launcher.workers
+    sharing = here if asked == "auto" else max(here, asked)
     command = [sys.executable, "-P", "-m", "scalesweep.worker", str(store.directory.resolve())]
-    command += ["--device", slot.device, "--workers", str(workers), "--parent", str(os.getpid())]
+    command += ["--device", slot.device, "--workers", str(sharing), "--parent", str(os.getpid())]
     command += [] if slot.core is None else ["--core", str(slot.core)]
     path = _log(store, slot)
     path.parent.mkdir(exist_ok=True)
@@ -129,7 +164,7 @@ def _start(store: Store, slot: Slot, workers: int) -> None:
 
 
 def _log(store: Store, slot: Slot) -> Path:
-    return store.directory / "logs" / f"worker-{slot.number}.log"
+    return store.directory / "logs" / slot.log
 
 
 def _reap(store: Store, slots: list[Slot], unfinished: list[str]) -> None:
@@ -188,18 +223,3 @@ def _stop(slots: list[Slot]) -> None:
             process.wait(max(0.1, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
             process.kill()
-
-
-@contextmanager
-def _signals_interrupt() -> Iterator[None]:
-    """Let SIGTERM end the sweep as Ctrl-C does, and SIGUSR1 likewise with another exit code."""
-
-    def interrupt(number: int, _: object) -> None:
-        raise Requeue if number == signal.SIGUSR1 else KeyboardInterrupt
-
-    previous = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGUSR1)}
-    try:
-        yield
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)

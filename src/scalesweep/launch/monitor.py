@@ -17,13 +17,13 @@ from scalesweep.units import si
 class Monitor:
     """Follows the cells that are not finished, and says when one is."""
 
-    def __init__(self, store: Store, plan: Plan, stream: TextIO | None = None) -> None:
+    def __init__(self, store: Store, plan: Plan, stream: TextIO | None = None, quiet: bool = False) -> None:
         self._store, self._count = store, plan.count
         self._cells = {c.key: c for c in plan.cells}
         self._unfinished = [c.key for c in plan.cells if store.state(c.key) not in FINISHED]
         self._total = len(self._unfinished)
         self._flops = sum(self._cells[k].flops(CountSpec()) for k in self._unfinished)
-        self._console = Console(file=stream, highlight=False, soft_wrap=True)
+        self._console = Console(file=stream, highlight=False, soft_wrap=True, quiet=quiet)
         self._progress = Progress(
             TextColumn("measuring"),
             BarColumn(),
@@ -32,17 +32,19 @@ class Monitor:
             TimeElapsedColumn(),
             TextColumn("eta"),
             TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
             console=self._console,
             disable=not self._console.is_terminal,
         )
         self._task = TaskID(0)
         self._failed: set[str] = set()
+        self._noted = ""
 
     @contextlib.contextmanager
     def showing(self) -> Iterator[None]:
         """Show the bar while the block runs."""
         with self._progress:
-            self._task = self._progress.add_task("", total=self._total, share=0.0)
+            self._task = self._progress.add_task("", total=self._total, share=0.0, note="")
             yield
 
     def poll(self) -> dict[str, State]:
@@ -57,6 +59,18 @@ class Monitor:
                 self._console.print(failure_line(self._store, key), markup=False)
         self._update()
         return states
+
+    def say(self, line: str) -> None:
+        """Print a line."""
+        self._console.print(line, markup=False)
+
+    def note(self, text: str) -> None:
+        """Show what the workers wait for: in the bar on a terminal, elsewhere a line whenever it changes."""
+        if self._console.is_terminal:
+            self._progress.update(self._task, note=text)
+        elif text != self._noted:
+            self.say(text)
+        self._noted = text
 
     def _update(self) -> None:
         left = sum(self._cells[k].flops(CountSpec()) for k in self._unfinished)
