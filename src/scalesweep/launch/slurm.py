@@ -87,7 +87,8 @@ class SlurmQueue:
             executor.map_array(pilot, range(number))
         except submitit.core.utils.FailedJobError as error:
             raise StoreError(
-                f"sbatch refuses the jobs: {_said(error)} What it is asked for is in launcher.partition, qos, account, gres, sbatch, ...; `sinfo` lists partitions."
+                f"sbatch refuses the jobs: {_said(error)} What is asked for is in launcher.partition, qos, account, constraint, "
+                "gres, minutes, sbatch; sinfo lists the partitions."
             ) from None
         self.looked = -1e9
 
@@ -166,9 +167,9 @@ def sbatch_parameters(launcher: LauncherSpec, name: str, number: int) -> dict[st
 
 def _said(error: Exception) -> str:
     """The last thing that sbatch wrote, as a sentence."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
-    said = next((line for line in reversed(lines) if "error:" in line), lines[-1] if lines else "no reason was given")
-    return f"{said.removeprefix('subprocess.CalledProcessError: ').removeprefix('sbatch: error: ').rstrip('.')}."
+    lines = [line.strip() for line in str(error).splitlines() if "sbatch:" in line]
+    said = lines[-1].partition("sbatch:")[2].strip().removeprefix("error: ") if lines else "no reason was given"
+    return f"{said.rstrip('.')}."
 
 
 # -- squeue -------------------------------------------------------------------------------------------------------------------
