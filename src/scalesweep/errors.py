@@ -50,6 +50,10 @@ class Requeue(KeyboardInterrupt):
     """SIGUSR1 asked the program to stop and to be started again later."""
 
 
+class Cancelled(KeyboardInterrupt):
+    """Somebody cancelled the sweep (`scalesweep cancel`)."""
+
+
 def did_you_mean(word: str, allowed: Iterable[str]) -> str:
     """The near misses of `word` as a clause that can follow a sentence, or an empty string."""
     near = difflib.get_close_matches(word, sorted(allowed), n=3, cutoff=0.6)

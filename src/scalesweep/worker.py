@@ -31,7 +31,7 @@ import torch
 from scalesweep import __version__, jobs
 from scalesweep.cell import Cell
 from scalesweep.config import CountSpec, Settings
-from scalesweep.data import Corpus, check_entropy, open_corpus
+from scalesweep.data import Corpus, check_entropy, open_corpus, prepare
 from scalesweep.errors import EXIT_AGAIN, EXIT_BAD_INPUT, EXIT_INTERRUPTED, EXIT_OK, ScaleSweepError, StoreError
 from scalesweep.files import is_storage_error, plain_storage_errors, storage_sentence
 from scalesweep.flops import ModuleShape, flops_per_token
@@ -86,7 +86,7 @@ def work(store: Store, device: torch.device, stop: Callable[[], bool], say: Say 
         say: takes lines for the log.
         workers: how many share the sweep, so that a pack whose size is measured leaves cells to the others.
     """
-    corpus, stop = _open_corpus(store), or_cancelled(stop, store)
+    corpus, stop = _open_corpus(store, say), or_cancelled(stop, store)
     worker = Worker(store, store.plan(), store.settings(), corpus, (corpus.train(), corpus.validation()), device, stop, say)
     limits = PackLimits(store, worker.settings, device, workers)
     with plain_storage_errors(store.directory):
@@ -107,10 +107,11 @@ def work(store: Store, device: torch.device, stop: Callable[[], bool], say: Say 
     return False
 
 
-def _open_corpus(store: Store) -> Corpus:
-    """The corpus of the sweep, which must be the one that the plan was made with."""
+def _open_corpus(store: Store, say: Say) -> Corpus:
+    """The corpus of the sweep, which must be the one that the plan was made with; prepared anew where this machine lacks it."""
     facts = store.sweep()["facts"]
-    corpus = open_corpus(Path(facts["corpus_directory"]))
+    directory = Path(facts["corpus_directory"])
+    corpus = open_corpus(directory) if directory.is_dir() else prepare(store.settings().data, say)
     if corpus.hash != facts["corpus_hash"]:
         raise StoreError(
             f"{corpus.directory} holds corpus {corpus.hash}, the sweep was planned with {facts['corpus_hash']}; "

@@ -8,7 +8,7 @@ import socket
 from collections.abc import Sequence
 from pathlib import Path
 
-from scalesweep.errors import EXIT_OK, SpecError
+from scalesweep.errors import EXIT_OK, Cancelled, SpecError
 from scalesweep.launch import join
 from scalesweep.launch.device import num_gpus, resolve_device
 from scalesweep.launch.local import num_workers
@@ -38,8 +38,11 @@ def worker(arguments: Sequence[str]) -> int:
         signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # Slurm sends it to every process of the job; the one above acts on it
     monitor = Monitor(store, plan, quiet=options.parent is not None)
     monitor.say(f"Joined {plan.name} ({plan.hash}) in {store.directory} on {device}.")
-    join(store, device, _workers(store, options.workers, device), options.name, monitor, options.parent)
-    monitor.say("No cell is left to claim.")
+    try:
+        join(store, device, _workers(store, options.workers, device), options.name, monitor, options.parent)
+        monitor.say("No cell is left to claim.")
+    except Cancelled:  # not 130, after which a job waits to be killed
+        monitor.say("The sweep was cancelled; what was measured is kept.")
     return EXIT_OK
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Literal, Protocol
 
 from scalesweep import jobs
-from scalesweep.errors import StoreError
+from scalesweep.errors import Cancelled, StoreError
 from scalesweep.launch.local import POLL_SHARE
 from scalesweep.launch.monitor import Monitor
 from scalesweep.launch.signals import signals_interrupt
@@ -69,8 +69,8 @@ def keep_jobs(store: Store, queue: Queue, monitor: Monitor) -> None:
         try:
             _keep_jobs(store, queue, monitor)
             end = "finished"
-        except KeyboardInterrupt:
-            end = "cancelled" if store.is_cancelled() else "left"
+        except Cancelled:
+            end = "cancelled"
             raise
         finally:
             if sentence := queue.close(end):
@@ -84,7 +84,7 @@ def _keep_jobs(store: Store, queue: Queue, monitor: Monitor) -> None:
         started = time.monotonic()
         states = monitor.poll()
         if store.is_cancelled():
-            raise KeyboardInterrupt
+            raise Cancelled
         held = sum(state == "RUNNING" for state in states.values())
         waiting = [c for c in plan.cells if states.get(c.key) in jobs.CLAIMABLE]
         if not waiting and not held:

@@ -19,7 +19,7 @@ from typing import Literal
 
 from scalesweep import jobs
 from scalesweep.config import Settings
-from scalesweep.errors import EXIT_AGAIN, EXIT_INTERRUPTED, EXIT_OK, StoreError
+from scalesweep.errors import EXIT_AGAIN, EXIT_INTERRUPTED, EXIT_OK, Cancelled, StoreError
 from scalesweep.files import plain_storage_errors
 from scalesweep.launch.device import num_gpus
 from scalesweep.launch.monitor import Monitor
@@ -96,7 +96,9 @@ def supervise(
             while True:
                 started = time.monotonic()
                 states = monitor.poll()
-                if store.is_cancelled() or (parent is not None and os.getppid() != parent):
+                if store.is_cancelled():
+                    raise Cancelled
+                if parent is not None and os.getppid() != parent:
                     raise KeyboardInterrupt
                 _reap(store, slots, list(states))
                 _kill_stuck(store, slots, states)

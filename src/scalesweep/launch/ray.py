@@ -23,35 +23,42 @@ from scalesweep.store import Store
 
 def run_ray(store: Store, settings: Settings, device: str, monitor: Monitor) -> None:
     """Keep tasks on the cluster as long as there are cells to claim."""
-    keep_jobs(store, RayQueue(store, settings, device, _connect(settings.launcher.address)), monitor)
+    ray = _import_ray()
+    started = not ray.is_initialized()
+    if started:
+        _connect(ray, settings.launcher.address)
+    keep_jobs(store, RayQueue(store, settings, device, ray, started), monitor)
 
 
-def _connect(address: str | None) -> Any:
-    """The module ray, connected.
+def _import_ray() -> Any:
+    """The module, which takes seconds to import.
 
     Raises:
-        SpecError: ray is not installed, or there is no cluster at the address.
+        SpecError: it is not installed.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     try:
         import ray
     except ImportError:
         raise SpecError("launcher=ray needs ray: pip install 'scalesweep[ray]'.") from None
-    if not ray.is_initialized():
-        try:
-            ray.init(
-                address=address or "local",
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-                include_dashboard=None if address else False,
-            )
-        except (ConnectionError, ValueError) as error:
-            reason = str(error).strip().splitlines()[0]
-            raise SpecError(
-                f"launcher.address = {address!r}: no Ray cluster answers ({reason}); start one with `ray start --head`, or use "
-                "launcher.address=null, which starts one on this machine."
-            ) from None
     return ray
+
+
+def _connect(ray: Any, address: str | None) -> None:
+    """Connect to a running cluster, or start one on this machine.
+
+    Raises:
+        SpecError: there is no cluster at the address.
+    """
+    dashboard = None if address else False
+    try:
+        ray.init(address or "local", log_to_driver=False, logging_level=logging.ERROR, include_dashboard=dashboard)
+    except (ConnectionError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0]
+        raise SpecError(
+            f"launcher.address = {address!r}: no Ray cluster answers ({reason}); start one with `ray start --head`, or use "
+            "launcher.address=null, which starts one on this machine."
+        ) from None
 
 
 @dataclass
@@ -62,6 +69,8 @@ class RayQueue:
     settings: Settings
     device: str
     ray: Any
+    started: bool
+    """Whether this process was not connected before."""
     tasks: list[Any] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -70,7 +79,7 @@ class RayQueue:
         memory = None if spec.memory_gb is None else round(spec.memory_gb * 1e9)
         self._needs = {"CPU": float(spec.cpus), "GPU": float(spec.gpus), "memory": float(memory or 0)}
         if spec.address is None and not self._fits():
-            self.ray.shutdown()
+            self.close("left")
             raise SpecError(f"launcher.cpus, gpus, memory_gb: a task asks for {self._asked()}, and this machine has less.")
         self.most = self._room() if spec.workers == "auto" else -(-spec.workers // self.workers_per_job)
         remote = self.ray.remote(num_cpus=spec.cpus, num_gpus=spec.gpus, memory=memory, max_retries=0)
@@ -102,7 +111,8 @@ class RayQueue:
             self.ray.cancel(task)
         if self.tasks:
             self.ray.wait(self.tasks, num_returns=len(self.tasks), timeout=STOP_SECONDS)
-        self.ray.shutdown()
+        if self.started:
+            self.ray.shutdown()
         return ""
 
     def _nodes(self) -> list[dict[str, float]]:

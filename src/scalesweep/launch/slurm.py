@@ -20,7 +20,6 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from scalesweep.config import LauncherSpec, Settings
@@ -87,8 +86,8 @@ class SlurmQueue:
             executor.map_array(pilot, range(number))
         except submitit.core.utils.FailedJobError as error:
             raise StoreError(
-                f"sbatch refuses the jobs: {_said(error)} What is asked for is in launcher.partition, qos, account, constraint, "
-                "gres, minutes, sbatch; sinfo lists the partitions."
+                f"sbatch refuses the jobs: {_said(error)} What they ask for is in launcher.partition, qos, account, "
+                "constraint, gres, minutes, sbatch; sinfo lists the partitions."
             ) from None
         self.looked = -1e9
 
@@ -227,7 +226,7 @@ class Pilot:
         _children.append(child.pid)
         while (code := child.poll()) is None:  # not wait(), whose lock the signal handler would find taken
             time.sleep(0.2)
-        if code == EXIT_INTERRUPTED and not Store(Path(self.directory)).is_cancelled():
+        if code == EXIT_INTERRUPTED:
             time.sleep(KILL_SECONDS)  # a preempted job that ends by itself would not be requeued
         if code not in (EXIT_OK, EXIT_AGAIN, EXIT_INTERRUPTED):
             raise RuntimeError(f"scalesweep worker ended with exit code {code}")
