@@ -55,6 +55,8 @@ def compose_command(name: str, words: list[str]) -> None:
             compose("cell", overrides=overrides)
     elif name == "status":
         assert len([word for word in words if word not in ("--watch", "--json")]) == 1
+    elif name == "worker":
+        assert {word for word in words[1:] if word.startswith("-")} <= {"--device", "--workers"}
     elif name in ("logs", "retry", "cancel"):
         assert len(words) == (1 if name == "cancel" else 2)
     elif name == "export":

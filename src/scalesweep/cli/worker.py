@@ -56,7 +56,8 @@ def _device(store: Store, name: str) -> str:
     match = re.fullmatch(r"cuda(?::(\d+))?", name)
     if match is None:
         raise SpecError(f"--device {name}: must be auto, cpu, cuda or cuda:K.")
-    resolve_device(train.model_copy(update={"device": "cuda"}))  # refuses where there is none
+    if num_gpus() == 0:
+        raise SpecError(f"--device {name}: PyTorch sees no CUDA device here; use --device cpu.")
     if match[1] and int(match[1]) >= num_gpus():
         raise SpecError(f"--device {name}: this machine has {num_gpus()} GPUs, cuda:0 to cuda:{num_gpus() - 1}.")
     return name
