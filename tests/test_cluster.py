@@ -236,6 +236,17 @@ def test_a_machine_without_slurm_is_refused(store: Store, settings: Settings, mo
     assert slurm.jobs_of(store) is None
 
 
+def test_nothing_is_submitted_while_slurm_does_not_answer(
+    store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slurm, "require_slurm", lambda: None)
+    monkeypatch.setattr(slurm, "_squeue", lambda *_: None)
+    chosen = settings.model_copy(update={"launcher": LauncherSpec(name="slurm", workers=2)})
+    queue = slurm.SlurmQueue(store, chosen, "cpu")
+    assert queue.alive() == queue.most == 2
+    assert queue.describe() == "Slurm does not answer (squeue)"
+
+
 def test_the_device_of_a_cluster_is_what_its_jobs_ask_for(settings: Settings) -> None:
     def device(gpus: int, asked: str) -> str:
         launcher = LauncherSpec(name="slurm", workers=1, gpus=gpus)

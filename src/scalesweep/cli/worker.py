@@ -67,6 +67,8 @@ def _workers(store: Store, text: str, device: str) -> int:
     """How many workers; auto is one a GPU, or one a CPU core."""
     if text == "auto":
         settings = store.settings()
+        if device.startswith("cuda:"):
+            return settings.launcher.workers_per_gpu
         launcher = settings.launcher.model_copy(update={"name": "local", "workers": "auto"})
         return num_workers(settings.model_copy(update={"launcher": launcher}), device)
     if not text.isdigit() or int(text) < 1:

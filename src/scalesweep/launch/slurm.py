@@ -19,7 +19,7 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from scalesweep.config import LauncherSpec, Settings
@@ -62,9 +62,9 @@ class SlurmQueue:
     store: Store
     settings: Settings
     device: str
-    seen: Counter[str] = field(default_factory=Counter)
-    """Jobs by state and, where they wait, reason; as last seen."""
-    looked: float = field(default=-1e9)
+    seen: Counter[str] | None = None
+    """Jobs by state and, where they wait, reason, as last seen; None where Slurm does not answer."""
+    looked: float = -1e9
 
     def __post_init__(self) -> None:
         require_slurm()
@@ -92,16 +92,15 @@ class SlurmQueue:
         self.looked = -1e9
 
     def alive(self) -> int:
-        """Jobs that wait or run, by squeue."""
+        """Jobs that wait or run, by squeue; while Slurm does not answer, as many as may be, so that none is added blindly."""
         if time.monotonic() - self.looked > LOOK_SECONDS:
-            found = jobs_of(self.store)
-            self.seen, self.looked = self.seen if found is None else found, time.monotonic()
-        return self.seen.total()
+            self.seen, self.looked = jobs_of(self.store), time.monotonic()
+        return self.most if self.seen is None else self.seen.total()
 
     def describe(self) -> str:
         """Jobs by state, with the reasons for which they wait."""
         self.alive()
-        return in_words(self.seen)
+        return "Slurm does not answer (squeue)" if self.seen is None else in_words(self.seen)
 
     def last_words(self) -> str:
         """What the youngest job wrote."""
