@@ -1,6 +1,6 @@
 """One grid three ways, in turn: a plain nanoGPT-style loop, Hugging Face's Trainer, and scalesweep.
 
-    python scripts/bench_sweep.py [--quick] [--rounds 3] [--arms nanogpt trainer scalesweep] [override ...]
+    python scripts/bench_sweep.py [--quick] [--rounds 3] [--arms nanogpt trainer scalesweep] [override ...]   # needs accelerate
 
 Without overrides it is the grid of sweep=demo with one seed (CPU), or sizes to ~100M on CUDA; overrides are those of
 `scalesweep run`. Every arm trains the same widths, depths, batches, tokens and budgets on the same corpus and evaluates on the

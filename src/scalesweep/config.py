@@ -249,6 +249,8 @@ class TrainSpec(Spec):
     pack: AutoCount = "auto"
     """Most runs of one shape, batch and length that are stepped together; auto is 1 on CPU, where results then stay the same
     bit for bit, and measured on CUDA."""
+    fast: bool = True
+    """Let a step run by hand-written code where there is some, instead of by autograd. Losses agree within rounding."""
     micro_batch: PositiveInt | None = None
     """Sequences per forward pass; the gradient is accumulated over the batch. By default the whole batch at once."""
     validation_tokens: Count

@@ -312,7 +312,9 @@ class Worker:
             return self.stop()
 
         reset_peak_memory(self.device)
-        execution = Execution(self.device, job.micro_batch, train_spec.curve_points, train_spec.checkpoint_seconds)
+        execution = Execution(
+            self.device, job.micro_batch, train_spec.curve_points, train_spec.fast, train_spec.checkpoint_seconds
+        )
         keep = on_weights if train_spec.keep_weights else None
         hooks = Hooks(on_curve, on_checkpoint, on_snapshot, keep, should_stop, lease.progress)
         outcomes = train(job.runs, *self.tokens, execution, hooks)

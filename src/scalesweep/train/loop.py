@@ -20,16 +20,17 @@ from torch import Tensor
 from scalesweep.cell import Cell
 from scalesweep.data import batch, validation_windows
 from scalesweep.jobs import pack_signature
-from scalesweep.model.decoder import cross_entropy
+from scalesweep.model.decoder import Decoder, cross_entropy
 from scalesweep.model.module import Model, ModuleModel, build_model
 from scalesweep.train.checkpoint import Checkpoint
 from scalesweep.train.optim import Optimizer, make_optimizer
 from scalesweep.train.schedule import curve_steps, lr_factor, phase
+from scalesweep.train.tape import Tape, can_record
 
 CHECKPOINT_SHARE = 0.02
 """Most of the training time that checkpoints may take."""
-EVALUATION_TOKENS = 8192
-"""Tokens per forward pass of the evaluation; bounds its memory."""
+EVALUATION_TOKENS = 4096
+"""Tokens per forward pass of the evaluation: few enough for a CPU's caches."""
 
 
 class Interrupted(Exception):
@@ -45,6 +46,8 @@ class Execution:
     """Sequences of each run per forward pass; None is the whole batch."""
     curve_points: int = 16
     """Points of the loss curve in each decade of steps."""
+    fast: bool = True
+    """Whether a tape may stand for autograd (`gradient_of`)."""
     checkpoint_seconds: float = math.inf
     """Least time between two checkpoints; longer where they would take more than `CHECKPOINT_SHARE` of the time."""
 
@@ -128,7 +131,7 @@ def train(
     loss_counts = [s.loss_count if s else 0 for s in starts]
     diverged: dict[int, Outcome] = {}
     points = set(curve_steps(first.steps, execution.curve_points))
-    autocast, z_losses = autocast_of(first, device), [c.z_loss for c in cells]
+    gradient = gradient_of(model, cells, execution)
     started = marked = time.monotonic()
     due = started + execution.checkpoint_seconds
     marked_step = step
@@ -156,7 +159,7 @@ def train(
             batch(train_tokens, seed=c.seed, step=step, sequences=c.batch_sequences, context=c.shape.context) for c in cells
         ]
         factors = [lr_factor(step, c) for c in cells]
-        loss_sum_R += accumulate_gradient(model, to_device(windows_RBT, device), execution.micro_batch, autocast, z_losses)
+        loss_sum_R += gradient(to_device(windows_RBT, device))
         loss_counts = [count + 1 for count in loss_counts]
         step += 1
         before = clone_matrices(model) if step in points else []
@@ -197,7 +200,11 @@ def train(
             due = time.monotonic() + max(execution.checkpoint_seconds, (time.monotonic() - now) / CHECKPOINT_SHARE)
     trained = [seconds(i) for i in range(R)]
     windows = validation_windows(validation_tokens, first.validation_tokens, first.shape.context)
-    losses = evaluate(model, windows, autocast, hooks.on_progress) if len(diverged) < R else [(math.nan, math.nan)] * R
+    losses = (
+        evaluate(model, windows, autocast_of(first, device), hooks.on_progress)
+        if len(diverged) < R
+        else [(math.nan, math.nan)] * R
+    )
     if hooks.on_weights:
         for i in range(R):
             if i not in diverged and math.isfinite(losses[i][0]):
@@ -245,6 +252,21 @@ def to_device(windows: Sequence[np.ndarray], device: torch.device) -> Tensor:
     """R runs' windows, each of shape (B, T + 1), as a tensor of shape (R, B, T + 1)."""
     stacked = windows[0][None] if len(windows) == 1 else np.stack(windows)
     return torch.from_numpy(stacked).to(device, non_blocking=True)
+
+
+def gradient_of(model: Model, cells: Sequence[Cell], execution: Execution) -> Callable[[Tensor], Tensor]:
+    """What takes windows of shape (R, B, T + 1), leaves gradients in the parameters, and returns the mean losses, shape (R,).
+
+    By a tape where one can stand for autograd; the parameters must stay where they are from now on.
+    """
+    first, z_losses = cells[0], [c.z_loss for c in cells]
+    whole = (execution.micro_batch or first.batch_sequences) >= first.batch_sequences
+    if execution.fast and whole and first.precision == "float32" and not any(z_losses) and can_record(model):
+        assert isinstance(model, Decoder)
+        tape = Tape(model, first.batch_sequences)
+        return lambda windows_RBT: tape(windows_RBT[0]).view(1)
+    autocast = autocast_of(first, execution.device)
+    return lambda windows_RBT: accumulate_gradient(model, windows_RBT, execution.micro_batch, autocast, z_losses)
 
 
 def accumulate_gradient(
