@@ -140,11 +140,11 @@ def test_autograd_does_the_rest(cell: Cell, what: str, monkeypatch: pytest.Monke
     assert gradient_of(model, cells, execution)(windows).shape == (len(cells),)
 
 
-def test_a_torch_without_the_kernels_takes_autograd(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = decoder(shape_of())
-    assert can_record(model)
-    monkeypatch.setattr("scalesweep.train.tape.HAS_KERNELS", False)
-    assert not can_record(model)
+def test_long_contexts_take_torch_s_own_attention() -> None:
+    model = decoder(shape_of(context=256))
+    assert can_record(model, 32)
+    assert not can_record(model, 33)
+    assert not can_record(model.double(), 1)
 
 
 def test_the_optimizer_is_torch_s_bit_for_bit(cell: Cell) -> None:

@@ -261,7 +261,13 @@ def gradient_of(model: Model, cells: Sequence[Cell], execution: Execution) -> Ca
     """
     first, z_losses = cells[0], [c.z_loss for c in cells]
     whole = (execution.micro_batch or first.batch_sequences) >= first.batch_sequences
-    if execution.fast and whole and first.precision == "float32" and not any(z_losses) and can_record(model):
+    if (
+        execution.fast
+        and whole
+        and first.precision == "float32"
+        and not any(z_losses)
+        and can_record(model, first.batch_sequences)
+    ):
         assert isinstance(model, Decoder)
         tape = Tape(model, first.batch_sequences)
         return lambda windows_RBT: tape(windows_RBT[0]).view(1)
@@ -322,7 +328,7 @@ def update_ratios(model: Model, before: Sequence[Tensor]) -> Tensor:
     return torch.sqrt(squares(a - b for a, b in zip(matrices(model), before, strict=True)) / squares(before))
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def evaluate(
     model: Model,
     windows: np.ndarray,
