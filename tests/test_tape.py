@@ -83,6 +83,12 @@ def test_gradients_are_those_of_autograd(
     assert compare(decoder(shape, residual_scale, seed), sequences) < 2e-5
 
 
+@pytest.mark.parametrize("most", [1, 37, 37 * 5, 37 * 36])
+def test_the_head_may_go_some_rows_at_a_time(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("scalesweep.train.tape.LARGEST_LOGITS", most)
+    assert compare(decoder(shape_of()), 3) < 2e-5
+
+
 def test_a_second_batch_finds_nothing_of_the_first() -> None:
     """Buffers are used again; a fresh tape must come to the same bits."""
     model = decoder(shape_of())

@@ -11,7 +11,7 @@ interleaved, so that a rotation is one complex product.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -20,6 +20,8 @@ from torch import Tensor
 
 from scalesweep.model.decoder import NORM_EPS, Decoder, Layer
 
+LARGEST_LOGITS = 2**22
+"""Logits that are computed at a time, 16 MiB of them. Fewer are no faster, and slower with large vocabularies."""
 LARGEST_SCORES = 2**22
 """Attention scores of a layer that are kept, B H T^2. With more of them torch's own kernel, which keeps none, is the faster."""
 
@@ -289,31 +291,54 @@ class Tape:
     # -- head -----------------------------------------------------------------------------------------------------------------
 
     def _head(self) -> None:
-        """Losses, and back to the residual stream before the last norm. With E = exp(logits - max), z = sum(E): p = E / z."""
+        """Losses, and back to the residual stream before the last norm; some rows at a time, which bounds the memory."""
         norm, raw = self._rms(self._x), self._p["head"]
-        matrix, folded, logits_NV = torch.empty_like(raw), torch.empty_like(raw), torch.empty(self.N, len(raw))
-        target, largest, z, negative, weight, losses = (torch.empty(self.N, 1) for _ in range(6))
+        matrix, folded, losses = torch.empty_like(raw), torch.empty_like(raw), torch.empty(self.N, 1)
         self._losses = losses
         self._add(torch.mul, raw, self._p["norm"], out=matrix)
-        self._add(torch.mm, norm.normed, matrix.t(), out=logits_NV)
-        self._add(torch.gather, logits_NV, 1, self._targets, out=target)
-        self._add(torch.amax, logits_NV, 1, keepdim=True, out=largest)
-        self._add(logits_NV.sub_, largest)
-        self._add(logits_NV.exp_)
-        self._add(torch.sum, logits_NV, 1, keepdim=True, out=z)
-        self._add(torch.log, z, out=losses)
-        self._add(losses.add_, largest)
-        self._add(losses.sub_, target)
-        self._add(torch.neg, z, out=negative)  # E - z at the target is z times the gradient, p - 1
-        self._add(logits_NV.scatter_add_, 1, self._targets, negative)
+        most = max(1, LARGEST_LOGITS // len(raw))
+        logits, columns = torch.empty(min(most, self.N), len(raw)), torch.empty(5, min(most, self.N), 1)
+        for start in range(0, self.N, most):
+            rows = slice(start, start + most)
+            number = len(self._x[rows])
+            into = _Rows(norm.normed[rows], self._targets[rows], losses[rows], self._scratch[rows], self._product[rows])
+            self._head_rows(into, matrix, logits[:number], columns[:, :number].unbind(), folded, is_first=start == 0)
+        self._folded_backward(folded, raw, self._p["norm"], self._g["head"], self._g["norm"])
+        self._rms_backward(self._scratch, norm, self._product, self._column, out=self._dx)
+
+    def _head_rows(
+        self, rows: "_Rows", matrix: Tensor, logits: Tensor, columns: Sequence[Tensor], folded: Tensor, is_first: bool
+    ) -> None:
+        """With E = exp(logits - max) and z = sum(E), the softmax is E / z, and its gradient E / z - 1 at the target."""
+        target, largest, z, negative, weight = columns
+        self._add(torch.mm, rows.normed, matrix.t(), out=logits)
+        self._add(torch.gather, logits, 1, rows.targets, out=target)
+        self._add(torch.amax, logits, 1, keepdim=True, out=largest)
+        self._add(logits.sub_, largest)
+        self._add(logits.exp_)
+        self._add(torch.sum, logits, 1, keepdim=True, out=z)
+        self._add(torch.log, z, out=rows.losses)
+        self._add(rows.losses.add_, largest)
+        self._add(rows.losses.sub_, target)
+        self._add(torch.neg, z, out=negative)
+        self._add(logits.scatter_add_, 1, rows.targets, negative)  # z times the gradient; z is divided by in narrower tensors
         self._add(torch.reciprocal, z, out=weight)
         self._add(weight.mul_, 1 / self.N)
-        self._add(torch.mul, norm.normed, weight, out=self._scratch)
-        self._add(torch.mm, logits_NV.t(), self._scratch, out=folded)
-        self._folded_backward(folded, raw, self._p["norm"], self._g["head"], self._g["norm"])
-        self._add(torch.mm, logits_NV, matrix, out=self._scratch)
-        self._add(self._scratch.mul_, weight)
-        self._rms_backward(self._scratch, norm, self._product, self._column, out=self._dx)
+        self._add(torch.mul, rows.normed, weight, out=rows.product)
+        self._add(torch.addmm, folded, logits.t(), rows.product, beta=0 if is_first else 1, out=folded)
+        self._add(torch.mm, logits, matrix, out=rows.gradient)
+        self._add(rows.gradient.mul_, weight)
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Some rows of what the head works on."""
+
+    normed: Tensor
+    targets: Tensor
+    losses: Tensor
+    gradient: Tensor
+    product: Tensor
 
 
 def can_record(model: object, sequences: int) -> bool:
