@@ -26,7 +26,8 @@ from scalesweep.plan import CorpusFacts, make_plan
 from scalesweep.recipe import resolve_module
 from scalesweep.store import Store
 from scalesweep.train.checkpoint import Checkpoint
-from scalesweep.train.loop import Execution, Hooks, Interrupted, Outcome, Run, train
+from scalesweep.train.gradient import Execution
+from scalesweep.train.loop import Hooks, Interrupted, Outcome, Run, train
 from scalesweep.train.optim import group_settings, groups_of, make_optimizer
 from scalesweep.worker import prepare_device, work
 

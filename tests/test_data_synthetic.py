@@ -26,7 +26,8 @@ from scalesweep.data.synthetic import (
 )
 from scalesweep.errors import SpecError
 from scalesweep.plan import CorpusFacts, make_plan
-from scalesweep.train.loop import Execution, Hooks, Outcome, Run, train
+from scalesweep.train.gradient import Execution
+from scalesweep.train.loop import Hooks, Outcome, Run, train
 from scalesweep.worker import prepare_device
 
 

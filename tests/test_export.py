@@ -18,7 +18,8 @@ from scalesweep.model.decoder import Decoder
 from scalesweep.model.export import export_model, load_weights, save_weights
 from scalesweep.model.module import build_model
 from scalesweep.plan import CorpusFacts, make_plan
-from scalesweep.train.loop import Execution, Hooks, Run, evaluate, train
+from scalesweep.train.gradient import Execution
+from scalesweep.train.loop import Hooks, Run, evaluate, train
 from scalesweep.worker import prepare_device
 
 HARD_TEXT = "def f(x):\n\treturn 'naïve 日本 <|endoftext|>'  # \x00 " + "".join(map(chr, range(1, 300)))

@@ -24,7 +24,8 @@ from scalesweep.plan import CorpusFacts, make_plan
 from scalesweep.spec import parse
 from scalesweep.train.checkpoint import Checkpoint
 from scalesweep.train.coordinates import coordinates
-from scalesweep.train.loop import Hooks, Interrupted, Run, accumulate_gradient
+from scalesweep.train.gradient import accumulate_gradient
+from scalesweep.train.loop import Hooks, Interrupted, Run
 from scalesweep.train.muon import COEFFICIENTS, STEPS, orthogonalise, update_scale
 from scalesweep.train.optim import group_of, group_settings, make_optimizer
 from scalesweep.transfer import CoordinateCheck

@@ -15,7 +15,8 @@ from scalesweep.data import batch
 from scalesweep.model.decoder import Decoder
 from scalesweep.plan import CorpusFacts, make_plan
 from scalesweep.train.coordinates import coordinates
-from scalesweep.train.loop import Execution, Hooks, Run, train
+from scalesweep.train.gradient import Execution
+from scalesweep.train.loop import Hooks, Run, train
 from scalesweep.train.optim import group_of, group_settings, make_optimizer
 from scalesweep.transfer import CoordinateCheck
 

@@ -41,7 +41,8 @@ from scalesweep.plan import Plan
 from scalesweep.store import Claim, Store
 from scalesweep.tracker import Tracker, start_tracker
 from scalesweep.train.checkpoint import Checkpoint, load_start, save_checkpoint
-from scalesweep.train.loop import Execution, Hooks, Interrupted, Outcome, Run, train
+from scalesweep.train.gradient import Execution
+from scalesweep.train.loop import Hooks, Interrupted, Outcome, Run, train
 from scalesweep.train.measure import best_pack, free_memory, is_out_of_memory, peak_flops, peak_memory_bytes, reset_peak_memory
 
 WAIT_SECONDS = 0.5
@@ -316,7 +317,10 @@ class Worker:
             self.device, job.micro_batch, train_spec.curve_points, train_spec.fast, train_spec.checkpoint_seconds
         )
         keep = on_weights if train_spec.keep_weights else None
-        hooks = Hooks(on_curve, on_checkpoint, on_snapshot, keep, should_stop, lease.progress)
+        names = ", ".join(run.cell.key for run in job.runs)
+        hooks = Hooks(
+            on_curve, on_checkpoint, on_snapshot, keep, should_stop, lease.progress, lambda line: self.say(f"{names} {line}")
+        )
         outcomes = train(job.runs, *self.tokens, execution, hooks)
         lease.check()
         for i, (run, claim, outcome) in enumerate(zip(job.runs, job.claims, outcomes, strict=True)):

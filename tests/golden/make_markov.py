@@ -13,7 +13,8 @@ from scalesweep.cell import Cell
 from scalesweep.config import DataSpec
 from scalesweep.data.synthetic import token_source
 from scalesweep.flops import DecoderShape
-from scalesweep.train.loop import Execution, Hooks, Run, train
+from scalesweep.train.gradient import Execution
+from scalesweep.train.loop import Hooks, Run, train
 
 FILE = Path(__file__).with_name("markov_losses.json")
 STEPS = 20

@@ -53,6 +53,11 @@ def batch(tokens: Tokens, *, seed: int, step: int, sequences: int, context: int)
     return _gather(tokens, _visited(windows, seed, step * sequences, sequences), context)
 
 
+def visited_windows(num_tokens: int, context: int, *, seed: int, start: int, number: int) -> NDArray[np.uint32]:
+    """The windows that batches visit, by position: a batch of B sequences at step s has those from s B on, shape (number,)."""
+    return _visited(count_windows(num_tokens, context), seed, start, number)
+
+
 def validation_windows(tokens: Tokens, num_tokens: int, context: int) -> NDArray[np.int64]:
     """The windows on which every cell is evaluated: `num_tokens` targets, evenly spread over the validation stream.
 

@@ -6,7 +6,6 @@ computes, and a checkpoint holds everything else. In a pack the same holds withi
 order. Nothing here reads or writes a file; the hooks do.
 """
 
-import contextlib
 import math
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -18,38 +17,25 @@ import torch
 from torch import Tensor
 
 from scalesweep.cell import Cell
-from scalesweep.data import batch, validation_windows
+from scalesweep.data import validation_windows
 from scalesweep.jobs import pack_signature
-from scalesweep.model.decoder import Decoder, cross_entropy
 from scalesweep.model.module import Model, ModuleModel, build_model
 from scalesweep.train.checkpoint import Checkpoint
+from scalesweep.train.gradient import Autocast, Execution, autocast_of
 from scalesweep.train.optim import Optimizer, make_optimizer
 from scalesweep.train.schedule import curve_steps, lr_factor, phase
-from scalesweep.train.tape import Tape, can_record
+from scalesweep.train.stepper import make_stepper, to_device
 
 CHECKPOINT_SHARE = 0.02
 """Most of the training time that checkpoints may take."""
-EVALUATION_TOKENS = 4096
-"""Tokens per forward pass of the evaluation: few enough for a CPU's caches."""
+EVALUATION_TOKENS = {"cpu": 4096, "cuda": 65536}
+"""Tokens per forward pass of the evaluation: few enough for a CPU's caches, enough for a GPU."""
+EVALUATION_LOGITS = {"cpu": 2**24, "cuda": 2**28}
+"""Logits at a time, which bounds the memory of a large vocabulary."""
 
 
 class Interrupted(Exception):
     """The loop was asked to stop; the checkpoints stand."""
-
-
-@dataclass(frozen=True)
-class Execution:
-    """How cells are run; nothing here changes a loss beyond rounding."""
-
-    device: torch.device
-    micro_batch: int | None = None
-    """Sequences of each run per forward pass; None is the whole batch."""
-    curve_points: int = 16
-    """Points of the loss curve in each decade of steps."""
-    fast: bool = True
-    """Whether a tape may stand for autograd (`gradient_of`)."""
-    checkpoint_seconds: float = math.inf
-    """Least time between two checkpoints; longer where they would take more than `CHECKPOINT_SHARE` of the time."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +68,8 @@ class Hooks:
     """Asked after every step."""
     on_progress: Callable[[], None] = lambda: None
     """Called after every part of the evaluation, in which `should_stop` is not asked."""
+    on_note: Callable[[str], None] = lambda line: None
+    """Receives what somebody should know who wonders why this is slow."""
 
 
 @dataclass(frozen=True)
@@ -127,11 +115,11 @@ def train(
     optimizer = make_optimizer(model, cells)
     step = restore(model, optimizer, starts)
     curves = [list(s.curve) if s else [] for s in starts]
-    loss_sum_R = torch.tensor([s.loss_sum if s else 0.0 for s in starts], device=device)
     loss_counts = [s.loss_count if s else 0 for s in starts]
     diverged: dict[int, Outcome] = {}
     points = set(curve_steps(first.steps, execution.curve_points))
-    gradient = gradient_of(model, cells, execution)
+    stepper = make_stepper(model, optimizer, cells, train_tokens, execution, step, hooks.on_note)
+    stepper.loss_sum_R.copy_(torch.tensor([s.loss_sum if s else 0.0 for s in starts]))
     started = marked = time.monotonic()
     due = started + execution.checkpoint_seconds
     marked_step = step
@@ -144,7 +132,7 @@ def train(
 
     def state(i: int, key: str) -> Checkpoint:
         weights, moments = slices(model, optimizer, i)
-        loss_sum = float(loss_sum_R[i].item())
+        loss_sum = float(stepper.loss_sum_R[i].item())
         return Checkpoint(key, step, weights, moments, list(curves[i]), loss_sum, loss_counts[i], seconds(i), shared_steps(i))
 
     def save() -> None:
@@ -155,18 +143,13 @@ def train(
         if curves[i]:
             hooks.on_curve(i, curves[i])
     while step < first.steps and len(diverged) < R:
-        windows_RBT = [
-            batch(train_tokens, seed=c.seed, step=step, sequences=c.batch_sequences, context=c.shape.context) for c in cells
-        ]
-        factors = [lr_factor(step, c) for c in cells]
-        loss_sum_R += gradient(to_device(windows_RBT, device))
+        before = clone_matrices(model) if step + 1 in points else []
+        stepper.advance(step)
         loss_counts = [count + 1 for count in loss_counts]
         step += 1
-        before = clone_matrices(model) if step in points else []
-        norms_R = optimizer.step(factors)
         if step in points:
-            means = [total / count for total, count in zip(loss_sum_R.tolist(), loss_counts, strict=True)]
-            norms, ratios = norms_R.tolist(), update_ratios(model, before).tolist()
+            means = [total / count for total, count in zip(stepper.loss_sum_R.tolist(), loss_counts, strict=True)]
+            norms, ratios = stepper.norms_R.tolist(), update_ratios(model, before).tolist()
             now = time.monotonic()
             speed = R * (step - marked_step) * first.batch_tokens / (now - marked)
             for i in sorted(set(range(R)) - set(diverged)):
@@ -180,14 +163,14 @@ def train(
                         "tokens": step * first.batch_tokens,
                         "phase": phase(step, cells[i]),
                         "loss": means[i],
-                        "lr": factors[i] * cells[i].hidden_lr,
+                        "lr": lr_factor(step - 1, cells[i]) * cells[i].hidden_lr,
                         "grad_norm": norms[i],
                         "update_ratio": ratios[i],
                         "tokens_per_second": speed,
                     }
                 )
                 hooks.on_curve(i, curves[i])
-            loss_sum_R.zero_()
+            stepper.loss_sum_R.zero_()
             loss_counts, marked, marked_step = [0] * R, now, step
         for i in range(R):
             if step in runs[i].snapshots:
@@ -241,71 +224,6 @@ def slices(model: Model, optimizer: Optimizer, run: int) -> tuple[dict[str, Tens
     return parameters, {name: tuple(m[run].clone() for m in moments) for name, moments in optimizer.moments().items()}
 
 
-def autocast_of(cell: Cell, device: torch.device) -> Callable[[], contextlib.AbstractContextManager[object]]:
-    """The context in which the cell's products are computed."""
-    if cell.precision == "float32":
-        return contextlib.nullcontext
-    return lambda: torch.autocast(device.type, dtype=torch.bfloat16)
-
-
-def to_device(windows: Sequence[np.ndarray], device: torch.device) -> Tensor:
-    """R runs' windows, each of shape (B, T + 1), as a tensor of shape (R, B, T + 1)."""
-    stacked = windows[0][None] if len(windows) == 1 else np.stack(windows)
-    return torch.from_numpy(stacked).to(device, non_blocking=True)
-
-
-def gradient_of(model: Model, cells: Sequence[Cell], execution: Execution) -> Callable[[Tensor], Tensor]:
-    """What takes windows of shape (R, B, T + 1), leaves gradients in the parameters, and returns the mean losses, shape (R,).
-
-    By a tape where one can stand for autograd; the parameters must stay where they are from now on.
-    """
-    first, z_losses = cells[0], [c.z_loss for c in cells]
-    whole = (execution.micro_batch or first.batch_sequences) >= first.batch_sequences
-    if (
-        execution.fast
-        and whole
-        and first.precision == "float32"
-        and not any(z_losses)
-        and can_record(model, first.batch_sequences)
-    ):
-        assert isinstance(model, Decoder)
-        tape = Tape(model, first.batch_sequences)
-        return lambda windows_RBT: tape(windows_RBT[0]).view(1)
-    autocast = autocast_of(first, execution.device)
-    return lambda windows_RBT: accumulate_gradient(model, windows_RBT, execution.micro_batch, autocast, z_losses)
-
-
-def accumulate_gradient(
-    model: Model,
-    windows_RBT: Tensor,
-    micro_batch: int | None,
-    autocast: Callable[[], contextlib.AbstractContextManager[object]],
-    z_losses: Sequence[float] = (0.0,),
-) -> Tensor:
-    """Backpropagate the mean loss of each run's batch; return these means, shape (R,), detached.
-
-    `z_losses` are the weights of the z-loss in what is backpropagated, of each run or one for all; the means do not contain it.
-    """
-    sequences = windows_RBT.shape[1]
-    total_R = torch.zeros(len(windows_RBT), device=windows_RBT.device)
-    for part in windows_RBT.split(micro_batch or sequences, dim=1):
-        with autocast():
-            losses_RB, penalties_RB = losses_with_z(model, part, z_losses) if any(z_losses) else (model.losses(part), None)
-        loss_R = losses_RB.sum(-1) / sequences
-        objective = loss_R.sum() if penalties_RB is None else loss_R.sum() + penalties_RB.sum() / sequences
-        objective.backward()
-        total_R += loss_R.detach()
-    return total_R
-
-
-def losses_with_z(model: Model, windows_RBT: Tensor, weights: Sequence[float]) -> tuple[Tensor, Tensor]:
-    """The losses, and each run's weight times the mean of log(Z)^2 (Chowdhery et al. 2022, section 5), both of shape (R, B)."""
-    logits_RBTV = model(windows_RBT[..., :-1])
-    log_z_RBT = torch.logsumexp(logits_RBTV.float(), dim=-1)
-    weights_R1 = torch.tensor(list(weights), dtype=torch.float32, device=log_z_RBT.device)[:, None]
-    return cross_entropy(logits_RBTV, windows_RBT), weights_R1 * log_z_RBT.square().mean(-1)
-
-
 def clone_matrices(model: Model) -> list[Tensor]:
     """Copies of all matrices but the input embedding, each with the run axis."""
     return [p.detach().clone() for p in matrices(model)]
@@ -332,12 +250,13 @@ def update_ratios(model: Model, before: Sequence[Tensor]) -> Tensor:
 def evaluate(
     model: Model,
     windows: np.ndarray,
-    autocast: Callable[[], contextlib.AbstractContextManager[object]],
+    autocast: Autocast,
     on_progress: Callable[[], None] = lambda: None,
 ) -> list[tuple[float, float]]:
     """Each run's mean loss over windows of shape (K, T + 1), in nats per token, and its standard error over windows."""
     R, device = len(model.embedding), model.embedding.device
-    sequences = max(1, EVALUATION_TOKENS // (windows.shape[1] - 1) // R)
+    tokens = min(EVALUATION_TOKENS[device.type], EVALUATION_LOGITS[device.type] // model.embedding.shape[1])
+    sequences = max(1, tokens // (windows.shape[1] - 1) // R)
     losses = []
     for part in np.array_split(windows, math.ceil(len(windows) / sequences)):
         with autocast():

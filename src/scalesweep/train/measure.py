@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from scalesweep.cell import Cell, Precision
-from scalesweep.train.loop import Execution, Hooks, Run, train
+from scalesweep.train.gradient import Execution
+from scalesweep.train.loop import Hooks, Run, train
 
 BENCHMARK_STEPS = 20
 GAIN = 1.05

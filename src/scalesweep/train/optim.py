@@ -112,18 +112,26 @@ class FusedAdamW:
         self._named = {name: p for name, p in model.named_parameters() if group_by_name[name] not in without}
         self._max_norm, self._betas = cell.grad_clip, (cell.beta1, cell.beta2)
         self._moments = {name: (torch.zeros_like(p), torch.zeros_like(p)) for name, p in self._named.items()}
-        self._count = torch.tensor(0.0, device=model.embedding.device)
+        self.count = torch.tensor(0.0, device=model.embedding.device)
+        """Steps so far."""
         self._groups = [
             (settings, [name for name in self._named if group_by_name[name] == group])
             for group, settings in group_settings(cell).items()
         ]
         self._unused: set[str] = set()
 
-    @torch.no_grad()
     def step(self, factors: Sequence[float]) -> Tensor:
         """As in `Optimizer`."""
+        return self._step(factors[0])
+
+    def step_by(self, row_3R1: Tensor) -> Tensor:
+        """As in `StackedAdamW`; the kernel makes its corrections itself."""
+        return self._step(row_3R1[0, 0, 0])
+
+    @torch.no_grad()
+    def _step(self, factor: float | Tensor) -> Tensor:
         norms = clip_gradients(list(self._named.values()), self._max_norm)
-        self._count += 1
+        self.count += 1
         self._unused = {name for name, p in self._named.items() if p.grad is None}
         for settings, names in self._groups:
             if used := [name for name in names if name not in self._unused]:
@@ -133,8 +141,8 @@ class FusedAdamW:
                     [self._moments[name][0] for name in used],
                     [self._moments[name][1] for name in used],
                     [],
-                    [self._count] * len(used),
-                    lr=factors[0] * settings.peak_lr,
+                    [self.count] * len(used),
+                    lr=factor * settings.peak_lr,  # type: ignore[arg-type]
                     beta1=self._betas[0],
                     beta2=self._betas[1],
                     weight_decay=settings.weight_decay,
@@ -152,7 +160,7 @@ class FusedAdamW:
 
     def load(self, run: int, moments: Mapping[str, tuple[Tensor, ...]], step: int) -> None:
         """As in `Optimizer`."""
-        self._count.fill_(float(step))
+        self.count.fill_(float(step))
         for name, both in self._moments.items():
             for mine, given in zip(both, moments.get(name, ()), strict=False):  # none where nothing uses it
                 mine[run].copy_(given)
@@ -167,8 +175,10 @@ class _Block:
     weights: Tensor
     first: Tensor
     second: Tensor
-    settings: list[GroupSettings]
-    """Of each run."""
+    peak_lr: Tensor
+    """Of each run, as the next two; shape (R, 1)."""
+    weight_decay: Tensor
+    eps: Tensor
 
     def views(self, matrix: Tensor) -> Iterator[tuple[str, Tensor]]:
         """The parts of `matrix` that belong to each parameter, in its shape."""
@@ -190,6 +200,7 @@ class StackedAdamW:
         self._device = model.embedding.device
         self._betas = np.array([(c.beta1, c.beta2) for c in cells])
         self._max_norm = self._column([c.grad_clip for c in cells])
+        self._new_share = self._column(1 - self._betas[:, 0]), self._column(1 - self._betas[:, 1])
         self._step = 0
         self._blocks = [self._block(names, settings) for names, settings in _blocks(list(self._parameters), cells)]
 
@@ -199,7 +210,8 @@ class StackedAdamW:
         parameters = [self._parameters[name] for name in names]
         weights = torch.cat([p.flatten(1) for p in parameters], dim=1)
         zeros = torch.zeros_like(weights)
-        block = _Block(names, [p.shape for p in parameters], weights, zeros, zeros.clone(), settings)
+        columns = [self._column([getattr(s, name) for s in settings]) for name in ("peak_lr", "weight_decay", "eps")]
+        block = _Block(names, [p.shape for p in parameters], weights, zeros, zeros.clone(), *columns)
         for name, view in block.views(weights):
             self._parameters[name].data = view
         return block
@@ -208,24 +220,32 @@ class StackedAdamW:
         """One number a run, shape (R, 1), computed in float64 and used in float32."""
         return torch.tensor(np.asarray(values), dtype=torch.float32).view(-1, 1).to(self._device, non_blocking=True)
 
-    @torch.no_grad()
     def step(self, factors: Sequence[float]) -> Tensor:
         """As in `Optimizer`."""
         self._step += 1
+        row = [np.asarray(factors), *corrections(self._betas, self._step)]
+        return self.step_by(torch.stack([self._column(values) for values in row]))
+
+    @torch.no_grad()
+    def step_by(self, row_3R1: Tensor) -> Tensor:
+        """`step` by what is on the device already.
+
+        Args:
+            row_3R1: shares of the peak learning rates, and the two numbers of `corrections`.
+        """
+        factor, first_correction, second_correction = row_3R1
         gradients = [self._gradient(block) for block in self._blocks]
         norms = torch.stack([torch.linalg.vector_norm(g, dim=1) for g in gradients]).norm(dim=0)
         scale = (self._max_norm / (norms.view(-1, 1) + CLIP_EPS)).clamp(max=1.0)
-        new_share = self._column(1 - self._betas[:, 0]), self._column(1 - self._betas[:, 1])
-        corrections = 1 - self._betas**self._step
         for block, gradient in zip(self._blocks, gradients, strict=True):
-            lr = np.array([f * s.peak_lr for f, s in zip(factors, block.settings, strict=True)])
+            lr = factor * block.peak_lr
             gradient.mul_(scale)
-            block.first.lerp_(gradient, new_share[0])
-            block.second.lerp_(gradient.square_(), new_share[1])
+            block.first.lerp_(gradient, self._new_share[0])
+            block.second.lerp_(gradient.square_(), self._new_share[1])
             denominator = torch.sqrt(block.second, out=gradient)
-            denominator.div_(self._column(np.sqrt(corrections[:, 1]))).add_(self._column([s.eps for s in block.settings]))
-            block.weights.mul_(self._column(1 - lr * np.array([s.weight_decay for s in block.settings])))
-            block.weights.addcmul_(torch.div(block.first, denominator, out=denominator), self._column(-lr / corrections[:, 0]))
+            denominator.mul_(second_correction).add_(block.eps)
+            block.weights.mul_(1 - lr * block.weight_decay)
+            block.weights.addcmul_(torch.div(block.first, denominator, out=denominator), -lr * first_correction)
         return norms
 
     def _gradient(self, block: _Block) -> Tensor:
@@ -249,6 +269,12 @@ class StackedAdamW:
         for name, (first, second) in self.moments().items():
             first[run].copy_(moments[name][0])
             second[run].copy_(moments[name][1])
+
+
+def corrections(betas_R2: np.ndarray, steps: int | np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Adam's corrections after `steps` steps, as factors: of the first moment, and of the root of the second."""
+    first, second = np.moveaxis(1 - betas_R2 ** np.asarray(steps)[..., None, None], -1, 0)
+    return 1 / first, 1 / np.sqrt(second)
 
 
 def _blocks(names: Sequence[str], cells: Sequence[Cell]) -> Iterator[tuple[list[str], list[GroupSettings]]]:

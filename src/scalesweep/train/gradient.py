@@ -1,0 +1,94 @@
+"""The gradient of a batch: by autograd, or by a tape where one can stand for it."""
+
+import contextlib
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from scalesweep.cell import Cell
+from scalesweep.model.decoder import Decoder, cross_entropy
+from scalesweep.model.module import Model
+from scalesweep.train.tape import Tape, can_record
+
+Gradient = Callable[[Tensor], Tensor]
+"""Takes windows of shape (R, B, T + 1), leaves gradients in the parameters, returns the mean losses, shape (R,)."""
+
+Autocast = Callable[[], contextlib.AbstractContextManager[object]]
+"""Makes the context in which products are computed."""
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How cells are run; nothing here changes a loss beyond rounding."""
+
+    device: torch.device
+    micro_batch: int | None = None
+    """Sequences of each run per forward pass; None is the whole batch."""
+    curve_points: int = 16
+    """Points of the loss curve in each decade of steps."""
+    fast: bool = True
+    """Whether a tape may stand for autograd (`gradient_of`)."""
+    checkpoint_seconds: float = math.inf
+    """Least time between two checkpoints; longer where they would take more than `CHECKPOINT_SHARE` of the time."""
+
+
+def gradient_of(model: Model, cells: Sequence[Cell], execution: Execution) -> Callable[[Tensor], Tensor]:
+    """What takes windows of shape (R, B, T + 1), leaves gradients in the parameters, and returns the mean losses, shape (R,).
+
+    By a tape where one can stand for autograd; the parameters must stay where they are from now on.
+    """
+    first, z_losses = cells[0], [c.z_loss for c in cells]
+    whole = (execution.micro_batch or first.batch_sequences) >= first.batch_sequences
+    if (
+        execution.fast
+        and whole
+        and first.precision == "float32"
+        and not any(z_losses)
+        and can_record(model, first.batch_sequences)
+    ):
+        assert isinstance(model, Decoder)
+        tape = Tape(model, first.batch_sequences)
+        return lambda windows_RBT: tape(windows_RBT[0]).view(1)
+    autocast = autocast_of(first, execution.device)
+    return lambda windows_RBT: accumulate_gradient(model, windows_RBT, execution.micro_batch, autocast, z_losses)
+
+
+def accumulate_gradient(
+    model: Model,
+    windows_RBT: Tensor,
+    micro_batch: int | None,
+    autocast: Autocast,
+    z_losses: Sequence[float] = (0.0,),
+) -> Tensor:
+    """Backpropagate the mean loss of each run's batch; return these means, shape (R,), detached.
+
+    `z_losses` are the weights of the z-loss in what is backpropagated, of each run or one for all; the means do not contain it.
+    """
+    sequences = windows_RBT.shape[1]
+    total_R = torch.zeros(len(windows_RBT), device=windows_RBT.device)
+    for part in windows_RBT.split(micro_batch or sequences, dim=1):
+        with autocast():
+            losses_RB, penalties_RB = losses_with_z(model, part, z_losses) if any(z_losses) else (model.losses(part), None)
+        loss_R = losses_RB.sum(-1) / sequences
+        objective = loss_R.sum() if penalties_RB is None else loss_R.sum() + penalties_RB.sum() / sequences
+        objective.backward()
+        total_R += loss_R.detach()
+    return total_R
+
+
+def losses_with_z(model: Model, windows_RBT: Tensor, weights: Sequence[float]) -> tuple[Tensor, Tensor]:
+    """The losses, and each run's weight times the mean of log(Z)^2 (Chowdhery et al. 2022, section 5), both of shape (R, B)."""
+    logits_RBTV = model(windows_RBT[..., :-1])
+    log_z_RBT = torch.logsumexp(logits_RBTV.float(), dim=-1)
+    weights_R1 = torch.tensor(list(weights), dtype=torch.float32, device=log_z_RBT.device)[:, None]
+    return cross_entropy(logits_RBTV, windows_RBT), weights_R1 * log_z_RBT.square().mean(-1)
+
+
+def autocast_of(cell: Cell, device: torch.device) -> Autocast:
+    """The context in which the cell's products are computed."""
+    if cell.precision == "float32":
+        return contextlib.nullcontext
+    return lambda: torch.autocast(device.type, dtype=torch.bfloat16)

@@ -1,0 +1,231 @@
+"""How a training step is run: from the host, operation by operation, or on a GPU as one CUDA graph.
+
+A model of a hundred thousand parameters leaves a GPU idle while the host launches a thousand kernels a step. `ResidentStepper`
+keeps the corpus on the device, uploads some hundred steps' windows and learning rates at once, and replays a step that was
+captured once; nothing in it waits for the device. `HostStepper` is the plain way, which CPUs take too.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from scalesweep.cell import Cell
+from scalesweep.data import batch, visited_windows
+from scalesweep.model.decoder import Decoder
+from scalesweep.model.module import Model
+from scalesweep.train.gradient import Execution, Gradient, gradient_of
+from scalesweep.train.optim import FusedAdamW, Optimizer, StackedAdamW, corrections
+from scalesweep.train.schedule import lr_factor
+
+CHUNK_STEPS = 256
+"""Steps whose windows and learning rates are uploaded at once; the host runs ahead of the device by no more than that."""
+CHECK_STEPS = 3
+TOLERANCE = 1e-3
+"""Relative difference of the losses of a captured step from those of the same step as it is."""
+
+
+COMPILED_PARAMS = 5_000_000
+"""Models of so many parameters are compiled on CUDA; not measured, as no GPU was at hand."""
+
+
+class Stepper(Protocol):
+    """Trains R runs step by step."""
+
+    loss_sum_R: Tensor
+    """Sum of the mean losses of the steps since somebody set it to zero."""
+    norms_R: Tensor
+    """Norms of the last step's gradients, before clipping."""
+
+    def advance(self, step: int) -> None:
+        """Do step `step`, counted from 0; they come in order."""
+        ...
+
+
+class HostStepper:
+    """Gathers the batch on the host and launches every operation."""
+
+    def __init__(
+        self, optimizer: Optimizer, cells: Sequence[Cell], tokens: np.ndarray, gradient: Gradient, device: torch.device
+    ) -> None:
+        self._optimizer, self._cells, self._tokens, self._gradient, self._device = optimizer, cells, tokens, gradient, device
+        self.loss_sum_R = torch.zeros(len(cells), device=device)
+        self.norms_R = torch.zeros(len(cells), device=device)
+
+    def advance(self, step: int) -> None:
+        """As in `Stepper`."""
+        windows = [
+            batch(self._tokens, seed=c.seed, step=step, sequences=c.batch_sequences, context=c.shape.context)
+            for c in self._cells
+        ]
+        factors = [lr_factor(step, c) for c in self._cells]
+        self.loss_sum_R += self._gradient(to_device(windows, self._device))
+        self.norms_R = self._optimizer.step(factors)
+
+
+class ResidentStepper:
+    """Everything of a step on the device; `capture` makes one graph of it."""
+
+    def __init__(
+        self,
+        optimizer: FusedAdamW | StackedAdamW,
+        cells: Sequence[Cell],
+        tokens: np.ndarray,
+        gradient: Gradient,
+        device: torch.device,
+        start: int,
+    ) -> None:
+        self._optimizer, self._cells, self._gradient = optimizer, cells, gradient
+        self._tokens, self._num_tokens = resident_tokens(tokens, device), len(tokens)
+        R, first = len(cells), cells[0]
+        self.loss_sum_R, self.norms_R = torch.zeros(R, device=device), torch.zeros(R, device=device)
+        self._starts = torch.zeros(CHUNK_STEPS, R, first.batch_sequences, dtype=torch.long, device=device)
+        self._rows = torch.zeros(CHUNK_STEPS, 3, R, 1, device=device)
+        self._offsets = torch.arange(first.shape.context + 1, device=device)
+        self._position = torch.zeros(1, dtype=torch.long, device=device)
+        self._uploaded = range(0)
+        self._run: Callable[[], object] = self._body
+        self._upload(start)
+
+    def advance(self, step: int) -> None:
+        """As in `Stepper`."""
+        if step not in self._uploaded:
+            self._upload(step)
+        self._run()
+
+    def _body(self) -> None:
+        starts_RB = self._starts.index_select(0, self._position)[0]
+        windows = self._tokens[starts_RB[..., None] + self._offsets].long()
+        self.loss_sum_R += self._gradient(windows)
+        self.norms_R.copy_(self._optimizer.step_by(self._rows.index_select(0, self._position)[0]))
+        self._position += 1
+
+    def _upload(self, step: int) -> None:
+        """Windows and learning rates of the steps from `step` on."""
+        number = min(CHUNK_STEPS, max(1, self._cells[0].steps - step))
+        starts, rows = window_starts(self._cells, self._num_tokens, step, number), schedule_rows(self._cells, step, number)
+        self._starts[:number].copy_(torch.from_numpy(starts))
+        self._rows[:number].copy_(torch.from_numpy(rows))
+        self._position.zero_()
+        self._uploaded = range(step, step + number)
+
+    def capture(self, state: Iterable[Tensor]) -> None:
+        """Capture the step, and compare it with itself as it is.
+
+        Args:
+            state: tensors that a step changes, parameters and moments; they are left as they were.
+
+        Raises:
+            RuntimeError: it cannot be captured, or comes to other losses.
+        """
+        kept = [(tensor, tensor.clone()) for tensor in [*state, self.loss_sum_R, self.norms_R, self._position]]
+
+        def losses(run: Callable[[], object]) -> Tensor:
+            self.loss_sum_R.zero_()
+            for _ in range(CHECK_STEPS):
+                run()
+            found = self.loss_sum_R.clone()
+            for tensor, value in kept:
+                tensor.data.copy_(value)
+            return found
+
+        with torch.no_grad():
+            side = torch.cuda.Stream()
+            side.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(side), torch.enable_grad():
+                expected = losses(self._body)
+            torch.cuda.current_stream().wait_stream(side)
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph), torch.enable_grad():
+                self._body()
+            found = losses(graph.replay)
+        if not torch.allclose(found, expected, rtol=TOLERANCE):
+            raise RuntimeError(f"the captured step has losses {found.tolist()}, as it is {expected.tolist()}")
+        self._run = graph.replay
+
+
+_resident: dict[tuple[int, str], tuple[np.ndarray, Tensor]] = {}
+"""The one corpus that is on a device, by the array it came from, which is kept so that its identity stays its own."""
+
+
+def resident_tokens(tokens: np.ndarray, device: torch.device) -> Tensor:
+    """The corpus on the device, uploaded once a process."""
+    key = (id(tokens), str(device))
+    if key not in _resident:
+        _resident.clear()
+        _resident[key] = (tokens, torch.from_numpy(np.asarray(tokens).astype(np.int32)).to(device))
+    return _resident[key][1]
+
+
+def window_starts(cells: Sequence[Cell], num_tokens: int, step: int, number: int) -> np.ndarray:
+    """Positions in the corpus at which the windows of some steps' batches begin, shape (number, R, B)."""
+    first = cells[0]
+    B, T = first.batch_sequences, first.shape.context
+    of_runs = [visited_windows(num_tokens, T, seed=c.seed, start=step * B, number=number * B) for c in cells]
+    return np.stack([windows.astype(np.int64).reshape(number, B) * T for windows in of_runs], axis=1)
+
+
+def schedule_rows(cells: Sequence[Cell], step: int, number: int) -> np.ndarray:
+    """What `step_by` of the optimizer takes for some steps, shape (number, 3, R, 1)."""
+    steps = np.arange(step, step + number)
+    factors = np.array([[lr_factor(int(s), c) for c in cells] for s in steps])
+    betas = np.array([(c.beta1, c.beta2) for c in cells])
+    return np.stack([factors, *corrections(betas, steps + 1)], axis=1).astype(np.float32)[..., None]
+
+
+def to_device(windows: Sequence[np.ndarray], device: torch.device) -> Tensor:
+    """R runs' windows, each of shape (B, T + 1), as a tensor of shape (R, B, T + 1)."""
+    stacked = windows[0][None] if len(windows) == 1 else np.stack(windows)
+    return torch.from_numpy(stacked).to(device, non_blocking=True)
+
+
+def state_of(model: Model, optimizer: Optimizer) -> list[Tensor]:
+    """What a step changes."""
+    moments = [tensor for several in optimizer.moments().values() for tensor in several]
+    return [*model.parameters(), *moments, *([optimizer.count] if isinstance(optimizer, FusedAdamW) else [])]
+
+
+def make_stepper(
+    model: Model,
+    optimizer: Optimizer,
+    cells: Sequence[Cell],
+    tokens: np.ndarray,
+    execution: Execution,
+    start: int,
+    note: Callable[[str], None],
+) -> Stepper:
+    """The fastest way to step these runs on this device that comes to the same; the plain one where another does not work."""
+    device, gradient = execution.device, gradient_of(model, cells, execution)
+    plain = HostStepper(optimizer, cells, tokens, gradient, device)
+    can_capture = isinstance(model, Decoder) and isinstance(optimizer, FusedAdamW | StackedAdamW)
+    if not has_graphs(device) or not execution.fast or not can_capture or any(c.z_loss for c in cells):
+        return plain
+    assert isinstance(model, Decoder) and isinstance(optimizer, FusedAdamW | StackedAdamW)
+    try:
+        compile_layers(model)
+        resident = ResidentStepper(optimizer, cells, tokens, gradient, device, start)
+        resident.capture(state_of(model, optimizer))
+        return resident
+    except torch.OutOfMemoryError:
+        raise
+    except RuntimeError as error:
+        compile_layers(model, undo=True)
+        note(f"without a CUDA graph, which is slower ({str(error).splitlines()[0]})")
+        return plain
+
+
+def has_graphs(device: torch.device) -> bool:
+    """Whether the device can replay what was captured on it."""
+    return device.type == "cuda"
+
+
+def compile_layers(model: Decoder, undo: bool = False) -> None:
+    """Let torch.compile fuse what the layers of a large model do between their products; small ones are not worth the wait."""
+    if len(model.embedding) == 1 and sum(p.numel() for p in model.parameters()) >= COMPILED_PARAMS:
+        for layer in model.layers:
+            if undo:
+                layer._compiled_call_impl = None
+            else:
+                layer.compile(dynamic=False)

@@ -1,0 +1,224 @@
+"""Steps on the device against steps from the host; where there is no GPU, without the capture, or with a stand-in for it."""
+
+import contextlib
+import dataclasses
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from scalesweep.cell import Cell
+from scalesweep.config import Settings
+from scalesweep.model.decoder import Decoder
+from scalesweep.plan import CorpusFacts, make_plan
+from scalesweep.train import stepper
+from scalesweep.train.gradient import Execution, gradient_of
+from scalesweep.train.loop import Hooks, Outcome, Run, train
+from scalesweep.train.optim import corrections, make_optimizer
+from scalesweep.train.schedule import lr_factor
+from scalesweep.train.stepper import HostStepper, ResidentStepper, make_stepper, schedule_rows, state_of, window_starts
+from scalesweep.worker import prepare_device
+
+CPU = prepare_device("cpu")
+STEPS = 40
+
+
+@pytest.fixture(scope="module")
+def cell(settings: Settings, facts: CorpusFacts) -> Cell:
+    return dataclasses.replace(make_plan(settings, facts, "cpu").cells[-1], steps=STEPS, warmup_steps=5, decay_steps=8)
+
+
+@pytest.fixture(scope="module")
+def tokens() -> np.ndarray:
+    """Fewer than the steps read, so that an epoch ends on the way."""
+    return np.random.default_rng(0).integers(0, 200, 2000).astype(np.uint16)
+
+
+def pack_of(cell: Cell, runs: int) -> list[Cell]:
+    """Runs that differ in all that may differ."""
+    return [
+        dataclasses.replace(cell, seed=i, hidden_lr=cell.hidden_lr * (1 + i), warmup_steps=5 + i, beta2=0.95 + 0.01 * i)
+        for i in range(runs)
+    ]
+
+
+def losses(cells: list[Cell], make: Callable[..., Any]) -> tuple[list[list[float]], Decoder]:
+    first = cells[0]
+    model = Decoder(first.shape, [c.seed for c in cells], first.rope_theta, first.embedding_std)  # type: ignore[arg-type]
+    optimizer = make_optimizer(model, cells)
+    made = make(model, optimizer, gradient_of(model, cells, Execution(CPU, fast=False)))
+    found = []
+    for step in range(STEPS):
+        made.loss_sum_R.zero_()
+        made.advance(step)
+        found.append([*made.loss_sum_R.tolist(), *made.norms_R.tolist()])
+    return found, model
+
+
+@pytest.mark.parametrize("runs", [1, 3])
+@pytest.mark.parametrize("chunk", [7, 256])
+def test_a_step_on_the_device_is_one_from_the_host(
+    cell: Cell, tokens: np.ndarray, runs: int, chunk: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stepper, "CHUNK_STEPS", chunk)
+    cells = pack_of(cell, runs)
+    host, expected = losses(cells, lambda _, o, g: HostStepper(o, cells, tokens, g, CPU))
+    resident, found = losses(cells, lambda _, o, g: ResidentStepper(o, cells, tokens, g, CPU, 0))
+    assert np.array(resident) == pytest.approx(np.array(host), rel=2e-4)
+    for a, b in zip(found.parameters(), expected.parameters(), strict=True):
+        assert torch.allclose(a, b, rtol=1e-3, atol=1e-5)
+
+
+def test_windows_and_learning_rates_are_those_of_the_host(cell: Cell, tokens: np.ndarray) -> None:
+    from scalesweep.data import batch
+
+    cells = pack_of(cell, 2)
+    T, B = cell.shape.context, cell.batch_sequences
+    starts = window_starts(cells, len(tokens), 11, 5)
+    rows = schedule_rows(cells, 11, 5)
+    assert starts.shape == (5, 2, B)
+    assert rows.shape == (5, 3, 2, 1)
+    for i in range(5):
+        for r, c in enumerate(cells):
+            windows = tokens[starts[i, r][:, None] + np.arange(T + 1)]
+            assert np.array_equal(windows, batch(tokens, seed=c.seed, step=11 + i, sequences=B, context=T))
+            assert rows[i, 0, r, 0] == pytest.approx(lr_factor(11 + i, c))
+            assert rows[i, 1, r, 0] == pytest.approx(1 / (1 - c.beta1 ** (12 + i)))
+            assert rows[i, 2, r, 0] == pytest.approx((1 - c.beta2 ** (12 + i)) ** -0.5)
+
+
+def test_corrections_of_one_step_and_of_many_agree() -> None:
+    betas = np.array([[0.9, 0.95], [0.8, 0.99]])
+    many = corrections(betas, np.array([1, 5]))
+    assert np.allclose([corrections(betas, 1), corrections(betas, 5)], np.swapaxes(many, 0, 1))
+
+
+# -- the capture ------------------------------------------------------------------------------------------------------------
+
+
+class Graph:
+    """Runs what was run while it was captured, when replayed; a real graph does so on a GPU."""
+
+    spoil = 1.0
+
+    def replay(self) -> None:
+        with torch.enable_grad():
+            assert self.body is not None
+            self.body()
+            self.stepper.loss_sum_R.mul_(self.spoil)
+
+    body: Callable[[], None] | None = None
+    stepper: Any = None
+
+
+@pytest.fixture
+def graphs(monkeypatch: pytest.MonkeyPatch) -> type[Graph]:
+    @contextlib.contextmanager
+    def capture(graph: Graph) -> Iterator[None]:
+        """As in torch, what is called here is recorded and not run: the stand-in undoes it."""
+        made = Graph.stepper
+        kept = [(t, t.clone()) for t in [*made.state, made.loss_sum_R, made.norms_R, made._position]]
+        yield
+        for tensor, value in kept:
+            tensor.data.copy_(value)
+        graph.body = made._body
+
+    class Stream:
+        def wait_stream(self, _: object) -> None: ...
+
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
+    monkeypatch.setattr(torch.cuda, "graph", capture)
+    monkeypatch.setattr(torch.cuda, "Stream", Stream)
+    monkeypatch.setattr(torch.cuda, "current_stream", Stream)
+    monkeypatch.setattr(torch.cuda, "stream", lambda _: contextlib.nullcontext())
+    return Graph
+
+
+@pytest.mark.parametrize("runs", [1, 2])
+def test_a_captured_step_leaves_everything_as_it_was_and_is_compared(
+    cell: Cell, tokens: np.ndarray, runs: int, graphs: type[Graph], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cells = pack_of(cell, runs)
+
+    def captured(model: Decoder, optimizer: Any, gradient: Any) -> ResidentStepper:
+        made: Any = ResidentStepper(optimizer, cells, tokens, gradient, CPU, 0)
+        made.state, Graph.stepper = state_of(model, optimizer), made
+        before = [t.clone() for t in made.state]
+        made.capture(made.state)
+        assert all(torch.equal(a, b) for a, b in zip(before, made.state, strict=True))
+        return made  # type: ignore[no-any-return]
+
+    host, _ = losses(cells, lambda _, o, g: HostStepper(o, cells, tokens, g, CPU))
+    found, _ = losses(cells, captured)
+    assert np.array(found) == pytest.approx(np.array(host), rel=2e-4)
+    monkeypatch.setattr(Graph, "spoil", 1.01)
+    with pytest.raises(RuntimeError, match="the captured step has losses"):
+        losses(cells, captured)
+
+
+def test_what_cannot_be_captured_is_stepped_from_the_host_with_a_note(
+    cell: Cell, tokens: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise RuntimeError("operation not permitted when stream is capturing\nand more")
+
+    monkeypatch.setattr(stepper, "has_graphs", lambda _: True)
+    monkeypatch.setattr(ResidentStepper, "capture", refuse)
+    model = Decoder(cell.shape, [0], 10000.0, 1.0)  # type: ignore[arg-type]
+    notes: list[str] = []
+    made = make_stepper(model, make_optimizer(model, [cell]), [cell], tokens, Execution(CPU), 0, notes.append)
+    assert isinstance(made, HostStepper)
+    assert notes == ["without a CUDA graph, which is slower (operation not permitted when stream is capturing)"]
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of the compiler's own parts
+def test_a_compiled_layer_has_the_losses_of_one_that_is_not(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stepper, "COMPILED_PARAMS", 1)
+    windows = torch.randint(0, 200, (1, cell.batch_sequences, cell.shape.context + 1))
+    model = Decoder(cell.shape, [0], 10000.0, 1.0)  # type: ignore[arg-type]
+    with torch.no_grad():
+        for p in model.parameters():
+            p.add_(torch.randn_like(p), alpha=0.1)
+    plain = model.losses(windows).mean()
+    (expected,) = torch.autograd.grad(plain, [model.embedding])
+    stepper.compile_layers(model)
+    assert model.layers[0]._compiled_call_impl is not None
+    compiled = model.losses(windows).mean()
+    (found,) = torch.autograd.grad(compiled, [model.embedding])
+    assert compiled.item() == pytest.approx(plain.item(), rel=1e-5)
+    assert torch.allclose(found, expected, rtol=1e-3, atol=1e-7)
+    stepper.compile_layers(model, undo=True)
+    assert model.losses(windows).mean().item() == plain.item()
+
+
+@pytest.mark.gpu
+@pytest.mark.parametrize("runs", [1, 4])
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_on_a_gpu_the_graph_has_the_losses_of_the_host(cell: Cell, tokens: np.ndarray, runs: int, precision: Any) -> None:
+    cells = [dataclasses.replace(c, precision=precision) for c in pack_of(cell, runs)]
+    device = prepare_device("cuda")
+
+    def measured(fast: bool) -> list[Outcome]:
+        notes: list[str] = []
+        execution = Execution(device, curve_points=100, fast=fast)
+        found = train([Run(c) for c in cells], tokens, tokens, execution, Hooks(on_note=notes.append))
+        assert not notes
+        return found
+
+    tolerance = 1e-3 if precision == "float32" else 2e-2
+    for fast, plain in zip(measured(True), measured(False), strict=True):
+        assert [p["loss"] for p in fast.curve] == pytest.approx([p["loss"] for p in plain.curve], rel=tolerance)
+        assert fast.loss == pytest.approx(plain.loss, rel=tolerance)
+
+
+@pytest.mark.gpu
+def test_on_a_gpu_a_resumed_run_goes_on_in_the_middle(cell: Cell, tokens: np.ndarray) -> None:
+    left: list[Any] = []
+    hooks = Hooks(on_snapshot=lambda _, state: left.append(state))
+    execution = Execution(prepare_device("cuda"), curve_points=100)
+    (whole,) = train([Run(cell, snapshots=frozenset({17}))], tokens, tokens, execution, hooks)
+    (resumed,) = train([Run(cell, dataclasses.replace(left[0], key=cell.key))], tokens, tokens, execution, Hooks())
+    assert resumed.loss == pytest.approx(whole.loss, rel=1e-3)
