@@ -115,14 +115,14 @@ def test_a_worker_that_hangs_is_killed_and_its_cell_goes_on(
         "if 'scalesweep.worker' in ' '.join(sys.orig_argv):\n"
         "    import time\n"
         "    from scalesweep import lease\n"
-        "    from scalesweep.train import loop\n"
-        "    lease.HANG_SECONDS, lease.HEARTBEAT_SECONDS, batch = 3.0, 0.2, loop.batch\n"
+        "    from scalesweep.train import stepper\n"
+        "    lease.HANG_SECONDS, lease.HEARTBEAT_SECONDS, batch = 3.0, 0.2, stepper.batch\n"
         f"    def hanging(*arguments, step, flag={str(tmp_path / 'hung')!r}, **named):\n"
         "        if step == 20 and not os.path.exists(flag):\n"
         "            open(flag, 'w').close()\n"
         "            time.sleep(1000)\n"
         "        return batch(*arguments, step=step, **named)\n"
-        "    loop.batch = hanging\n"
+        "    stepper.batch = hanging\n"
     )
     chosen = with_launcher(settings, "local", workers=1)
     store = make_store(tmp_path / "sweep", chosen, corpus, facts)
