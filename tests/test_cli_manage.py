@@ -219,7 +219,7 @@ def test_cancel_ends_a_run_with_a_checkpoint_and_the_next_run_goes_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], sweep: Path
 ) -> None:
     directory = tmp_path / "cancelled"
-    words = [*GRID, "sweep.budgets=[400k]", "sweep.sizes=[{width: 16, depth: 1}]", f"dir={directory}"]
+    words = [*GRID, "sweep.budgets=[4M]", "sweep.sizes=[{width: 16, depth: 1}]", f"dir={directory}"]
     store, done = Store(directory), threading.Event()
 
     def cancel() -> None:

@@ -199,12 +199,12 @@ def command_line(directory: Path, settings: Settings) -> list[str]:
 
 
 @pytest.mark.slow
-def test_ten_kills_of_everything_change_no_bit(tmp_path: Path, home: Path, corpus: Corpus, facts: CorpusFacts) -> None:
+def test_six_kills_of_everything_change_no_bit(tmp_path: Path, home: Path, corpus: Corpus, facts: CorpusFacts) -> None:
     """kill -9 of the controller and its workers at random moments; afterwards the records are those of a quiet sweep."""
     grid = {
         "name": "tiny",
         "sizes": [{"width": 32, "depth": 1}, {"width": 64, "depth": 2}],
-        "budgets": [8192, 131072, 1_500_000],
+        "budgets": [8192, 131072, 800_000],
     }
     settings = small_settings(home, sweep=grid, launcher={"name": "local", "workers": 2}, train={"checkpoint_seconds": 0.3})
     quiet = make_store(tmp_path / "quiet", settings, corpus, facts)
@@ -212,10 +212,10 @@ def test_ten_kills_of_everything_change_no_bit(tmp_path: Path, home: Path, corpu
     command = command_line(tmp_path, settings)
     rng = random.Random(0)
     kills = 0
-    for _ in range(10):
+    for _ in range(6):
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
         try:
-            process.wait(rng.uniform(2.0, 5.0))
+            process.wait(rng.uniform(2.0, 4.0))
         except subprocess.TimeoutExpired:
             kill_tree(process.pid, controller=rng.random() < 0.7)
             kills += 1
@@ -224,7 +224,7 @@ def test_ten_kills_of_everything_change_no_bit(tmp_path: Path, home: Path, corpu
         process.wait()
     final = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert final.returncode == 0, final.stderr
-    assert kills >= 5
+    assert kills >= 3
     store = Store(tmp_path / "killed")
     assert measured(store) == measured(quiet)
     again = subprocess.run(command, capture_output=True, text=True, timeout=300)

@@ -31,7 +31,7 @@ CLUSTERS = [pytest.param("slurm", marks=pytest.mark.slurm), pytest.param("ray", 
 SEPARATE = ["local", *CLUSTERS]
 """Launchers whose workers are other processes than this one."""
 EVERY = ["inline", *SEPARATE]
-LONG = {"name": "long", "sizes": [{"width": 32, "depth": 1}, {"width": 64, "depth": 2}], "budgets": [8192, 32768, 150_000]}
+LONG = {"name": "long", "sizes": [{"width": 32, "depth": 1}, {"width": 64, "depth": 2}], "budgets": [8192, 32768, 300_000]}
 """Cells of which the longest takes some seconds."""
 Make = Callable[..., Store]
 
@@ -191,7 +191,7 @@ def squeue(store: Store, columns: str) -> list[list[str]]:
 @pytest.mark.slurm
 def test_a_job_is_requeued_by_its_time_limit_and_loses_nothing(make: Make) -> None:
     """The limit is a minute: after 40 s the workers write checkpoints and the job requeues itself. The cell takes longer."""
-    store = make("slurm", sweep={"name": "slow", "sizes": [{"width": 64, "depth": 2}], "budgets": [1_000_000]})
+    store = make("slurm", sweep={"name": "slow", "sizes": [{"width": 64, "depth": 2}], "budgets": [2_500_000]})
     values = store.settings().model_dump(mode="json")
     values["launcher"] |= {"minutes": 1, "workers": 1}
     store.create(store.plan(), values, store.sweep()["facts"])
