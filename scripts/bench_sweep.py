@@ -1,6 +1,6 @@
 """One grid three ways, in turn: a plain nanoGPT-style loop, Hugging Face's Trainer, and scalesweep.
 
-    python scripts/bench_sweep.py [--quick] [--rounds 3] [--arms nanogpt trainer scalesweep] [override ...]   # needs accelerate
+    python scripts/bench_sweep.py [override ...] [--quick] [--rounds 3] [--arms nanogpt trainer scalesweep]   # needs accelerate
 
 Without overrides it is the grid of sweep=demo with one seed (CPU), or sizes to ~100M on CUDA; overrides are those of
 `scalesweep run`. Every arm trains the same widths, depths, batches, tokens and budgets on the same corpus and evaluates on the
@@ -84,7 +84,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
     parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--arms", nargs="+", default=["nanogpt", "trainer", "scalesweep"])
+    arms = ["nanogpt", "trainer", "scalesweep"]
+    parser.add_argument("--arms", nargs="+", default=arms, choices=arms)
     parser.add_argument("overrides", nargs="*")
     options = parser.parse_args()
     bench = declare(options.overrides, options.quick)
