@@ -13,7 +13,7 @@ from scalesweep.cli.help import main_help
 from scalesweep.cli.paths import config_dir
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *ROOT.glob("CONTRIBUTING.md"), *sorted((ROOT / "docs").glob("*.md"))]
 PAGE_IDS = [str(page.relative_to(ROOT)) for page in PAGES]
 COMMANDS = re.findall(r"^  (\w+)", main_help(), re.MULTILINE)
 PLACEHOLDER = re.compile(r"\.\.\.|\b[A-Z]{3,}\b(?!=)")
