@@ -172,10 +172,10 @@ def _colours(colour: Role | float | FloatArray, scale: Scale | None, theme: Them
     if isinstance(colour, str):
         return theme.roles[colour]
     assert scale is not None, "a value has a colour on a scale only"
-    return _palette(scale, theme).to_rgba(scale.share(colour))
+    return palette(scale, theme).to_rgba(scale.share(colour))
 
 
-def _palette(scale: Scale, theme: Theme) -> "ScalarMappable":
+def palette(scale: Scale, theme: Theme) -> "ScalarMappable":
     """Colours of shares from 0 to 1."""
     from matplotlib import colormaps
     from matplotlib.cm import ScalarMappable
@@ -187,7 +187,7 @@ def _palette(scale: Scale, theme: Theme) -> "ScalarMappable":
 
 def _colour_bar(figure: "Figure", axes: list["Axes"], scale: Scale, theme: Theme) -> None:
     """The scale of the colours beside the panels."""
-    bar = figure.colorbar(_palette(scale, theme), ax=axes, pad=0.012, aspect=30)
+    bar = figure.colorbar(palette(scale, theme), ax=axes, pad=0.012, aspect=30)
     bar.set_ticks(scale.share(np.array(scale.ticks)).tolist(), labels=[write(scale.quantity)(tick) for tick in scale.ticks])
     bar.minorticks_off()
     bar.outline.set_visible(False)

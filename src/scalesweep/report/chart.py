@@ -104,6 +104,8 @@ class Dots:
     symbol: Literal["circle", "square"] = "circle"
     hover: tuple[str, ...] = ()
     """What the page says of each point; empty: its coordinates."""
+    group: str = ""
+    """Marks of one group are shown and hidden together on the page."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +121,7 @@ class Line:
     name: str = ""
     """In the legend; empty: not there."""
     group: str = ""
-    """Lines of one group are shown and hidden together on the page."""
+    """As of `Dots`."""
 
 
 @dataclass(frozen=True, eq=False)

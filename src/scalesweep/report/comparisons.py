@@ -124,7 +124,7 @@ def _optimum(approaches: Approaches, known: Sequence[Approach], name: str, c: Fl
     if used := approaches.minima.used:
         centre = np.array([getattr(minimum, f"{name}_opt") for minimum in used])
         error = np.exp(np.nan_to_num([minimum.log_n_se for minimum in used], posinf=0.0))
-        dots = Dots(np.array([m.c for m in used]), centre, "second", centre / error, centre * error)
+        dots = Dots(np.array([m.c for m in used]), centre, "second", centre / error, centre * error, group="isoflop")
         marks.append(dots)
         shown.append(centre)
     what = {"n": "parameters N*", "d": "tokens D*"}[name]

@@ -83,7 +83,8 @@ def _tuning(frontier: Frontier, d: float, x: Axis) -> Panel:
         each = rows.groupby([f"tune.{LR}", *(["seed"] if "seed" in rows else [])])["loss"].min().groupby(level=0).mean()
         lr, loss = each.index.to_numpy(dtype=np.float64), each.to_numpy(dtype=np.float64)
         losses.append(loss)
-        marks += [Line(lr, loss, n, width=1.1, name=f"N {format_count(n)}"), Dots(lr, loss, np.full(len(lr), n), size=3.6)]
+        name = f"N {format_count(n)}"
+        marks += [Line(lr, loss, n, width=1.1, name=name), Dots(lr, loss, np.full(len(lr), n), size=3.6, group=name)]
         marks += [_ring(o) for o in mine if o.n == n and LR in o.values and not o.reason]
     return Panel(f"D = {format_count(d)} tokens", x, log_axis("loss", *losses), tuple(marks))
 

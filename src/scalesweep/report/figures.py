@@ -212,7 +212,7 @@ def thin(line: FloatArray, points: int = CURVE_POINTS) -> FloatArray:
 
 def _frontier(compute: FloatArray, loss: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Lowest loss at or below each compute, at the computes where it falls."""
-    order = np.argsort(compute, kind="stable")
+    order = np.lexsort((loss, compute))
     lowest = np.minimum.accumulate(loss[order])
     falls = np.append(True, lowest[1:] < lowest[:-1])
     return compute[order][falls], lowest[falls]

@@ -165,7 +165,7 @@ def _law(content: Mapping[str, Any], name: Name) -> str:
     rows = "".join(
         f"<tr><td>{_symbol(parameter)}</td>"
         f'<td class="number">{number(content, f"laws.{name}.estimates.{parameter}.value", missing="∞")}</td>'
-        f'<td class="number">{_ends(content, name, parameter)}</td><td>{escape(MEANINGS[parameter])}</td></tr>'
+        f'<td class="number">{_ends(content, name, parameter)}</td><td class="words">{escape(MEANINGS[parameter])}</td></tr>'
         for parameter in law["estimates"]
     )
     percent = f"{content['intervals']['confidence']:.0%}"

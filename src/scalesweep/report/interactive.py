@@ -17,7 +17,7 @@ from scalesweep.report.chart import Axis, Band, Chart, Dots, FloatArray, Line, M
 
 _STOPS = 17
 """Colours of a scale between which the page interpolates."""
-_GAPS = {"c": 0.17}
+_GAPS = {"c": 0.21}
 _GAP = 0.12
 """Room of a label of the scale, as a share of its length; powers of ten are long."""
 
@@ -94,7 +94,7 @@ def _mark(mark: Mark, scale: Scale | None) -> dict[str, Any]:
             colour = mark.colour if isinstance(mark.colour, str) else rounded(_shares(scale, mark.colour), 3)
             shape = {"hollow": mark.is_hollow, "size": mark.size, "square": mark.symbol == "square", "name": mark.name}
             dots: dict[str, Any] = {"kind": "dots", "x": rounded(mark.x), "y": rounded(mark.y), "colour": colour, **shape}
-            dots["group"] = mark.name
+            dots["group"] = mark.group or mark.name
             if mark.low is not None and mark.high is not None:
                 dots |= {"up": rounded(mark.high - mark.y, 3), "down": rounded(mark.y - mark.low, 3)}
             return dots | ({"hover": [escape(text) for text in mark.hover]} if mark.hover else {})
