@@ -85,7 +85,9 @@ def _tuning(frontier: Frontier, d: float, x: Axis) -> Panel:
         losses.append(loss)
         name = f"N {format_count(n)}"
         marks += [Line(lr, loss, n, width=1.1, name=name), Dots(lr, loss, np.full(len(lr), n), size=3.6, group=name)]
-        marks += [_ring(o) for o in mine if o.n == n and LR in o.values and not o.reason]
+        rings = [o for o in mine if o.n == n and LR in o.values and not o.reason]
+        losses.append(np.array([o.loss for o in rings]))
+        marks += map(_ring, rings)
     return Panel(f"D = {format_count(d)} tokens", x, log_axis("loss", *losses), tuple(marks))
 
 

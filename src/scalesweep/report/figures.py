@@ -189,7 +189,7 @@ def training_curves(material: Material) -> Chart | str:
 
 
 def _rows_of_curves(points: Points, curves: Curves) -> list[tuple[float, float, FloatArray]]:
-    """N, FLOPs a token, and (tokens, loss) of each curve, the largest models first."""
+    """N, FLOPs a token, and (tokens, loss) of each curve, the smallest models first."""
     if "key" not in points.frame:
         return []
     facts = {k: (n, c / d) for k, n, d, c in zip(*(points.frame[name] for name in ("key", "n", "d", "c")), strict=True)}
@@ -199,7 +199,7 @@ def _rows_of_curves(points: Points, curves: Curves) -> list[tuple[float, float, 
         n, per_token = facts.get(key, (math.nan, math.nan))
         if len(line) and math.isfinite(n * per_token):
             found.append((float(n), float(per_token), thin(line)))
-    return sorted(found, key=lambda row: -row[0])
+    return sorted(found, key=lambda row: row[0])
 
 
 def thin(line: FloatArray, points: int = CURVE_POINTS) -> FloatArray:
