@@ -10,7 +10,7 @@ import select
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from scalesweep.analysis import analyse
 from scalesweep.config import FitSpec
 from scalesweep.laws import Chinchilla
 from scalesweep.points import points_from_rows
-from scalesweep.report import ReportContext, write_report
+from scalesweep.report import ReportContext, canvas, write_report
 
 pytestmark = pytest.mark.browser
 
@@ -31,6 +31,11 @@ FLAGS = ("--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage
 QUIET = ("--disable-background-networking", "--disable-component-update", "--remote-debugging-pipe")
 SECONDS = 60.0
 WIDTHS = (420, 1280)
+DRAWN = """new Promise(done => {
+  if (!document.querySelector("figure[data-chart]")) done();
+  const look = () => (document.body.dataset.drawn === "all" ? done() : setTimeout(look, 20));
+  look();
+})"""
 LAW = Chinchilla(E=1.9, A=120, B=300, alpha=0.32, beta=0.35)
 
 
@@ -46,6 +51,8 @@ class Visit:
     """Width of the window in CSS pixels, which tells that the browser took the width it was given."""
     overflow: int
     """CSS pixels by which the content is wider than the window."""
+    answers: tuple[Any, ...] = ()
+    """What the actions gave."""
 
 
 class Browser:
@@ -81,20 +88,24 @@ class Browser:
         os.close(self._out)
         os.close(self._in)
 
-    def visit(self, page: Path, width: int) -> Visit:
-        """Open a file in a new tab of the given width, and wait until it is loaded and painted."""
+    def visit(self, page: Path, width: int, scheme: str = "light", actions: Sequence[str] = ()) -> Visit:
+        """Open a file in a new tab of this width, wait until it is loaded, drawn and painted, then evaluate the actions."""
         target = self._command("Target.createTarget", url="about:blank")["targetId"]
         tab = self._command("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Runtime", "Log", "Network", "Page"):
             self._command(f"{domain}.enable", tab)
         screen = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
         self._command("Emulation.setDeviceMetricsOverride", tab, **screen)
+        preference = {"name": "prefers-color-scheme", "value": scheme}
+        self._command("Emulation.setEmulatedMedia", tab, features=[preference])
         self._events.clear()
         self._command("Page.navigate", tab, url=page.as_uri())
         while ("Page.loadEventFired", tab) not in [(event["method"], event.get("sessionId")) for event in self._events]:
             self._events.append(self._receive(time.monotonic() + SECONDS))
         painted = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+        self._evaluate(tab, DRAWN)
         self._evaluate(tab, painted)
+        answers = tuple(self._evaluate(tab, action) for action in actions)
         size = self._evaluate(tab, "[innerWidth, document.documentElement.scrollWidth, document.documentElement.clientWidth]")
         events = [event for event in self._events if event.get("sessionId") == tab]
         self._command("Target.closeTarget", targetId=target)
@@ -104,6 +115,7 @@ class Browser:
             [url for url in asked if not url.startswith("data:")],
             size[0],
             size[1] - size[2],
+            answers,
         )
 
     def _evaluate(self, tab: str, expression: str) -> Any:
@@ -184,13 +196,69 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_report(tmp_path_factory.mktemp("report"), analyse(points, FitSpec(bootstrap=50)), context)
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", WIDTHS)
-def test_report_is_silent_complete_and_fits_the_screen(browser: Browser, report: Path, width: int) -> None:
-    visit = browser.visit(report, width)
+def test_report_is_silent_complete_and_fits_the_screen(browser: Browser, report: Path, width: int, scheme: str) -> None:
+    visit = browser.visit(report, width, scheme)
     assert visit.complaints == []
     assert visit.requests == [report.as_uri()]
     assert visit.width == width
     assert visit.overflow == 0
+
+
+EVERY_PANEL = "[...document.querySelectorAll('.plot')].map(plot => plot.querySelectorAll('.main-svg .trace').length)"
+WIDER_THAN_ITS_PANEL = """[...document.querySelectorAll('.plot')].filter(plot => {
+  const box = plot.getBoundingClientRect();
+  return [...plot.querySelectorAll('text')].some(text => {
+    const own = text.getBoundingClientRect();
+    return own.width && (own.left < box.left - 1 || own.right > box.right + 1);
+  });
+}).map(plot => plot.closest('figure').id)"""
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+def test_every_panel_holds_its_series_and_no_label_leaves_it(browser: Browser, report: Path, width: int) -> None:
+    drawn, wider = browser.visit(report, width, actions=[EVERY_PANEL, WIDER_THAN_ITS_PANEL]).answers
+    assert len(drawn) >= 20
+    assert min(drawn) >= 1
+    assert wider == []
+
+
+def test_a_series_is_hidden_and_shown_by_its_button_in_every_panel(browser: Browser, report: Path) -> None:
+    button = "document.querySelector('#figure-optima .legend button')"
+    shown = """[...document.querySelectorAll('#figure-optima .plot')].map(
+      plot => plot.data.filter(t => t.meta === 'isoflop').map(t => t.visible !== false))"""
+    pressed = f"{button}.getAttribute('aria-pressed')"
+    actions = [f"{button}.textContent", shown, f"{button}.click()", shown, pressed, f"{button}.click()", shown]
+    name, before, _, hidden, state, _, after = browser.visit(report, 1280, actions=actions).answers
+    assert name == "2, isoFLOP minima"
+    assert len(before) == 2
+    assert all(map(all, before)) and all(map(len, before))
+    assert not any(map(any, hidden))
+    assert state == "false"
+    assert after == before
+
+
+def test_the_table_of_cells_is_sorted_and_filtered(browser: Browser, report: Path) -> None:
+    table = "document.querySelector('table.sortable')"
+    heading = f"[...{table}.tHead.rows[0].cells].find(cell => cell.textContent === 'loss')"
+    column = f"[...{table}.tBodies[0].rows].map(row => Number(row.cells[{heading}.cellIndex].dataset.v))"
+    click = f"{heading}.querySelector('button').click()"
+    field = f"{table}.closest('section').querySelector('input')"
+    fill = f"{field}.value = '300000-'; {field}.dispatchEvent(new Event('input'))"
+    visible = f"[...{table}.tBodies[0].rows].filter(row => !row.hidden).length"
+    said = f"{table}.closest('section').querySelector('output').textContent"
+    actions = [column, click, column, click, column, fill, visible, said]
+    first, _, rising, _, falling, _, rows, words = browser.visit(report, 1280, actions=actions).answers
+    assert rising == sorted(first) != first
+    assert falling == rising[::-1]
+    assert (rows, words) == (5, "5 of 25 rows")
+
+
+def test_colours_follow_the_screen(browser: Browser, report: Path) -> None:
+    line = "document.querySelector('#figure-power_laws .plot').data.at(-1).line.color"
+    light, dark = (browser.visit(report, 420, scheme, [line]).answers[0] for scheme in ("light", "dark"))
+    assert (light, dark) == (canvas.LIGHT.roles["fit"], canvas.DARK.roles["fit"])
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from hydra import compose, initialize_config_dir
 from scalesweep.cli.compose import compose_settings
 from scalesweep.cli.help import main_help
 from scalesweep.cli.paths import config_dir
+from scalesweep.report.figures import figures
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *ROOT.glob("CONTRIBUTING.md"), *sorted((ROOT / "docs").glob("*.md"))]
@@ -64,8 +65,11 @@ def compose_command(name: str, words: list[str]) -> None:
     elif name == "model":
         assert len(words) == 2 or words[2].startswith("to=")
     else:
+        if name == "plot":
+            assert words[0] in figures()
+            words = [word for word in words[1:] if word != "--points"]
         own = ("replicates=", "at=", "compute=", "file=", "budget=", "target=", "method=")
-        own += ("widths=", "depths=", "sizes=", "lrs=", "tokens=")
+        own += ("out=", "theme=", "widths=", "depths=", "sizes=", "lrs=", "tokens=")
         words = [word for word in words if not word.startswith(own)]
         compose_settings(words if name in ("run", "plan", "data") else words[2 if name == "score" else 1 :])
 

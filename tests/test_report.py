@@ -18,14 +18,15 @@ from scalesweep.errors import StoreError
 from scalesweep.laws import Chinchilla
 from scalesweep.points import points_from_rows
 from scalesweep.report import ReportContext, write_report
-from scalesweep.report.canvas import format_power, log_ticks
+from scalesweep.report.chart import format_power, linear_ticks, log_ticks
 from scalesweep.report.markup import at_path
 from scalesweep.report.sections import meanings_section, warning_item
 from scalesweep.report.warnings import meanings
 
 LAW = Chinchilla(E=1.9, A=120, B=300, alpha=0.32, beta=0.35)
 NASTY = 'a <script>alert("1")</script> & | `b`'
-FIGURES = ("allocation", "back_test", "curves", "joint_fit", "power_laws")
+FIGURES = ("back_test", "curves", "isoflops", "joint_fit", "kaplan_form", "next_gain", "optima", "power_laws", "profile")
+FIGURES += ("residuals",)
 VOID = {"meta", "link", "br", "img", "hr", "input"}
 
 
@@ -104,9 +105,10 @@ def test_what_is_written(report):
     written = sorted(str(p.relative_to(path.parent)) for p in path.parent.rglob("*") if p.is_file())
     assert written == sorted(
         ["back_test.csv", "fit.json", "laws.csv", "laws.tex", "report.html", "report.md"]
-        + [f"figures/{name}.{kind}" for name in FIGURES for kind in ("png", "svg")]
+        + [f"figures/{name}.{kind}" for name in FIGURES for kind in ("pdf", "png", "svg")]
     )
-    assert (path.parent / "figures/curves.png").read_bytes().startswith(b"\x89PNG")
+    for kind, magic in (("png", b"\x89PNG"), ("pdf", b"%PDF"), ("svg", b"<?xml")):
+        assert (path.parent / f"figures/curves.{kind}").read_bytes().startswith(magic)
 
 
 def test_numbers_equal_the_json(report):
@@ -124,18 +126,22 @@ def test_numbers_equal_the_json(report):
     assert back_test_text(analysis.tournament.tested) in markdown
 
 
-def test_page_is_offline_and_without_scripts(report):
+def test_page_can_load_nothing(report):
+    """Its own policy forbids every request; that none is made is seen in a browser, tests/test_browser.py."""
     page = parse(report[0])
-    assert "script" not in page.tags
     assert len(set(page.ids)) == len(page.ids)
     for target in page.targets:
         assert target.startswith("data:") or target.removeprefix("#") in page.ids
-    assert not re.search(r"https?://|@import|url\((?!#)", report[0].read_text(encoding="utf-8"))
+    text = report[0].read_text(encoding="utf-8")
+    assert "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data: blob:" in text
+    assert not re.search(r"https?://|@import|url\((?!#)", re.sub(r"<script>.*?</script>", "", text, flags=re.DOTALL))
+    assert re.search(r"<script\b[^>]*\bsrc\b", text) is None
 
 
 def test_everything_is_escaped(report):
     text = report[0].read_text(encoding="utf-8")
-    assert "<script" not in text
+    assert text.count("<script") == 3
+    assert NASTY not in text
     for where in ("<title>", "<h1>", "careful: ", "diverged ", "scalesweep report "):
         assert f"{where}a &lt;script&gt;" in text
     markdown = (report[0].parent / "report.md").read_text(encoding="utf-8")
@@ -145,7 +151,7 @@ def test_everything_is_escaped(report):
 def test_same_input_same_files(report, tmp_path):
     points = make_points()
     again = write_report(tmp_path, report[1], make_context(points))
-    for name in ("fit.json", "report.html", "report.md", "figures/allocation.svg", "figures/back_test.png"):
+    for name in ("fit.json", "report.html", "report.md", "figures/optima.svg", "figures/optima.pdf", "figures/back_test.png"):
         assert (again.parent / name).read_bytes() == (report[0].parent / name).read_bytes()
 
 
@@ -154,17 +160,18 @@ def test_refused_law_and_no_curves(tmp_path):
     rows = [{"n": n, "d": 20 * n, "c": 120 * n * n, "loss": float(LAW.predict(n, 20 * n))} for n in sizes]
     points = points_from_rows(rows, "total", "six_n", "ray.csv")
     (tmp_path / "figures").mkdir()
-    for stale in ("back_test.csv", "figures/curves.png"):
-        (tmp_path / stale).write_text("of an earlier report")
+    for stale in ("back_test.csv", "figures/curves.png", "figures/mine.png"):
+        (tmp_path / stale).write_text("of an earlier report, or of somebody else")
     page = write_report(tmp_path, analyse(points, FitSpec(bootstrap=20)), EMPTY)
     assert not (tmp_path / "back_test.csv").exists()
     parse(page)
     text = page.read_text(encoding="utf-8")
     assert "do not identify the joint law" in text
     assert "tokens-per-parameter ray" in text
-    assert [p.name for p in sorted((tmp_path / "figures").iterdir())] == ["power_laws.png", "power_laws.svg"]
+    names = [p.name for p in sorted((tmp_path / "figures").iterdir())]
+    assert names == ["mine.png", "power_laws.pdf", "power_laws.png", "power_laws.svg"]
     for heading in ("Compute-optimal allocation", "Rival laws", "Back-test"):
-        section = text.split(f"<h2>{heading}")[1].split("<h2>")[0]
+        section = re.split(f">{heading}</h2>", text)[1].split("<h2")[0]
         assert "efused" in section
         assert "tokens-per-parameter ray" in section
 
@@ -182,6 +189,14 @@ def test_ticks_are_inside_few_and_rising(low, span):
     ticks = log_ticks(low, high)
     assert 2 <= len(ticks) <= 12
     assert all(low * (1 - 1e-6) <= tick <= high * (1 + 1e-6) for tick in ticks)
+    assert ticks == sorted(set(ticks))
+
+
+@given(low=st.floats(-1e6, 1e6), span=st.floats(1e-3, 1e6))
+def test_linear_ticks_are_inside_few_and_rising(low, span):
+    ticks = linear_ticks(low, low + span)
+    assert 3 <= len(ticks) <= 11
+    assert all(low - 1e-6 * span - 1e-9 <= tick <= low + span * (1 + 1e-6) + 1e-9 for tick in ticks)
     assert ticks == sorted(set(ticks))
 
 

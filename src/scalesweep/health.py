@@ -183,7 +183,7 @@ def _noise_lines(points: Points) -> Iterator[str]:
 
 
 def _collapse_lines(points: Points, curves: Mapping[str, Curve], floor: float | None) -> Iterator[str]:
-    for ratio, ray in _rays(points, curves) if floor is not None else ():
+    for ratio, ray in rays(points, curves) if floor is not None else ():
         assert floor is not None
         if any(curve[-1]["loss"] <= floor for seeds in ray.values() for curve in seeds):
             continue
@@ -194,8 +194,11 @@ def _collapse_lines(points: Points, curves: Mapping[str, Curve], floor: float | 
         )
 
 
-def _rays(points: Points, curves: Mapping[str, Curve]) -> Iterator[tuple[float, dict[float, list[Curve]]]]:
-    """Cells of one tokens-per-parameter ratio: for each size its curves by seed, where all sizes have the same seeds."""
+def rays(points: Points, curves: Mapping[str, Curve]) -> Iterator[tuple[float, dict[float, list[Curve]]]]:
+    """Cells of one tokens-per-parameter ratio: for each size its curves by seed, where all sizes have the same seeds.
+
+    Only rows with a `key` of a curve and a `seed` count, and only sizes that share two or more seeds.
+    """
     used = points.used
     if not {"key", "seed"} <= set(used):
         return

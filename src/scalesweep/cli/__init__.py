@@ -58,6 +58,11 @@ def _commands() -> Mapping[str, Callable[[], Command]]:
 
         return worker
 
+    def plot() -> Command:
+        from scalesweep.cli.plot import plot
+
+        return plot
+
     def train() -> Command:
         from scalesweep.cli.train import train
 
@@ -86,6 +91,7 @@ def _commands() -> Mapping[str, Callable[[], Command]]:
         "train": train,
         "fit": analysis("fit"),
         "report": analysis("report"),
+        "plot": plot,
         "coverage": analysis("coverage"),
         "tournament": prediction("tournament"),
         "forecast": prediction("forecast"),

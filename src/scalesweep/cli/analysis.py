@@ -9,6 +9,7 @@ from typing import Any
 from scalesweep import __version__
 from scalesweep.analysis import analyse
 from scalesweep.cli.compose import compose_settings
+from scalesweep.cli.laws import print_analysis, print_fit
 from scalesweep.cli.tuning import fitted_points
 from scalesweep.config import FitSpec, Settings
 from scalesweep.errors import EXIT_OK, SpecError
@@ -42,7 +43,7 @@ def fit(arguments: Sequence[str]) -> int:
     if subject.context.tuning:
         print(f"{subject.context.tuning}\n", flush=True)
     analysis = analyse(subject.points, subject.spec)
-    print(analysis.summary(), flush=True)
+    print_analysis(analysis)
     page = write_report(subject.directory, analysis, subject.context)
     print(f"\nWritten to {page.parent}: report.html, report.md, fit.json, laws.csv, laws.tex, figures/")
     return EXIT_OK
@@ -88,7 +89,9 @@ def write(directory: Path, points: Points, spec: FitSpec, context: ReportContext
 def print_law(written: tuple[SweepFit, Path]) -> None:
     """The law with its intervals, and where the report is."""
     result, path = written
-    print(f"\n{result.summary()}\n\nReport: {path}", flush=True)
+    print()
+    print_fit(result)
+    print(f"\nReport: {path}", flush=True)
 
 
 def read_subject(arguments: Sequence[str], command: str) -> Subject:

@@ -56,7 +56,8 @@ def check(arguments: Sequence[str]) -> int:
 
 def transfer(arguments: Sequence[str]) -> int:
     """Print, plot and file the coordinate checks and the optimal learning rate of each size."""
-    from scalesweep.report.transfer import draw_coordinates, draw_learning_rates
+    from scalesweep.report.canvas import draw
+    from scalesweep.report.transfer import coordinates, learning_rates
 
     own = {name: value for name, sign, value in (w.partition("=") for w in arguments) if sign and name in _DEFAULTS}
     overrides = [word for word in arguments if word.split("=", 1)[0] not in _DEFAULTS]
@@ -76,14 +77,14 @@ def transfer(arguments: Sequence[str]) -> int:
     for made in checks:
         print(made.summary(), flush=True)
     rates = measure_learning_rates(settings, corpus, options, device) if options.sizes else None
-    drawings = [draw_coordinates(checks)] if checks else []
+    charts = [coordinates(checks)] if checks else []
     if rates is not None:
         print(rates.summary(), flush=True)
-        drawings.append(draw_learning_rates(rates))
+        charts.append(learning_rates(rates))
     directory.mkdir(parents=True, exist_ok=True)
-    for drawing in drawings:
-        (directory / f"{drawing.name}.png").write_bytes(drawing.png)
-        (directory / f"{drawing.name}.svg").write_text(drawing.svg, encoding="utf-8")
+    for chart in charts:
+        for kind, content in draw(chart).items():
+            (directory / f"{chart.name}.{kind}").write_bytes(content)
     _write_tables(directory, checks, rates)
     print(f"\nTables and figures: {directory}")
     return EXIT_OK

@@ -30,7 +30,7 @@ def fitted_points(points: Points, context: ReportContext) -> tuple[Points, Repor
     frontier = frontier_of(points)
     if frontier is None:
         return points, context
-    return frontier.points, dataclasses.replace(context, tuning=describe(frontier))
+    return frontier.points, dataclasses.replace(context, frontier=frontier, tuning=describe(frontier))
 
 
 def extend(store: Store, settings: Settings, facts: CorpusFacts, device: Device) -> tuple[list[str], list[str]]:

@@ -16,12 +16,13 @@ from scalesweep.fit.huber import CoupledPowers, Problem, Solution, SumOfPowers, 
 from scalesweep.fit.intervals import Resampled, resample
 from scalesweep.fit.objectives import CONTINUATION, FIRST_DELTA, adaptive_delta, stages, through
 from scalesweep.fit.objectives import robust_scale as robust_scale
-from scalesweep.fit.profile import profile_interval
+from scalesweep.fit.profile import ProfileCurve, profile_curve, profile_interval
 from scalesweep.fit.resampling import Units, separate_rows
 from scalesweep.fit.results import Estimate, FitStatus, LawFit, Name, estimate, is_wide, join
 from scalesweep.laws import Chinchilla, Coupled, JointLaw
 from scalesweep.laws.base import MAX_EXPONENT
 from scalesweep.laws.joint import KAPPA_BOUNDS
+from scalesweep.points import Points
 
 FloatArray = NDArray[np.float64]
 
@@ -230,6 +231,24 @@ def profile_estimates(optimum: Optimum, units: Units, confidence: float) -> dict
         if ends is not None:
             unit = math.exp(optimum.origin[2]) if name == "E" else 1.0
             found[name] = Estimate(getattr(law, name), ends[0] * unit, ends[1] * unit)
+    return found
+
+
+def profile_curves(points: Points, fit: LawFit, confidence: float) -> dict[str, ProfileCurve]:
+    """The likelihood ratio along E, the exponents and kappa of a joint law, in the user's units; empty without spare points.
+
+    The law is found again under the objective of `fit`, whose rows it takes as independent.
+    """
+    rows = list(fit.rows)
+    n, d, loss = points.n[rows], points.d[rows], points.loss[rows]
+    optimum = find_optimum(n, d, loss, fit.huber_delta)
+    if isinstance(fit.law, Coupled):
+        optimum = find_coupled(optimum, loss, fit.huber_delta)
+    found = {}
+    for name, index in _PROFILED[optimum.form].items():
+        curve = profile_curve(optimum.problem, optimum.minima.theta[0], optimum.delta, index, len(rows), confidence)
+        if curve is not None:
+            found[name] = curve.in_unit(math.exp(optimum.origin[2])) if name == "E" else curve
     return found
 
 

@@ -69,6 +69,29 @@ class Pinned:
         return Expansion(at.log_loss, jacobian, curvature)
 
 
+@dataclass(frozen=True, eq=False)
+class ProfileCurve:
+    """The root of the likelihood ratio along one parameter."""
+
+    values: FloatArray
+    """Values of the parameter, rising, shape (values,)."""
+    root: FloatArray
+    """Root of the likelihood ratio at each of them, shape (values,)."""
+    centre: float
+    """The estimate, where the root is 0."""
+    threshold: float
+    """The root at the ends of the interval."""
+    low: float
+    """Lower end of the interval: where the root meets the threshold, or the parameter's bound."""
+    high: float
+    """Upper end."""
+
+    def in_unit(self, unit: float) -> "ProfileCurve":
+        """The same with the parameter multiplied by its unit."""
+        centre, low, high = (value * unit for value in (self.centre, self.low, self.high))
+        return ProfileCurve(self.values * unit, self.root, centre, self.threshold, low, high)
+
+
 def profile_interval(
     problem: Problem, theta: FloatArray, delta: float, index: int, num_units: int, confidence: float
 ) -> tuple[float, float] | None:
@@ -84,6 +107,29 @@ def profile_interval(
         num_units: independent rows; copies of a row count once.
         confidence: nominal coverage.
     """
+    curve = profile_curve(problem, theta, delta, index, num_units, confidence)
+    return None if curve is None else (curve.low, curve.high)
+
+
+def profile_curve(
+    problem: Problem, theta: FloatArray, delta: float, index: int, num_units: int, confidence: float
+) -> ProfileCurve | None:
+    """The likelihood ratio behind `profile_interval`, which has the same arguments, in the solver's units."""
+    sides = _sides(problem, theta, delta, index, num_units, confidence)
+    if sides is None:
+        return None
+    threshold, (below, above) = sides
+    values, root = (np.concatenate([one[:0:-1], other]) for one, other in zip(below, above, strict=True))
+    low = _crossing(*below, threshold, float(problem.lower[index]))
+    return ProfileCurve(
+        values, root, float(theta[index]), threshold, low, _crossing(*above, threshold, float(problem.upper[index]))
+    )
+
+
+def _sides(
+    problem: Problem, theta: FloatArray, delta: float, index: int, num_units: int, confidence: float
+) -> tuple[float, tuple[tuple[FloatArray, FloatArray], ...]] | None:
+    """The threshold, and (values, roots of the ratio) from the optimum downwards and upwards; None without spare points."""
     from scipy.special import stdtrit
 
     spare = num_units - int(np.sum(problem.lower != problem.upper))
@@ -97,14 +143,12 @@ def profile_interval(
     scale = correction**2 * psi_squares / spare / within
     direction, variance = _direction(problem, theta, at.jacobian[0], index)
     error = np.sqrt(scale / within * variance)
-    threshold = float(stdtrit(spare, 0.5 + 0.5 * confidence))
-    ends = []
+    sides = []
     for sign in (-1, 1):
         values = np.clip(theta[index] + sign * error * _OFFSETS, problem.lower[index], problem.upper[index])
         ratio = _profile(problem, theta, delta, index, values, direction) / scale
-        bound = problem.lower[index] if sign < 0 else problem.upper[index]
-        ends.append(_crossing(np.append(theta[index], values), np.sqrt(np.append(0.0, ratio)), threshold, float(bound)))
-    return ends[0], ends[1]
+        sides.append((np.append(theta[index], values), np.sqrt(np.append(0.0, ratio))))
+    return float(stdtrit(spare, 0.5 + 0.5 * confidence)), tuple(sides)
 
 
 def _direction(problem: Problem, theta: FloatArray, jacobian: FloatArray, index: int) -> tuple[FloatArray, float]:

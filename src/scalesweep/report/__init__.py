@@ -11,9 +11,6 @@ from scalesweep.report.context import ReportContext
 
 __all__ = ["ReportContext", "write_report"]
 
-_SOMETIMES = ("curves", "joint_fit", "allocation", "back_test")
-"""Figures that some reports lack."""
-
 
 def write_report(directory: Path, analysis: Analysis, context: ReportContext) -> Path:
     """Write the page, its Markdown, fit.json, the tables and the figures into `directory`, replacing older ones.
@@ -24,25 +21,26 @@ def write_report(directory: Path, analysis: Analysis, context: ReportContext) ->
     Raises:
         StoreError: the directory cannot be written.
     """
-    from scalesweep.report.figures import draw_figures
+    from scalesweep.report.canvas import draw
+    from scalesweep.report.figures import Material, charts
     from scalesweep.report.html import render_html
     from scalesweep.report.tables import render_back_test, render_csv, render_latex
     from scalesweep.report.text import render_markdown
 
-    drawings = draw_figures(analysis, context.curves)
+    drawn = charts(Material(analysis, context.curves, context.frontier))
     files: dict[str, str | bytes] = {
         "fit.json": analysis.to_json(),
         "laws.csv": render_csv(analysis.fit),
         "laws.tex": render_latex(analysis.fit),
-        "report.md": render_markdown(analysis, context, drawings),
-        "report.html": render_html(analysis, context, drawings),
+        "report.md": render_markdown(analysis, context, drawn),
+        "report.html": render_html(analysis, context, drawn),
     }
     if analysis.tournament:
         files["back_test.csv"] = render_back_test(analysis.tournament.tested)
     if context.tuning:
         files["frontier.csv"] = analysis.points.frame.to_csv(index=False)
-    for drawing in drawings:
-        files |= {f"figures/{drawing.name}.svg": drawing.svg, f"figures/{drawing.name}.png": drawing.png}
+    for chart in drawn:
+        files |= {f"figures/{chart.name}.{kind}": content for kind, content in draw(chart).items()}
     try:
         _write(Path(directory), files)
     except OSError as error:
@@ -55,9 +53,13 @@ def write_report(directory: Path, analysis: Analysis, context: ReportContext) ->
 
 def _write(directory: Path, files: dict[str, str | bytes]) -> None:
     """The files, and none of an earlier report that this one does not have."""
+    from scalesweep.report.canvas import KINDS
+    from scalesweep.report.figures import figures
+
     (directory / "figures").mkdir(parents=True, exist_ok=True)
-    optional = ["back_test.csv", "frontier.csv", *(f"figures/{name}.{kind}" for name in _SOMETIMES for kind in ("svg", "png"))]
-    for name in set(optional) - set(files):
-        (directory / name).unlink(missing_ok=True)
+    earlier = [directory / "back_test.csv", directory / "frontier.csv"]
+    earlier += [directory / "figures" / f"{name}.{kind}" for name in figures() for kind in KINDS]
+    for path in set(earlier) - {directory / name for name in files}:
+        path.unlink(missing_ok=True)
     for name, content in files.items():
         (directory / name).write_bytes(content.encode() if isinstance(content, str) else content)

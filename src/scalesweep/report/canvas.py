@@ -1,198 +1,229 @@
-"""What all figures of a report share: style, colours, logarithmic axes, and the finished drawing.
+"""Charts drawn by matplotlib for papers and Markdown: SVG, PDF and PNG, the same bytes for the same chart.
 
-Everything is drawn on `Figure` objects, without pyplot and its global state. Colours are viridis, without the yellow end that
-would vanish on white.
+Everything is drawn on `Figure` objects, without pyplot and its global state. Colours are viridis without the end that would
+vanish on the background, and roles are told apart by people with any kind of colour blindness (after Okabe and Ito 2008).
 """
 
 import io
-import math
 import re
-from collections.abc import Callable
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from scalesweep.laws import format_count, format_number
+from scalesweep.report.chart import Axis, Band, Chart, Dots, FloatArray, Line, Panel, Role, Rule, Scale, write
 
 if TYPE_CHECKING:  # matplotlib takes half a second to import
     from matplotlib.axes import Axes
     from matplotlib.cm import ScalarMappable
     from matplotlib.figure import Figure
 
-FloatArray = NDArray[np.float64]
-
-STYLE: Any = {
-    "font.family": "sans-serif",
-    "font.size": 9,
-    "axes.labelsize": 9.5,
-    "axes.titlesize": 10,
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.linewidth": 0.7,
-    "axes.edgecolor": "#444444",
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#e6e6e6",
-    "grid.linewidth": 0.6,
-    "xtick.color": "#444444",
-    "ytick.color": "#444444",
-    "legend.frameon": False,
-    "mathtext.fontset": "dejavusans",
-    "svg.fonttype": "path",
-    "svg.hashsalt": "scalesweep",
-}
-INK = "#b3322c"
-"""Colour of fitted lines over points that are coloured by N."""
-_MAX_LINES = 8
-_ONE_PANEL = 8.0
-"""Largest width, in inches, of a figure of one panel."""
-_SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
-_AXES = {
-    "n": "parameters N",
-    "d": "training tokens D",
-    "c": "training FLOPs C",
-    "loss": "validation loss (nats/token)",
-    "factor": "compute of the predicted row / largest fitted",
-    "horizon": "horizon in compute",
-}
+_DASHES = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-."}
+_WIDTHS = {1: 6.4, 2: 10.6, 3: 12.4}
+"""Inches, by panels in a row."""
+_MAX_ROW = 3
+KINDS = ("svg", "pdf", "png")
+"""Kinds of files; PNG at 160 dots per inch."""
 
 
-@dataclass(frozen=True, eq=False)
-class Drawing:
-    """A finished figure."""
+@dataclass(frozen=True)
+class Theme:
+    """Colours on one background."""
 
-    name: str
-    """File name without extension."""
-    caption: str
-    """A sentence or two on what is shown."""
-    svg: str
-    """A complete SVG document."""
-    png: bytes
-    """The same at 160 dots per inch."""
-    is_wide: bool
-    """Whether it has panels side by side."""
-
-    def inline_svg(self) -> str:
-        """The SVG element for an HTML page: no prolog, no metadata, no namespaces, ids made unique by the figure's name."""
-        element = self.svg[self.svg.index("<svg") :]
-        element = re.sub(r"<metadata>.*?</metadata>", "", element, flags=re.DOTALL)
-        element = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", element).replace("xlink:href", "href")
-        element = re.sub(r'\s(width|height)="[\d.]+pt"', "", element, count=2)
-        return re.sub(r'(\bid="|href="#|url\(#)', rf"\g<1>{self.name}-", element)
+    page: str
+    ink: str
+    soft: str
+    grid: str
+    roles: dict[Role, str]
+    viridis: tuple[float, float]
+    """The part of viridis that can be seen."""
 
 
-def format_power(value: float) -> str:
-    """A large number as 3·10¹⁸."""
-    exponent = math.floor(math.log10(value) + 1e-9)
-    mantissa = f"{value / 10**exponent:.3g}"
-    power = "10" + str(exponent).translate(_SUPERSCRIPTS)
-    return power if mantissa == "1" else f"{mantissa}·{power}"
+LIGHT = Theme(
+    "#ffffff",
+    "#1d2125",
+    "#444444",
+    "#e6e6e6",
+    {"fit": "#b3322c", "first": "#2f6fa8", "second": "#b3322c", "third": "#3a3a3a", "faint": "#b5b5b5", "ink": "#444444"},
+    (0.0, 0.9),
+)
+DARK = Theme(
+    "#15181b",
+    "#e4e7ea",
+    "#b9c0c7",
+    "#2d3338",
+    {"fit": "#ff8f7a", "first": "#74b4ea", "second": "#ff8f7a", "third": "#d7dce1", "faint": "#5d666e", "ink": "#b9c0c7"},
+    (0.22, 1.0),
+)
 
 
-MIN_TICK_GAP = 0.1
-"""Room of a label along an axis, as a share of its length."""
+def draw(chart: Chart, theme: Theme = LIGHT, kinds: Sequence[str] = KINDS) -> dict[str, bytes]:
+    """The chart for one background, as files by extension."""
+    import matplotlib
+
+    with matplotlib.rc_context(_style(theme)):
+        figure, axes = _new_figure(len(chart.panels))
+        for axis, panel in zip(axes, chart.panels, strict=True):
+            _draw_panel(axis, panel, chart.scale, theme)
+        if chart.scale is not None:
+            _colour_bar(figure, axes, chart.scale, theme)
+        return {kind: _render(figure, kind) for kind in kinds}
 
 
-def log_ticks(low: float, high: float) -> list[float]:
-    """Four to eight round ticks between low and high for a logarithmic axis."""
-    decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
-    choices = [[10.0**k for k in decades[::stride]] for stride in (4, 3, 2, 1)]
-    for mantissas in ((1, 3), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 7)):
-        choices.append([m * 10.0**k for k in decades for m in mantissas])
-    step = 10.0 ** math.floor(math.log10(high - low))
-    choices += [[s * i for i in range(math.floor(low / s), math.ceil(high / s) + 1)] for s in (step, step / 2, step / 5)]
-    for choice in choices:
-        inside = [tick for tick in choice if low * (1 - 1e-9) <= tick <= high * (1 + 1e-9)]
-        if len(inside) >= 4:
-            break
-    return _spaced(inside, MIN_TICK_GAP * math.log(high / low))
+def _style(theme: Theme) -> Any:
+    return {
+        "font.family": "sans-serif",
+        "font.size": 9,
+        "text.color": theme.ink,
+        "axes.labelsize": 9.5,
+        "axes.labelcolor": theme.ink,
+        "axes.titlesize": 10,
+        "axes.titlelocation": "left",
+        "axes.titlecolor": theme.ink,
+        "axes.spines.top": False,
+        "axes.spines.right": False,
+        "axes.linewidth": 0.7,
+        "axes.edgecolor": theme.soft,
+        "axes.facecolor": theme.page,
+        "axes.grid": True,
+        "axes.axisbelow": True,
+        "figure.facecolor": theme.page,
+        "grid.color": theme.grid,
+        "grid.linewidth": 0.6,
+        "xtick.color": theme.soft,
+        "ytick.color": theme.soft,
+        "legend.frameon": False,
+        "legend.fontsize": 8.5,
+        "mathtext.fontset": "dejavusans",
+        "svg.fonttype": "path",
+        "svg.hashsalt": "scalesweep",
+        "pdf.fonttype": 42,
+        "savefig.facecolor": theme.page,
+    }
 
 
-def _spaced(ticks: list[float], gap: float) -> list[float]:
-    """The ticks without those whose labels would touch that of the one before, in the logarithm."""
-    kept = ticks[:1]
-    for tick in ticks[1:]:
-        if math.log(tick / kept[-1]) >= gap:
-            kept.append(tick)
-    return kept
-
-
-def new_figure(width: float, height: float) -> "Figure":
-    """An empty figure of this size in inches."""
+def _new_figure(panels: int) -> tuple["Figure", list["Axes"]]:
+    """A figure with this many panels, in rows of at most three."""
     from matplotlib.figure import Figure
 
-    return Figure(figsize=(width, height), layout="constrained")
+    columns = panels if panels <= _MAX_ROW else (panels + 1) // 2 if panels <= 2 * _MAX_ROW else _MAX_ROW
+    rows = -(-panels // columns)
+    figure = Figure(figsize=(_WIDTHS[columns], 3.7 if rows == 1 else 3.1 * rows), layout="constrained")
+    axes = list(figure.subplots(rows, columns, squeeze=False, gridspec_kw={"wspace": 0.05}).flat)
+    for axis in axes[panels:]:
+        axis.set_axis_off()
+    return figure, axes[:panels]
 
 
-def colours_of(n: FloatArray) -> "ScalarMappable":
-    """Colours by the logarithm of values in the range of n."""
+def _draw_panel(axis: "Axes", panel: Panel, scale: Scale | None, theme: Theme) -> None:
+    for level, mark in enumerate(panel.marks):
+        _draw_mark(axis, mark, scale, theme, 2 + 0.01 * level)
+    _set_axis(axis, "x", panel.x)
+    _set_axis(axis, "y", panel.y)
+    axis.set_title(in_math(panel.title))
+    if panel.note:
+        import textwrap
+
+        box = {"facecolor": theme.page, "edgecolor": "none", "alpha": 0.85}
+        words = "\n".join(textwrap.wrap(panel.note, 44))
+        axis.text(0.03, 0.04, words, transform=axis.transAxes, color=theme.roles["fit"], va="bottom", fontsize=8, bbox=box)
+    if any(isinstance(mark, Dots | Line) and mark.name and isinstance(mark.colour, str) for mark in panel.marks):
+        axis.legend(loc="best")
+
+
+def _draw_mark(axis: "Axes", mark: Dots | Line | Band | Rule, scale: Scale | None, theme: Theme, level: float) -> None:
+    match mark:
+        case Rule():
+            draw_rule = axis.axvline if mark.side == "x" else axis.axhline
+            draw_rule(mark.at, color=theme.soft, linewidth=0.8, linestyle=_DASHES[mark.dash], zorder=level)
+        case Band():
+            axis.fill_between(
+                mark.x, mark.low, mark.high, color=theme.roles[mark.colour], alpha=0.16, linewidth=0, zorder=level
+            )
+        case Line():
+            colour = _colours(mark.colour, scale, theme)
+            label = mark.name if isinstance(mark.colour, str) else ""
+            dash = _DASHES[mark.dash]
+            axis.plot(mark.x, mark.y, color=colour, ls=dash, lw=mark.width, label=label or None, zorder=level)
+        case Dots():
+            _draw_dots(axis, mark, scale, theme, level)
+
+
+def _draw_dots(axis: "Axes", mark: Dots, scale: Scale | None, theme: Theme, level: float) -> None:
+    if mark.low is not None and mark.high is not None:
+        axis.vlines(mark.x, mark.low, mark.high, color=theme.soft, linewidth=0.8, alpha=0.7, zorder=level)
+    colour = _colours(mark.colour, scale, theme)
+    is_map = mark.symbol == "square"
+    edge = colour if mark.is_hollow else theme.soft if is_map else "none"
+    shape: dict[str, Any] = {
+        "s": mark.size**2,
+        "marker": "s" if is_map else "o",
+        "facecolors": "none" if mark.is_hollow else colour,
+        "edgecolors": edge,
+        "linewidths": 0.9 if mark.is_hollow else 0.4 if is_map else 0.0,
+        "label": (mark.name if isinstance(mark.colour, str) else "") or None,
+        "zorder": level,
+    }
+    axis.scatter(mark.x, mark.y, **shape)
+
+
+def _colours(colour: Role | float | FloatArray, scale: Scale | None, theme: Theme) -> Any:
+    if isinstance(colour, str):
+        return theme.roles[colour]
+    assert scale is not None, "a value has a colour on a scale only"
+    return palette(scale, theme).to_rgba(scale.share(colour))
+
+
+def palette(scale: Scale, theme: Theme) -> "ScalarMappable":
+    """Colours of shares from 0 to 1."""
     from matplotlib import colormaps
     from matplotlib.cm import ScalarMappable
-    from matplotlib.colors import ListedColormap, LogNorm
+    from matplotlib.colors import ListedColormap, Normalize
 
-    low, high = float(n.min()), float(n.max())
-    if low == high:
-        low, high = low / 2, high * 2
-    return ScalarMappable(LogNorm(low, high), ListedColormap(colormaps["viridis"](np.linspace(0.0, 0.9, 256))))
+    name, span = ("RdBu_r", (0.02, 0.98)) if scale.is_diverging else ("viridis", theme.viridis)
+    return ScalarMappable(Normalize(0, 1), ListedColormap(colormaps[name](np.linspace(*span, 256))))
 
 
-def colour_bar(figure: "Figure", axis: "Axes", colours: "ScalarMappable", values: FloatArray, column: str = "n") -> None:
-    """The scale of the colours beside an axis, with ticks at some of the values."""
-    bar = figure.colorbar(colours, ax=axis, pad=0.015, aspect=30)
-    ticks = some_values(values)
-    bar.set_ticks(ticks, labels=[_writer(column)(tick) for tick in ticks])
+def _colour_bar(figure: "Figure", axes: list["Axes"], scale: Scale, theme: Theme) -> None:
+    """The scale of the colours beside the panels."""
+    bar = figure.colorbar(palette(scale, theme), ax=axes, pad=0.012, aspect=30)
+    bar.set_ticks(scale.share(np.array(scale.ticks)).tolist(), labels=[write(scale.quantity)(tick) for tick in scale.ticks])
     bar.minorticks_off()
     bar.outline.set_visible(False)
     bar.ax.tick_params(length=0)
-    bar.set_label(_AXES[column])
+    bar.set_label(scale.label)
 
 
-def some_values(n: FloatArray) -> list[float]:
-    """All sizes if they are few, else measured sizes that are about evenly spaced in log N."""
-    sizes = np.unique(n)
-    if len(sizes) <= _MAX_LINES:
-        return [float(size) for size in sizes]
-    wanted = np.geomspace(sizes[0], sizes[-1], _MAX_LINES)
-    nearest = {int(np.argmin(np.abs(np.log(sizes / size)))) for size in wanted}
-    return [float(sizes[i]) for i in sorted(nearest)]
-
-
-def log_axis(axis: "Axes", side: Literal["x", "y"], values: FloatArray, column: str) -> None:
-    """A logarithmic axis over the values with a little room, round ticks and its label."""
+def _set_axis(axis: "Axes", side: str, of: Axis) -> None:
     from matplotlib.ticker import NullLocator
 
-    low, high = float(values.min()), float(values.max())
-    room = (high / low) ** 0.05 if high > low else 1.1
-    low, high = low / room, high * room
-    ticks = log_ticks(low, high)
-    write = _writer(column)
+    ticks = of.ticks()
     settings = {
-        "scale": "log",
-        "lim": (low, high),
-        "ticks": ticks,
-        "ticklabels": [write(tick) for tick in ticks],
-        "label": _AXES[column],
+        "scale": "log" if of.is_log else "linear",
+        "lim": (of.low, of.high),
+        "ticks": [tick for tick, _ in ticks],
+        "ticklabels": [text for _, text in ticks],
+        "label": of.label,
     }
     axis.set(**{f"{side}{name}": value for name, value in settings.items()})
     (axis.xaxis if side == "x" else axis.yaxis).set_minor_locator(NullLocator())
 
 
-def _plain(value: float) -> str:
-    return f"{value:g}"
+def in_math(markup: str) -> str:
+    """Markup of a title as matplotlib writes it: raised and lowered parts as mathematics, the rest as text."""
+    text = re.sub(r"<sup>(.*?)</sup>", r"$^{\\mathregular{\1}}$", markup)
+    text = re.sub(r"<sub>(.*?)</sub>", r"$_{\\mathregular{\1}}$", text)
+    return re.sub(r"<i>(.*?)</i>", r"$\1$", text)
 
 
-def _writer(column: str) -> Callable[[float], str]:
-    """How values on this axis are written."""
-    writers: dict[str, Callable[[float], str]] = {"c": format_power, "loss": format_number, "factor": _plain, "horizon": _plain}
-    return writers.get(column, format_count)
-
-
-def finish(figure: "Figure", name: str, caption: str) -> Drawing:
-    """The figure as SVG and PNG, the same bytes for the same content."""
-    svg, png = io.StringIO(), io.BytesIO()
-    figure.savefig(svg, format="svg", metadata={"Date": None})
-    figure.savefig(png, format="png", dpi=160, metadata={"Software": None})
-    return Drawing(name, caption, svg.getvalue(), png.getvalue(), is_wide=figure.get_figwidth() > _ONE_PANEL)
+def _render(figure: "Figure", kind: str) -> bytes:
+    """The figure as the bytes of a file of this kind."""
+    metadata: dict[str, dict[str, Any]] = {
+        "svg": {"Date": None},
+        "png": {"Software": None},
+        "pdf": {"CreationDate": None, "Producer": None, "Creator": None},
+    }
+    content = io.BytesIO()
+    figure.savefig(content, format=kind, metadata=metadata[kind], dpi=160)
+    return content.getvalue()

@@ -1,153 +1,253 @@
-"""The figures that compare: isoFLOP curves with their minima, N*(C) by three approaches, predicted against measured loss."""
+"""The figures that compare: isoFLOP curves, N*(C) and D*(C) by three approaches, the back-test, the cost of the next gain."""
 
-from typing import TYPE_CHECKING
+import math
+from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
-from scalesweep.backtest import BackTest, Outcomes
+from scalesweep.backtest import Outcomes
+from scalesweep.fit import LawFit
 from scalesweep.fit.allocation import Approach
 from scalesweep.fit.approaches import Approaches
-from scalesweep.fit.isoflop import MIN_SIZES, Curve, IsoflopMinima, isoflop_curves
+from scalesweep.fit.isoflop import MIN_SIZES, Curve, isoflop_curves
 from scalesweep.fit.results import percentile_union
-from scalesweep.points import Points
-from scalesweep.report.canvas import INK, Drawing, colour_bar, colours_of, finish, log_axis, new_figure
+from scalesweep.laws import JointLaw
+from scalesweep.report.chart import (
+    Axis,
+    Band,
+    BoolArray,
+    Chart,
+    Dash,
+    Dots,
+    FloatArray,
+    Line,
+    Mark,
+    Panel,
+    Role,
+    Rule,
+    linear_axis,
+    log_axis,
+    log_scale,
+)
+from scalesweep.report.figures import Material
 
-if TYPE_CHECKING:  # matplotlib takes half a second to import
-    from matplotlib.axes import Axes
-
-FloatArray = NDArray[np.float64]
-
-_FAINT = "#b5b5b5"
-"""Colour of what did not enter."""
-_APPROACHES = {"envelope": ("#2f6fa8", "--"), "isoflop": (INK, "-"), "law": ("#3a3a3a", "-.")}
+_APPROACHES: dict[str, tuple[Role, Dash]] = {
+    "envelope": ("first", "dash"),
+    "isoflop": ("second", "solid"),
+    "law": ("third", "dashdot"),
+}
 LABELS = {"envelope": "1, envelope", "isoflop": "2, isoFLOP minima", "law": "3, additive law"}
 """Short names of the approaches."""
+GAIN = 0.1
+"""Nats per token."""
+_FAR = 1e9
+"""Multiples of compute beyond which a gain is not asked for."""
+_SOME_SAMPLES = 200
 
 
-def draw_allocation(points: Points, approaches: Approaches) -> list[Drawing]:
-    """IsoFLOP curves where there are any, and the N*(C) of each approach that was not refused; nothing where all were."""
-    known = [row for row in approaches.rows if row.allocation is not None]
-    if not known:
-        return []
+# -- allocation ---------------------------------------------------------------------------------------------------------------
+
+
+def isoflops(material: Material) -> Chart | str:
+    """Loss against parameters at equal compute, with the minimum of each budget. Hoffmann et al. 2022, figure 3, left."""
+    points, approaches = material.points, material.analysis.approaches
     curves = [c for c in isoflop_curves(points, approaches.minima.tolerance) if len(c.log_n) >= MIN_SIZES]
-    figure = new_figure(11 if curves else 6.5, 4.4)
-    axes = figure.subplots(1, 2 if curves else 1, squeeze=False, gridspec_kw={"wspace": 0.06})[0]
-    caption = f"Compute-optimal parameters by each approach, {known[0].confidence:.0%} intervals; dotted: largest measured C."
-    if curves:
-        colours = colours_of(np.array([curve.c for curve in curves]))
-        _isoflops(axes[0], points, curves, approaches.minima)
-        colour_bar(figure, axes[0], colours, np.array([curve.c for curve in curves]), "c")
-        caption = (
-            "Left: isoFLOP curves through the measured losses (Akima interpolants), with a ring at each minimum; grey: budgets "
-            f"whose minimum was rejected. Right: {caption[0].lower()}{caption[1:]} Points: the minima with standard errors."
-        )
-    _optima(axes[-1], known, approaches)
-    return [finish(figure, "allocation", caption)]
-
-
-def _isoflops(axis: "Axes", points: Points, curves: list[Curve], minima: IsoflopMinima) -> None:
-    from scipy.interpolate import Akima1DInterpolator
-
-    found = {minimum.rows: minimum for minimum in minima.minima}
-    colours = colours_of(np.array([curve.c for curve in curves]))
+    if not curves:
+        return f"No compute budget was measured at {MIN_SIZES} sizes or more, so there are no isoFLOP curves."
+    found = {minimum.rows: minimum for minimum in approaches.minima.minima}
+    budgets = np.array([curve.c for curve in curves])
+    marks: list[Mark] = []
     for curve in curves:
         minimum = found[tuple(int(row) for row in curve.rows)]
-        log_loss = curve.over_sizes(np.log(points.loss))
-        interpolant = Akima1DInterpolator(curve.log_n, log_loss)
-        colour = _FAINT if minimum.rejection else colours.to_rgba(np.array(curve.c))
-        dense = np.linspace(curve.log_n[0], curve.log_n[-1], 80)
-        axis.plot(np.exp(dense), np.exp(interpolant(dense)), color=colour, linewidth=1.1, zorder=1 if minimum.rejection else 2)
-        axis.scatter(np.exp(curve.log_n), np.exp(log_loss), s=11, color=colour, linewidths=0, zorder=2)
-        if not minimum.rejection:
-            lowest = float(np.exp(interpolant(np.log(minimum.n_opt))))
-            axis.scatter(minimum.n_opt, lowest, s=42, facecolors="none", edgecolors=INK, linewidths=1.2, zorder=4)
+        colour: Role | float = "faint" if minimum.rejection else curve.c
+        marks += _isoflop(curve, np.log(points.loss), colour, math.nan if minimum.rejection else minimum.n_opt)
     rows = np.concatenate([curve.rows for curve in curves])
-    log_axis(axis, "x", points.n[rows], "n")
-    log_axis(axis, "y", points.loss[rows], "loss")
-    axis.set_title("isoFLOP curves")
+    panel = Panel("isoFLOP curves", log_axis("n", points.n[rows]), log_axis("loss", points.loss[rows]), tuple(marks))
+    return Chart(
+        "isoflops",
+        "Loss against parameters at equal compute (Akima interpolants), with a ring at each minimum; grey: budgets whose "
+        "minimum was rejected.",
+        (panel,),
+        log_scale("c", budgets),
+    )
 
 
-def _optima(axis: "Axes", known: list[Approach], approaches: Approaches) -> None:
-    """Lines with bands from the smallest C of a minimum, or a thousandth of the largest, to ten times the largest measured."""
+def _isoflop(curve: Curve, log_losses: FloatArray, colour: Role | float, n_opt: float) -> list[Mark]:
+    from scipy.interpolate import Akima1DInterpolator
+
+    log_loss = curve.over_sizes(log_losses)
+    interpolant = Akima1DInterpolator(curve.log_n, log_loss)
+    dense = np.linspace(curve.log_n[0], curve.log_n[-1], 60)
+    own = colour if isinstance(colour, str) else np.full(len(log_loss), colour)
+    marks: list[Mark] = [
+        Line(np.exp(dense), np.exp(interpolant(dense)), colour, width=1.1),
+        Dots(np.exp(curve.log_n), np.exp(log_loss), own, size=3.6),
+    ]
+    if math.isfinite(n_opt):
+        marks.append(Dots(np.array([n_opt]), np.exp(interpolant(np.log([n_opt]))), "fit", is_hollow=True, size=7))
+    return marks
+
+
+def optima(material: Material) -> Chart | str:
+    """N*(C) and D*(C) by approaches 1, 2 and 3 with intervals. Hoffmann et al. 2022, figures 1 to 3."""
+    approaches = material.analysis.approaches
+    known = [row for row in approaches.rows if row.allocation is not None]
+    if not known:
+        return "No approach gives a compute-optimal allocation: " + " ".join(row.messages[0] for row in approaches.rows)
     used = approaches.minima.used
-    c = np.geomspace(used[0].c if used else approaches.compared_at[0] / 1e3, approaches.compared_at[1], 60)
-    shown = [np.array([m.n_opt for m in used])]
+    c = np.geomspace(used[0].c if used else approaches.compared_at[0] / 1e3, approaches.compared_at[1], 40)
+    caption = (
+        f"Compute-optimal parameters and tokens by each approach, {known[0].confidence:.0%} intervals; dotted: the largest "
+        "measured C."
+    )
+    if used:
+        caption += " Points: the isoFLOP minima with standard errors."
+    return Chart("optima", caption, tuple(_optimum(approaches, known, name, c) for name in ("n", "d")))
+
+
+def _optimum(approaches: Approaches, known: Sequence[Approach], name: str, c: FloatArray) -> Panel:
+    marks: list[Mark] = [Rule("x", approaches.compared_at[0], "dot")]
+    shown: list[FloatArray] = []
     for row in known:
         assert row.allocation is not None
-        colour, dashes = _APPROACHES[row.name]
-        shown.append(row.allocation.n_opt(c))
-        axis.plot(c, shown[-1], color=colour, linestyle=dashes, linewidth=1.4, label=LABELS[row.name], zorder=3)
+        colour, dash = _APPROACHES[row.name]
         if row.samples:
-            band = percentile_union([np.array([sample.n_opt(c) for sample in row.samples])], row.confidence)
-            axis.fill_between(c, *band, color=colour, alpha=0.13, linewidth=0, zorder=1)
+            sets = [samples for samples in (row.samples, row.cluster_samples) if samples]
+            band = percentile_union(
+                [np.array([getattr(sample, f"{name}_opt")(c) for sample in samples]) for samples in sets], row.confidence
+            )
+            marks.append(Band(c, *band, colour=colour, group=row.name))
             shown += band
-    for minimum in used:
-        error = np.exp(minimum.log_n_se) if np.isfinite(minimum.log_n_se) else 1.0
-        axis.plot([minimum.c] * 2, [minimum.n_opt / error, minimum.n_opt * error], color=INK, linewidth=0.8, zorder=3)
-        axis.scatter(minimum.c, minimum.n_opt, s=14, color=INK, linewidths=0, zorder=4)
-    axis.axvline(approaches.compared_at[0], color="#888888", linewidth=0.8, linestyle=":")
-    log_axis(axis, "x", c, "c")
-    log_axis(axis, "y", np.concatenate(shown), "n")
-    axis.set_ylabel("compute-optimal parameters N*")
-    axis.set_title("compute-optimal parameters")
-    axis.legend(loc="upper left")
+        line = getattr(row.allocation, f"{name}_opt")(c)
+        marks.append(Line(c, line, colour, dash, name=LABELS[row.name], group=row.name))
+        shown.append(line)
+    if used := approaches.minima.used:
+        centre = np.array([getattr(minimum, f"{name}_opt") for minimum in used])
+        error = np.exp(np.nan_to_num([minimum.log_n_se for minimum in used], posinf=0.0))
+        dots = Dots(np.array([m.c for m in used]), centre, "second", centre / error, centre * error, group="isoflop")
+        marks.append(dots)
+        shown.append(centre)
+    what = {"n": "parameters N*", "d": "tokens D*"}[name]
+    y = log_axis(name, *shown, label=f"compute-optimal {what}")  # type: ignore[arg-type]
+    return Panel(f"optimal {what}", log_axis("c", c), y, tuple(marks))
 
 
-def draw_back_test(tested: BackTest) -> list[Drawing]:
-    """Predicted against measured loss, and the error by horizon; nothing without an origin."""
-    outcomes = tested.outcomes
+# -- back-test ----------------------------------------------------------------------------------------------------------------
+
+
+def back_test(material: Material) -> Chart | str:
+    """Predicted against measured loss of a rolling origin, and the error by horizon."""
+    tournament = material.analysis.tournament
+    if tournament is None:
+        return f"There is no back-test. {material.analysis.tournament_refusal}"
+    tested, outcomes = tournament.tested, tournament.tested.outcomes
     if outcomes is None:
-        return []
-    figure = new_figure(11, 4.2)
-    left, right = figure.subplots(1, 2, gridspec_kw={"wspace": 0.06})
+        return "There is no origin to predict from: too few rows lie below any cut."
     kept = outcomes if outcomes.abstained.all() else outcomes.select(~outcomes.abstained)
-    colours = colours_of(kept.factor)
-    beyond = _predicted(left, outcomes, kept, colours.to_rgba(outcomes.factor))
-    colour_bar(figure, left, colours, _powers_of_two(kept.factor), "horizon")
-    beyond = max(beyond, _errors(right, outcomes, kept))
+    left, right = _predicted(outcomes, kept), _errors(outcomes, kept)
+    beyond = max(_num_outside(left.y, np.exp(outcomes.centre)), _num_outside(right.y, _percent_error(outcomes)))
     left_out = f" {beyond} abstained predictions are off the axes." if beyond else ""
-    return [
-        finish(
-            figure,
-            "back_test",
-            f"Rolling origin by compute, {len(tested.cuts)} origins: the mean of the forms, fitted below a compute, against "
-            "the losses measured above it. Grey rings: predictions that would have been refused. Right: red where the honest "
-            f"{tested.confidence:.0%} interval misses.{left_out}",
-        )
-    ]
+    return Chart(
+        "back_test",
+        f"Rolling origin by compute, {len(tested.cuts)} origins: the mean of the forms, fitted below a compute, against the "
+        "losses measured above it. Grey rings: predictions that would have been refused. Right: red where the honest "
+        f"{tested.confidence:.0%} interval misses.{left_out}",
+        (left, right),
+        log_scale("horizon", kept.factor, _powers_of_two(kept.factor)),
+    )
 
 
-def _predicted(axis: "Axes", outcomes: Outcomes, kept: Outcomes, rgba: FloatArray) -> int:
-    """Losses on both axes; the number of predictions that the axes do not hold."""
-    measured, predicted, shy = np.exp(outcomes.actual), np.exp(outcomes.centre), outcomes.abstained
-    axis.scatter(measured[shy], predicted[shy], s=11, facecolors="none", edgecolors=_FAINT, linewidths=0.6)
-    axis.scatter(measured[~shy], predicted[~shy], s=15, c=rgba[~shy], linewidths=0, zorder=3)
-    span = np.concatenate([measured, np.exp(kept.centre)])
-    ends = [float(span.min()), float(span.max())]
-    axis.plot(ends, ends, color="#444444", linewidth=0.8, zorder=2)
-    log_axis(axis, "x", span, "loss")
-    log_axis(axis, "y", span, "loss")
-    axis.set(xlabel="measured loss (nats/token)", ylabel="predicted loss (nats/token)", title="predicted against measured")
-    low, high = axis.get_ylim()
-    return int(np.sum((predicted < low) | (predicted > high)))
+def _predicted(outcomes: Outcomes, kept: Outcomes) -> Panel:
+    actual, centre, shy = np.exp(outcomes.actual), np.exp(outcomes.centre), outcomes.abstained
+    span = np.concatenate([actual, np.exp(kept.centre)])
+    ends = np.array([span.min(), span.max()])
+    marks: tuple[Mark, ...] = (
+        Line(ends, ends, "ink", width=0.8),
+        Dots(actual[shy], centre[shy], "faint", is_hollow=True, size=3.4),
+        Dots(actual[~shy], centre[~shy], outcomes.factor[~shy], size=3.9),
+    )
+    x, y = (log_axis("loss", span, label=f"{what} loss (nats/token)") for what in ("measured", "predicted"))
+    return Panel("predicted against measured", x, y, marks)
 
 
-def _errors(axis: "Axes", outcomes: Outcomes, kept: Outcomes) -> int:
-    """Errors over the horizon; the number of predictions that the axis does not hold."""
-    error, shy, holds = 100 * np.expm1(outcomes.centre - outcomes.actual), outcomes.abstained, outcomes.holds("honest")
-    axis.axhline(0, color="#444444", linewidth=0.7)
-    axis.scatter(outcomes.factor[shy], error[shy], s=11, facecolors="none", edgecolors=_FAINT, linewidths=0.6)
-    for chosen, colour in ((holds & ~shy, "#2f6fa8"), (~holds & ~shy, INK)):
-        axis.scatter(outcomes.factor[chosen], error[chosen], s=15, color=colour, linewidths=0, zorder=3)
-    limit = 1.3 * float(np.max(np.abs(100 * np.expm1(kept.centre - kept.actual))))
-    log_axis(axis, "x", outcomes.factor, "factor")
-    axis.set(ylim=(-limit, limit), ylabel="predicted / measured - 1 (%)", title="error by horizon")
-    return int(np.sum(np.abs(error) > limit))
+def _errors(outcomes: Outcomes, kept: Outcomes) -> Panel:
+    error, shy, holds = _percent_error(outcomes), outcomes.abstained, outcomes.holds("honest")
+
+    def dots(rows: BoolArray, colour: Role, name: str, is_hollow: bool = False) -> Dots:
+        return Dots(outcomes.factor[rows], error[rows], colour, name=name if rows.any() else "", size=3.7, is_hollow=is_hollow)
+
+    marks: tuple[Mark, ...] = (
+        Rule("y", 0.0),
+        dots(shy, "faint", "abstained", True),
+        dots(holds & ~shy, "first", "held by the interval"),
+        dots(~holds & ~shy, "fit", "missed by it"),
+    )
+    y = linear_axis("percent", "predicted / measured - 1 (%)", _percent_error(kept), around_zero=True)
+    return Panel("error by horizon", log_axis("factor", outcomes.factor), y, marks)
 
 
-def _powers_of_two(factor: FloatArray) -> FloatArray:
+def _percent_error(outcomes: Outcomes) -> FloatArray:
+    return np.asarray(100 * np.expm1(outcomes.centre - outcomes.actual))
+
+
+def _num_outside(axis: Axis, values: FloatArray) -> int:
+    return int(np.sum((values < axis.low) | (values > axis.high)))
+
+
+def _powers_of_two(factor: FloatArray) -> list[float]:
     """Ticks for the horizons, inside their range."""
     ticks = 2.0 ** np.arange(0, 40)
     inside = ticks[(ticks >= factor.min()) & (ticks <= factor.max())]
-    return inside if len(inside) > 1 else np.array([factor.min(), factor.max()])
+    return inside.tolist() if len(inside) > 1 else [float(factor.min()), float(factor.max())]
+
+
+# -- what the next gain costs -------------------------------------------------------------------------------------------------
+
+
+def next_gain(material: Material) -> Chart | str:
+    """By what compute must be multiplied for 0.1 nat less along the compute optimum of the preferred law, C = 6 N D."""
+    points, fit = material.points, material.analysis.fit
+    best = fit.preferred
+    if best is None or not {"a", "b"} <= set(best.estimates):
+        return "There is no joint law with a compute optimum, so the cost of a lower loss is not known."
+    law = best.law
+    assert isinstance(law, JointLaw)
+    largest = float((6 * points.n * points.d).max())
+    c = np.geomspace(float((6 * points.n * points.d).min()), 10 * largest, 40)
+    factor = cost_of_gain(law, c)
+    if not np.isfinite(factor).any():
+        return f"By the fitted law no compute buys {GAIN} nat less anywhere in the measured range: E is too near."
+    marks: list[Mark] = [Rule("x", largest, "dot")]
+    band = _cost_band(best, c)
+    if band is not None:
+        marks.append(Band(c, *band))
+    marks.append(Line(c, factor))
+    shown = [factor, *(part[np.isfinite(part) & (part < 1e4)] for part in band or ())]
+    y = log_axis("factor", *shown, label=f"compute for {GAIN} nat less / C")
+    return Chart(
+        "next_gain",
+        f"Along the compute optimum of the preferred law: by what the compute C = 6 N D has to be multiplied for a loss {GAIN} "
+        f"nats per token lower, with its {fit.confidence:.0%} interval; dotted: the largest measured. The line ends where the "
+        "law's E leaves no such gain.",
+        (Panel(f"cost of the next {GAIN} nat", log_axis("c", c), y, tuple(marks)),),
+    )
+
+
+def cost_of_gain(law: JointLaw, c: FloatArray, gain: float = GAIN) -> FloatArray:
+    """Factor k with L*(k C) = L*(C) - gain for each C, L* being the loss at the compute optimum; infinite where none is."""
+    grid = np.geomspace(c[0], c[-1] * _FAR, 2000)
+    best = law.predict(law.n_opt(grid), law.d_opt(grid))
+    wanted = np.interp(np.log(c), np.log(grid), best) - gain
+    at = np.interp(-wanted, -best, np.log(grid), right=np.inf)
+    return np.asarray(np.exp(at) / c)
+
+
+def _cost_band(fit: LawFit, c: FloatArray) -> tuple[FloatArray, FloatArray] | None:
+    """Percentile interval of the cost; resamples in which no compute buys the gain count as dear."""
+    draws = []
+    for samples in (fit.samples, fit.cluster_samples):
+        laws = [law for law in fit.resampled_laws(samples[:_SOME_SAMPLES]) if isinstance(law, JointLaw)]
+        laws = [law for law in laws if min(law.A, law.B, law.alpha, law.beta) > 0]
+        if laws:
+            draws.append(np.minimum(np.array([cost_of_gain(law, c) for law in laws]), _FAR))
+    return percentile_union(draws, fit.confidence) if draws else None

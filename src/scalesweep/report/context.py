@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from scalesweep.tuning import Frontier
+
 
 @dataclass(frozen=True)
 class ReportContext:
@@ -21,5 +23,7 @@ class ReportContext:
     """Sentences to show beside the verdict."""
     command: str
     """The command line that makes this report again."""
+    frontier: Frontier | None = None
+    """The tuned frontier; None where nothing was tuned."""
     tuning: str = ""
     """The tuned frontier and the laws of its optima, as text; empty where nothing was tuned."""

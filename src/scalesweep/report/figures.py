@@ -1,179 +1,309 @@
-"""The figures of the laws: loss against N, D and C; training curves; the joint fit. Colours are by log N."""
+"""The figures by name, and those of the laws: loss against N, D and C; training curves; the joint law and what it leaves over.
+
+A figure is a function of `Material` that gives a chart, or the reason why there is none. Colours are by log N.
+"""
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from scalesweep.analysis import Analysis
-from scalesweep.fit import LawFit, SweepFit
-from scalesweep.laws import Coupled, JointLaw, PowerLaw, format_number
+from scalesweep.fit import LawFit
+from scalesweep.laws import JointLaw, PowerLaw, format_count, format_number
 from scalesweep.points import Points
-from scalesweep.report.canvas import INK, STYLE, Drawing, colour_bar, colours_of, finish, log_axis, new_figure, some_values
-from scalesweep.report.comparisons import draw_allocation, draw_back_test
+from scalesweep.report.chart import (
+    Axis,
+    Band,
+    BoolArray,
+    Chart,
+    Dots,
+    FloatArray,
+    Line,
+    Mark,
+    Panel,
+    Rule,
+    Scale,
+    diverging_scale,
+    formula,
+    linear_axis,
+    log_axis,
+    log_scale,
+    some_values,
+)
+from scalesweep.tuning import Frontier
 
-if TYPE_CHECKING:  # matplotlib takes half a second to import
-    from matplotlib.axes import Axes
-    from matplotlib.cm import ScalarMappable
-
-FloatArray = NDArray[np.float64]
 Curves = Mapping[str, Sequence[tuple[float, float]]]
+_CLIPPED = 0.95
+"""Share of the residuals that a map's colours tell apart: a few outliers would leave the others white."""
+CURVE_POINTS = 60
+"""Points of a curve that are drawn, evenly spaced in the logarithm of tokens."""
 
 
-def draw_figures(analysis: Analysis, curves: Curves) -> list[Drawing]:
-    """All figures that the data allow: none of a refused law, allocation or back-test, and no empty curves."""
-    import matplotlib
+@dataclass(frozen=True, eq=False)
+class Material:
+    """All that figures are made of."""
 
-    points, fit = analysis.points, analysis.fit
-    with matplotlib.rc_context(STYLE):
-        drawings = [_power_laws(points, fit)]
-        if fit.preferred is not None:
-            drawings.append(_joint(points, fit.preferred))
-        if any(curves.values()):
-            drawings.append(_curves(points, curves))
-        drawings += draw_allocation(points, analysis.approaches)
-        if analysis.tournament:
-            drawings += draw_back_test(analysis.tournament.tested)
-    return drawings
+    analysis: Analysis
+    """Points, laws, approaches and back-test."""
+    curves: Curves
+    """Training-loss curve of each cell by its key: (tokens, nats per token); may be empty."""
+    frontier: Frontier | None = None
+    """The tuned frontier; None where nothing was tuned."""
+
+    @property
+    def points(self) -> Points:
+        """The table that was fitted."""
+        return self.analysis.points
 
 
-def _power_laws(points: Points, fit: SweepFit) -> Drawing:
-    """Kaplan et al. 2020, figure 1: loss against each variable where it is the bottleneck."""
-    figure = new_figure(11, 3.6)
-    axes = figure.subplots(1, 3, sharey=True)
-    colours = colours_of(points.n)
-    refusals: Mapping[Any, str] = fit.refusals
-    shown = [points.loss]
-    for axis, column, law in zip(axes, ("n", "d", "c"), (fit.by_n, fit.by_d, fit.by_c), strict=True):
-        shown.append(_power_law_panel(axis, points, column, law, refusals.get(f"by_{column}", ""), colours))
-    log_axis(axes[0], "y", np.concatenate(shown), "loss")
-    return finish(
-        figure,
-        "power_laws",
-        f"Loss against parameters, tokens and compute. Filled: the points that enter the line; hollow: the others. "
-        f"Shaded: {fit.confidence:.0%} bootstrap interval of the line.",
+Figure = Callable[[Material], Chart | str]
+"""Gives a chart, or the reason why there is none."""
+
+
+def figures() -> Mapping[str, Figure]:
+    """Every figure by name, in the order of the report."""
+    from scalesweep.report import comparisons, diagnostics
+
+    return {
+        "power_laws": power_laws,
+        "curves": training_curves,
+        "joint_fit": joint_fit,
+        "kaplan_form": kaplan_form,
+        "isoflops": comparisons.isoflops,
+        "optima": comparisons.optima,
+        "residuals": residuals,
+        "profile": diagnostics.profile,
+        "back_test": comparisons.back_test,
+        "next_gain": comparisons.next_gain,
+        "tuning": diagnostics.tuning,
+        "collapse": diagnostics.collapse,
+    }
+
+
+def charts(material: Material) -> list[Chart]:
+    """All figures that the data allow."""
+    drawn = (make(material) for make in figures().values())
+    return [chart for chart in drawn if isinstance(chart, Chart)]
+
+
+# -- Kaplan et al. 2020, figure 1 ---------------------------------------------------------------------------------------------
+
+
+def power_laws(material: Material) -> Chart:
+    """Loss against each variable where it is the bottleneck. Kaplan et al. 2020, figure 1."""
+    points, fit = material.points, material.analysis.fit
+    laws: dict[str, LawFit | None] = {"n": fit.by_n, "d": fit.by_d, "c": fit.by_c}
+    y = log_axis("loss", points.loss, *(_on_law(points, name, law)[1] for name, law in laws.items() if law))
+    refusals: Mapping[str, str] = {str(name): text for name, text in fit.refusals.items()}
+    panels = [_power_law(points, name, law, refusals.get(f"by_{name}", ""), y) for name, law in laws.items()]
+    caption = (
+        "Loss against parameters, tokens and compute. Filled: the points that enter the line; hollow: the others. "
+        f"Shaded: {fit.confidence:.0%} bootstrap interval of the line."
     )
+    return Chart("power_laws", caption, tuple(panels), log_scale("n", points.n))
 
 
-def _power_law_panel(
-    axis: "Axes", points: Points, column: str, law: LawFit | None, refusal: str, colours: "ScalarMappable"
-) -> FloatArray:
-    """One panel; returns the losses of its line, which the shared axis has to hold."""
-    x, loss = getattr(points, column), points.loss
-    chosen = np.zeros(len(loss), dtype=bool)
+def _power_law(points: Points, name: str, law: LawFit | None, refusal: str, y: Axis) -> Panel:
+    x = getattr(points, name)
+    chosen = np.zeros(len(x), dtype=bool)
     chosen[list(law.rows) if law else []] = True
-    axis.scatter(x[~chosen], loss[~chosen], s=13, facecolors="none", edgecolors="#b5b5b5", linewidths=0.7)
-    _error_bars(axis, points, x, chosen)
-    log_axis(axis, "x", x, column)
-    axis.scatter(x[chosen], loss[chosen], s=20, c=colours.to_rgba(points.n[chosen]), zorder=3, linewidths=0)
-    if law is None:
-        axis.set_title("no law")
-        box = {"facecolor": "white", "edgecolor": "none", "alpha": 0.85}
-        axis.text(0.03, 0.04, _wrap(refusal, 44), transform=axis.transAxes, color=INK, va="bottom", fontsize=8, bbox=box)
-        return np.empty(0)
+    marks: list[Mark] = [
+        Dots(x[~chosen], points.loss[~chosen], "faint", is_hollow=True, size=3.6, hover=hovers(points, ~chosen))
+    ]
+    if law is not None:
+        line, predicted = _on_law(points, name, law)
+        if (band := law.band(line)) is not None:
+            marks.append(Band(line, *band))
+        marks.append(measured(points, x, chosen))
+        marks.append(Line(line, predicted))
+    title = formula(law.law) if law else "no law"
+    axis = log_axis(name, x)  # type: ignore[arg-type]
+    return Panel(title, axis, y, tuple(marks), "" if law else refusal)
+
+
+def _on_law(points: Points, name: str, law: LawFit) -> tuple[FloatArray, FloatArray]:
+    """The line over the rows that entered."""
     assert isinstance(law.law, PowerLaw)
-    line = np.geomspace(x[chosen].min(), x[chosen].max(), 60)
-    predicted = law.law.predict(line)
-    axis.plot(line, predicted, color=INK, linewidth=1.4, zorder=4)
-    if (band := law.band(line)) is not None:
-        axis.fill_between(line, *band, color=INK, alpha=0.18, linewidth=0, zorder=2)
-    axis.set_title(_in_math(law.law))
-    return predicted
+    x = getattr(points, name)[list(law.rows)]
+    line = np.geomspace(x.min(), x.max(), 60)
+    return line, law.law.predict(line)
 
 
-def _joint(points: Points, fit: LawFit) -> Drawing:
-    """The joint law's lines over the points, and its residuals over compute."""
-    law = fit.law
-    assert isinstance(law, JointLaw)
-    figure = new_figure(11, 4.2)
-    left, right = figure.subplots(1, 2, width_ratios=(1.35, 1), gridspec_kw={"wspace": 0.06})
-    colours = colours_of(points.n)
-    rgba = colours.to_rgba(points.n)
-    _error_bars(left, points, points.d, np.ones(len(points.n), dtype=bool))
-    left.scatter(points.d, points.loss, s=18, c=rgba, linewidths=0, zorder=3)
-    tokens = np.geomspace(points.d.min(), points.d.max(), 80)
-    sizes = some_values(points.n)
-    for size, colour in zip(sizes, colours.to_rgba(np.array(sizes)), strict=True):
-        left.plot(tokens, law.predict(size, tokens), color=colour, linewidth=1.1, zorder=2)
-    left.set_title(_in_math(law))
-    log_axis(left, "x", points.d, "d")
-    log_axis(left, "y", points.loss, "loss")
-    colour_bar(figure, left, colours, points.n)
-    residual = 100 * (points.loss / law.predict(points.n, points.d) - 1)
-    right.axhline(0, color="#444444", linewidth=0.7)
-    right.scatter(points.c, residual, s=18, c=rgba, linewidths=0, zorder=3)
-    right.set_title("measured against fitted")
-    right.set_ylabel("residual (% of the fitted loss)")
-    right.margins(y=0.12)
-    log_axis(right, "x", points.c, "c")
-    return finish(
-        figure,
-        "joint_fit",
-        "Left: loss against tokens with the joint law's line for some sizes, coloured by parameters. "
-        "Right: what the law leaves over; structure along compute means that the form is wrong.",
+def measured(points: Points, x: FloatArray, chosen: BoolArray | None = None) -> Dots:
+    """The measured losses of some rows over x, coloured by N, with standard errors where there are any."""
+    rows = np.ones(len(x), dtype=bool) if chosen is None else chosen
+    low = high = None
+    if "loss_se" in points.frame:
+        error = np.nan_to_num(points.used["loss_se"].to_numpy(dtype=np.float64))
+        low, high = (points.loss - error)[rows], (points.loss + error)[rows]
+    return Dots(x[rows], points.loss[rows], points.n[rows], low, high, hover=hovers(points, rows))
+
+
+def hovers(points: Points, rows: BoolArray) -> tuple[str, ...]:
+    """What the page says of each row."""
+    keys = points.used["key"].astype(str) if "key" in points.frame else [""] * len(rows)
+    seeds = [f", seed {seed:g}" for seed in points.used["seed"]] if "seed" in points.frame else [""] * len(rows)
+    values = zip(rows, keys, points.n, points.d, points.loss, seeds, strict=True)
+    return tuple(
+        f"{key[:12]} N {format_count(n)}, D {format_count(d)}{seed}: {loss:.4f}".strip()
+        for row, key, n, d, loss, seed in values
+        if row
     )
 
 
-def _curves(points: Points, curves: Curves) -> Drawing:
-    """Training loss against tokens, coloured by model size."""
-    figure = new_figure(7.5, 4.2)
-    axis = figure.subplots()
-    frame = points.frame
-    sizes = dict(zip(frame["key"], frame["n"], strict=True)) if "key" in frame else {}
-    known = np.array([size for key, size in sizes.items() if key in curves and math.isfinite(size)])
-    colours = colours_of(known if len(known) else points.n)
-    drawn = []
-    for key, curve in sorted(curves.items(), key=lambda item: -float(sizes.get(item[0], 0.0))):
+# -- training curves ----------------------------------------------------------------------------------------------------------
+
+
+def training_curves(material: Material) -> Chart | str:
+    """Loss against tokens and against compute: sample efficiency and the frontier. Kaplan et al. 2020, figures 2 and 4."""
+    points = material.points
+    rows = _rows_of_curves(points, material.curves)
+    if not rows:
+        return "There are no training curves: a table of points holds none."
+    scale = log_scale("n", np.array([n for n, _, _ in rows]))
+    named = set(some_values(np.array([n for n, _, _ in rows])))
+    by_tokens: list[Mark] = []
+    by_compute: list[Mark] = []
+    for n, per_token, line in rows:
+        name, group = (f"N {format_count(n)}" if n in named else ""), f"{n:.6g}"
+        named.discard(n)
+        by_tokens.append(Line(line[:, 0], line[:, 1], n, width=0.9, name=name, group=group))
+        by_compute.append(Line(line[:, 0] * per_token, line[:, 1], n, width=0.9, group=group))
+    every = np.concatenate([line for _, _, line in rows])
+    compute = np.concatenate([line[:, 0] * per_token for _, per_token, line in rows])
+    frontier = _frontier(compute, every[:, 1])
+    by_compute.append(Line(*frontier, colour="fit", width=1.6, name="lowest so far"))
+    y = log_axis("loss", every[:, 1], label="training loss (nats/token)")
+    return Chart(
+        "curves",
+        "Training loss of every cell, coloured by parameters, against tokens (how many a size needs for a loss) and against "
+        "compute, with the lowest loss at any compute. Curves are means over the steps between two logged points.",
+        (
+            Panel("sample efficiency", log_axis("d", every[:, 0], label="tokens seen"), y, tuple(by_tokens)),
+            Panel("compute frontier", log_axis("c", compute, label="training FLOPs so far"), y, tuple(by_compute)),
+        ),
+        scale,
+    )
+
+
+def _rows_of_curves(points: Points, curves: Curves) -> list[tuple[float, float, FloatArray]]:
+    """N, FLOPs a token, and (tokens, loss) of each curve, the smallest models first."""
+    if "key" not in points.frame:
+        return []
+    facts = {k: (n, c / d) for k, n, d, c in zip(*(points.frame[name] for name in ("key", "n", "d", "c")), strict=True)}
+    found = []
+    for key, curve in curves.items():
         line = np.array([(t, loss) for t, loss in curve if t > 0 and 0 < loss < math.inf]).reshape(-1, 2)
-        if not len(line):
-            continue
-        drawn.append(line)
-        size = sizes.get(key, math.nan)
-        colour: Any = colours.to_rgba(size) if math.isfinite(size) else "#b5b5b5"
-        axis.plot(line[:, 0], line[:, 1], color=colour, linewidth=0.9, alpha=0.85)
-        axis.plot(line[-1:, 0], line[-1:, 1], color=colour, marker="o", markersize=3)
-    if drawn:
-        every = np.concatenate(drawn)
-        log_axis(axis, "x", every[:, 0], "d")
-        log_axis(axis, "y", every[:, 1], "loss")
-    axis.set_ylabel("training loss (nats/token)")
-    if len(known):
-        colour_bar(figure, axis, colours, known)
-    return finish(figure, "curves", "Training loss of every cell, coloured by parameters; a dot marks the end of a curve.")
+        n, per_token = facts.get(key, (math.nan, math.nan))
+        if len(line) and math.isfinite(n * per_token):
+            found.append((float(n), float(per_token), thin(line)))
+    return sorted(found, key=lambda row: row[0])
 
 
-def _error_bars(axis: "Axes", points: Points, x: FloatArray, chosen: NDArray[np.bool_]) -> None:
-    if "loss_se" not in points.frame:
-        return
-    error = points.used["loss_se"].to_numpy(dtype=np.float64)
-    shown = chosen & np.isfinite(error)
-    if shown.any():
-        axis.errorbar(x[shown], points.loss[shown], error[shown], fmt="none", ecolor="#777777", elinewidth=0.8, zorder=2)
+def thin(line: FloatArray, points: int = CURVE_POINTS) -> FloatArray:
+    """At most so many rows of a curve, evenly spaced in the logarithm of its first column, ends included."""
+    if len(line) <= points:
+        return line
+    wanted = np.geomspace(line[0, 0], line[-1, 0], points)
+    return line[np.unique(np.clip(np.searchsorted(line[:, 0], wanted * (1 - 1e-12)), 0, len(line) - 1))]
 
 
-def _in_math(law: JointLaw | PowerLaw) -> str:
-    """The law with its numbers, as mathematics for matplotlib."""
-    if isinstance(law, PowerLaw):
-        x = law.variable
-        return rf"$L({x}) = ({_math_number(law.scale)}\,/\,{x})^{{{format_number(law.exponent)}}}$"
-    n_power, d_power = format_number(law.alpha), format_number(law.beta)
-    terms = (rf"{_math_number(law.A)}\,/\,N^{{{n_power}}}", rf"{_math_number(law.B)}\,/\,D^{{{d_power}}}")
-    if isinstance(law, Coupled):
-        power, outer = rf"^{{1/{format_number(law.kappa)}}}", rf"^{{{format_number(law.kappa)}}}"
-        return rf"$L(N, D) = {_math_number(law.E)} + [({terms[0]}){power} + ({terms[1]}){power}]{outer}$"
-    return rf"$L(N, D) = {_math_number(law.E)} + {terms[0]} + {terms[1]}$"
+def _frontier(compute: FloatArray, loss: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Lowest loss at or below each compute, at the computes where it falls."""
+    order = np.lexsort((loss, compute))
+    lowest = np.minimum.accumulate(loss[order])
+    falls = np.append(True, lowest[1:] < lowest[:-1])
+    return compute[order][falls], lowest[falls]
 
 
-def _math_number(value: float) -> str:
-    if math.isinf(value):
-        return r"\infty"
-    mantissa, _, exponent = format_number(value).partition("e")
-    return rf"{mantissa}{{\cdot}}10^{{{int(exponent)}}}" if exponent else mantissa
+# -- joint laws ---------------------------------------------------------------------------------------------------------------
 
 
-def _wrap(text: str, width: int) -> str:
-    import textwrap
+def joint_fit(material: Material) -> Chart | str:
+    """The preferred joint law's lines over the points, and its residuals over compute."""
+    points, fit = material.points, material.analysis.fit
+    best = fit.preferred
+    if best is None:
+        return "There is no joint law: " + " ".join(fit.refusals.get(name, "") for name in ("joint", "coupled")).strip()
+    law = best.law
+    assert isinstance(law, JointLaw)
+    residual = 100 * (points.loss / law.predict(points.n, points.d) - 1)
+    every = np.ones(len(residual), dtype=bool)
+    left_over = Dots(points.c, residual, points.n, hover=hovers(points, every))
+    percent = linear_axis("percent", "residual (% of the fitted loss)", residual, around_zero=True)
+    right = Panel("measured against fitted", log_axis("c", points.c), percent, (Rule("y", 0.0), left_over))
+    return Chart(
+        "joint_fit",
+        "Left: loss against tokens with the preferred law's line for some sizes. "
+        "Right: what the law leaves over; structure along compute means that the form is wrong.",
+        (_lines_by_size(points, law.predict, f"{fit.preferred_name} law".replace("joint", "additive")), right),
+        log_scale("n", points.n),
+    )
 
-    return "\n".join(textwrap.wrap(text, width))
+
+def kaplan_form(material: Material) -> Chart | str:
+    """Loss against tokens and parameters with Kaplan's L(N, D) and a floor E. Kaplan et al. 2020, eq. (1.5), figure 4."""
+    points, tournament = material.points, material.analysis.tournament
+    members = tournament.rivals.members if tournament else ()
+    rival = next((member for member in members if member.name == "kaplan_floor"), None)
+    if rival is None:
+        why = tournament.rivals.refusals.get("kaplan_floor", "") if tournament else material.analysis.tournament_refusal
+        return f"Kaplan's joint form was not fitted. {why}"
+    law = rival.fit.law
+    values = ", ".join(f"{name} = {format_number(getattr(law, name))}" for name in law.parameters)
+    left = _lines_by_size(points, law.predict, "loss against tokens")
+    budgets = some_values(np.array([d for d in np.unique(points.d)]))
+    sizes = np.geomspace(points.n.min(), points.n.max(), 60)
+    lines = [Line(sizes, law.predict(sizes, d), "ink", "dot", 1.0) for d in budgets]
+    right = Panel("loss against parameters", log_axis("n", points.n), left.y, (*lines, measured(points, points.n)))
+    return Chart(
+        "kaplan_form",
+        f"Kaplan's form with a floor, {law.equation}: {values}. Left: its line for some sizes; right: for some token counts.",
+        (left, right),
+        log_scale("n", points.n),
+    )
+
+
+def _lines_by_size(points: Points, predict: Callable[..., FloatArray], title: str) -> Panel:
+    """Loss over tokens with a line for some sizes."""
+    tokens = np.geomspace(points.d.min(), points.d.max(), 60)
+    sizes = some_values(points.n)
+    lines = [Line(tokens, predict(n, tokens), n, width=1.1, name=f"N {format_count(n)}", group=f"{n:.6g}") for n in sizes]
+    y = log_axis("loss", points.loss, *(line.y for line in lines))
+    return Panel(title, log_axis("d", points.d), y, (*lines, measured(points, points.d)))
+
+
+def residuals(material: Material) -> Chart | str:
+    """What the additive and the coupled law leave over, on the map of (N, D)."""
+    points, fit = material.points, material.analysis.fit
+    laws = {"additive law": fit.joint, "coupled law": fit.coupled}
+    left = {
+        title: 100 * (points.loss / found.law.predict(points.n, points.d) - 1)
+        for title, found in laws.items()
+        if found is not None and isinstance(found.law, JointLaw)
+    }
+    if not left:
+        return "There is no joint law, so nothing is left over."
+    limit = float(np.quantile(np.abs(np.concatenate(list(left.values()))), _CLIPPED))
+    scale = diverging_scale("percent", np.array([limit]), "measured / fitted - 1 (%)")
+    panels = [_residual_map(points, title, values, scale) for title, values in left.items()]
+    return Chart(
+        "residuals",
+        "Residuals over parameters and tokens, means over seeds, on one scale whose ends hold the largest twentieth. A form "
+        "that holds leaves specks; a saddle, with one sign on a diagonal and the other beside it, means that the variables "
+        "interact in another way than the law says.",
+        tuple(panels),
+        scale,
+    )
+
+
+def _residual_map(points: Points, title: str, values: FloatArray, scale: Scale) -> Panel:
+    places, inverse = np.unique(np.stack([points.n, points.d], axis=1), axis=0, return_inverse=True)
+    mean = np.bincount(inverse.ravel(), values) / np.bincount(inverse.ravel())
+    hover = tuple(f"N {format_count(n)}, D {format_count(d)}: {v:+.2f} %" for (n, d), v in zip(places, mean, strict=True))
+    size = float(np.clip(60 / math.sqrt(len(places)), 4.0, 10.0))
+    dots = Dots(places[:, 0], places[:, 1], mean, size=size, symbol="square", hover=hover)
+    rms = float(np.sqrt(np.mean(values**2)))
+    return Panel(f"{title}: rms {rms:.2g} %", log_axis("n", points.n), log_axis("d", points.d), (dots,))

@@ -1,9 +1,11 @@
-"""The report as one HTML page: self-contained, offline, without scripts, for light and dark screens and for phones.
+"""The report as one HTML page: self-contained, offline, for light and dark screens and for phones.
 
 Numbers of the fit are `<data>` elements that carry the full value and its path in fit.json, so that text and file can be
 compared mechanically.
 """
 
+import math
+import re
 from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
@@ -12,12 +14,16 @@ from scalesweep.analysis import Analysis
 from scalesweep.fit import FitStatus, SweepFit
 from scalesweep.fit.results import Name
 from scalesweep.fit.summary import MEANINGS, TITLES, footer
-from scalesweep.report.canvas import Drawing
+from scalesweep.horizon import supported_horizon
+from scalesweep.laws import format_count, format_number
+from scalesweep.report.chart import Chart
 from scalesweep.report.context import ReportContext
-from scalesweep.report.markup import figure, interval, number, paragraphs, section
+from scalesweep.report.interactive import asset, charts_json, gradients
+from scalesweep.report.markup import heading, interval, number, paragraphs, section
 from scalesweep.report.sections import (
     allocation_section,
     back_test_section,
+    figures_of,
     meanings_section,
     rivals_section,
     warning_item,
@@ -32,75 +38,74 @@ _SYMBOLS = {
     "scale": "<var>x</var><sub>c</sub>",
     "tokens_per_parameter": "<var>D</var>*/<var>N</var>*",
 }
-_CSS = """
-:root { color-scheme: light dark; --ink: #1d2125; --soft: #5b646d; --page: #ffffff; --card: #f5f6f7; --line: #dfe2e5;
-  --good: #1a7f4b; --care: #9a5b00; --bad: #b3322c; }
-@media (prefers-color-scheme: dark) { :root { --ink: #e4e7ea; --soft: #a3abb3; --page: #15181b; --card: #1e2226;
-  --line: #343a40; --good: #57c48b; --care: #e0a84a; --bad: #f0847e; } }
-* { box-sizing: border-box; }
-body { margin: 0; background: var(--page); color: var(--ink); font: 16px/1.55 system-ui, sans-serif; overflow-wrap: anywhere; }
-main { max-width: 68rem; margin: 0 auto; padding: 2rem 1rem 4rem; }
-h1 { font-size: 1.7rem; line-height: 1.25; margin: 0 0 1rem; }
-h2 { font-size: 1.2rem; margin: 2.5rem 0 .8rem; }
-h3 { font-size: 1rem; margin: 1.6rem 0 .4rem; }
-p { margin: .5rem 0; max-width: 46rem; }
-.lead { background: var(--card); border: 1px solid var(--line); border-radius: 10px; padding: 1.1rem 1.3rem; }
-.law { font: 1.25rem/1.6 Georgia, "Times New Roman", serif; margin: 0 0 .6rem; max-width: none; }
-.law var, td var { font-style: italic; }
-.intervals { display: flex; flex-wrap: wrap; gap: .2rem 1.4rem; color: var(--soft); font-size: .93rem; max-width: none; }
-.verdict { border-left: 4px solid var(--care); padding-left: .8rem; font-weight: 600; }
-.verdict.clear { border-color: var(--good); } .verdict.refused { border-color: var(--bad); }
-.warnings a { color: inherit; }
-dt { font-weight: 600; margin-top: .8rem; } dd { margin: .2rem 0 0; color: var(--soft); font-size: .95rem; max-width: 46rem; }
-.warnings { margin: .6rem 0 0; padding-left: 1.2rem; color: var(--care); }
-figure { margin: 0 0 1.6rem; }
-.picture { background: #ffffff; border: 1px solid var(--line); border-radius: 10px; padding: .6rem; overflow-x: auto; }
-.picture svg { display: block; width: 100%; min-width: 34rem; height: auto; }
-.picture.wide svg { min-width: 50rem; } .picture.narrow svg { max-width: 46rem; margin: 0 auto; }
-figcaption, .soft { color: var(--soft); font-size: .92rem; margin-top: .4rem; max-width: 46rem; }
-.scroll { overflow-x: auto; max-height: 32rem; overflow-y: auto; border: 1px solid var(--line); border-radius: 8px; }
-table { border-collapse: collapse; font-size: .88rem; min-width: 100%; }
-th, td { padding: .3rem .6rem; text-align: left; white-space: nowrap; border-bottom: 1px solid var(--line); }
-th { background: var(--card); position: sticky; top: 0; font-weight: 600; }
-td.number, th.number { text-align: right; font-variant-numeric: tabular-nums; }
-td.words { white-space: normal; min-width: 14rem; }
-tr:last-child td { border-bottom: 0; }
-pre { background: var(--card); border: 1px solid var(--line); border-radius: 8px; padding: .8rem 1rem; overflow-x: auto;
-  font-size: .88rem; }
-"""
 
 
-def render_html(analysis: Analysis, context: ReportContext, drawings: Sequence[Drawing]) -> str:
+def render_html(analysis: Analysis, context: ReportContext, charts: Sequence[Chart]) -> str:
     """The whole page."""
     content, fit = analysis.to_dict(), analysis.fit
-    body = "\n".join(
-        [
-            f"<h1>{escape(context.title)}</h1>",
-            _lead(content, fit, context),
-            "<h2>Figures</h2>",
-            *(figure(drawing) for drawing in drawings if drawing.name not in ("allocation", "back_test")),
-            "<h2>Laws</h2>",
-            *(_law(content, name) for name in fit.order),
-            *(f"<h3>{escape(TITLES[name])}</h3>\n<p>Refused. {escape(reason)}</p>" for name, reason in fit.refusals.items()),
-            f"<h2>Tuned frontier</h2>\n<pre><code>{escape(context.tuning)}</code></pre>" if context.tuning else "",
-            allocation_section(analysis, content, drawings),
-            rivals_section(analysis, content),
-            back_test_section(analysis, content, drawings),
-            meanings_section([finding.code for finding in fit.findings]),
-            "<h2>Data and method</h2>",
-            paragraphs(footer(fit)),
-            section("Cells", context.cells),
-            section("Excluded rows", excluded_rows(analysis.points)),
-            section("Provenance", [{"what": key, "value": value} for key, value in context.provenance.items()]),
-            f"<h2>Make this report again</h2>\n<pre><code>{escape(context.command)}</code></pre>",
-        ]
-    )
+    sections = [
+        heading("Loss and scale"),
+        figures_of(charts, "power_laws", "curves", "joint_fit"),
+        heading("Laws"),
+        *(_law(content, name) for name in fit.order),
+        *(f"<h3>{escape(TITLES[name])}</h3>\n<p>Refused. {escape(reason)}</p>" for name, reason in fit.refusals.items()),
+        figures_of(charts, "residuals", "profile"),
+        allocation_section(analysis, content, charts),
+        back_test_section(analysis, content, charts),
+        rivals_section(analysis, content, charts),
+        _recipe(context, charts),
+        meanings_section([finding.code for finding in fit.findings]),
+        section("Cells", context.cells, is_sortable=True),
+        section("Excluded rows", excluded_rows(analysis.points)),
+        heading("Data and method"),
+        paragraphs(footer(fit)),
+        section("Provenance", [{"what": key, "value": value} for key, value in context.provenance.items()]),
+        f"{heading('Make this report again')}\n<pre><code>{escape(context.command)}</code></pre>",
+    ]
+    body = "\n".join(part for part in sections if part)
+    top = "\n".join([f"<h1>{escape(context.title)}</h1>", _question(content), _lead(content, fit, context), _contents(body)])
+    return _page(context.title, f"{top}\n{body}", charts_json(charts))
+
+
+def _page(title: str, body: str, data: str) -> str:
+    """The document: style, body, data and scripts in one file, which by its own policy can load nothing else."""
+    policy = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data: blob:"
+    style = ":root {" + "".join(f"--{name}: linear-gradient(to right,{stops});" for name, stops in gradients().items()) + "}"
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f'<link rel="icon" href="data:,">\n<title>{escape(context.title)}</title>\n<style>{_CSS}</style>\n</head>\n'
-        f"<body>\n<main>\n{body}\n</main>\n</body>\n</html>\n"
+        f'<link rel="icon" href="data:,">\n<title>{escape(title)}</title>\n'
+        f"<style>{style}\n{asset('report.css')}</style>\n</head>\n"
+        "<body>\n<noscript><p>Without JavaScript the figures stay empty; they also lie in figures/.</p></noscript>\n"
+        f"<main>\n{body}\n</main>\n"
+        f'<script type="application/json" id="charts">{data}</script>\n<script>{asset("plotly-basic.min.js")}</script>\n'
+        f"<script>{asset('report.js')}</script>\n</body>\n</html>\n"
     )
+
+
+def _contents(body: str) -> str:
+    """Links to the headings."""
+    links = re.findall(r'<h2 id="([^"]+)">(.*?)</h2>', body)
+    return "<nav>" + "".join(f'<a href="#{name}">{title}</a>' for name, title in links) + "</nav>"
+
+
+def _question(content: Mapping[str, Any]) -> str:
+    """What was asked, of which range."""
+    path = "extrapolation.measured"
+    n, d = ([number(content, f"{path}.{x}.{i}", format_count) for i in range(2)] for x in "nd")
+    used = number(content, "points.used", str)
+    return (
+        '<p class="question">How does the validation loss <var>L</var> fall with parameters <var>N</var> and training tokens '
+        f"<var>D</var>? Measured at {used} points, <var>N</var> from {n[0]} to {n[1]}, <var>D</var> from {d[0]} to {d[1]}.</p>"
+    )
+
+
+def _recipe(context: ReportContext, charts: Sequence[Chart]) -> str:
+    """Tuning and collapse: whether the recipe is that of a fair comparison."""
+    drawn = figures_of(charts, "tuning", "collapse")
+    words = f"<pre><code>{escape(context.tuning)}</code></pre>" if context.tuning else ""
+    return f"{heading('Recipe')}\n{drawn}\n{words}" if drawn or words else ""
 
 
 def _lead(content: Mapping[str, Any], fit: SweepFit, context: ReportContext) -> str:
@@ -114,11 +119,21 @@ def _lead(content: Mapping[str, Any], fit: SweepFit, context: ReportContext) -> 
         spans = "".join(f"<span>{_estimate(content, fit.preferred_name, name)}</span>" for name in names)
         parts.append(f'<p class="intervals">{spans}</p>')
     parts.append(f'<p class="verdict {state}">{escape(fit.verdict)}</p>')
+    parts.append(paragraphs([_support(fit)]))
     items = [f"<li>{escape(warning)}</li>" for warning in context.warnings]
     items += [warning_item(finding.code, finding.text) for finding in fit.findings]
     if items:
         parts.append(f'<ul class="warnings">{"".join(items)}</ul>')
     return f'<section class="lead">{"".join(parts)}</section>'
+
+
+def _support(fit: SweepFit) -> str:
+    """How far beyond the measured compute the points support a prediction."""
+    decades = math.log10(fit.span.n[1] * fit.span.d[1] / (fit.span.n[0] * fit.span.d[0]))
+    factor = 10 ** supported_horizon(decades)
+    if factor <= 1:
+        return "The points support no prediction beyond the measured compute."
+    return f"The points support predictions up to {format_number(factor)} times the largest measured compute, and none beyond."
 
 
 def _estimate(content: Mapping[str, Any], law: Name, parameter: str) -> str:
@@ -150,7 +165,7 @@ def _law(content: Mapping[str, Any], name: Name) -> str:
     rows = "".join(
         f"<tr><td>{_symbol(parameter)}</td>"
         f'<td class="number">{number(content, f"laws.{name}.estimates.{parameter}.value", missing="∞")}</td>'
-        f'<td class="number">{_ends(content, name, parameter)}</td><td>{escape(MEANINGS[parameter])}</td></tr>'
+        f'<td class="number">{_ends(content, name, parameter)}</td><td class="words">{escape(MEANINGS[parameter])}</td></tr>'
         for parameter in law["estimates"]
     )
     percent = f"{content['intervals']['confidence']:.0%}"

@@ -1,11 +1,11 @@
-"""Pieces of the HTML page: numbers that can be traced to fit.json, tables that scroll in their own box, figures."""
+"""Pieces of the HTML page: numbers that can be traced to fit.json, headings, tables that scroll in their own box."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from html import escape
 from typing import Any
 
 from scalesweep.laws import format_number
-from scalesweep.report.canvas import Drawing
 from scalesweep.report.text import columns_of, show
 
 Writer = Callable[[Any], str]
@@ -15,7 +15,7 @@ Writer = Callable[[Any], str]
 def at_path(content: Any, path: str) -> Any:
     """The value at a dotted path; numbers in it are places in a list."""
     for key in path.split("."):
-        content = content[int(key)] if isinstance(content, list) else content[key]
+        content = content[int(key)] if isinstance(content, list | tuple) else content[key]
     return content
 
 
@@ -62,27 +62,45 @@ def paragraphs(sentences: Sequence[str], kind: str = "") -> str:
     return "\n".join(f"{start}{escape(sentence)}</p>" for sentence in sentences)
 
 
-def figure(drawing: Drawing) -> str:
-    """The drawing in its frame, with its caption."""
-    width = "wide" if drawing.is_wide else "narrow"
-    return (
-        f'<figure><div class="picture {width}" role="img" aria-label="{escape(drawing.caption)}">{drawing.inline_svg()}</div>'
-        f"<figcaption>{escape(drawing.caption)}</figcaption></figure>"
-    )
+def section(title: str, rows: Sequence[Mapping[str, Any]], is_sortable: bool = False) -> str:
+    """A heading and a table that scrolls inside its own box; nothing where there are no rows.
 
-
-def section(title: str, rows: Sequence[Mapping[str, Any]]) -> str:
-    """A heading and a table that scrolls inside its own box; nothing where there are no rows."""
+    A sortable one has headings to click and a field that filters its rows.
+    """
     if not rows:
         return ""
     columns = columns_of(rows)
     kinds = {name: _kind([row.get(name) for row in rows]) for name in columns}
-    head = "".join(f'<th class="{kinds[name]}">{escape(name)}</th>' for name in columns)
-    lines = "".join(
-        "<tr>" + "".join(f'<td class="{kinds[name]}">{escape(show(row.get(name)))}</td>' for name in columns) + "</tr>"
-        for row in rows
+    head = "".join(_heading(name, kinds[name], is_sortable) for name in columns)
+    lines = "".join(f"<tr>{''.join(_cell(row.get(name), kinds[name]) for name in columns)}</tr>" for row in rows)
+    search = f'<p class="filter"><input type="search" placeholder="filter rows" aria-label="filter {escape(title)}"><output>'
+    search += f"{len(rows)} rows</output></p>"
+    kind = ' class="sortable"' if is_sortable else ""
+    return (
+        f"<section>{heading(title)}\n{search if is_sortable else ''}"
+        f'<div class="scroll"><table{kind}><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div></section>'
     )
-    return f'<h2>{escape(title)}</h2>\n<div class="scroll"><table><tr>{head}</tr>{lines}</table></div>'
+
+
+def heading(title: str) -> str:
+    """A heading of the second level that can be linked to."""
+    return f'<h2 id="{anchor(title)}">{escape(title)}</h2>'
+
+
+def anchor(title: str) -> str:
+    """The id of a heading."""
+    return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
+
+
+def _heading(name: str, kind: str, is_sortable: bool) -> str:
+    text = f'<button type="button">{escape(name)}</button>' if is_sortable else escape(name)
+    return f'<th class="{kind}">{text}</th>'
+
+
+def _cell(value: Any, kind: str) -> str:
+    """A number carries its full value, by which it is sorted."""
+    full = f' data-v="{value!r}"' if kind == "number" and value is not None else ""
+    return f'<td class="{kind}"{full}>{escape(show(value))}</td>'
 
 
 def _kind(values: Sequence[Any]) -> str:

@@ -9,23 +9,24 @@ from scalesweep.analysis.text import columns_text, horizon_columns, no_origin
 from scalesweep.fit.approaches_text import sentences
 from scalesweep.fit.isoflop import MIN_SIZES
 from scalesweep.laws import format_count, format_number
-from scalesweep.report.canvas import Drawing
+from scalesweep.report.chart import Chart
 from scalesweep.report.comparisons import LABELS
-from scalesweep.report.markup import Writer, figure, interval, number, paragraphs, percent, table
+from scalesweep.report.interactive import figure
+from scalesweep.report.markup import Writer, heading, interval, number, paragraphs, percent, table
 from scalesweep.report.warnings import meanings
 from scalesweep.rivals import TITLES
 
 Content = Mapping[str, Any]
 
 
-def allocation_section(analysis: Analysis, content: Content, drawings: Sequence[Drawing]) -> str:
+def allocation_section(analysis: Analysis, content: Content, charts: Sequence[Chart]) -> str:
     """The three approaches: figure, table, what each says of itself, and the isoFLOP budgets."""
     known = content["approaches"]
     at = [number(content, f"approaches.compared_at.{i}") for i in range(len(known["compared_at"]))]
     head = ["approach", "a", *(f"{x}* at {c}" for c in at for x in ("N", "D")), "used", "left out"]
     rows = [_approach(content, i) for i in range(len(known["approaches"]))]
-    parts = ["<h2>Compute-optimal allocation by three approaches</h2>", *_figures(drawings, "allocation")]
-    parts += [table(head, rows), paragraphs(sentences(analysis.approaches), "soft")]
+    parts = [heading("Compute-optimal allocation"), figures_of(charts, "isoflops", "optima"), table(head, rows)]
+    parts += [paragraphs(sentences(analysis.approaches), "soft"), figures_of(charts, "next_gain")]
     budgets = [i for i, budget in enumerate(known["isoflop"]["budgets"]) if budget["num_sizes"] >= MIN_SIZES]
     if budgets:
         head = ["budget, FLOPs", "sizes", "N*", "D*", "se of ln N*", "remark"]
@@ -55,16 +56,18 @@ def _budget(content: Content, i: int) -> list[str]:
     return [*numbers, number(content, f"{path}.log_n_se"), escape(budget["rejection"] or budget["caveat"])]
 
 
-def rivals_section(analysis: Analysis, content: Content) -> str:
+def rivals_section(analysis: Analysis, content: Content, charts: Sequence[Chart]) -> str:
     """The rivals, best forecaster first, or why there are none."""
-    title = "<h2>Rival laws</h2>"
+    title = heading("Rival laws")
     if analysis.tournament is None:
         return f"{title}\n{paragraphs([f'Refused. {analysis.tournament_refusal}'])}"
     head = ["form", "ΔAICc", "in range", "size out", "budget out", "forecast", "-d ln L/d ln N", "-d ln L/d ln D"]
     rows = [_rival(content, i) for i in range(len(content["rivals"]["standings"]))]
     refused = [f"{TITLES.get(name, name)}: refused. {reason}" for name, reason in content["rivals"]["refusals"].items()]
     words = paragraphs([*refused, columns_text(analysis.tournament)], "soft")
-    return "\n".join([title, table(head, rows), _centre(content), words, _equations(content)])
+    return "\n".join(
+        [title, figures_of(charts, "kaplan_form"), table(head, rows), _centre(content), words, _equations(content)]
+    )
 
 
 def _rival(content: Content, i: int) -> list[str]:
@@ -97,9 +100,9 @@ def _centre(content: Content) -> str:
     )
 
 
-def back_test_section(analysis: Analysis, content: Content, drawings: Sequence[Drawing]) -> str:
+def back_test_section(analysis: Analysis, content: Content, charts: Sequence[Chart]) -> str:
     """The rolling origin: figure and table by horizon, or why there is none."""
-    title = "<h2>Back-test</h2>"
+    title = heading("Back-test")
     if analysis.tournament is None:
         return f"{title}\n{paragraphs([f'Refused. {analysis.tournament_refusal}'])}"
     if not content["back_test"]["horizons"]:
@@ -107,7 +110,7 @@ def back_test_section(analysis: Analysis, content: Content, drawings: Sequence[D
     head = ["horizon", "rows", "abstained", "error", "bias", "honest covers", "width", "preferred law covers", "width"]
     rows = [_horizon(content, i) for i in range(len(content["back_test"]["horizons"]))]
     words = [horizon_columns(analysis.tournament.tested), "Every prediction is in back_test.csv."]
-    return "\n".join([title, *_figures(drawings, "back_test"), table(head, rows), paragraphs(words, "soft")])
+    return "\n".join([title, figures_of(charts, "back_test"), table(head, rows), paragraphs(words, "soft")])
 
 
 def _horizon(content: Content, i: int) -> list[str]:
@@ -138,5 +141,7 @@ def warning_item(code: str, text: str) -> str:
     return f"<li>{name}: {escape(text)}</li>"
 
 
-def _figures(drawings: Sequence[Drawing], name: str) -> list[str]:
-    return [figure(drawing) for drawing in drawings if drawing.name == name]
+def figures_of(charts: Sequence[Chart], *names: str) -> str:
+    """The figures of these names, in this order, as far as there are any."""
+    known = {chart.name: chart for chart in charts}
+    return "\n".join(figure(known[name]) for name in names if name in known)

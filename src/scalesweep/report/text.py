@@ -9,12 +9,12 @@ from scalesweep.analysis.text import allocation_text, back_test_text, rivals_tex
 from scalesweep.fit.summary import summarise
 from scalesweep.laws import format_number
 from scalesweep.points import Points
-from scalesweep.report.canvas import Drawing
+from scalesweep.report.chart import Chart
 from scalesweep.report.context import ReportContext
 from scalesweep.report.warnings import meanings
 
 
-def render_markdown(analysis: Analysis, context: ReportContext, drawings: Sequence[Drawing]) -> str:
+def render_markdown(analysis: Analysis, context: ReportContext, charts: Sequence[Chart]) -> str:
     """The whole report as Markdown that refers to figures/*.png."""
     points, fit = analysis.points, analysis.fit
     parts = [f"# {_plain(context.title)}"]
@@ -25,7 +25,7 @@ def render_markdown(analysis: Analysis, context: ReportContext, drawings: Sequen
     parts += [f"## {title}\n\n```text\n{text}\n```" for title, text in _texts(analysis).items()]
     parts += ["## Tuned frontier", f"```text\n{context.tuning}\n```"] if context.tuning else []
     parts += ["## Figures"]
-    parts += [f"![{_plain(drawing.caption)}](figures/{drawing.name}.png)\n\n{_plain(drawing.caption)}" for drawing in drawings]
+    parts += [f"![{_plain(chart.caption)}](figures/{chart.name}.png)\n\n{_plain(chart.caption)}" for chart in charts]
     meant = {code: meanings()[code] for code in sorted({f.code for f in fit.findings} & set(meanings()))}
     if meant:
         parts += ["## What the warnings mean", _table([{"code": code, **asdict(row)} for code, row in meant.items()])]

@@ -1,0 +1,67 @@
+"""The laws in a terminal, as tables; where the output is no terminal, the plain text that report.md holds too."""
+
+import sys
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from scalesweep.analysis import Analysis
+from scalesweep.cli.tables import output_width
+from scalesweep.fit import FitStatus, LawFit, SweepFit
+from scalesweep.fit.summary import MEANINGS, TITLES, closing, interval
+from scalesweep.laws import format_number
+
+_WIDE = 100
+"""Columns from which the meaning of the parameters is shown beside them."""
+_COLOURS = {FitStatus.IDENTIFIED: "green", FitStatus.NOT_IDENTIFIED: "red", FitStatus.AT_BOUND: "red"}
+
+
+def print_analysis(analysis: Analysis) -> None:
+    """Laws, approaches, rivals, back-test, warnings."""
+    if not sys.stdout.isatty():
+        print(analysis.summary(), flush=True)
+        return
+    from scalesweep.analysis.text import allocation_text, back_test_text, rivals_text
+
+    blocks = [allocation_text(analysis), rivals_text(analysis)]
+    blocks += [back_test_text(analysis.tournament.tested)] if analysis.tournament else []
+    _print(analysis.fit, blocks)
+
+
+def print_fit(fit: SweepFit) -> None:
+    """The laws and warnings."""
+    if sys.stdout.isatty():
+        _print(fit, [])
+    else:
+        print(fit.summary(), flush=True)
+
+
+def _print(fit: SweepFit, blocks: list[str]) -> None:
+    console = Console(highlight=False, width=output_width())
+    for name in fit.order:
+        law = fit.laws[name]
+        console.print(Text(TITLES[name], style="bold"))
+        console.print(Text(f"  {law.law.formula()}"))
+        console.print(Text(" ".join((law.status.value, *law.messages)), style=_COLOURS.get(law.status, "yellow")))
+        console.print(_table(law, fit.confidence), "")
+    for name, reason in fit.refusals.items():
+        console.print(Text(f"{TITLES[name]}: refused. {reason}", style="red"))
+    for block in [*blocks, *closing(fit)]:
+        console.print(Text(f"\n{block}"))
+
+
+def _table(law: LawFit, confidence: float) -> Table:
+    left = f"{len(law.rows)} points ({law.selection}); residual {law.residual_rms:.2%} rms. {law.intervals}"
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, caption=left, caption_justify="left", caption_style="dim")
+    table.add_column("")
+    table.add_column("estimate", justify="right", no_wrap=True)
+    table.add_column(f"{confidence:.0%} interval", no_wrap=True)
+    has_room = output_width() >= _WIDE
+    if has_room:
+        table.add_column("meaning", no_wrap=True)
+    for name, estimate in law.estimates.items():
+        meaning = [MEANINGS[name]] if has_room else []
+        table.add_row(name, format_number(estimate.value), interval(estimate), *meaning)
+    return table

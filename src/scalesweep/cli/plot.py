@@ -1,0 +1,79 @@
+"""The command that draws one figure of a report."""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from scalesweep.analysis import analyse
+from scalesweep.cli.analysis import read_subject
+from scalesweep.cli.tables import output_width
+from scalesweep.errors import EXIT_OK, SpecError, did_you_mean
+from scalesweep.report.chart import Chart
+from scalesweep.report.figures import Material, figures
+
+_POINTS = "--points"
+_THEMES = ("light", "dark")
+_MAX_WIDTH = 100
+"""Columns beyond which a plot in a terminal only gets coarser."""
+
+
+def plot(arguments: Sequence[str]) -> int:
+    """Draw the named figure of a sweep or a table of points, in the terminal unless `out` names a file.
+
+    Raises:
+        SpecError: the name, the file or the theme is not one that there is, or the points cannot carry the figure.
+    """
+    name, rest = _name(arguments)
+    out, theme, rest = _options(rest)
+    subject = read_subject(rest, "plot")
+    context = subject.context
+    drawn = figures()[name](Material(analyse(subject.points, subject.spec), context.curves, context.frontier))
+    if isinstance(drawn, str):
+        raise SpecError(f"{name} cannot be drawn. {drawn}")
+    if out is None:
+        from scalesweep.report.terminal import draw_text
+
+        print(draw_text(drawn, min(output_width(), _MAX_WIDTH), sys.stdout.isatty()))
+    else:
+        _write(drawn, out, theme)
+    return EXIT_OK
+
+
+def _name(arguments: Sequence[str]) -> tuple[str, list[str]]:
+    """The figure's name, and the other words without the spelling --points FILE."""
+    known = figures()
+    words = [word for word in arguments if word != _POINTS]
+    words = [word.removeprefix(f"{_POINTS}=") for word in words]
+    if not words or words[0] not in known:
+        given = (
+            f"{words[0]!r} is no figure{did_you_mean(words[0], known)}" if words else "plot takes the name of a figure first"
+        )
+        raise SpecError(f"{given}; there are {', '.join(known)}, such as: scalesweep plot power_laws points=chinchilla.")
+    return words[0], words[1:]
+
+
+def _options(words: Sequence[str]) -> tuple[Path | None, str, list[str]]:
+    """`out` and `theme`, and the other words."""
+    from scalesweep.report.canvas import KINDS
+
+    own = {name: value for name, sign, value in (word.partition("=") for word in words) if sign and name in ("out", "theme")}
+    theme, out = own.get("theme", "light"), own.get("out")
+    if theme not in _THEMES:
+        raise SpecError(f"theme = {theme!r}: must be one of {', '.join(_THEMES)}.")
+    if out is not None and Path(out).suffix.removeprefix(".") not in KINDS:
+        raise SpecError(f"out = {out!r}: must end in .{', .'.join(KINDS)}, such as out=figure.pdf.")
+    rest = [word for word in words if word.split("=", 1)[0] not in ("out", "theme")]
+    return (None if out is None else Path(out)), theme, rest
+
+
+def _write(chart: Chart, out: Path, theme: str) -> None:
+    from scalesweep.report.canvas import DARK, LIGHT, draw
+
+    kind = out.suffix.removeprefix(".")
+    content = draw(chart, DARK if theme == "dark" else LIGHT, [kind])[kind]
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        out.write_bytes(content)
+    except OSError as error:
+        raise SpecError(f"{out} cannot be written: {error.strerror}; name another place with out=....") from None
+    print(f"{out}: {chart.caption}")

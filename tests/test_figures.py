@@ -1,0 +1,253 @@
+"""Figures as values: what they show equals the points and the laws, and each drawing shows it."""
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+from test_tuning import LRS, sweep
+
+from scalesweep.analysis import Analysis, analyse
+from scalesweep.config import FitSpec
+from scalesweep.laws import Chinchilla
+from scalesweep.points import points_from_rows
+from scalesweep.published import published_points
+from scalesweep.report.canvas import DARK, draw, in_math
+from scalesweep.report.chart import Band, Chart, Dots, Line, Rule, Scale, formula
+from scalesweep.report.comparisons import cost_of_gain
+from scalesweep.report.figures import Material, charts, figures, thin
+from scalesweep.report.interactive import charts_json, rounded
+from scalesweep.report.terminal import draw_text, plain
+from scalesweep.tuning import tuned_frontier
+
+LAW = Chinchilla(E=1.9, A=120, B=300, alpha=0.32, beta=0.35)
+SIZES, BUDGETS, SEEDS = (1e4, 1e5, 1e6), (1e6, 1e7, 1e8, 1e9), (0, 1)
+
+
+def curve_of(n: float, d: float, seed: int) -> list[tuple[float, float]]:
+    shares = np.geomspace(1e-3, 1, 200)
+    noise = 1 + 0.001 * np.random.default_rng(seed).standard_normal(len(shares))
+    return [(d * x, float(LAW.E + (LAW.predict(n, d) - LAW.E) * x**-0.3 * e)) for x, e in zip(shares, noise, strict=True)]
+
+
+@pytest.fixture(scope="module")
+def analysis() -> Analysis:
+    rng = np.random.default_rng(0)
+    rows = []
+    for n in SIZES:
+        for d in (*BUDGETS, 20 * n):
+            for seed in SEEDS:
+                loss = float(LAW.predict(n, d) * np.exp(0.002 * rng.standard_normal()))
+                key = f"{n:.0f}-{d:.0f}-{seed}"
+                rows.append({"key": key, "n": n, "d": d, "c": 6 * n * d, "loss": loss, "loss_se": 0.01, "seed": seed})
+    return analyse(points_from_rows(rows, "with_head", "attention", "synthetic"), FitSpec(bootstrap=50))
+
+
+@pytest.fixture(scope="module")
+def material(analysis: Analysis) -> Material:
+    used = analysis.points.used
+    cells = zip(used["key"], used["n"], used["d"], used["seed"], strict=True)
+    return Material(analysis, {key: curve_of(n, d, seed) for key, n, d, seed in cells})
+
+
+@pytest.fixture(scope="module")
+def drawn(material: Material) -> Mapping[str, Chart]:
+    return {chart.name: chart for chart in charts(material)}
+
+
+def marks(chart: Chart, kind: type, panel: int = 0) -> list[Any]:
+    return [mark for mark in chart.panels[panel].marks if isinstance(mark, kind)]
+
+
+def test_every_figure_that_these_points_carry_is_drawn_by_its_own_name(material: Material, drawn: Mapping[str, Chart]) -> None:
+    without = {name for name, make in figures().items() if isinstance(make(material), str)}
+    assert without == {"tuning"}
+    assert list(drawn) == [name for name in figures() if name not in without]
+
+
+def test_all_points_are_shown_and_the_line_is_the_law(material: Material, drawn: Mapping[str, Chart]) -> None:
+    fit = material.analysis.fit
+    for i, law in enumerate((fit.by_n, fit.by_d, fit.by_c)):
+        assert law is not None
+        shown = np.concatenate([dots.y for dots in marks(drawn["power_laws"], Dots, i)])
+        assert sorted(shown) == sorted(material.points.loss)
+        (line,) = marks(drawn["power_laws"], Line, i)
+        np.testing.assert_allclose(line.y, law.law.predict(line.x))
+        (band,) = marks(drawn["power_laws"], Band, i)
+        assert np.all(band.low <= band.high)
+    assert len(marks(drawn["power_laws"], Dots, 2)[1].x) == len(fit.by_c.rows)  # type: ignore[union-attr]
+
+
+def test_the_joint_law_goes_through_its_own_lines_and_residuals(material: Material, drawn: Mapping[str, Chart]) -> None:
+    best = material.analysis.fit.preferred
+    assert best is not None
+    for line in marks(drawn["joint_fit"], Line):
+        np.testing.assert_allclose(line.y, best.law.predict(line.colour, line.x))
+    (dots,) = marks(drawn["joint_fit"], Dots, 1)
+    np.testing.assert_allclose(np.sort(np.log1p(dots.y / 100)), np.sort(best.residuals), atol=1e-12)
+
+
+def test_a_residual_map_holds_the_mean_of_the_seeds(material: Material, drawn: Mapping[str, Chart]) -> None:
+    law = material.analysis.fit.joint
+    assert law is not None
+    (dots,) = marks(drawn["residuals"], Dots)
+    used = material.points.used
+    assert len(dots.x) == len(used[["n", "d"]].drop_duplicates())
+    mine = used[(used["n"] == dots.x[0]) & (used["d"] == dots.y[0])]
+    expected = np.mean([100 * (row["loss"] / law.law.predict(row["n"], row["d"]) - 1) for _, row in mine.iterrows()])
+    assert dots.colour[0] == pytest.approx(expected)
+
+
+def test_curves_keep_their_ends_and_the_frontier_only_falls(material: Material, drawn: Mapping[str, Chart]) -> None:
+    tokens, compute = (marks(drawn["curves"], Line, i) for i in range(2))
+    assert len(tokens) == len(material.curves)
+    for line in tokens:
+        assert len(line.x) <= 60
+    ends = {(round(line.x[-1]), line.y[-1]) for line in tokens}
+    assert ends == {(round(curve[-1][0]), curve[-1][1]) for curve in material.curves.values()}
+    frontier = compute[-1]
+    assert np.all(np.diff(frontier.x) > 0) and np.all(np.diff(frontier.y) < 0)
+    every = np.concatenate([np.stack([line.x, line.y], axis=1) for line in compute[:-1]])
+    for x, y in zip(frontier.x, frontier.y, strict=True):
+        assert y == every[every[:, 0] <= x, 1].min()
+
+
+def test_a_short_curve_is_not_thinned() -> None:
+    line = np.stack([np.geomspace(1, 1e6, 500), np.linspace(5, 2, 500)], axis=1)
+    assert np.array_equal(thin(line[:10], 60), line[:10])
+    thinned = thin(line, 60)
+    assert 50 <= len(thinned) <= 60
+    assert np.array_equal(thinned[[0, -1]], line[[0, -1]])
+
+
+def test_the_optima_are_those_of_the_approaches(material: Material, drawn: Mapping[str, Chart]) -> None:
+    rows = [row for row in material.analysis.approaches.rows if row.allocation is not None]
+    for i, name in enumerate(("n_opt", "d_opt")):
+        lines = marks(drawn["optima"], Line, i)
+        assert len(lines) == len(rows)
+        for line, row in zip(lines, rows, strict=True):
+            np.testing.assert_allclose(line.y, getattr(row.allocation, name)(line.x))
+    assert marks(drawn["optima"], Rule)[0].at == material.analysis.approaches.compared_at[0]
+
+
+def test_a_profile_has_its_minimum_at_the_estimate_and_meets_the_threshold_at_the_interval(
+    material: Material, drawn: Mapping[str, Chart]
+) -> None:
+    best = material.analysis.fit.preferred
+    assert best is not None
+    chart = drawn["profile"]
+    assert len(chart.panels) >= 3
+    for panel in chart.panels:
+        name = {"α": "alpha", "β": "beta", "κ": "kappa"}.get(panel.x.label, "E")
+        (line,) = [mark for mark in panel.marks if isinstance(mark, Line)]
+        threshold, centre = (mark.at for mark in panel.marks if isinstance(mark, Rule))
+        assert centre == pytest.approx(getattr(best.law, name), rel=1e-6)
+        assert line.x[np.argmin(line.y)] == pytest.approx(centre)
+        inside = line.x[line.y <= threshold]
+        assert inside.min() <= centre <= inside.max()
+
+
+def test_profile_of_chinchilla_holds_the_published_values() -> None:
+    analysis = analyse(published_points("chinchilla", None), FitSpec(bootstrap=0, huber_delta=1e-3))
+    assert analysis.fit.joint is not None
+    from scalesweep.fit.joint import profile_curves
+
+    curves = profile_curves(analysis.points, analysis.fit.joint, 0.95)
+    for name, published in (("E", 1.8169), ("alpha", 0.3478), ("beta", 0.3659)):
+        assert curves[name].low < published < curves[name].high
+
+
+def test_cost_of_a_gain_by_closed_form() -> None:
+    """With equal exponents L* - E = K C^(-alpha / 2), so that k = (1 - gain / (L* - E))^(-2 / alpha)."""
+    law = Chinchilla(E=1.0, A=50, B=50, alpha=0.4, beta=0.4)
+    c = np.geomspace(1e10, 1e14, 7)
+    excess = law.predict(law.n_opt(c), law.d_opt(c)) - 1.0
+    expected = np.array([(1 - 0.1 / e) ** (-2 / 0.4) if e > 0.1 else math.inf for e in excess])
+    np.testing.assert_allclose(cost_of_gain(law, c), expected, rtol=1e-3)
+
+
+def test_tuning_curves_are_the_measured_losses_and_rings_the_optima() -> None:
+    frontier = tuned_frontier(sweep(grid=[{"recipe.lr": float(lr)} for lr in LRS], sigma=0.002))
+    analysis = analyse(frontier.points, FitSpec(bootstrap=0))
+    chart = figures()["tuning"](Material(analysis, {}, frontier))
+    assert isinstance(chart, Chart)
+    assert len(chart.panels) == 4
+    used = frontier.measured.used
+    for panel in chart.panels:
+        for line in (mark for mark in panel.marks if isinstance(mark, Line)):
+            mine = used[(used["n"] == line.colour) & used["loss"].isin(line.y)]
+            assert len(mine) == len(LRS)
+    rings = [m for p in chart.panels for m in p.marks if isinstance(m, Dots) and m.is_hollow]
+    assert sorted(float(ring.y[0]) for ring in rings) == pytest.approx(sorted(o.loss for o in frontier.used))
+
+
+def test_collapse_ends_at_one(drawn: Mapping[str, Chart]) -> None:
+    lines = marks(drawn["collapse"], Line)
+    assert len(lines) == len(SIZES) * len(SEEDS)
+    assert all(line.y[-1] == pytest.approx(1.0, abs=0.02) for line in lines)
+
+
+def test_reasons_name_what_is_missing() -> None:
+    sizes = np.geomspace(1e5, 1e7, 8)
+    rows = [{"n": n, "d": 20 * n, "c": 120 * n * n, "loss": float(LAW.predict(n, 20 * n))} for n in sizes]
+    analysis = analyse(points_from_rows(rows, "total", "six_n", "ray.csv"), FitSpec(bootstrap=20))
+    made = {name: make(Material(analysis, {})) for name, make in figures().items()}
+    assert [name for name, chart in made.items() if isinstance(chart, Chart)] == ["power_laws"]
+    assert all(len(str(reason)) > 20 for reason in made.values())
+    assert "tokens-per-parameter ray" in str(made["joint_fit"])
+
+
+# -- drawings -----------------------------------------------------------------------------------------------------------------
+
+
+def test_what_is_outside_a_panel_or_not_finite_leaves_gaps_on_the_page() -> None:
+    assert rounded(np.array([1.234567, math.nan, math.inf, 0.0])) == [1.2346, None, None, 0.0]
+
+
+def test_the_page_s_numbers_are_the_charts(drawn: Mapping[str, Chart]) -> None:
+    content = json.loads(charts_json(list(drawn.values())).replace("\\u003c", "<"))
+    assert set(content["charts"]) == set(drawn)
+    for name, chart in drawn.items():
+        for panel, given in zip(chart.panels, content["charts"][name]["panels"], strict=True):
+            assert len(panel.marks) == len(given["marks"])
+            for mark, made in zip(panel.marks, given["marks"], strict=True):
+                if isinstance(mark, Dots | Line):
+                    np.testing.assert_allclose(made["x"], mark.x, rtol=1e-4)
+                    np.testing.assert_allclose(made["y"], mark.y, rtol=1e-4, atol=1e-12)
+
+
+def test_nothing_in_the_data_ends_the_script(drawn: Mapping[str, Chart]) -> None:
+    chart = drawn["power_laws"]
+    dots = marks(chart, Dots)[1]
+    nasty = replace(dots, hover=tuple("</script><script>alert(1)</script>" for _ in dots.x), name="</script>")
+    panel = replace(chart.panels[0], marks=(nasty,))
+    assert "<" not in charts_json([replace(chart, panels=(panel,))])
+
+
+def test_all_charts_are_drawn_on_both_backgrounds_and_as_text(drawn: Mapping[str, Chart]) -> None:
+    light, dark = (draw(drawn["power_laws"], *theme, kinds=["svg"])["svg"] for theme in ((), (DARK,)))
+    assert light != dark
+    for chart in drawn.values():
+        text = draw_text(chart, 80, has_colour=False)
+        assert "\x1b" not in text
+        assert max(map(len, text.splitlines())) <= 80
+        for panel in chart.panels:
+            assert plain(panel.title) in text
+    assert "\x1b[38;2;" in draw_text(drawn["power_laws"], 80, has_colour=True)
+
+
+def test_a_scale_ends_at_its_ends() -> None:
+    scale = Scale("n", 1e3, 1e5, (), "")
+    assert scale.share(np.array([1.0, 1e3, 1e4, 1e5, 1e9])).tolist() == pytest.approx([0, 0, 0.5, 1, 1])
+    about = Scale("percent", -2.0, 2.0, (), "", is_diverging=True)
+    assert about.share(np.array([-9.0, -2.0, 0.0, 1.0])).tolist() == [0, 0, 0.5, 0.75]
+
+
+def test_titles_in_three_spellings() -> None:
+    title = formula(Chinchilla(E=1.5, A=400.0, B=2e6, alpha=0.34, beta=0.28))
+    assert title == "<i>L</i>(N, D) = 1.5 + 400 / N<sup>0.34</sup> + 2·10<sup>6</sup> / D<sup>0.28</sup>"
+    assert plain(title) == "L(N, D) = 1.5 + 400 / N⁰·³⁴ + 2·10⁶ / D⁰·²⁸"
+    assert in_math("<i>L</i> = 10<sup>6</sup>") == r"$L$ = 10$^{\mathregular{6}}$"
