@@ -9,8 +9,17 @@ import pytest
 from scalesweep.config import Settings, parse_settings
 from scalesweep.data import Corpus, prepare, unique_tokens
 from scalesweep.plan import CorpusFacts
+from scalesweep.report import canvas
 
 os.environ.setdefault("WANDB_MODE", "offline")
+
+
+@pytest.fixture(autouse=True)
+def few_files(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports have figures of one kind, which are most of their time, but in the tests of the report."""
+    if request.path.name not in ("test_report.py", "test_check.py"):
+        draw = canvas.draw
+        monkeypatch.setattr(canvas, "draw", lambda chart, theme=canvas.LIGHT, kinds=("svg",): draw(chart, theme, kinds))
 
 
 def small_settings(directory: Path, **sections: dict[str, Any]) -> Settings:

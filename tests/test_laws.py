@@ -61,6 +61,7 @@ def test_numbers_for_people_have_four_digits():
 
 
 def test_counts_have_units():
+    assert format_count(3.2e23) == format_number(3.2e23) == "3.2e23"
     assert [format_count(v) for v in (0.5, 999, 1000, 31_100, 999_900, 1.4e6, 2e9, 3e12)] == [
         "0.5", "999", "1k", "31.1k", "1M", "1.4M", "2B", "3T",
     ]  # fmt: skip

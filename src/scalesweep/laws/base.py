@@ -30,7 +30,9 @@ def format_number(value: float) -> str:
 
 
 def format_count(value: float) -> str:
-    """A count with a unit: 30k, 1.5M, 2B."""
+    """A count with a unit: 30k, 1.5M, 2B; beyond the units a power of ten."""
+    if value >= 1e15:
+        return format_number(value)
     for unit, suffix in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
         if value >= unit * 0.9995:
             return f"{value / unit:.3g}{suffix}"

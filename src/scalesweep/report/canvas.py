@@ -59,7 +59,7 @@ DARK = Theme(
 
 
 def draw(chart: Chart, theme: Theme = LIGHT, kinds: Sequence[str] = KINDS) -> dict[str, bytes]:
-    """The chart for one background, as files by extension."""
+    """The chart for one background, as files by extension, of all kinds unless some are named."""
     import matplotlib
 
     with matplotlib.rc_context(_style(theme)):
@@ -68,6 +68,8 @@ def draw(chart: Chart, theme: Theme = LIGHT, kinds: Sequence[str] = KINDS) -> di
             _draw_panel(axis, panel, chart.scale, theme)
         if chart.scale is not None:
             _colour_bar(figure, axes, chart.scale, theme)
+        figure.draw_without_rendering()
+        figure.set_layout_engine("none")  # laid out once, not for each kind of file
         return {kind: _render(figure, kind) for kind in kinds}
 
 
