@@ -5,12 +5,15 @@ from dataclasses import asdict
 from typing import Any
 
 from scalesweep.analysis import Analysis
+from scalesweep.analysis.conventions import under_conventions
 from scalesweep.analysis.text import allocation_text, back_test_text, rivals_text
 from scalesweep.fit.summary import summarise
 from scalesweep.laws import format_number
 from scalesweep.points import Points
 from scalesweep.report.canvas import Drawing
+from scalesweep.report.checklist import checklist_table, count_status, review
 from scalesweep.report.context import ReportContext
+from scalesweep.report.studies import caveat, sources_table, studies_of, values_table
 from scalesweep.report.warnings import meanings
 
 
@@ -24,6 +27,7 @@ def render_markdown(analysis: Analysis, context: ReportContext, drawings: Sequen
     parts += ["\n".join(f"- {_plain(warning)}" for warning in warnings)] if warnings else []
     parts += [f"## {title}\n\n```text\n{text}\n```" for title, text in _texts(analysis).items()]
     parts += ["## Tuned frontier", f"```text\n{context.tuning}\n```"] if context.tuning else []
+    parts += _reviewed(analysis, context)
     parts += ["## Figures"]
     parts += [f"![{_plain(drawing.caption)}](figures/{drawing.name}.png)\n\n{_plain(drawing.caption)}" for drawing in drawings]
     meant = {code: meanings()[code] for code in sorted({f.code for f in fit.findings} & set(meanings()))}
@@ -36,6 +40,21 @@ def render_markdown(analysis: Analysis, context: ReportContext, drawings: Sequen
     parts += ["## Provenance", _table([{"what": key, "value": value} for key, value in context.provenance.items()])]
     parts += ["## Make this report again", f"```sh\n{context.command}\n```"]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _reviewed(analysis: Analysis, context: ReportContext) -> list[str]:
+    """Published studies, and the reviewer's checklist."""
+    counted = under_conventions(analysis, context.counts)
+    studies, checklist = studies_of(counted), review(analysis, context, counted)
+    return [
+        "## Beside published studies",
+        _plain(caveat(studies)),
+        _table(values_table(studies)),
+        _table(sources_table(studies)),
+        "## Reviewer's checklist",
+        _plain(count_status(checklist)),
+        _table(checklist_table(checklist)),
+    ]
 
 
 def _texts(analysis: Analysis) -> dict[str, str]:
