@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -10,6 +10,9 @@ from scalesweep.config import Settings, parse_settings
 from scalesweep.data import Corpus, prepare, unique_tokens
 from scalesweep.plan import CorpusFacts
 from scalesweep.report import canvas
+
+if TYPE_CHECKING:
+    from scalesweep.store import Store
 
 os.environ.setdefault("WANDB_MODE", "offline")
 
@@ -85,3 +88,20 @@ def corpus(settings: Settings) -> Corpus:
 def facts(corpus: Corpus, settings: Settings) -> CorpusFacts:
     """What a plan needs to know of the corpus."""
     return CorpusFacts(corpus.name, corpus.hash, corpus.vocab_size, unique_tokens(corpus.train_tokens, settings.model.context))
+
+
+@pytest.fixture(scope="session")
+def reviewed_store(home: Path, corpus: Corpus, facts: CorpusFacts) -> "Store":
+    """A measured sweep of 3 sizes, 4 budgets and 2 seeds, some seconds of training."""
+    from scalesweep.cli.experiment import corpus_facts
+    from scalesweep.plan import make_plan
+    from scalesweep.store import Store
+    from scalesweep.worker import prepare_device, work
+
+    sizes = [{"width": width, "depth": 1} for width in (8, 16, 32)]
+    sweep = {"sizes": sizes, "budgets": [2048, 4096, 8192, 16384], "seeds": [0, 1]}
+    settings = small_settings(home, dir=str(home / "reviewed"), sweep=sweep)
+    store = Store(Path(settings.dir))
+    store.create(make_plan(settings, facts, "cpu"), settings.model_dump(mode="json"), corpus_facts(corpus))
+    assert work(store, prepare_device("cpu"), lambda: False, lambda line: None)
+    return store

@@ -4,6 +4,7 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from scalesweep.config import FitSpec
 from scalesweep.laws import Chinchilla
 from scalesweep.points import points_from_rows
 from scalesweep.published import published_points
+from scalesweep.report import ReportContext, write_report
 from scalesweep.report.canvas import DARK, draw, in_math
 from scalesweep.report.chart import Band, Chart, Dots, Line, Rule, Scale, formula
 from scalesweep.report.comparisons import cost_of_gain
@@ -237,6 +239,22 @@ def test_all_charts_are_drawn_on_both_backgrounds_and_as_text(drawn: Mapping[str
         for panel in chart.panels:
             assert plain(panel.title) in text
     assert "\x1b[38;2;" in draw_text(drawn["power_laws"], 80, has_colour=True)
+
+
+def test_a_page_of_200_cells_fits_into_a_mail(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    rows: list[dict[str, Any]] = []
+    for n in np.geomspace(1e4, 1e7, 10):
+        for d in np.geomspace(1e6, 1e9, 10):
+            for seed in range(2):
+                loss = float(LAW.predict(n, d) * np.exp(0.002 * rng.standard_normal()))
+                key = f"{len(rows):012x}"
+                rows.append({"key": key, "n": n, "d": d, "c": 6 * n * d, "loss": loss, "loss_se": 0.0123456, "seed": seed})
+    cells = [{**row, "width": 64, "depth": 2, "lr": 0.00123, "state": "COMPLETE", "seconds": 12.345678} for row in rows]
+    curves = {row["key"]: [(row["d"] * x, 5 - 3 * x + rng.normal(0, 0.01)) for x in np.geomspace(1e-3, 1, 500)] for row in rows}
+    analysis = analyse(points_from_rows(rows, "with_head", "attention", "synthetic"), FitSpec(bootstrap=0))
+    page = write_report(tmp_path, analysis, ReportContext("large", curves, cells, {}, [], "scalesweep report runs/large"))
+    assert 1.2e6 < page.stat().st_size < 2.5e6
 
 
 def test_a_scale_ends_at_its_ends() -> None:

@@ -101,12 +101,13 @@ class Rival:
         return local_slopes(self.log_loss, n, d)
 
     def excess_slopes(self, n: float, d: float) -> tuple[float, float] | None:
-        """Local exponents of L - E, by N and by D; None for a form without a floor E."""
+        """Local exponents of L - E, by N and by D; None without a floor E or without anything above it."""
         law = self.fit.law
         if not hasattr(law, "E"):
             return None
-        by_n, by_d = local_slopes(lambda n, d: np.log(law.predict(n, d) - law.E), n, d)
-        return float(by_n), float(by_d)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            by_n, by_d = local_slopes(lambda n, d: np.log(law.predict(n, d) - law.E), n, d)
+        return (float(by_n), float(by_d)) if np.isfinite(by_n) and np.isfinite(by_d) else None
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,6 +9,7 @@ from typing import Any
 from scalesweep import __version__
 from scalesweep.analysis import analyse
 from scalesweep.cli.compose import compose_settings
+from scalesweep.cli.facts import cost_rows, counts_of, facts_of
 from scalesweep.cli.laws import print_analysis, print_fit
 from scalesweep.cli.tuning import fitted_points
 from scalesweep.config import FitSpec, Settings
@@ -178,6 +179,7 @@ def context_of_store(store: Store, settings: Settings, command: str) -> ReportCo
             "Python": made["python"],
             "PyTorch": made["torch"],
             "devices": made["device"],
+            **cost_rows(settings, present),
             "reported with scalesweep": __version__,
         },
         warnings=[
@@ -186,6 +188,8 @@ def context_of_store(store: Store, settings: Settings, command: str) -> ReportCo
             *spike_lines({r["key"]: store.curve(r["key"]) for r in present}),
         ],
         command=command,
+        counts=counts_of(plan.cells),
+        facts=facts_of(store, settings, present),
     )
 
 

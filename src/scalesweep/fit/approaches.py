@@ -129,7 +129,7 @@ def compare_approaches(
         FitError: the points cannot be fitted at all.
     """
     laws = fit or fit_laws(points, spec)
-    noise = _noise(points, spec, log_loss_sd, tolerance)
+    noise = draw_known_noise(points, spec, log_loss_sd, tolerance)
     minima = isoflop_minima(points, method, noise, tolerance)
     compared_at = (float(points.c.max()), EXTRAPOLATION * float(points.c.max()))
     bias, refusal = _bias_on_design(points, laws.joint, minima, compared_at)
@@ -281,7 +281,9 @@ def _bias_on_design(points: Points, fit: LawFit | None, minima: IsoflopMinima, c
         return None, str(error)
 
 
-def _noise(points: Points, spec: FitSpec, log_loss_sd: float | FloatArray | None, tolerance: float) -> NoiseDraws | None:
+def draw_known_noise(
+    points: Points, spec: FitSpec, log_loss_sd: float | FloatArray | None = None, tolerance: float = LEVEL_TOLERANCE
+) -> NoiseDraws | None:
     """Noise of the losses from the caller, from replicates, or from the curves; None where none is known or wanted."""
     replicates, curves = replicate_noise(points), curve_noise(points, tolerance)
     sd: float | FloatArray

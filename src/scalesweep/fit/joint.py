@@ -83,6 +83,14 @@ def fit_joint(
     return fits
 
 
+def fit_additive(
+    n: FloatArray, d: FloatArray, c: FloatArray, loss: FloatArray, spec: FitSpec, units: Units | None = None
+) -> LawFit:
+    """The additive law alone; arguments as those of `fit_joint`."""
+    units = separate_rows(n) if units is None else units
+    return _assemble(find_optimum(n, d, loss, spec.huber_delta), n, d, c, loss, spec, units)
+
+
 def _assemble(
     optimum: Optimum, n: FloatArray, d: FloatArray, c: FloatArray, loss: FloatArray, spec: FitSpec, units: Units
 ) -> LawFit:

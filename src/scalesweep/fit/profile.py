@@ -95,7 +95,9 @@ class ProfileCurve:
 def profile_interval(
     problem: Problem, theta: FloatArray, delta: float, index: int, num_units: int, confidence: float
 ) -> tuple[float, float] | None:
-    """Profile likelihood interval of theta[index], in the solver's units; None without spare points.
+    """Profile likelihood interval of theta[index], in the solver's units.
+
+    None without spare points, and for a parameter that changes no loss.
 
     An end that the points do not limit is the parameter's bound, or infinite.
 
@@ -129,7 +131,7 @@ def profile_curve(
 def _sides(
     problem: Problem, theta: FloatArray, delta: float, index: int, num_units: int, confidence: float
 ) -> tuple[float, tuple[tuple[FloatArray, FloatArray], ...]] | None:
-    """The threshold, and (values, roots of the ratio) from the optimum downwards and upwards; None without spare points."""
+    """The threshold, and (values, roots of the ratio) from the optimum downwards and upwards; None as in `profile_interval`."""
     from scipy.special import stdtrit
 
     spare = num_units - int(np.sum(problem.lower != problem.upper))
@@ -141,7 +143,10 @@ def _sides(
         return None
     correction = 1 + (num_units - spare) / num_units * (1 - within) / within
     scale = correction**2 * psi_squares / spare / within
-    direction, variance = _direction(problem, theta, at.jacobian[0], index)
+    found = _direction(problem, theta, at.jacobian[0], index)
+    if found is None:
+        return None
+    direction, variance = found
     error = np.sqrt(scale / within * variance)
     sides = []
     for sign in (-1, 1):
@@ -151,8 +156,11 @@ def _sides(
     return float(stdtrit(spare, 0.5 + 0.5 * confidence)), tuple(sides)
 
 
-def _direction(problem: Problem, theta: FloatArray, jacobian: FloatArray, index: int) -> tuple[FloatArray, float]:
-    """How theta follows its parameter `index` to first order, shape (P,), and that parameter's variance at unit noise."""
+def _direction(problem: Problem, theta: FloatArray, jacobian: FloatArray, index: int) -> tuple[FloatArray, float] | None:
+    """How theta follows its parameter `index` to first order, shape (P,), and that parameter's variance at unit noise.
+
+    None where the loss does not change with it, as with the exponent of a term that is zero.
+    """
     at_bound = (theta <= problem.lower) | (theta >= problem.upper)
     free = ~at_bound | ((np.arange(len(theta)) == index) & (problem.lower != problem.upper))
     size = np.linalg.norm(jacobian, axis=0)
@@ -160,6 +168,8 @@ def _direction(problem: Problem, theta: FloatArray, jacobian: FloatArray, index:
     inverse = np.zeros((len(theta), len(theta)))
     part = jacobian[:, free] / unit[free]
     inverse[np.ix_(free, free)] = np.linalg.pinv(part.T @ part, hermitian=True)
+    if not inverse[index, index] > 0:
+        return None
     return inverse[:, index] / inverse[index, index] * unit[index] / unit, float(inverse[index, index] / unit[index] ** 2)
 
 

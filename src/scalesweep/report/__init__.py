@@ -24,16 +24,18 @@ def write_report(directory: Path, analysis: Analysis, context: ReportContext) ->
     from scalesweep.report.canvas import draw
     from scalesweep.report.figures import Material, charts
     from scalesweep.report.html import render_html
+    from scalesweep.report.reviewed import reviewed
     from scalesweep.report.tables import render_back_test, render_csv, render_latex
     from scalesweep.report.text import render_markdown
 
+    found = reviewed(analysis, context)
     drawn = charts(Material(analysis, context.curves, context.frontier))
     files: dict[str, str | bytes] = {
         "fit.json": analysis.to_json(),
         "laws.csv": render_csv(analysis.fit),
         "laws.tex": render_latex(analysis.fit),
-        "report.md": render_markdown(analysis, context, drawn),
-        "report.html": render_html(analysis, context, drawn),
+        "report.md": render_markdown(analysis, context, found, drawn),
+        "report.html": render_html(analysis, context, found, drawn),
     }
     if analysis.tournament:
         files["back_test.csv"] = render_back_test(analysis.tournament.tested)

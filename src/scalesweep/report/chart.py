@@ -193,7 +193,8 @@ def linear_axis(quantity: Quantity, label: str, *values: FloatArray, around_zero
         limit = 1.15 * float(np.abs(every).max(initial=0.0)) or 1.0
         return Axis(quantity, -limit, limit, label, is_log=False)
     low, high = float(every.min()), float(every.max())
-    room = 0.06 * (high - low) or 0.1 * abs(high) or 1.0
+    is_range = high - low > 1e-9 * max(abs(low), abs(high))
+    room = 0.06 * (high - low) if is_range else 0.1 * abs(high) or 1.0
     return Axis(quantity, low - room, high + room, label, is_log=False)
 
 

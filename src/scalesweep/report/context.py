@@ -1,7 +1,7 @@
 """What a report shows besides the points and the fit."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from scalesweep.tuning import Frontier
@@ -27,3 +27,8 @@ class ReportContext:
     """The tuned frontier; None where nothing was tuned."""
     tuning: str = ""
     """The tuned frontier and the laws of its optima, as text; empty where nothing was tuned."""
+    counts: Mapping[tuple[str, str], Mapping[str, tuple[float, float]]] = field(default_factory=dict)
+    """For each convention of N and of C (`count.params`, `count.flops`): key of a cell -> N and training FLOPs per token; empty
+    where the points have one count only."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """What else is known of the experiment, by the names of `report.checklist.FACTS`; a fact that is not known is absent."""

@@ -16,6 +16,8 @@ from scalesweep.tuning import LR, Frontier, Optimum
 _SYMBOLS = {"alpha": "α", "beta": "β", "kappa": "κ", "E": "E (nats/token)"}
 _REACH = 3.2
 """Highest root of the likelihood ratio that is drawn, in thresholds."""
+_FEW = 5
+"""Values without which a profile is no curve, as where the likelihood jumps."""
 _MAX_PANELS = 6
 
 
@@ -24,9 +26,10 @@ def profile(material: Material) -> Chart | str:
     fit = material.analysis.fit
     if fit.preferred is None:
         return "There is no joint law, so no likelihood to profile."
-    curves = profile_curves(material.points, fit.preferred, fit.confidence)
+    found = profile_curves(material.points, fit.preferred, fit.confidence)
+    curves = {name: curve for name, curve in found.items() if _num_near(curve) >= _FEW}
     if not curves:
-        return "There are no spare points, so there is no likelihood ratio."
+        return "There are no spare points, or no parameter changes the likelihood smoothly, so there is no ratio to draw."
     return Chart(
         "profile",
         "Profile likelihood of the preferred law: how much worse the best fit gets when one parameter is held. The dashed line "
@@ -34,6 +37,11 @@ def profile(material: Material) -> Chart | str:
         "Points count as independent here, unlike in the bootstrap intervals of the tables.",
         tuple(_profile(name, curve) for name, curve in curves.items()),
     )
+
+
+def _num_near(curve: ProfileCurve) -> int:
+    """Values on the panel that differ."""
+    return len(np.unique(curve.values[curve.root <= _REACH * curve.threshold]))
 
 
 def _profile(name: str, curve: ProfileCurve) -> Panel:

@@ -20,12 +20,15 @@ from scalesweep.report.chart import Chart
 from scalesweep.report.context import ReportContext
 from scalesweep.report.interactive import asset, charts_json, gradients
 from scalesweep.report.markup import heading, interval, number, paragraphs, section
+from scalesweep.report.reviewed import Reviewed
 from scalesweep.report.sections import (
     allocation_section,
     back_test_section,
+    checklist_section,
     figures_of,
     meanings_section,
     rivals_section,
+    studies_section,
     warning_item,
 )
 from scalesweep.report.text import excluded_rows
@@ -40,7 +43,7 @@ _SYMBOLS = {
 }
 
 
-def render_html(analysis: Analysis, context: ReportContext, charts: Sequence[Chart]) -> str:
+def render_html(analysis: Analysis, context: ReportContext, found: Reviewed, charts: Sequence[Chart]) -> str:
     """The whole page."""
     content, fit = analysis.to_dict(), analysis.fit
     sections = [
@@ -54,7 +57,9 @@ def render_html(analysis: Analysis, context: ReportContext, charts: Sequence[Cha
         back_test_section(analysis, content, charts),
         rivals_section(analysis, content, charts),
         _recipe(context, charts),
+        studies_section(content, found.studies),
         meanings_section([finding.code for finding in fit.findings]),
+        checklist_section(found.checklist),
         section("Cells", context.cells, is_sortable=True),
         section("Excluded rows", excluded_rows(analysis.points)),
         heading("Data and method"),

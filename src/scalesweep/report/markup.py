@@ -42,11 +42,9 @@ def percent(digits: int = 2, sign: str = "") -> Writer:
     return lambda value: f"{value:{sign}.{digits}%}"
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]], has_remarks: bool = False) -> str:
-    """A table of ready markup: text, then numbers, then remarks that may wrap where there are any."""
-    kinds = ["text", *["number"] * (len(head) - 1)]
-    if has_remarks:
-        kinds[-1] = "words"
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], kinds: Sequence[str] = ()) -> str:
+    """A table of ready markup; columns are `text`, `number` or `words` that may wrap, by default text and then numbers."""
+    kinds = kinds or ["text", *["number"] * (len(head) - 1)]
 
     def line(tag: str, cells: Sequence[str]) -> str:
         marked = (f'<{tag} class="{kind}">{cell}</{tag}>' for kind, cell in zip(kinds, cells, strict=True))

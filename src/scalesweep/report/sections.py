@@ -10,9 +10,11 @@ from scalesweep.fit.approaches_text import sentences
 from scalesweep.fit.isoflop import MIN_SIZES
 from scalesweep.laws import format_count, format_number
 from scalesweep.report.chart import Chart
+from scalesweep.report.checklist import ChecklistRow, count_status
 from scalesweep.report.comparisons import LABELS
 from scalesweep.report.interactive import figure
 from scalesweep.report.markup import Writer, heading, interval, number, paragraphs, percent, table
+from scalesweep.report.studies import StudyRow, caveat, sources_table, values_table
 from scalesweep.report.warnings import meanings
 from scalesweep.rivals import TITLES
 
@@ -30,7 +32,10 @@ def allocation_section(analysis: Analysis, content: Content, charts: Sequence[Ch
     budgets = [i for i, budget in enumerate(known["isoflop"]["budgets"]) if budget["num_sizes"] >= MIN_SIZES]
     if budgets:
         head = ["budget, FLOPs", "sizes", "N*", "D*", "se of ln N*", "remark"]
-        parts += ["<h3>IsoFLOP budgets</h3>", table(head, [_budget(content, i) for i in budgets], has_remarks=True)]
+        parts += [
+            "<h3>IsoFLOP budgets</h3>",
+            table(head, [_budget(content, i) for i in budgets], ["text", *["number"] * 4, "words"]),
+        ]
     return "\n".join(parts)
 
 
@@ -139,6 +144,54 @@ def warning_item(code: str, text: str) -> str:
     """A warning that leads to its meaning, where that is documented."""
     name = f'<a href="#{code}">{code}</a>' if code in meanings() else escape(code)
     return f"<li>{name}: {escape(text)}</li>"
+
+
+def studies_section(content: Content, rows: Sequence[StudyRow]) -> str:
+    """Published values beside those of the analysis; sources are folded away."""
+    head = ["study", "quantity", "published", "here", "counted here", "comparison", "distance"]
+    kinds = ["text", "text", "number", "number", "words", "words", "words"]
+    values = zip(values_table(rows), rows, strict=True)
+    body = [
+        [
+            escape(shown["study"]),
+            escape(shown["quantity"]),
+            f"{escape(shown['published'])}<br>{escape(shown['published interval'])}",
+            f"{_own(content, row)}<br>{escape(shown['interval here'])}",
+            escape(f"{shown['counted here']}, {shown['estimated here by']}"),
+            escape(shown["comparison"]),
+            escape(row.distance),
+        ]
+        for shown, row in values
+    ]
+    sources = sources_table(rows)
+    lines = [[escape(value) for value in source.values()] for source in sources]
+    folded = table(list(sources[0]), lines, ["text", *["words"] * (len(sources[0]) - 1)])
+    return "\n".join(
+        [
+            heading("Beside published studies"),
+            paragraphs([caveat(rows)]),
+            table(head, body, kinds),
+            f"<details><summary>Sources, counts and ranges of the published values</summary>{folded}</details>",
+        ]
+    )
+
+
+def _own(content: Content, row: StudyRow) -> str:
+    """The analysis's value, traceable where fit.json holds it; elsewhere it was refitted in the study's count."""
+    if row.own is None:
+        return "–"
+    return number(content, f"{row.path}.value") if row.path else format_number(row.own.value)
+
+
+def checklist_section(rows: Sequence[ChecklistRow]) -> str:
+    """The reviewer's questions with their answers."""
+    body = [[str(r.number), escape(r.question), _status(r.status), escape(r.answer)] for r in rows]
+    shown = table(["", "question", "status", "answer"], body, ["text", "words", "text", "words"])
+    return "\n".join([heading("Reviewer's checklist"), paragraphs([count_status(rows)]), shown])
+
+
+def _status(status: str) -> str:
+    return f'<span class="status {status.replace(" ", "-")}">{status}</span>'
 
 
 def figures_of(charts: Sequence[Chart], *names: str) -> str:

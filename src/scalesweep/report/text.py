@@ -10,11 +10,14 @@ from scalesweep.fit.summary import summarise
 from scalesweep.laws import format_number
 from scalesweep.points import Points
 from scalesweep.report.chart import Chart
+from scalesweep.report.checklist import checklist_table, count_status
 from scalesweep.report.context import ReportContext
+from scalesweep.report.reviewed import Reviewed
+from scalesweep.report.studies import caveat, sources_table, values_table
 from scalesweep.report.warnings import meanings
 
 
-def render_markdown(analysis: Analysis, context: ReportContext, charts: Sequence[Chart]) -> str:
+def render_markdown(analysis: Analysis, context: ReportContext, found: Reviewed, charts: Sequence[Chart]) -> str:
     """The whole report as Markdown that refers to figures/*.png."""
     points, fit = analysis.points, analysis.fit
     parts = [f"# {_plain(context.title)}"]
@@ -24,6 +27,7 @@ def render_markdown(analysis: Analysis, context: ReportContext, charts: Sequence
     parts += ["\n".join(f"- {_plain(warning)}" for warning in warnings)] if warnings else []
     parts += [f"## {title}\n\n```text\n{text}\n```" for title, text in _texts(analysis).items()]
     parts += ["## Tuned frontier", f"```text\n{context.tuning}\n```"] if context.tuning else []
+    parts += _reviewed(found)
     parts += ["## Figures"]
     parts += [f"![{_plain(chart.caption)}](figures/{chart.name}.png)\n\n{_plain(chart.caption)}" for chart in charts]
     meant = {code: meanings()[code] for code in sorted({f.code for f in fit.findings} & set(meanings()))}
@@ -36,6 +40,20 @@ def render_markdown(analysis: Analysis, context: ReportContext, charts: Sequence
     parts += ["## Provenance", _table([{"what": key, "value": value} for key, value in context.provenance.items()])]
     parts += ["## Make this report again", f"```sh\n{context.command}\n```"]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _reviewed(found: Reviewed) -> list[str]:
+    """Published studies, and the reviewer's checklist."""
+    studies, checklist = found.studies, found.checklist
+    return [
+        "## Beside published studies",
+        _plain(caveat(studies)),
+        _table(values_table(studies)),
+        _table(sources_table(studies)),
+        "## Reviewer's checklist",
+        _plain(count_status(checklist)),
+        _table(checklist_table(checklist)),
+    ]
 
 
 def _texts(analysis: Analysis) -> dict[str, str]:

@@ -1,0 +1,182 @@
+"""The same points with N and C counted by other conventions: exponents refitted under each.
+
+A convention moves exponents (Porian et al. 2024, arXiv 2406.19146; Pearce & Song 2024, arXiv 2406.12907), so that a published
+value says something only beside one of the same count. The convention of the analysis is never refitted: its values are those
+of the analysis. Only what is cheap is refitted, with at most `RESAMPLES` resamples: lines, approaches and the additive law.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scalesweep.analysis import Analysis
+from scalesweep.config import FitSpec
+from scalesweep.errors import FitError
+from scalesweep.fit.allocation import Approach
+from scalesweep.fit.approaches import allocation_of_law, draw_known_noise, fit_envelope, fit_isoflops
+from scalesweep.fit.design import measure_span, refuse_joint
+from scalesweep.fit.isoflop import isoflop_minima
+from scalesweep.fit.joint import fit_additive
+from scalesweep.fit.lines import fit_line, select_bottleneck, select_frontier
+from scalesweep.fit.resampling import Units, group_rows
+from scalesweep.fit.results import Estimate, LawFit, Span, SweepFit
+from scalesweep.points import Points
+
+FloatArray = NDArray[np.float64]
+Convention = tuple[str, str]
+"""What N and what C count: names of `count.params` and `count.flops`, or words of a table of points."""
+Counts = Mapping[Convention, Mapping[str, tuple[float, float]]]
+"""For each convention: key of a cell -> N and training FLOPs per token."""
+
+RESAMPLES = 100
+"""Resamples of a refit are capped here, because a report must not wait for a comparison."""
+_LAW = ("alpha", "beta", "E", "tokens_per_parameter")
+_LINES = ("by_n", "by_d", "by_c")
+_APPROACHES = {"a_envelope": 0, "a_isoflop": 1, "a_law": 2}
+
+
+@dataclass(frozen=True, eq=False)
+class Counted:
+    """What the points say under one convention."""
+
+    convention: Convention
+    """What N and C count."""
+    estimates: Mapping[str, Estimate]
+    """By name: alpha, beta, E, tokens_per_parameter of the additive law; by_n, by_d, by_c, the exponents of lines; a_envelope,
+    a_isoflop, a_law, the exponent of N* by the three approaches."""
+    refusals: Mapping[str, str]
+    """Why a value is missing, by its name."""
+    paths: Mapping[str, str]
+    """Where a value stands in fit.json, by its name; empty where it was refitted."""
+    span: Span
+    """The measured range in this count."""
+    confidence: float
+    """Nominal coverage of the intervals."""
+    resamples: int
+    """Behind the intervals."""
+
+    @property
+    def is_own(self) -> bool:
+        """Whether this is the convention of the analysis."""
+        return bool(self.paths)
+
+
+def under_conventions(analysis: Analysis, counts: Counts) -> dict[Convention, Counted]:
+    """The analysis under its own convention, first, and under each further one of `counts`.
+
+    Args:
+        analysis: of points whose rows carry the keys of `counts`.
+        counts: N and training FLOPs per token of every cell by each convention; empty leaves the analysis alone.
+    """
+    own, fit = of_analysis(analysis), analysis.fit
+    joint: dict[str, LawFit | str] = {own.convention[0]: fit.joint or fit.joint_refusal}
+    found = {own.convention: own}
+    for name in counts:
+        if name != own.convention:
+            points, spec = recount(analysis.points, name, counts[name]), _spec(fit)
+            if name[0] not in joint:  # the law depends on the count of N alone
+                joint[name[0]] = _additive(points, spec)
+            found[name] = _refit(points, spec, joint[name[0]])
+    return found
+
+
+def recount(points: Points, convention: Convention, cells: Mapping[str, tuple[float, float]]) -> Points:
+    """The points with n, and c = FLOPs per token times d, by another convention.
+
+    Raises:
+        FitError: the rows have no keys, or one of them is not in `cells`.
+    """
+    keys = [str(key) for key in points.frame["key"]] if "key" in points.frame else []
+    if not keys or set(keys) - set(cells):
+        raise FitError(
+            f"{points.source}: not every row is a cell whose parameters are known by group, so it has one count only."
+        )
+    n, per_token = np.array([cells[key] for key in keys], dtype=np.float64).T
+    frame = points.frame.assign(n=n, c=per_token * points.frame["d"].to_numpy(dtype=np.float64))
+    return replace(points, frame=frame, params_convention=convention[0], flops_convention=convention[1])
+
+
+def of_analysis(analysis: Analysis) -> Counted:
+    """The values of the analysis itself."""
+    fit, rows = analysis.fit, analysis.approaches.rows
+    laws: dict[str, LawFit | str] = {
+        name: fit.laws.get(name) or fit.refusals.get(name, "It was not fitted.")  # type: ignore[call-overload]
+        for name in ("joint", *_LINES)
+    }
+    estimates, refusals = _collect(laws, rows)
+    paths = {name: f"laws.joint.estimates.{name}" for name in _LAW}
+    paths |= {name: f"laws.{name}.estimates.exponent" for name in _LINES}
+    paths |= {name: f"approaches.approaches.{i}.a" for name, i in _APPROACHES.items()}
+    return Counted(
+        (fit.params_convention, fit.flops_convention),
+        estimates,
+        refusals,
+        {name: path for name, path in paths.items() if name in estimates},
+        fit.span,
+        fit.confidence,
+        fit.bootstrap,
+    )
+
+
+def _spec(fit: SweepFit) -> FitSpec:
+    """The objective and the intervals of the analysis, with fewer resamples."""
+    return FitSpec(
+        huber_delta=fit.joint.huber_delta if fit.joint else None,
+        bootstrap=min(fit.bootstrap, RESAMPLES),
+        confidence=fit.confidence,
+        seed=fit.seed,
+    )
+
+
+def _additive(points: Points, spec: FitSpec) -> LawFit | str:
+    """The additive law, or why there is none."""
+    if refusal := refuse_joint(points.n, points.d):
+        return refusal
+    n, d, c, loss, units = _sorted(points)
+    return fit_additive(n, d, c, loss, spec, units)
+
+
+def _refit(points: Points, spec: FitSpec, joint: LawFit | str) -> Counted:
+    """Lines and approaches of recounted points, with the additive law of their N."""
+    n, d, c, loss, units = _sorted(points)
+    laws: dict[str, LawFit | str] = {
+        "joint": joint,
+        "by_n": fit_line(n, loss, select_bottleneck(n, d, loss, ("model size", "token budget")), "N", spec, units),
+        "by_d": fit_line(d, loss, select_bottleneck(d, n, loss, ("token budget", "model size")), "D", spec, units),
+        "by_c": fit_line(c, loss, select_frontier(c, loss), "C", spec, units),
+    }
+    noise = draw_known_noise(points, spec)
+    minima = isoflop_minima(points, noise=noise)
+    rows = (fit_envelope(points, spec, noise), fit_isoflops(minima, spec), allocation_of_law(joint, points, spec))
+    estimates, refusals = _collect(laws, rows)
+    convention = (points.params_convention, points.flops_convention)
+    return Counted(convention, estimates, refusals, {}, measure_span(points), spec.confidence, spec.bootstrap)
+
+
+def _sorted(points: Points) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray, Units]:
+    """n, d, c, loss and units in the order of `fit_laws`, so that a fit does not depend on that of the rows."""
+    order = np.lexsort((points.loss, points.d, points.n))
+    n, d, c, loss = (column[order] for column in (points.n, points.d, points.c, points.loss))
+    return n, d, c, loss, group_rows(points.used).take(order)
+
+
+def _collect(laws: Mapping[str, LawFit | str], rows: tuple[Approach, ...]) -> tuple[dict[str, Estimate], dict[str, str]]:
+    """Estimates by name, and the reasons of those that are missing."""
+    found: dict[str, Estimate] = {}
+    refusals: dict[str, str] = {}
+    for name, law, parameter in [*((n, laws["joint"], n) for n in _LAW), *((n, laws[n], "exponent") for n in _LINES)]:
+        if isinstance(law, str):
+            refusals[name] = law
+        elif parameter in law.estimates:
+            found[name] = law.estimates[parameter]
+        else:
+            refusals[name] = "The law has no compute optimum."
+    for name, i in _APPROACHES.items():
+        a = rows[i].a
+        if a is None:
+            refusals[name] = " ".join(rows[i].messages)
+        else:
+            found[name] = a
+    return found, refusals
