@@ -13,6 +13,7 @@ from test_tuning import LRS, sweep
 
 from scalesweep.analysis import Analysis, analyse
 from scalesweep.config import FitSpec
+from scalesweep.errors import FitError
 from scalesweep.laws import Chinchilla
 from scalesweep.points import points_from_rows
 from scalesweep.published import published_points
@@ -21,7 +22,9 @@ from scalesweep.report.canvas import DARK, draw, in_math
 from scalesweep.report.chart import Band, Chart, Dots, Line, Rule, Scale, formula
 from scalesweep.report.comparisons import cost_of_gain
 from scalesweep.report.figures import Material, charts, figures, thin
+from scalesweep.report.html import render_html
 from scalesweep.report.interactive import charts_json, rounded
+from scalesweep.report.reviewed import reviewed
 from scalesweep.report.terminal import draw_text, plain
 from scalesweep.tuning import tuned_frontier
 
@@ -190,6 +193,29 @@ def test_collapse_ends_at_one(drawn: Mapping[str, Chart]) -> None:
     lines = marks(drawn["collapse"], Line)
     assert len(lines) == len(SIZES) * len(SEEDS)
     assert all(line.y[-1] == pytest.approx(1.0, abs=0.02) for line in lines)
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_a_sweep_that_shows_little_still_has_a_page(seed: int) -> None:
+    """Losses of few levels that are constant, depend on one variable or are noise: terms vanish, exponents mean nothing."""
+    rng = np.random.default_rng(seed)
+    sizes, budgets = (np.geomspace(1e4, 1e4 * 10 ** rng.uniform(0.3, 3), rng.integers(2, 5)) for _ in "nd")
+    forms = (lambda n, d: 3.0, lambda n, d: 2 + 50 / d**0.4, lambda n, d: 2 + 50 / n**0.4, lambda n, d: 3 + 0.01 * math.log(n))
+    noise = rng.choice([0, 0.001, 0.05])
+    rows = [
+        {"n": n, "d": d, "c": 6 * n * d, "loss": float(forms[seed % 4](n, d) * np.exp(noise * rng.standard_normal()))}
+        for n in sizes
+        for d in budgets
+    ]
+    points = points_from_rows(rows, "with_head", "attention", "odd")
+    try:
+        analysis = analyse(points, FitSpec(bootstrap=int(rng.choice([0, 10]))))
+    except FitError:  # says why in words
+        return
+    drawn = charts(Material(analysis, {}))
+    context = ReportContext("odd", {}, [], {}, [], "scalesweep report odd.csv")
+    assert "<main>" in render_html(analysis, context, reviewed(analysis, context), drawn)
+    assert all(draw_text(chart, 80, has_colour=False) and draw(chart, kinds=["svg"]) for chart in drawn)
 
 
 def test_reasons_name_what_is_missing() -> None:

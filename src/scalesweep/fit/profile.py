@@ -151,7 +151,8 @@ def _sides(
     sides = []
     for sign in (-1, 1):
         values = np.clip(theta[index] + sign * error * _OFFSETS, problem.lower[index], problem.upper[index])
-        ratio = _profile(problem, theta, delta, index, values, direction) / scale
+        with np.errstate(divide="ignore", invalid="ignore"):  # held where all terms vanish, no law has a loss
+            ratio = _profile(problem, theta, delta, index, values, direction) / scale
         sides.append((np.append(theta[index], values), np.sqrt(np.append(0.0, ratio))))
     return float(stdtrit(spare, 0.5 + 0.5 * confidence)), tuple(sides)
 

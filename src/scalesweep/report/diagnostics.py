@@ -17,7 +17,9 @@ _SYMBOLS = {"alpha": "α", "beta": "β", "kappa": "κ", "E": "E (nats/token)"}
 _REACH = 3.2
 """Highest root of the likelihood ratio that is drawn, in thresholds."""
 _FEW = 5
-"""Values without which a profile is no curve, as where the likelihood jumps."""
+"""Values without which a profile is no curve."""
+_EXACT = 1e-9
+"""Residuals in log loss below which they are rounding."""
 _MAX_PANELS = 6
 
 
@@ -26,8 +28,10 @@ def profile(material: Material) -> Chart | str:
     fit = material.analysis.fit
     if fit.preferred is None:
         return "There is no joint law, so no likelihood to profile."
+    if fit.preferred.residual_rms < _EXACT:
+        return "The points lie on the law, so there is no noise to measure a likelihood by."
     found = profile_curves(material.points, fit.preferred, fit.confidence)
-    curves = {name: curve for name, curve in found.items() if _num_near(curve) >= _FEW}
+    curves = {name: curve for name, curve in found.items() if _is_curve(curve)}
     if not curves:
         return "There are no spare points, or no parameter changes the likelihood smoothly, so there is no ratio to draw."
     return Chart(
@@ -39,9 +43,10 @@ def profile(material: Material) -> Chart | str:
     )
 
 
-def _num_near(curve: ProfileCurve) -> int:
-    """Values on the panel that differ."""
-    return len(np.unique(curve.values[curve.root <= _REACH * curve.threshold]))
+def _is_curve(curve: ProfileCurve) -> bool:
+    """Whether there is something to draw: not so where the likelihood jumps, or does not change at all."""
+    near = curve.root <= _REACH * curve.threshold
+    return len(np.unique(curve.values[near])) >= _FEW and float(curve.root[near].max()) > 0
 
 
 def _profile(name: str, curve: ProfileCurve) -> Panel:

@@ -148,20 +148,18 @@ def warning_item(code: str, text: str) -> str:
 
 def studies_section(content: Content, rows: Sequence[StudyRow]) -> str:
     """Published values beside those of the analysis; sources are folded away."""
-    head = ["study", "quantity", "published", "here", "counted here", "comparison", "distance"]
-    kinds = ["text", "text", "number", "number", "words", "words", "words"]
-    values = zip(values_table(rows), rows, strict=True)
+    head = ["study, quantity", "published", "here", "counted here", "comparison", "distance"]
+    kinds = ["words", "number", "number", "words", "words", "words"]
     body = [
         [
-            escape(shown["study"]),
-            escape(shown["quantity"]),
-            f"{escape(shown['published'])}<br>{escape(shown['published interval'])}",
-            f"{_own(content, row)}<br>{escape(shown['interval here'])}",
-            escape(f"{shown['counted here']}, {shown['estimated here by']}"),
+            f"{escape(shown['study'])}<br>{escape(shown['quantity'])}",
+            _lines(escape(shown["published"]), shown["published interval"]),
+            _lines(_own(content, row), shown["interval here"]),
+            escape(f"{shown['counted here']}, {shown['estimated here by']}") if row.own else "",
             escape(shown["comparison"]),
             escape(row.distance),
         ]
-        for shown, row in values
+        for shown, row in zip(values_table(rows), rows, strict=True)
     ]
     sources = sources_table(rows)
     lines = [[escape(value) for value in source.values()] for source in sources]
@@ -170,10 +168,15 @@ def studies_section(content: Content, rows: Sequence[StudyRow]) -> str:
         [
             heading("Beside published studies"),
             paragraphs([caveat(rows)]),
-            table(head, body, kinds),
+            f'<div class="compact">{table(head, body, kinds)}</div>',
             f"<details><summary>Sources, counts and ranges of the published values</summary>{folded}</details>",
         ]
     )
+
+
+def _lines(value: str, interval_words: str) -> str:
+    """A value with its interval below it, where there is one."""
+    return value if interval_words == "-" else f"{value}<br>{escape(interval_words)}"
 
 
 def _own(content: Content, row: StudyRow) -> str:
@@ -187,7 +190,7 @@ def checklist_section(rows: Sequence[ChecklistRow]) -> str:
     """The reviewer's questions with their answers."""
     body = [[str(r.number), escape(r.question), _status(r.status), escape(r.answer)] for r in rows]
     shown = table(["", "question", "status", "answer"], body, ["text", "words", "text", "words"])
-    return "\n".join([heading("Reviewer's checklist"), paragraphs([count_status(rows)]), shown])
+    return "\n".join([heading("Reviewer's checklist"), paragraphs([count_status(rows)]), f'<div class="whole">{shown}</div>'])
 
 
 def _status(status: str) -> str:
