@@ -29,7 +29,7 @@ class Tracker:
         self._warn = warn
         self._logged = 0
 
-    def curve(self, curve: Sequence[Mapping[str, float]]) -> None:
+    def curve(self, curve: Sequence[Mapping[str, Any]]) -> None:
         """Log the points of the loss curve that are new since the last call."""
         with self._guard():
             if log := self._log:

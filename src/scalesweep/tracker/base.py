@@ -13,7 +13,7 @@ from scalesweep.points import Points
 class CellLog(Protocol):
     """The open log of one cell."""
 
-    def log(self, values: Mapping[str, float], step: int) -> None:
+    def log(self, values: Mapping[str, Any], step: int) -> None:
         """Add values at a step of training."""
 
     def finish(self, summary: Mapping[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """TensorBoard: event files in DIR/tensorboard/KEY and DIR/tensorboard/sweep, written by its own writer, which needs no torch.
 
-A log takes the place of an earlier one of the same cell or sweep.
+A log takes the place of an earlier one of the same cell or sweep. Scalars of TensorBoard have single precision; the text
+`results` has every value in full.
 """
 
 import html
@@ -34,12 +35,11 @@ _COLUMNS = ("key", "n", "d", "c", "loss", "loss_se", "seed", "excluded_reason")
 class _Cell:
     writer: Any
 
-    def log(self, values: Mapping[str, float], step: int) -> None:
+    def log(self, values: Mapping[str, Any], step: int) -> None:
         _add(self.writer, _scalars(values), step)
 
     def finish(self, summary: Mapping[str, Any]) -> None:
-        numbers = {name: value for name, value in summary.items() if isinstance(value, int | float)}
-        _add(self.writer, [*_scalars(numbers), _text("state", str(summary.get("state")))])
+        _add(self.writer, [*_scalars(summary), _text("state", str(summary.get("state")))])
         self.writer.close()
 
 
@@ -53,12 +53,10 @@ def start(spec: LoggerSpec, directory: Path, group: str, row: Mapping[str, Any],
 
 def log_sweep(spec: LoggerSpec, directory: Path, sweep: SweepSummary) -> None:
     """Write the event file of a sweep: numbers as scalars, laws, settings and points as text, figures as images."""
-    numbers = {name: value for name, value in sweep.values.items() if not isinstance(value, str)}
-    words = {name: value for name, value in sweep.values.items() if isinstance(value, str)}
     values = [
-        *_scalars(numbers),
+        *_scalars(sweep.values),
         _text("laws", _verbatim(sweep.text)),
-        _text("results", _table([("name", "value"), *words.items()])),
+        _text("results", _table([("name", "value"), *sweep.values.items()])),
         _text("settings", _table([("key", "value"), *_leaves(sweep.config)])),
         *([_text("points", _table(_rows(sweep.points)))] if sweep.points is not None else []),
         *(_image(f"figures/{path.stem}", path.read_bytes()) for path in sweep.figures),
@@ -81,8 +79,9 @@ def _add(writer: Any, values: Sequence[Any], step: int = 0) -> None:
     writer.add_event(Event(wall_time=time.time(), step=step, summary=Summary(value=values)))
 
 
-def _scalars(values: Mapping[str, float]) -> list[Any]:
-    return [Summary.Value(tag=name, simple_value=value) for name, value in values.items()]
+def _scalars(values: Mapping[str, Any]) -> list[Any]:
+    """Those of the values that are numbers."""
+    return [Summary.Value(tag=name, simple_value=value) for name, value in values.items() if isinstance(value, int | float)]
 
 
 def _text(name: str, markdown: str) -> Any:

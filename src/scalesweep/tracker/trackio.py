@@ -20,13 +20,12 @@ from scalesweep.tracker.base import CellLog, SweepSummary
 class _Cell:
     run: Any
 
-    def log(self, values: Mapping[str, float], step: int) -> None:
+    def log(self, values: Mapping[str, Any], step: int) -> None:
         self.run.log(dict(values), step=step)
 
     def finish(self, summary: Mapping[str, Any]) -> None:
-        with _quiet():
-            self.run.log(dict(summary))
-            self.run.finish()
+        self.run.log(dict(summary))
+        _finish()
 
 
 def start(spec: LoggerSpec, directory: Path, group: str, row: Mapping[str, Any], tags: Sequence[str]) -> CellLog:
@@ -46,9 +45,8 @@ def log_sweep(spec: LoggerSpec, directory: Path, sweep: SweepSummary) -> None:
         frame = sweep.points.frame
         shown["points"] = trackio.Table(dataframe=frame.astype(object).where(frame.notna(), None))
     text = "\n".join(f"    {line}" for line in sweep.text.splitlines())
-    with _quiet():
-        run.log({**sweep.values, **shown, "laws": trackio.Markdown(text)}, step=0)
-        run.finish()
+    run.log({**sweep.values, **shown, "laws": trackio.Markdown(text)}, step=0)
+    _finish()
 
 
 def _init(spec: LoggerSpec, directory: Path, name: str, group: str, config: Mapping[str, Any]) -> Any:
@@ -70,6 +68,14 @@ def _init(spec: LoggerSpec, directory: Path, name: str, group: str, config: Mapp
             auto_log_gpu=False,
             auto_log_cpu=False,
         )
+
+
+def _finish() -> None:
+    """Write and forget the open run, which trackio would else finish again when the process ends."""
+    import trackio
+
+    with _quiet():
+        trackio.finish()
 
 
 def _quiet() -> Any:

@@ -27,7 +27,7 @@ MAX_TAG = 64
 class _Cell:
     run: Any
 
-    def log(self, values: Mapping[str, float], step: int) -> None:
+    def log(self, values: Mapping[str, Any], step: int) -> None:
         self.run.log(values, step=step)
 
     def finish(self, summary: Mapping[str, Any]) -> None:
