@@ -50,7 +50,7 @@ class Tracker:
             yield
         except Exception as error:  # a tracker must never end a measurement, whatever it raises
             self._log = None
-            self._warn(f"{self._kind} stopped logging this cell ({type(error).__name__}: {error}); the sweep goes on.")
+            self._warn(f"{self._kind} stopped logging this cell ({_words(error)}); the sweep goes on.")
 
 
 def is_off(spec: LoggerSpec) -> bool:
@@ -87,25 +87,33 @@ def start_tracker(
     try:
         return Tracker(_backend(spec.kind).start(spec, directory, group, row, tags), spec.kind, warn)
     except Exception as error:  # no key, no network, a full disk: trackers raise many types
-        _failed.add(spec.kind)
-        warn(f"{spec.kind} could not start ({type(error).__name__}: {error}); this process goes on without it.")
+        _failed[spec.kind] = _words(error)
+        warn(f"{spec.kind} could not start ({_failed[spec.kind]}); this process goes on without it.")
         return Tracker(None, spec.kind, warn)
 
 
 def log_sweep(spec: LoggerSpec, directory: Path, sweep: SweepSummary, warn: Warn) -> bool:
     """Write what is known of a fitted sweep as a run of its own; whether that went well. Trouble is one line to `warn`."""
-    if is_off(spec) or spec.kind in _failed:
+    if is_off(spec):
         return False
-    try:
-        _backend(spec.kind).log_sweep(spec, directory, sweep)
-    except Exception as error:  # the report is written; a copy of it must not turn a finished sweep into a failure
-        warn(f"{spec.kind} did not log the sweep ({type(error).__name__}: {error}); its report is not affected.")
-        return False
-    return True
+    trouble = _failed.get(spec.kind, "")
+    if not trouble:
+        try:
+            _backend(spec.kind).log_sweep(spec, directory, sweep)
+        except Exception as error:  # the report is written; a copy of it must not turn a finished sweep into a failure
+            trouble = _words(error)
+    if trouble:
+        warn(f"{spec.kind} did not log the sweep ({trouble}); its report is not affected.")
+    return not trouble
 
 
-_failed: set[str] = set()
-"""Kinds that could not start in this process."""
+_failed: dict[str, str] = {}
+"""Kinds that could not start in this process, with the reason."""
+
+
+def _words(error: Exception) -> str:
+    """The error on one line."""
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def _backend(kind: str) -> Backend:

@@ -7,6 +7,7 @@ TRACKIO_SPACE_ID or TRACKIO_SERVER_URL are set, trackio sends it away, and none 
 import contextlib
 import io
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,11 +53,12 @@ def log_sweep(spec: LoggerSpec, directory: Path, sweep: SweepSummary) -> None:
 def _init(spec: LoggerSpec, directory: Path, name: str, group: str, config: Mapping[str, Any]) -> Any:
     os.environ.setdefault("TRACKIO_DIR", str((directory / "trackio").absolute()))  # read when trackio is imported
     import trackio
+    from trackio.media import get_project_media_path
 
     with contextlib.suppress(ValueError):  # there is no such project yet
         for earlier in trackio.Api().runs(spec.project):
-            if earlier.name == name:
-                earlier.delete()
+            if earlier.name == name and earlier.delete():
+                shutil.rmtree(get_project_media_path(spec.project, run=name), ignore_errors=True)
     with _quiet():
         return trackio.init(
             project=spec.project,
