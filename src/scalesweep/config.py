@@ -335,14 +335,17 @@ class LauncherSpec(Spec):
 
 
 class LoggerSpec(Spec):
-    """Weights & Biases; the run directory stays the source of truth."""
+    """A copy of curves and results for a program that shows runs (tracking.md); the run directory stays the source of truth."""
 
+    kind: Literal["wandb", "tensorboard", "trackio", "none"] = "wandb"
+    """wandb: Weights & Biases. tensorboard: event files in DIR/tensorboard. trackio: a database in DIR/trackio. none: no copy.
+    tensorboard and trackio are extras of the installation."""
     mode: Literal["offline", "online", "disabled"] = "offline"
-    """offline keeps the log beside the sweep (wandb sync uploads it), online sends it, disabled does nothing."""
+    """wandb only: offline keeps the log beside the sweep (wandb sync uploads it), online sends it, disabled does nothing."""
     project: str = "scalesweep"
-    """wandb project."""
+    """wandb and trackio only: project."""
     entity: str | None = None
-    """wandb user or team."""
+    """wandb only: user or team."""
 
 
 class BudgetSpec(Spec):

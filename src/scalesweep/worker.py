@@ -361,7 +361,8 @@ class Worker:
 
     def _tracker(self, cell: Cell) -> Tracker:
         row = cell.row(self.settings.count)
-        return start_tracker(self.settings.logger, self.store.directory, self.store.sweep()["hash"], row, self.say)
+        sweep = self.store.sweep()
+        return start_tracker(self.settings.logger, self.store.directory, sweep["hash"], row, self.say, [sweep["name"]])
 
 
 def make_record(

@@ -11,8 +11,11 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from scalesweep.cli.paths import config_dir
-from scalesweep.config import ArchitectureSpec, LauncherSpec, Settings, parse_settings
+from scalesweep.config import ArchitectureSpec, LauncherSpec, LoggerSpec, Settings, parse_settings
 from scalesweep.errors import SpecError, did_you_mean
+
+_BY_OPTION = {"launcher": tuple(LauncherSpec.model_fields), "logger": tuple(LoggerSpec.model_fields)}
+"""Keys of the groups whose options have keys of their own."""
 
 
 def compose_settings(overrides: Sequence[str]) -> Settings:
@@ -68,13 +71,14 @@ def _unknown_key(key: str, root: str, overrides: Sequence[str]) -> str:
     groups = [
         word for word in overrides if "." not in word.split("=", 1)[0] and (config_dir() / word.split("=", 1)[0]).is_dir()
     ]
-    launcher_keys = {f"launcher.{name}" for name in LauncherSpec.model_fields}
-    keys = sorted({*_leaf_paths(compose_values(groups, root)), *launcher_keys})
+    optional = {f"{group}.{name}" for group, names in _BY_OPTION.items() for name in names}
+    keys = sorted({*_leaf_paths(compose_values(groups, root)), *optional})
     if key.removeprefix("model.") in ArchitectureSpec.model_fields and "model=hf" not in groups:
         return f"{key} is a setting of model=hf; add model=hf."
-    if key in launcher_keys:
-        launchers = [path.stem for path in sorted((config_dir() / "launcher").glob("*.yaml")) if _has_key(path, key)]
-        return f"{key} is a setting of launcher={' and launcher='.join(launchers)}; choose it by launcher={launchers[0]}."
+    if key in optional:
+        group = key.split(".")[0]
+        options = [path.stem for path in sorted((config_dir() / group).glob("*.yaml")) if _has_key(path, key)]
+        return f"{key} is a setting of {group}={f' and {group}='.join(options)}; choose it by {group}={options[0]}."
     last = key.rsplit(".", 1)[-1]
     near = did_you_mean(key, keys) or did_you_mean(last, {k.rsplit(".", 1)[-1] for k in keys})
     return f"{key} is not a setting{near}; the settings are in the files of {config_dir()}."

@@ -15,21 +15,25 @@ from scalesweep.cli.analysis import context_of_store, print_law, write
 from scalesweep.cli.compose import compose_settings
 from scalesweep.cli.pricing import Prices, limits_of, price_of
 from scalesweep.cli.tables import print_plan
+from scalesweep.cli.tracking import track_sweep
 from scalesweep.cli.tuning import extend, fitted_points, keys_present
 from scalesweep.config import ArchitectureSpec, Settings
 from scalesweep.data import Corpus, prepare, unique_tokens, validation_windows
 from scalesweep.errors import EXIT_INCOMPLETE, EXIT_OK, FitError, PointsError, SpecError, StoreError
+from scalesweep.fit import SweepFit
 from scalesweep.launch import launch
 from scalesweep.launch.device import device_of_sweep
 from scalesweep.launch.monitor import Monitor, failure_line
 from scalesweep.plan import CorpusFacts, Device, Plan, make_plan
 from scalesweep.recipe import Scaled
 from scalesweep.store import FINISHED, Store
+from scalesweep.tracker import require_installed
 
 
 def run(overrides: Sequence[str]) -> int:
     """Plan, train what is not yet measured, fit, report."""
     settings = compose_settings(overrides)
+    require_installed(settings.logger)
     device = device_of_sweep(settings)
     corpus = prepare(settings.data, _say)
     store = Store(Path(settings.dir).expanduser())
@@ -49,9 +53,13 @@ def run(overrides: Sequence[str]) -> int:
         points, context = fitted_points(store.points(), context)
         if context.tuning:
             _say(f"\n{context.tuning}")
-        print_law(write(store.directory, points, settings.fit, context))
+        written = write(store.directory, points, settings.fit, context)
+        print_law(written)
+        found: SweepFit | str = written[0]
     except (FitError, PointsError) as error:
         _say(f"No law: {error}")
+        found = str(error)
+    track_sweep(store, settings, states, found)
     # A tuned range may well end where training diverges, but not all of it may.
     wanted = ("COMPLETE",) if settings.sweep.tune is None or not states["COMPLETE"] else FINISHED
     if unfinished := sum(n for s, n in states.items() if s not in wanted):
@@ -102,6 +110,7 @@ def _measure_edges(store: Store, plan: Plan, settings: Settings, corpus: Corpus,
 
 def measure_cell(settings: Settings, directory: Path) -> float:
     """Measure the single cell of `settings` in `directory`; its validation loss, nan if it diverged."""
+    require_installed(settings.logger)
     device = device_of_sweep(settings)
     corpus = prepare(settings.data, _say)
     planned = _plan(settings, corpus, device)
