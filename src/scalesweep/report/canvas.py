@@ -95,7 +95,6 @@ def _style(theme: Theme) -> Any:
         "grid.linewidth": 0.6,
         "xtick.color": theme.soft,
         "ytick.color": theme.soft,
-        "legend.frameon": False,
         "legend.fontsize": 8.5,
         "mathtext.fontset": "dejavusans",
         "svg.fonttype": "path",
@@ -131,7 +130,7 @@ def _draw_panel(axis: "Axes", panel: Panel, scale: Scale | None, theme: Theme) -
         words = "\n".join(textwrap.wrap(panel.note, 44))
         axis.text(0.03, 0.04, words, transform=axis.transAxes, color=theme.roles["fit"], va="bottom", fontsize=8, bbox=box)
     if any(isinstance(mark, Dots | Line) and mark.name and isinstance(mark.colour, str) for mark in panel.marks):
-        axis.legend(loc="best")
+        axis.legend(loc="best", facecolor=theme.page, edgecolor="none", framealpha=0.85)
 
 
 def _draw_mark(axis: "Axes", mark: Dots | Line | Band | Rule, scale: Scale | None, theme: Theme, level: float) -> None:
