@@ -5,6 +5,7 @@ import io
 import json
 import struct
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -102,12 +103,14 @@ def wandb_records(file: Path) -> Iterator[Any]:
     from wandb.proto.wandb_internal_pb2 import Record
 
     data, position, content = file.read_bytes(), 7, b""
-    assert data[:4] == b":W&B"
+    assert data[:4] in (b":W&B", b"")
     while position + 7 <= len(data):
         if (left := 32768 - position % 32768) < 7:
             position += left
             continue
         _, length, kind = struct.unpack("<IHB", data[position : position + 7])
+        if position + 7 + length > len(data):  # not yet written to its end
+            return
         content += data[position + 7 : position + 7 + length]
         position += 7 + length
         if kind in (1, 4):  # a whole record, or the last part of one
@@ -115,11 +118,22 @@ def wandb_records(file: Path) -> Iterator[Any]:
             content = b""
 
 
+def whole_log(file: Path) -> list[Any]:
+    """All records; wandb's own process writes the last of them some milliseconds after `finish` has returned."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        records = list(wandb_records(file))
+        if any(record.HasField("exit") for record in records):
+            return records
+        time.sleep(0.005)
+    raise AssertionError(f"{file} has no end")
+
+
 class Logged:
     """What an offline folder holds."""
 
     def __init__(self, folder: Path) -> None:
-        records = list(wandb_records(next(folder.glob("*.wandb"))))
+        records = whole_log(next(folder.glob("*.wandb")))
         self.run = next(r.run for r in records if r.HasField("run"))
         self.artifacts = {r.artifact.type: r.artifact for r in records if r.HasField("artifact")}
         self.exit_code = next(r.exit.exit_code for r in records if r.HasField("exit"))
