@@ -4,7 +4,6 @@ Numbers of the fit are `<data>` elements that carry the full value and its path 
 compared mechanically.
 """
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -15,7 +14,7 @@ from scalesweep.fit import FitStatus, SweepFit
 from scalesweep.fit.results import Name
 from scalesweep.fit.summary import MEANINGS, TITLES, footer
 from scalesweep.horizon import supported_horizon
-from scalesweep.laws import format_count, format_number
+from scalesweep.laws import format_count
 from scalesweep.report.chart import Chart
 from scalesweep.report.context import ReportContext
 from scalesweep.report.interactive import asset, charts_json, gradients
@@ -134,11 +133,10 @@ def _lead(content: Mapping[str, Any], fit: SweepFit, context: ReportContext) -> 
 
 def _support(fit: SweepFit) -> str:
     """How far beyond the measured compute the points support a prediction."""
-    decades = math.log10(fit.span.n[1] * fit.span.d[1] / (fit.span.n[0] * fit.span.d[0]))
-    factor = 10 ** supported_horizon(decades)
+    factor = 10 ** supported_horizon(fit.span.decades["c"])
     if factor <= 1:
         return "The points support no prediction beyond the measured compute."
-    return f"The points support predictions up to {format_number(factor)} times the largest measured compute, and none beyond."
+    return f"The points support predictions up to {factor:.3g} times the largest measured compute, and none beyond."
 
 
 def _estimate(content: Mapping[str, Any], law: Name, parameter: str) -> str:
