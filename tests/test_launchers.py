@@ -31,7 +31,7 @@ CLUSTERS = [pytest.param("slurm", marks=pytest.mark.slurm), pytest.param("ray", 
 SEPARATE = ["local", *CLUSTERS]
 """Launchers whose workers are other processes than this one."""
 EVERY = ["inline", *SEPARATE]
-LONG = {"name": "long", "sizes": [{"width": 32, "depth": 1}, {"width": 64, "depth": 2}], "budgets": [8192, 32768, 300_000]}
+LONG = {"name": "long", "sizes": [{"width": 32, "depth": 1}, {"width": 64, "depth": 2}], "budgets": [8192, 32768, 400_000]}
 """Cells of which the longest takes some seconds."""
 Make = Callable[..., Store]
 
@@ -87,17 +87,15 @@ def run(store: Store) -> None:
     launch(store, store.settings(), "cpu", Monitor(store, store.plan()))
 
 
-def meanwhile(store: Store, act: Callable[[str, int], None], busy: float = 0.5) -> threading.Thread:
-    """Call `act` with a cell that is being trained and the process that trains it, once one is."""
+def meanwhile(store: Store, act: Callable[[str, int], None], busy: float = 0.3) -> threading.Thread:
+    """Call `act` with the longest cell, once it is being trained, and the process that trains it."""
+    key = store.plan().longest_first[0].key
 
     def watch() -> None:
-        while True:
-            for key in store.keys():
-                if store.state(key) == "RUNNING" and store.last_step(key) > 0 and (owner := store.owner(key)):
-                    time.sleep(busy)
-                    act(key, owner["pid"])
-                    return
-            time.sleep(0.05)
+        while not (store.state(key) == "RUNNING" and store.last_step(key) > 0 and (owner := store.owner(key))):
+            time.sleep(0.02)
+        time.sleep(busy)
+        act(key, owner["pid"])
 
     thread = threading.Thread(target=watch, daemon=True)
     thread.start()
