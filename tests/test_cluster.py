@@ -119,6 +119,7 @@ def test_jobs_that_never_have_a_cell_end_the_sweep_in_a_sentence(store: Store) -
     assert queue.end == "left"
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # the signal may come amid a listing
 @pytest.mark.parametrize("end", ["cancelled", "left"])
 def test_what_becomes_of_jobs_that_wait_depends_on_who_ends(store: Store, end: End) -> None:
     queue = FakeQueue(store, ["waits"])
