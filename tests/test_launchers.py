@@ -160,7 +160,7 @@ def test_a_worker_that_is_killed_is_replaced(launcher: str, make: Make, quiet: d
     assert measured(store) == quiet["long"]
     claims = [json.loads(path.read_text()) for path in sorted(store.cell_dir(killed[0]).glob("claim-*"))]
     first, second = [(claim["state"], claim.get("reason")) for claim in claims]
-    # Either its launcher notices first that the holder is gone, and knows why, or another worker, which takes the cell as it is.
+    # Its launcher notices first that the holder is gone, and knows why, or another worker, which takes the cell as it is.
     assert first in (("lost", "by signal 9"), ("held", None))
     assert second == ("held", None)
 
