@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from scalesweep.cli import main
+from scalesweep.cli.help import command_help
 from scalesweep.cli.plot import plot
 from scalesweep.errors import SpecError
 from scalesweep.fit.summary import TITLES
@@ -98,6 +99,8 @@ def test_what_cannot_be_drawn_is_one_sentence(points: Path, words: Callable[[str
     assert "\n" not in str(error.value)
 
 
-def test_every_figure_is_named_in_the_documents() -> None:
+def test_every_figure_is_named_in_the_help_and_the_documents() -> None:
+    named = command_help("plot").split("Figures: ")[1].split(" (docs")[0]
+    assert named.split(", ") == list(figures())
     page = (Path(__file__).parents[1] / "docs" / "figures.md").read_text(encoding="utf-8")
     assert all(f"| `{name}` |" in page for name in figures())

@@ -24,6 +24,10 @@ _ABOUT = {
     "train": "Train one cell; an ordinary Hydra application (--multirun, --cfg job, --help).",
     "data": "Prepare a corpus: read, split, tokenize, cache.",
 }
+_FIGURES = (
+    "Figures: power_laws, curves, joint_fit, kaplan_form, isoflops, optima, residuals, profile, back_test, next_gain, tuning, "
+    "collapse (docs/figures.md)."
+)
 USAGE = {
     "run": "scalesweep run [sweep=PRESET] [key=value ...]",
     "plan": "scalesweep plan [sweep=PRESET] [key=value ...]",
@@ -163,7 +167,7 @@ def main_help() -> str:
 
 def command_help(name: str) -> str:
     """The text of `scalesweep NAME --help`."""
-    lines = [f"usage: {USAGE[name]}", "", _ABOUT[name]]
+    lines = [f"usage: {USAGE[name]}", "", _ABOUT[name], *([_FIGURES] if name == "plot" else [])]
     if _GROUPS[name]:
         lines += ["", "Config groups (choose with group=option, change a setting with group.key=value):"]
         lines += [f"  {group:9} {' | '.join(_options(group))}" for group in _GROUPS[name]]
