@@ -196,21 +196,23 @@ def test_a_job_is_requeued_by_its_time_limit_and_loses_nothing(make: Make) -> No
     values = store.settings().model_dump(mode="json")
     values["launcher"] |= {"minutes": 1, "workers": 1}
     store.create(store.plan(), values, store.sweep()["facts"])
-    thread = threading.Thread(target=restart_at_once, args=(store,), daemon=True)
+    requeued: set[str] = set()
+    thread = threading.Thread(target=restart_at_once, args=(store, requeued), daemon=True)
     thread.start()
     run(store)
     (key,) = store.keys()
     claims = [json.loads(path.read_text()) for path in sorted(store.cell_dir(key).glob("claim-*"))]
     assert [claim["state"] for claim in claims[:-1]] == ["released"] * (len(claims) - 1)
     assert len(claims) >= 2
-    assert len(list((store.directory / "logs").glob("slurm-*.log"))) == 2  # of one job: its own and its worker's
+    assert requeued  # Slurm may send the signal a minute early, before Python can take it: such a job is replaced, not requeued
 
 
-def restart_at_once(store: Store) -> None:
-    """Slurm lets a requeued job wait for two minutes."""
+def restart_at_once(store: Store, requeued: set[str]) -> None:
+    """Start the jobs that wait since they were requeued, which Slurm lets wait for two minutes."""
     while set(store.states().values()) != {"COMPLETE"}:
         for job, reason in squeue(store, "%A|%r"):
             if reason == "BeginTime":
+                requeued.add(job)
                 subprocess.run(["scontrol", "update", f"JobId={job}", "StartTime=now"], check=False, capture_output=True)
         time.sleep(1.0)
 
@@ -242,7 +244,7 @@ def test_a_preempted_job_comes_back(make: Make, quiet: dict[str, Any]) -> None:
         subprocess.run(words, check=True, capture_output=True)
 
     meanwhile(store, urgent, busy=0.1)
-    threading.Thread(target=restart_at_once, args=(store,), daemon=True).start()
+    threading.Thread(target=restart_at_once, args=(store, set()), daemon=True).start()
     run(store)
     assert measured(store) == quiet["long"]
     assert list(store.directory.glob("cells/*/claim-2"))
