@@ -16,7 +16,8 @@ from scalesweep.cli.compose import compose_settings
 from scalesweep.cli.experiment import corpus_facts
 from scalesweep.config import Settings
 from scalesweep.data import Corpus, prepare, unique_tokens
-from scalesweep.plan import CorpusFacts, Plan, make_plan
+from scalesweep.grid import CorpusFacts
+from scalesweep.plan import Plan, make_plan
 from scalesweep.store import Store
 from scalesweep.worker import prepare_device, work
 

@@ -25,8 +25,9 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import logsumexp
 
-from scalesweep.fit.huber import Problem, minimise
+from scalesweep.fit.huber import minimise
 from scalesweep.fit.joint import Optimum, find_optimum, to_laws
+from scalesweep.fit.powers import Problem
 from scalesweep.fit.resampling import draw_weights, refit
 from scalesweep.laws import Chinchilla
 from scalesweep.points import read_points

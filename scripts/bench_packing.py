@@ -14,9 +14,10 @@ import torch
 
 from scalesweep.cell import Cell
 from scalesweep.cli.compose import compose_settings
-from scalesweep.plan import CorpusFacts, make_plan
-from scalesweep.train.measure import is_out_of_memory, seconds_per_step
-from scalesweep.worker import device_name, prepare_device
+from scalesweep.grid import CorpusFacts
+from scalesweep.plan import make_plan
+from scalesweep.train.measure import device_name, is_out_of_memory, seconds_per_step
+from scalesweep.worker import prepare_device
 
 CONTEXT = 32
 

@@ -21,8 +21,9 @@ from typing import Any
 
 from scalesweep import jobs
 from scalesweep.cli.compose import compose_settings
+from scalesweep.grid import CorpusFacts
 from scalesweep.launch.monitor import Monitor
-from scalesweep.plan import CorpusFacts, Plan, make_plan
+from scalesweep.plan import Plan, make_plan
 from scalesweep.store import Claim, Store
 
 SIZES = 20

@@ -36,9 +36,10 @@ import numpy as np
 from scalesweep.cli.compose import compose_settings
 from scalesweep.config import CountSpec, Settings
 from scalesweep.data import Corpus, prepare, unique_tokens, validation_windows
+from scalesweep.grid import CorpusFacts
 from scalesweep.launch.device import resolve_device
 from scalesweep.launch.local import num_workers
-from scalesweep.plan import CorpusFacts, Plan, make_plan
+from scalesweep.plan import Plan, make_plan
 from scalesweep.store import Store
 
 CPU = ("sweep=demo", "sweep.seeds=[0]")

@@ -168,7 +168,8 @@ def new_store(directory: Path, settings: Settings) -> Store:
     """A sweep that nothing is measured of."""
     from scalesweep.cli.experiment import corpus_facts
     from scalesweep.data import prepare, unique_tokens
-    from scalesweep.plan import CorpusFacts, make_plan
+    from scalesweep.grid import CorpusFacts
+    from scalesweep.plan import make_plan
 
     corpus = prepare(settings.data, lambda _: None)
     unique = unique_tokens(corpus.train_tokens, settings.model.context)

@@ -8,7 +8,7 @@ import pytest
 
 from scalesweep.config import Settings, parse_settings
 from scalesweep.data import Corpus, prepare, unique_tokens
-from scalesweep.plan import CorpusFacts
+from scalesweep.grid import CorpusFacts
 from scalesweep.report import canvas
 
 if TYPE_CHECKING:

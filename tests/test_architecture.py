@@ -19,10 +19,11 @@ from scalesweep.config import ArchitectureSpec, CountSpec, Settings
 from scalesweep.data import Corpus
 from scalesweep.errors import SpecError
 from scalesweep.flops import ModuleShape, flops_per_token, num_params
+from scalesweep.grid import CorpusFacts
 from scalesweep.model.architecture import build_module, config_from_json, parameter_groups, scaled_shape
 from scalesweep.model.export import export_model
 from scalesweep.model.module import ModuleModel, build_model
-from scalesweep.plan import CorpusFacts, make_plan
+from scalesweep.plan import make_plan
 from scalesweep.recipe import resolve_module
 from scalesweep.store import Store
 from scalesweep.train.checkpoint import Checkpoint

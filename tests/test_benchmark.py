@@ -10,7 +10,8 @@ import torch
 
 from scalesweep.cell import Cell
 from scalesweep.config import Settings
-from scalesweep.plan import CorpusFacts, make_plan
+from scalesweep.grid import CorpusFacts
+from scalesweep.plan import make_plan
 from scalesweep.train import measure
 from scalesweep.train.benchmark import benchmark, describe
 

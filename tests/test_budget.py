@@ -15,7 +15,8 @@ from scalesweep.cell import Cell
 from scalesweep.config import CountSpec, Settings
 from scalesweep.errors import SpecError
 from scalesweep.fit import fit_laws
-from scalesweep.plan import CorpusFacts, Plan, make_plan
+from scalesweep.grid import CorpusFacts
+from scalesweep.plan import Plan, make_plan
 from scalesweep.points import points_from_rows
 
 FACTS = CorpusFacts("none", "0" * 12, 257, 10**9)

@@ -12,7 +12,8 @@ from scalesweep.cli.compose import compose_settings
 from scalesweep.cli.help import USAGE
 from scalesweep.cli.paths import config_dir
 from scalesweep.errors import SpecError
-from scalesweep.plan import CorpusFacts, make_plan
+from scalesweep.grid import CorpusFacts
+from scalesweep.plan import make_plan
 
 TINY = [
     "sweep=smoke",

@@ -14,7 +14,7 @@ from test_worker import make_store, measured
 from scalesweep.cli import main
 from scalesweep.config import Settings
 from scalesweep.data import Corpus
-from scalesweep.plan import CorpusFacts
+from scalesweep.grid import CorpusFacts
 from scalesweep.store import Store
 from scalesweep.worker import prepare_device, work
 

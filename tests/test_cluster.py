@@ -15,12 +15,12 @@ from test_worker import make_store, measured
 from scalesweep.config import LauncherSpec, Settings
 from scalesweep.data import Corpus
 from scalesweep.errors import SpecError, StoreError
+from scalesweep.grid import CorpusFacts
 from scalesweep.launch import cluster, slurm
 from scalesweep.launch.cluster import End, keep_jobs, start_worker
 from scalesweep.launch.device import device_of_sweep
 from scalesweep.launch.monitor import Monitor
 from scalesweep.launch.slurm import in_words, sbatch_parameters
-from scalesweep.plan import CorpusFacts
 from scalesweep.store import Store
 from scalesweep.worker import prepare_device, work
 

@@ -7,7 +7,8 @@ import pytest
 
 from scalesweep.config import CostSpec, Settings
 from scalesweep.cost import Work, cost_of, evaluation_steps, rates_of, wall_seconds, work_of
-from scalesweep.plan import CorpusFacts, Plan, make_plan
+from scalesweep.grid import CorpusFacts
+from scalesweep.plan import Plan, make_plan
 
 
 def test_a_constant_power_is_energy_times_rates() -> None:

@@ -25,7 +25,8 @@ from scalesweep.data.synthetic import (
     token_source,
 )
 from scalesweep.errors import SpecError
-from scalesweep.plan import CorpusFacts, make_plan
+from scalesweep.grid import CorpusFacts
+from scalesweep.plan import make_plan
 from scalesweep.train.gradient import Execution
 from scalesweep.train.loop import Hooks, Outcome, Run, train
 from scalesweep.worker import prepare_device

@@ -14,10 +14,11 @@ from scalesweep.cli import main
 from scalesweep.config import Settings, TokenizerSpec
 from scalesweep.data import Corpus, prepare, validation_windows
 from scalesweep.data.export import export_tokenizer
+from scalesweep.grid import CorpusFacts
 from scalesweep.model.decoder import Decoder
 from scalesweep.model.export import export_model, load_weights, save_weights
 from scalesweep.model.module import build_model
-from scalesweep.plan import CorpusFacts, make_plan
+from scalesweep.plan import make_plan
 from scalesweep.train.gradient import Execution
 from scalesweep.train.loop import Hooks, Run, evaluate, train
 from scalesweep.worker import prepare_device

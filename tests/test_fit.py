@@ -16,8 +16,9 @@ from scalesweep.config import FitSpec
 from scalesweep.errors import FitError
 from scalesweep.fit import FitStatus, fit_laws
 from scalesweep.fit.design import LEVEL_TOLERANCE, WIDEST_LEVEL, count_levels, find_levels, replicate_noise
-from scalesweep.fit.huber import SumOfPowers, derivatives, minimise, objective, profile_starts
+from scalesweep.fit.huber import derivatives, minimise, objective, profile_starts
 from scalesweep.fit.joint import find_optimum, robust_scale, to_laws
+from scalesweep.fit.powers import SumOfPowers
 from scalesweep.fit.resampling import group_rows
 from scalesweep.fit.results import corrected_akaike
 from scalesweep.laws import Chinchilla

@@ -6,7 +6,8 @@ from test_fit import POINT, TRUTH, epoch, grid  # noqa: F401
 
 from scalesweep.config import FitSpec
 from scalesweep.fit import FitStatus, fit_laws
-from scalesweep.fit.huber import CoupledPowers, derivatives, objective
+from scalesweep.fit.huber import derivatives, objective
+from scalesweep.fit.powers import CoupledPowers
 from scalesweep.laws import Chinchilla, Coupled
 
 LAW = Coupled(E=1.5, A=20.0, B=44.0, alpha=0.24, beta=0.26, kappa=0.36)

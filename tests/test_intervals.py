@@ -17,8 +17,9 @@ from scalesweep.config import FitSpec
 from scalesweep.errors import FitError
 from scalesweep.fit import fit_laws, predict_interval
 from scalesweep.fit.approaches import allocation_of_law
-from scalesweep.fit.huber import CoupledPowers, SumOfPowers, derivatives, minimise, objective
+from scalesweep.fit.huber import derivatives, minimise, objective
 from scalesweep.fit.joint import find_coupled, find_optimum
+from scalesweep.fit.powers import CoupledPowers, SumOfPowers
 from scalesweep.fit.profile import Pinned, profile_interval
 from scalesweep.fit.resampling import cluster_p_value, draw_weights, group_rows, refit, separate_rows, within_sizes
 from scalesweep.laws import Coupled

@@ -15,11 +15,11 @@ from test_worker import make_store, measured, one_size
 from scalesweep.config import LauncherSpec, Settings, TrainSpec
 from scalesweep.data import Corpus
 from scalesweep.errors import SpecError, StoreError
+from scalesweep.grid import CorpusFacts
 from scalesweep.launch import launch, local
 from scalesweep.launch.device import resolve_device
 from scalesweep.launch.local import num_workers
 from scalesweep.launch.monitor import Monitor, si
-from scalesweep.plan import CorpusFacts
 from scalesweep.store import Store
 
 

@@ -22,9 +22,9 @@ from test_worker import make_store, measured
 from scalesweep.config import Settings
 from scalesweep.data import Corpus
 from scalesweep.errors import SpecError, StoreError
+from scalesweep.grid import CorpusFacts
 from scalesweep.launch import cluster, launch, slurm
 from scalesweep.launch.monitor import Monitor
-from scalesweep.plan import CorpusFacts
 from scalesweep.store import Store
 
 CLUSTERS = [pytest.param("slurm", marks=pytest.mark.slurm), pytest.param("ray", marks=pytest.mark.ray)]

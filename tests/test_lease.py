@@ -7,8 +7,9 @@ import pytest
 
 from scalesweep import lease as module
 from scalesweep.config import Settings
+from scalesweep.grid import CorpusFacts
 from scalesweep.lease import Lease, LeaseLost
-from scalesweep.plan import CorpusFacts, make_plan
+from scalesweep.plan import make_plan
 from scalesweep.store import Claim, Store
 
 

@@ -18,9 +18,10 @@ from scalesweep.cell import Cell
 from scalesweep.config import OptimSpec, Settings
 from scalesweep.data import Corpus, batch
 from scalesweep.errors import SpecError
+from scalesweep.grid import CorpusFacts
 from scalesweep.jobs import pack_signature
 from scalesweep.model.decoder import Decoder
-from scalesweep.plan import CorpusFacts, make_plan
+from scalesweep.plan import make_plan
 from scalesweep.spec import parse
 from scalesweep.train.checkpoint import Checkpoint
 from scalesweep.train.coordinates import coordinates

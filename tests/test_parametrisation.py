@@ -12,8 +12,9 @@ from conftest import small_settings
 
 from scalesweep.cell import Cell
 from scalesweep.data import batch
+from scalesweep.grid import CorpusFacts
 from scalesweep.model.decoder import Decoder
-from scalesweep.plan import CorpusFacts, make_plan
+from scalesweep.plan import make_plan
 from scalesweep.train.coordinates import coordinates
 from scalesweep.train.gradient import Execution
 from scalesweep.train.loop import Hooks, Run, train

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from scalesweep.cell import cell_from_dict
 from scalesweep.config import CountSpec, Settings
 from scalesweep.errors import SpecError
-from scalesweep.plan import CorpusFacts, Plan, make_plan
+from scalesweep.grid import CorpusFacts
+from scalesweep.plan import Plan, make_plan
 from scalesweep.recipe import ladder_targets, resolve_shape
 from scalesweep.spec import Ladder
 

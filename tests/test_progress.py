@@ -13,7 +13,8 @@ from scalesweep.cell import Cell
 from scalesweep.config import CountSpec, Settings
 from scalesweep.cost import evaluation_steps
 from scalesweep.flops import flops_per_token
-from scalesweep.plan import CorpusFacts, Plan, make_plan
+from scalesweep.grid import CorpusFacts
+from scalesweep.plan import Plan, make_plan
 from scalesweep.progress import curve_end, logs_of, progress_of, speeds
 from scalesweep.store import Claim, Store
 

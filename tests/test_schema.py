@@ -6,7 +6,8 @@ from conftest import small_settings
 
 from scalesweep.errors import StoreError
 from scalesweep.files import sealed
-from scalesweep.plan import CorpusFacts, make_plan
+from scalesweep.grid import CorpusFacts
+from scalesweep.plan import make_plan
 from scalesweep.schema import SCHEMA, UPGRADES, upgrade
 from scalesweep.store import Store
 

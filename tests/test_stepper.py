@@ -11,8 +11,9 @@ import torch
 
 from scalesweep.cell import Cell
 from scalesweep.config import Settings
+from scalesweep.grid import CorpusFacts
 from scalesweep.model.decoder import Decoder
-from scalesweep.plan import CorpusFacts, make_plan
+from scalesweep.plan import make_plan
 from scalesweep.train import stepper
 from scalesweep.train.gradient import Execution, gradient_of
 from scalesweep.train.loop import Hooks, Outcome, Run, train

@@ -13,8 +13,9 @@ from scalesweep import store as module
 from scalesweep.config import Settings
 from scalesweep.errors import StoreError
 from scalesweep.files import Damaged, read_json, set_aside
+from scalesweep.grid import CorpusFacts
 from scalesweep.jobs import claimable, snapshot_steps, unfinished, waits_for_trunk
-from scalesweep.plan import CorpusFacts, Plan, make_plan
+from scalesweep.plan import Plan, make_plan
 from scalesweep.store import Store
 
 

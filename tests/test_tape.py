@@ -17,8 +17,9 @@ from test_worker import make_store
 from scalesweep.cell import Cell
 from scalesweep.data import Corpus
 from scalesweep.flops import DecoderShape
+from scalesweep.grid import CorpusFacts
 from scalesweep.model.decoder import Decoder
-from scalesweep.plan import CorpusFacts, make_plan
+from scalesweep.plan import make_plan
 from scalesweep.train.gradient import Execution, gradient_of
 from scalesweep.train.loop import Hooks, Outcome, Run, train
 from scalesweep.train.optim import FusedAdamW, group_settings, groups_of

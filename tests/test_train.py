@@ -14,9 +14,10 @@ import torch
 from scalesweep.cell import Cell
 from scalesweep.config import Settings
 from scalesweep.data import Corpus, batch
+from scalesweep.grid import CorpusFacts
 from scalesweep.jobs import pack_signature
 from scalesweep.model.decoder import Decoder
-from scalesweep.plan import CorpusFacts, make_plan
+from scalesweep.plan import make_plan
 from scalesweep.train.checkpoint import Checkpoint, load_checkpoint, load_start, previous, save_checkpoint
 from scalesweep.train.gradient import Execution, accumulate_gradient
 from scalesweep.train.loop import Hooks, Interrupted, Outcome, Run, train

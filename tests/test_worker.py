@@ -19,7 +19,8 @@ from scalesweep.cli.experiment import corpus_facts
 from scalesweep.config import Settings
 from scalesweep.data import Corpus, prepare
 from scalesweep.errors import StoreError
-from scalesweep.plan import CorpusFacts, make_plan
+from scalesweep.grid import CorpusFacts
+from scalesweep.plan import make_plan
 from scalesweep.store import Store
 from scalesweep.train.loop import train
 from scalesweep.train.measure import seconds_per_step

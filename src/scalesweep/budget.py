@@ -22,7 +22,8 @@ from typing import Any
 from scalesweep.cell import Cell
 from scalesweep.config import CountSpec, Settings
 from scalesweep.errors import SpecError
-from scalesweep.plan import Plan, declared_budget
+from scalesweep.grid import declared_budget
+from scalesweep.plan import Plan
 from scalesweep.units import si
 
 CORE = 3

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from scalesweep.cell import Cell
 from scalesweep.config import CostSpec
-from scalesweep.plan import Device, Plan
+from scalesweep.grid import Device
+from scalesweep.plan import Plan
 
 USD_PER_DEVICE_HOUR: Mapping[Device, float] = {"cuda": 2.0, "cpu": 0.0425}
 WATTS: Mapping[Device, float] = {"cuda": 700.0, "cpu": 6.25}

@@ -17,9 +17,6 @@ which may use other names for the columns. No row is dropped or mended: a value 
 error, unless the row carries an `excluded_reason`. This module knows no law.
 """
 
-import csv
-import io
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -30,6 +27,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scalesweep.errors import PointsError
+from scalesweep.points_file import read_table
 
 if TYPE_CHECKING:  # pandas takes half a second to import
     import pandas as pd
@@ -137,7 +135,7 @@ def read_points(source: "Path | str | pd.DataFrame") -> Points:
     """
     if isinstance(source, Path | str):
         path = Path(source)
-        table = _read_file(path)
+        table = read_table(path)
     else:
         path = Path("data frame")
         table = {str(name): column.tolist() for name, column in source.items()}
@@ -145,81 +143,6 @@ def read_points(source: "Path | str | pd.DataFrame") -> Points:
     if not next(iter(table.values())):
         raise PointsError(f"{path}: the table has a header but no rows.")
     return _derived(table, names, str(path))
-
-
-def _read_file(path: Path) -> dict[str, list[Any]]:
-    if not path.is_file():
-        raise PointsError(f"{path}: there is no such file.")
-    suffix = path.suffix.lower()
-    if suffix not in _READERS:
-        raise PointsError(f"{path}: the extension {suffix or '(none)'} is not known; give .csv, .jsonl or .parquet.")
-    return _READERS[suffix](path)
-
-
-def _read_csv(path: Path) -> dict[str, list[Any]]:
-    try:
-        lines = [line for line in csv.reader(io.StringIO(_text(path), newline="")) if line]
-    except csv.Error as error:
-        raise PointsError(f"{path}: this is not a CSV file ({error}).") from None
-    if not lines:
-        raise PointsError(f"{path}: the file is empty.")
-    header = [name.strip() for name in lines[0]]
-    doubled = [name for name in header if header.count(name) > 1]
-    if doubled:
-        raise PointsError(f"{path}: two columns are called {doubled[0]!r}; rename one.")
-    for row, line in enumerate(lines[1:], start=1):
-        if len(line) != len(header):
-            raise PointsError(f"{path}: row {row} has {len(line)} values, but the header has {len(header)} columns.")
-    return {name: [line[i] for line in lines[1:]] for i, name in enumerate(header)}
-
-
-def _read_jsonl(path: Path) -> dict[str, list[Any]]:
-    rows = []
-    for row, line in enumerate((line for line in _text(path).splitlines() if line.strip()), start=1):
-        try:
-            value = json.loads(line)
-        except ValueError as error:
-            raise PointsError(f"{path}: row {row} is not JSON ({error}).") from None
-        if not isinstance(value, dict):
-            raise PointsError(f"{path}: row {row} is not a JSON object with named values.")
-        rows.append(value)
-    if not rows:
-        raise PointsError(f"{path}: the file is empty.")
-    return {name: [row.get(name) for row in rows] for name in dict.fromkeys(name for row in rows for name in row)}
-
-
-def _read_parquet(path: Path) -> dict[str, list[Any]]:
-    import pandas as pd
-    import pyarrow
-
-    if path.stat().st_size == 0:
-        raise PointsError(f"{path}: the file is empty.")
-    try:
-        frame = pd.read_parquet(path)
-    except (pyarrow.ArrowException, OSError, ValueError) as error:
-        raise PointsError(f"{path}: this is not a readable Parquet file ({str(error).splitlines()[0]}).") from None
-    return {str(name): frame[name].tolist() for name in frame.columns}
-
-
-_READERS = {
-    ".csv": _read_csv,
-    ".jsonl": _read_jsonl,
-    ".ndjson": _read_jsonl,
-    ".parquet": _read_parquet,
-    ".pq": _read_parquet,
-}
-
-
-def _text(path: Path) -> str:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise PointsError(f"{path}: this is not a text file in UTF-8.") from None
-    except OSError as error:
-        raise PointsError(f"{path}: the file cannot be read ({error.strerror}).") from None
-    if "\0" in text:
-        raise PointsError(f"{path}: this is not a text file (it contains NUL bytes).")
-    return text
 
 
 def _recognise(columns: Sequence[str], path: Path) -> dict[str, str]:

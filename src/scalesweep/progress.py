@@ -16,7 +16,8 @@ from scalesweep.cell import Cell
 from scalesweep.config import CountSpec, Settings
 from scalesweep.cost import Work, evaluation_steps, wall_seconds
 from scalesweep.flops import flops_per_token
-from scalesweep.plan import Device, Plan
+from scalesweep.grid import Device
+from scalesweep.plan import Plan
 from scalesweep.store import FINISHED, State, Store
 
 

@@ -7,43 +7,37 @@ is full, read-only or gone ends it with one line and exit code 2.
 
 import argparse
 import contextlib
-import dataclasses
-import functools
-import hashlib
-import json
 import math
 import os
-import platform
 import signal
-import subprocess
 import sys
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
-from importlib.metadata import version
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from scalesweep import __version__, jobs
+from scalesweep import jobs
 from scalesweep.cell import Cell
-from scalesweep.config import CountSpec, Settings
-from scalesweep.data import Corpus, check_entropy, open_corpus, prepare
+from scalesweep.config import Settings
+from scalesweep.data import Corpus, open_corpus, prepare
 from scalesweep.errors import EXIT_AGAIN, EXIT_BAD_INPUT, EXIT_INTERRUPTED, EXIT_OK, ScaleSweepError, StoreError
 from scalesweep.files import is_storage_error, plain_storage_errors, storage_sentence
-from scalesweep.flops import ModuleShape, flops_per_token
 from scalesweep.lease import Lease, LeaseLost, Stop
 from scalesweep.model.export import save_weights
+from scalesweep.packing import PackLimits
 from scalesweep.plan import Plan
+from scalesweep.record import make_record
 from scalesweep.store import Claim, Store
 from scalesweep.tracker import Tracker, start_tracker
 from scalesweep.train.checkpoint import Checkpoint, load_start, save_checkpoint
 from scalesweep.train.gradient import Execution
 from scalesweep.train.loop import Hooks, Interrupted, Outcome, Run, train
-from scalesweep.train.measure import best_pack, free_memory, is_out_of_memory, peak_flops, peak_memory_bytes, reset_peak_memory
+from scalesweep.train.measure import free_memory, reset_peak_memory
 
 WAIT_SECONDS = 0.5
 """Between two looks for cells that wait for a trunk."""
@@ -119,78 +113,6 @@ def _open_corpus(store: Store, say: Say) -> Corpus:
             "prepare the corpus anew (scalesweep data) or start the sweep in another directory with dir=...."
         )
     return corpus
-
-
-@dataclass
-class PackLimits:
-    """How many runs of a kind may be stepped together and in which parts, as far as this process or an earlier one found out.
-
-    What ran out of memory once is in the store (`Store.memory_limits`), by device and shape.
-    """
-
-    store: Store
-    settings: Settings
-    device: torch.device
-    workers: int
-    found: dict[Any, int] = field(default_factory=dict)
-    """By `pack_signature`, as measured."""
-
-    @property
-    def never(self) -> bool:
-        """Whether every cell goes alone, so that nobody need look for others."""
-        pack = self.settings.train.pack
-        return pack == 1 or (pack == "auto" and self.device.type == "cpu")
-
-    def of(self, cell: Cell, num_waiting: int) -> int:
-        """Largest pack for a cell, of which, itself included, `num_waiting` of its kind can be claimed."""
-        signature, spec = jobs.pack_signature(cell), self.settings.train
-        if num_waiting == 1:
-            return 1
-        if signature not in self.found:
-            most = spec.pack if spec.pack != "auto" else best_pack(cell, self.device, spec.micro_batch, most=num_waiting)
-            self.found[signature] = most
-        share = num_waiting if spec.pack != "auto" else math.ceil(num_waiting / self.workers)
-        return min(self.found[signature], share, self._limit(cell).get("pack", share))
-
-    def micro_batch(self, cell: Cell) -> int:
-        """Sequences per forward pass."""
-        asked = self.settings.train.micro_batch or cell.batch_sequences
-        return min(asked, cell.batch_sequences, self._limit(cell).get("micro_batch", asked))
-
-    def lower(self, cell: Cell, runs: int, error: Exception) -> str | None:
-        """Allow less of the cell's kind than what has just failed, and say what; None where there is nothing left to lower.
-
-        Out of memory: half the micro-batch, which leaves every run as it is; at one sequence, half the pack. Any other
-        exception of a pack: every run alone, which tells whose it was.
-        """
-        micro_batch, size, what = (
-            self.micro_batch(cell),
-            jobs.size_name(cell),
-            f"{runs} runs of {jobs.size_name(cell)} together",
-        )
-        if not is_out_of_memory(error):
-            if runs == 1:
-                return None
-            self.found[jobs.pack_signature(cell)] = 1
-            return f"{what} stopped ({error!r}); at most 1 from now on (train.pack)"
-        why = f"not fit into the memory of {self.device}"
-        if micro_batch > 1:
-            self.store.remember_limit(self._kind(cell), "micro_batch", micro_batch // 2)
-            return f"{micro_batch} sequences of {size} do {why}; {micro_batch // 2} at a time from now on (train.micro_batch)"
-        if runs == 1:
-            return None
-        self.store.remember_limit(self._kind(cell), "pack", runs // 2)
-        return f"{what} do {why}; at most {runs // 2} from now on (train.pack)"
-
-    def _limit(self, cell: Cell) -> dict[str, int]:
-        return self.store.memory_limits().get(self._kind(cell), {})
-
-    def _kind(self, cell: Cell) -> str:
-        """What decides whether something fits, for people and, by the digits at its end, exactly."""
-        content = json.dumps([dataclasses.asdict(cell.shape), cell.batch_sequences, cell.precision], sort_keys=True)
-        identity = hashlib.sha256(content.encode()).hexdigest()[:8]
-        batch = f"{cell.batch_sequences} x {cell.shape.context}"
-        return f"{device_name(self.device)}: {jobs.size_name(cell)}, batch {batch}, {cell.precision}, {identity}"
 
 
 @dataclass(frozen=True)
@@ -363,73 +285,6 @@ class Worker:
         row = cell.row(self.settings.count)
         sweep = self.store.sweep()
         return start_tracker(self.settings.logger, self.store.directory, sweep["hash"], row, self.say, [sweep["name"]])
-
-
-def make_record(
-    cell: Cell, outcome: Outcome, device: torch.device, corpus: Corpus, started: float, pack: int
-) -> dict[str, Any]:
-    """The immutable outcome of a cell; on CPUs of one kind only `times` and `where` differ between two measurements."""
-    entropy = corpus.window_entropy(cell.shape.context)
-    return {
-        "key": cell.key,
-        "state": outcome.state,
-        "loss": _finite(outcome.loss),
-        "loss_se": _finite(outcome.loss_se),
-        "last_finite_loss": _finite(outcome.last_finite_loss),
-        "entropy": entropy,
-        "below_entropy": "" if entropy is None else check_entropy(outcome.loss, outcome.loss_se, entropy),
-        "trunk": cell.trunk,
-        "cell": dataclasses.asdict(cell),
-        "row": cell.row(CountSpec()),
-        "bytes_per_token": corpus.bytes_per_token,
-        "where": {
-            "device": device_name(device),
-            "host": platform.node(),
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "scalesweep": f"{__version__}{_commit()}",
-            **({"transformers": version("transformers")} if isinstance(cell.shape, ModuleShape) else {}),
-        },
-        "times": {"started": started, "ended": time.time(), **_times(cell, outcome, device, pack)},
-    }
-
-
-def _times(cell: Cell, outcome: Outcome, device: torch.device, pack: int) -> dict[str, Any]:
-    """What the cell cost, and how well the device was used; of the steps that were trained for this cell alone."""
-    steps = (outcome.curve[-1]["step"] if outcome.curve else 0) - outcome.shared_steps
-    speed = max(0, steps) * cell.batch_tokens / outcome.seconds if outcome.seconds > 0 else 0.0
-    flops = speed * flops_per_token(cell.shape, "attention")
-    return {
-        "training_seconds": outcome.seconds,
-        "shared_steps": outcome.shared_steps,
-        "pack": pack,
-        "tokens_per_second": speed,
-        "flops_per_second": flops,
-        "flops_share": flops / peak_flops(device, cell.precision),
-        "peak_memory_bytes": peak_memory_bytes(device),
-    }
-
-
-@functools.cache
-def _commit() -> str:
-    """The commit of the checkout that runs, if it is one, with a mark if it was changed since."""
-    package = Path(__file__).resolve().parent
-    words = ["git", "-C", str(package), "describe", "--always", "--dirty", "--exclude=*"]
-    try:
-        found = subprocess.run(words, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return f" (commit {found})" if "site-packages" not in package.parts else ""
-
-
-def _finite(number: float) -> float | None:
-    """The number, or None (JSON has no nan)."""
-    return number if math.isfinite(number) else None
-
-
-def device_name(device: torch.device) -> str:
-    """What the user calls the device: the GPU's model, or the processor's architecture."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU ({platform.machine()})"
 
 
 def _say(message: str) -> None:

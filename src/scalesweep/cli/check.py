@@ -14,8 +14,9 @@ from scalesweep.cli.compose import compose_settings
 from scalesweep.config import ArchitectureSpec, Settings, parse_settings
 from scalesweep.data import Corpus, prepare, unique_tokens
 from scalesweep.errors import EXIT_OK, SpecError
+from scalesweep.grid import CorpusFacts, Device
 from scalesweep.launch.device import resolve_device
-from scalesweep.plan import CorpusFacts, Device, make_plan
+from scalesweep.plan import make_plan
 from scalesweep.spec import parse_quantity
 from scalesweep.transfer import CoordinateCheck, LearningRates
 

@@ -21,10 +21,11 @@ from scalesweep.config import ArchitectureSpec, Settings
 from scalesweep.data import Corpus, prepare, unique_tokens, validation_windows
 from scalesweep.errors import EXIT_INCOMPLETE, EXIT_OK, FitError, PointsError, SpecError, StoreError
 from scalesweep.fit import SweepFit
+from scalesweep.grid import CorpusFacts, Device
 from scalesweep.launch import launch
 from scalesweep.launch.device import device_of_sweep
 from scalesweep.launch.monitor import Monitor, failure_line
-from scalesweep.plan import CorpusFacts, Device, Plan, make_plan
+from scalesweep.plan import Plan, make_plan
 from scalesweep.recipe import Scaled
 from scalesweep.store import FINISHED, Store
 from scalesweep.tracker import require_installed

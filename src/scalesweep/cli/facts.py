@@ -11,7 +11,7 @@ from scalesweep.config import CountSpec, Settings
 from scalesweep.cost import Cost, Rates, cost_of, rates_of
 from scalesweep.errors import DataError, SpecError
 from scalesweep.flops import ModuleShape, flops_per_token, num_params
-from scalesweep.plan import Device
+from scalesweep.grid import Device
 from scalesweep.published.results import published_results
 from scalesweep.store import Store
 

@@ -12,9 +12,10 @@ from scalesweep.cost import Cost, Rates, cost_of, rates_of, wall_seconds, work_o
 from scalesweep.data import cache_dir
 from scalesweep.errors import SpecError
 from scalesweep.flops import count_params
+from scalesweep.grid import Device
 from scalesweep.launch.device import num_gpus
 from scalesweep.launch.local import num_workers
-from scalesweep.plan import Device, Plan
+from scalesweep.plan import Plan
 
 
 @dataclass

@@ -6,7 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from scalesweep.config import Settings
-from scalesweep.plan import CorpusFacts, Device, TunedCell, tuned_variants
+from scalesweep.grid import CorpusFacts, Device
+from scalesweep.plan import TunedCell, tuned_variants
 from scalesweep.points import Points
 from scalesweep.report import ReportContext
 from scalesweep.store import Store

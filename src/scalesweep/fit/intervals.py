@@ -15,7 +15,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from scalesweep.config import FitSpec
 from scalesweep.errors import FitError
-from scalesweep.fit.huber import Problem, Solution
+from scalesweep.fit.huber import Solution
+from scalesweep.fit.powers import Problem
 from scalesweep.fit.resampling import CLUSTER_P_VALUE, Units, cluster_p_value, draw_weights, refit, within_sizes
 from scalesweep.fit.results import LawFit, percentile_union
 

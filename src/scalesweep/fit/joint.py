@@ -12,10 +12,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scalesweep.config import FitSpec
-from scalesweep.fit.huber import CoupledPowers, Problem, Solution, SumOfPowers, profile_starts
+from scalesweep.fit.huber import Solution, profile_starts
 from scalesweep.fit.intervals import Resampled, resample
 from scalesweep.fit.objectives import CONTINUATION, FIRST_DELTA, adaptive_delta, stages, through
 from scalesweep.fit.objectives import robust_scale as robust_scale
+from scalesweep.fit.powers import CoupledPowers, Problem, SumOfPowers
 from scalesweep.fit.profile import ProfileCurve, profile_curve, profile_interval
 from scalesweep.fit.resampling import Units, separate_rows
 from scalesweep.fit.results import Estimate, FitStatus, LawFit, Name, estimate, is_wide, join

@@ -20,7 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scalesweep.errors import FitError, did_you_mean
-from scalesweep.fit.huber import Problem, Solution, minimise
+from scalesweep.fit.huber import Solution, minimise
+from scalesweep.fit.powers import Problem
 
 FloatArray = NDArray[np.float64]
 

@@ -11,7 +11,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from scalesweep.fit.huber import Expansion, nonnegative_least_squares
+from scalesweep.fit.huber import nonnegative_least_squares
+from scalesweep.fit.powers import Expansion
 from scalesweep.laws import Law, Parameter
 
 FloatArray = NDArray[np.float64]

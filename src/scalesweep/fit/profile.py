@@ -15,7 +15,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from scalesweep.fit.huber import Expansion, Problem, minimise, objective
+from scalesweep.fit.huber import minimise, objective
+from scalesweep.fit.powers import Expansion, Problem
 
 FloatArray = NDArray[np.float64]
 

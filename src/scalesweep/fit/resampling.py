@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scalesweep.fit.design import find_levels
-from scalesweep.fit.huber import Problem, Solution, minimise
+from scalesweep.fit.huber import Solution, minimise
+from scalesweep.fit.powers import Problem
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from scalesweep.config import Settings, TrainSpec
 from scalesweep.errors import SpecError
-from scalesweep.plan import Device
+from scalesweep.grid import Device
 
 
 def device_of_sweep(settings: Settings) -> Device:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from scalesweep.cell import Cell
 from scalesweep.files import write_json
-from scalesweep.plan import Device
+from scalesweep.grid import Device
 from scalesweep.power import mean_watts
 
 if TYPE_CHECKING:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import platform
 import resource
 import sys
 import time
@@ -86,6 +87,11 @@ def peak_flops(device: torch.device, precision: Precision) -> float:
         synchronize(device)
         times.append(time.perf_counter() - started)
     return 2.0 * size**3 / min(times)
+
+
+def device_name(device: torch.device) -> str:
+    """What the user calls the device: the GPU's model, or the processor's architecture."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU ({platform.machine()})"
 
 
 def synchronize(device: torch.device) -> None:

@@ -1,0 +1,83 @@
+"""The record of a cell: what was measured, of what, by which versions, on which device, and at what cost."""
+
+import dataclasses
+import functools
+import math
+import platform
+import subprocess
+import time
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from scalesweep import __version__
+from scalesweep.cell import Cell
+from scalesweep.config import CountSpec
+from scalesweep.data import Corpus, check_entropy
+from scalesweep.flops import ModuleShape, flops_per_token
+from scalesweep.train.loop import Outcome
+from scalesweep.train.measure import device_name, peak_flops, peak_memory_bytes
+
+
+def make_record(
+    cell: Cell, outcome: Outcome, device: torch.device, corpus: Corpus, started: float, pack: int
+) -> dict[str, Any]:
+    """The immutable outcome of a cell; on CPUs of one kind only `times` and `where` differ between two measurements."""
+    entropy = corpus.window_entropy(cell.shape.context)
+    return {
+        "key": cell.key,
+        "state": outcome.state,
+        "loss": _finite(outcome.loss),
+        "loss_se": _finite(outcome.loss_se),
+        "last_finite_loss": _finite(outcome.last_finite_loss),
+        "entropy": entropy,
+        "below_entropy": "" if entropy is None else check_entropy(outcome.loss, outcome.loss_se, entropy),
+        "trunk": cell.trunk,
+        "cell": dataclasses.asdict(cell),
+        "row": cell.row(CountSpec()),
+        "bytes_per_token": corpus.bytes_per_token,
+        "where": {
+            "device": device_name(device),
+            "host": platform.node(),
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "scalesweep": f"{__version__}{_commit()}",
+            **({"transformers": version("transformers")} if isinstance(cell.shape, ModuleShape) else {}),
+        },
+        "times": {"started": started, "ended": time.time(), **_times(cell, outcome, device, pack)},
+    }
+
+
+def _times(cell: Cell, outcome: Outcome, device: torch.device, pack: int) -> dict[str, Any]:
+    """What the cell cost, and how well the device was used; of the steps that were trained for this cell alone."""
+    steps = (outcome.curve[-1]["step"] if outcome.curve else 0) - outcome.shared_steps
+    speed = max(0, steps) * cell.batch_tokens / outcome.seconds if outcome.seconds > 0 else 0.0
+    flops = speed * flops_per_token(cell.shape, "attention")
+    return {
+        "training_seconds": outcome.seconds,
+        "shared_steps": outcome.shared_steps,
+        "pack": pack,
+        "tokens_per_second": speed,
+        "flops_per_second": flops,
+        "flops_share": flops / peak_flops(device, cell.precision),
+        "peak_memory_bytes": peak_memory_bytes(device),
+    }
+
+
+@functools.cache
+def _commit() -> str:
+    """The commit of the checkout that runs, if it is one, with a mark if it was changed since."""
+    package = Path(__file__).resolve().parent
+    words = ["git", "-C", str(package), "describe", "--always", "--dirty", "--exclude=*"]
+    try:
+        found = subprocess.run(words, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return f" (commit {found})" if "site-packages" not in package.parts else ""
+
+
+def _finite(number: float) -> float | None:
+    """The number, or None (JSON has no nan)."""
+    return number if math.isfinite(number) else None
