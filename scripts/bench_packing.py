@@ -16,7 +16,8 @@ from scalesweep.cell import Cell
 from scalesweep.cli.compose import compose_settings
 from scalesweep.grid import CorpusFacts
 from scalesweep.plan import make_plan
-from scalesweep.train.measure import device_name, is_out_of_memory, seconds_per_step
+from scalesweep.train.device import device_name, is_out_of_memory
+from scalesweep.train.measure import seconds_per_step
 from scalesweep.worker import prepare_device
 
 CONTEXT = 32

@@ -28,8 +28,9 @@ from scalesweep.recipe import resolve_module
 from scalesweep.store import Store
 from scalesweep.train.checkpoint import Checkpoint
 from scalesweep.train.gradient import Execution
-from scalesweep.train.loop import Hooks, Interrupted, Outcome, Run, train
+from scalesweep.train.loop import Hooks, Interrupted, train
 from scalesweep.train.optim import group_settings, groups_of, make_optimizer
+from scalesweep.train.pack import Outcome, Run
 from scalesweep.worker import prepare_device, work
 
 ATTENTION = ["GPT2", "GPTNeoX", "Llama", "Qwen3"]

@@ -71,3 +71,39 @@ def test_a_cache_that_cannot_be_written_is_done_without(cell: Cell, times: list[
 
 def test_what_is_measured_is_a_time(cell: Cell, tmp_path: Path) -> None:
     assert 0 < run(cell, tmp_path).seconds_per_step < 60
+
+
+def test_what_a_process_pays_once_is_not_a_step_s(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    paid = [5.0]
+
+    def run_steps(_: Cell, device: Any, micro_batch: Any, runs: int, num_steps: int) -> float:
+        return (paid.pop() if paid else 0.0) + 1e-3 * num_steps
+
+    monkeypatch.setattr(measure, "run_steps", run_steps)
+    assert measure.seconds_per_step(cell, torch.device("cpu"), None) == pytest.approx(1e-3)
+
+
+def test_steps_that_are_too_short_to_time_are_repeated(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    tried: list[int] = []
+
+    def run_steps(_: Cell, device: Any, micro_batch: Any, runs: int, num_steps: int) -> float:
+        tried.append(num_steps)
+        return 0.5 + 1e-6 * num_steps
+
+    monkeypatch.setattr(measure, "run_steps", run_steps)
+    assert measure.seconds_per_step(cell, torch.device("cpu"), None) == pytest.approx(1e-6, rel=1e-3)
+    assert max(tried) == measure.FIRST_STEPS + measure.MOST_STEPS
+
+
+@pytest.mark.parametrize(("fits", "best"), [(0, 1), (1, 1), (5, 4), (10**6, 256)])
+def test_the_pack_is_doubled_while_it_fits(cell: Cell, monkeypatch: pytest.MonkeyPatch, fits: int, best: int) -> None:
+    """Beyond 511 runs of 128 sequences a kernel's grid is full."""
+
+    def seconds(_: Cell, device: Any, micro_batch: Any, runs: int = 1) -> float:
+        if runs > fits:
+            raise RuntimeError("CUDA error: out of memory")
+        return 1.0
+
+    monkeypatch.setattr(measure, "seconds_per_step", seconds)
+    monkeypatch.setattr(measure, "free_memory", lambda _: None)
+    assert measure.best_pack(dataclasses.replace(cell, batch_sequences=128), torch.device("cuda"), None) == best

@@ -28,7 +28,8 @@ from scalesweep.errors import SpecError
 from scalesweep.grid import CorpusFacts
 from scalesweep.plan import make_plan
 from scalesweep.train.gradient import Execution
-from scalesweep.train.loop import Hooks, Outcome, Run, train
+from scalesweep.train.loop import Hooks, train
+from scalesweep.train.pack import Outcome, Run
 from scalesweep.worker import prepare_device
 
 

@@ -19,8 +19,10 @@ from scalesweep.model.decoder import Decoder
 from scalesweep.model.export import export_model, load_weights, save_weights
 from scalesweep.model.module import build_model
 from scalesweep.plan import make_plan
+from scalesweep.train.evaluate import evaluate
 from scalesweep.train.gradient import Execution
-from scalesweep.train.loop import Hooks, Run, evaluate, train
+from scalesweep.train.loop import Hooks, train
+from scalesweep.train.pack import Run
 from scalesweep.worker import prepare_device
 
 HARD_TEXT = "def f(x):\n\treturn 'naïve 日本 <|endoftext|>'  # \x00 " + "".join(map(chr, range(1, 300)))

@@ -15,6 +15,7 @@ from test_worker import make_store, measured, one_size
 from scalesweep.config import LauncherSpec, Settings, TrainSpec
 from scalesweep.data import Corpus
 from scalesweep.errors import SpecError, StoreError
+from scalesweep.files import StorageFailed
 from scalesweep.grid import CorpusFacts
 from scalesweep.launch import launch, local
 from scalesweep.launch.device import resolve_device
@@ -163,8 +164,36 @@ def test_a_worker_that_cannot_write_says_why(tmp_path: Path, settings: Settings,
     (store.directory / "logs" / "worker-0.log").write_text("12:00:00 x cannot be written: No space left; make room.\n")
     slot = local.Slot("cpu", None, "worker-0.log", subprocess.Popen([sys.executable, "-c", "raise SystemExit(2)"]))
     slot.process.wait()  # type: ignore[union-attr]
-    with pytest.raises(StoreError, match=r"exit code 2: x cannot be written: No space left; make room\. Its log is"):
+    with pytest.raises(StoreError, match=r"a worker cannot work: x cannot be written: No space left; make room\. Its log is"):
         local._reap(store, [slot], [])
+
+
+@pytest.mark.parametrize("said", ["12:00:00 x cannot be written: No space left; make room.\n", ""])
+def test_a_full_disk_is_named_even_where_the_log_is_empty(
+    tmp_path: Path, settings: Settings, corpus: Corpus, facts: CorpusFacts, said: str
+) -> None:
+    store = make_store(tmp_path / "sweep", settings, corpus, facts)
+    (store.directory / "logs").mkdir()
+    (store.directory / "logs" / "worker-0.log").write_text(said)
+    slot = local.Slot("cpu", None, "worker-0.log", subprocess.Popen([sys.executable, "-c", "raise SystemExit(74)"]))
+    slot.process.wait()  # type: ignore[union-attr]
+    with pytest.raises(StorageFailed, match=r"cannot be written.*make room"):
+        local._reap(store, [slot], [])
+
+
+def test_a_worker_that_ends_by_a_fault_of_its_own_is_replaced(
+    tmp_path: Path, settings: Settings, corpus: Corpus, facts: CorpusFacts
+) -> None:
+    store = make_store(tmp_path / "sweep", settings, corpus, facts)
+    key = store.keys()[0]
+    code = f"import pathlib; from scalesweep.store import Store; Store(pathlib.Path({str(store.directory)!r})).claim({key!r})"
+    for deaths in range(local.MAX_DEATHS + 1):
+        slot = local.Slot("cpu", None, "worker-0.log", subprocess.Popen([sys.executable, "-c", f"{code}; raise ValueError"]))
+        slot.process.wait()  # type: ignore[union-attr]
+        local._reap(store, [slot], [key])
+        claim = json.loads((store.cell_dir(key) / f"claim-{deaths + 1}").read_text())
+        assert (claim["state"], claim["reason"]) == ("lost", "with exit code 1")
+    assert store.state(key) == "FAILED"
 
 
 @pytest.mark.slow

@@ -87,3 +87,29 @@ def test_a_directory_that_is_gone_for_a_while_ends_nothing(store: Store, claim: 
         while store.state(claim.key) != "RUNNING" and time.monotonic() < deadline:
             time.sleep(0.02)
     assert store.state(claim.key) == "RUNNING"
+
+
+def test_a_pause_of_the_whole_process_is_no_hang(store: Store, claim: Claim, monkeypatch: pytest.MonkeyPatch) -> None:
+    """SIGSTOP, or a container that is paused: the thread of heartbeats did not run either."""
+    monkeypatch.setattr(module, "HANG_SECONDS", 0.5)
+    shift = 0.0
+    clock = time.monotonic
+    monkeypatch.setattr(module.time, "monotonic", lambda: clock() + shift)
+    with Lease(store, [claim]) as lease:
+        lease.progress()
+        time.sleep(0.1)
+        shift = 1000.0
+        time.sleep(0.2)
+        lease.progress()
+        lease.check()
+    assert store.state(claim.key) == "RUNNING"
+
+
+def test_a_slow_disk_is_no_hang(store: Store, claim: Claim, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "HANG_SECONDS", 0.1)
+    with Lease(store, [claim]) as lease:
+        lease.progress()
+        with lease.writing():
+            time.sleep(0.4)
+        lease.check()
+    assert store.state(claim.key) == "RUNNING"

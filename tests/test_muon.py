@@ -26,9 +26,10 @@ from scalesweep.spec import parse
 from scalesweep.train.checkpoint import Checkpoint
 from scalesweep.train.coordinates import coordinates
 from scalesweep.train.gradient import accumulate_gradient
-from scalesweep.train.loop import Hooks, Interrupted, Run
+from scalesweep.train.loop import Hooks, Interrupted
 from scalesweep.train.muon import COEFFICIENTS, STEPS, orthogonalise, update_scale
 from scalesweep.train.optim import group_of, group_settings, make_optimizer
+from scalesweep.train.pack import Run
 from scalesweep.transfer import CoordinateCheck
 
 MUON = {"name": "muon", "momentum": 0.95, "lr_ratio": 1.0}

@@ -17,8 +17,9 @@ from scalesweep.model.decoder import Decoder
 from scalesweep.plan import make_plan
 from scalesweep.train.coordinates import coordinates
 from scalesweep.train.gradient import Execution
-from scalesweep.train.loop import Hooks, Run, train
+from scalesweep.train.loop import Hooks, train
 from scalesweep.train.optim import group_of, group_settings, make_optimizer
+from scalesweep.train.pack import Run
 from scalesweep.transfer import CoordinateCheck
 
 FACTS = CorpusFacts("text", "0123", 64, 10**6)

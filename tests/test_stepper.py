@@ -15,9 +15,11 @@ from scalesweep.grid import CorpusFacts
 from scalesweep.model.decoder import Decoder
 from scalesweep.plan import make_plan
 from scalesweep.train import stepper
+from scalesweep.train.device import is_device_lost, is_out_of_memory
 from scalesweep.train.gradient import Execution, gradient_of
-from scalesweep.train.loop import Hooks, Outcome, Run, train
+from scalesweep.train.loop import Hooks, train
 from scalesweep.train.optim import corrections, make_optimizer
+from scalesweep.train.pack import Outcome, Run
 from scalesweep.train.schedule import lr_factor
 from scalesweep.train.stepper import HostStepper, ResidentStepper, make_stepper, schedule_rows, state_of, window_starts
 from scalesweep.worker import prepare_device
@@ -115,9 +117,9 @@ class Graph:
 
 
 @pytest.fixture
-def graphs(monkeypatch: pytest.MonkeyPatch) -> type[Graph]:
+def graphs(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Graph]]:
     @contextlib.contextmanager
-    def capture(graph: Graph) -> Iterator[None]:
+    def capture(graph: Graph, stream: object) -> Iterator[None]:
         """As in torch, what is called here is recorded and not run: the stand-in undoes it."""
         made = Graph.stepper
         kept = [(t, t.clone()) for t in [*made.state, made.loss_sum_R, made.norms_R, made._position]]
@@ -127,14 +129,25 @@ def graphs(monkeypatch: pytest.MonkeyPatch) -> type[Graph]:
         graph.body = made._body
 
     class Stream:
+        def __init__(self, device: object = None) -> None: ...
+
         def wait_stream(self, _: object) -> None: ...
+
+    class Event:
+        def synchronize(self) -> None: ...
+
+        def record(self) -> None: ...
+
+    stepper._side_stream.cache_clear()
 
     monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
     monkeypatch.setattr(torch.cuda, "graph", capture)
     monkeypatch.setattr(torch.cuda, "Stream", Stream)
     monkeypatch.setattr(torch.cuda, "current_stream", Stream)
     monkeypatch.setattr(torch.cuda, "stream", lambda _: contextlib.nullcontext())
-    return Graph
+    monkeypatch.setattr(torch.cuda, "Event", Event)
+    yield Graph
+    stepper._side_stream.cache_clear()
 
 
 @pytest.mark.parametrize("runs", [1, 2])
@@ -165,7 +178,7 @@ def test_what_cannot_be_captured_is_stepped_from_the_host_with_a_note(
     def refuse(*_: object) -> None:
         raise RuntimeError("operation not permitted when stream is capturing\nand more")
 
-    monkeypatch.setattr(stepper, "has_graphs", lambda _: True)
+    monkeypatch.setattr(stepper, "has_graphs", lambda *_: True)
     monkeypatch.setattr(ResidentStepper, "capture", refuse)
     model = Decoder(cell.shape, [0], 10000.0, 1.0)  # type: ignore[arg-type]
     notes: list[str] = []
@@ -174,10 +187,63 @@ def test_what_cannot_be_captured_is_stepped_from_the_host_with_a_note(
     assert notes == ["without a CUDA graph, which is slower (operation not permitted when stream is capturing)"]
 
 
+@pytest.mark.parametrize("runs", [1, 2])
+@pytest.mark.parametrize("fails_at", [1, 2, 4])
+def test_a_capture_that_fails_leaves_nothing_behind(
+    cell: Cell, tokens: np.ndarray, runs: int, fails_at: int, graphs: type[Graph], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At a step before the capture, at one that has changed the parameters, and inside the capture, after the gradients."""
+    monkeypatch.setattr(stepper, "has_graphs", lambda *_: True)
+    cells, calls, notes = pack_of(cell, runs), 0, list[str]()
+
+    def made(model: Decoder, optimizer: Any, _: Any) -> Any:
+        def spoiled(*arguments: Any) -> Any:
+            nonlocal calls
+            calls += 1
+            gradient = gradient_of(*arguments)
+
+            def call(windows: torch.Tensor) -> torch.Tensor:
+                nonlocal calls
+                found = gradient(windows)
+                calls += 1
+                if calls == 1 + fails_at:
+                    raise RuntimeError
+                return found
+
+            return call
+
+        monkeypatch.setattr(stepper, "gradient_of", spoiled)
+        monkeypatch.setattr(Graph, "stepper", None)
+        original = ResidentStepper.capture
+
+        def capture(self: Any, state: list[torch.Tensor]) -> None:
+            self.state, Graph.stepper = state, self
+            original(self, state)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(ResidentStepper, "capture", capture)
+            return make_stepper(model, optimizer, cells, tokens, Execution(CPU, fast=True), 0, notes.append)
+
+    monkeypatch.setattr("scalesweep.train.gradient.can_record", lambda *_: False)
+    host, _ = losses(cells, lambda _, o, g: HostStepper(o, cells, tokens, g, CPU))
+    found, _ = losses(cells, made)
+    assert notes == ["without a CUDA graph, which is slower (RuntimeError())"]
+    assert np.array(found) == pytest.approx(np.array(host), rel=1e-6)
+
+
+def test_errors_of_memory_and_of_the_device_are_told_apart() -> None:
+    lost = torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+    assert is_device_lost(lost)
+    assert not is_out_of_memory(lost)
+    for words in ("CUDA error: out of memory", "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling cublasCreate(handle)"):
+        assert is_out_of_memory(RuntimeError(words))
+        assert not is_device_lost(torch.AcceleratorError(words))
+    assert not is_device_lost(RuntimeError("shapes differ"))
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of the compiler's own parts
-def test_a_compiled_layer_has_the_losses_of_one_that_is_not(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stepper, "COMPILED_PARAMS", 1)
+def test_a_compiled_layer_has_the_losses_of_one_that_is_not(cell: Cell) -> None:
     windows = torch.randint(0, 200, (1, cell.batch_sequences, cell.shape.context + 1))
     model = Decoder(cell.shape, [0], 10000.0, 1.0)  # type: ignore[arg-type]
     with torch.no_grad():
@@ -185,13 +251,13 @@ def test_a_compiled_layer_has_the_losses_of_one_that_is_not(cell: Cell, monkeypa
             p.add_(torch.randn_like(p), alpha=0.1)
     plain = model.losses(windows).mean()
     (expected,) = torch.autograd.grad(plain, [model.embedding])
-    stepper.compile_layers(model)
-    assert model.layers[0]._compiled_call_impl is not None
-    compiled = model.losses(windows).mean()
-    (found,) = torch.autograd.grad(compiled, [model.embedding])
+    with stepper.compiled_layers(model):
+        assert model.layers[0]._compiled_call_impl is not None
+        compiled = model.losses(windows).mean()
+        (found,) = torch.autograd.grad(compiled, [model.embedding])
     assert compiled.item() == pytest.approx(plain.item(), rel=1e-5)
     assert torch.allclose(found, expected, rtol=1e-3, atol=1e-7)
-    stepper.compile_layers(model, undo=True)
+    assert model.layers[0]._compiled_call_impl is None
     assert model.losses(windows).mean().item() == plain.item()
 
 
@@ -219,7 +285,9 @@ def test_on_a_gpu_the_graph_has_the_losses_of_the_host(cell: Cell, tokens: np.nd
 def test_on_a_gpu_a_resumed_run_goes_on_in_the_middle(cell: Cell, tokens: np.ndarray) -> None:
     left: list[Any] = []
     hooks = Hooks(on_snapshot=lambda _, state: left.append(state))
-    execution = Execution(prepare_device("cuda"), curve_points=100)
+    execution, notes = Execution(prepare_device("cuda"), curve_points=100), list[str]()
     (whole,) = train([Run(cell, snapshots=frozenset({17}))], tokens, tokens, execution, hooks)
-    (resumed,) = train([Run(cell, dataclasses.replace(left[0], key=cell.key))], tokens, tokens, execution, Hooks())
+    start = dataclasses.replace(left[0], key=cell.key)
+    (resumed,) = train([Run(cell, start)], tokens, tokens, execution, Hooks(on_note=notes.append))
+    assert not notes
     assert resumed.loss == pytest.approx(whole.loss, rel=1e-3)

@@ -1,3 +1,5 @@
+import dataclasses
+import errno
 import json
 import multiprocessing
 import os
@@ -9,6 +11,7 @@ from typing import Any
 import pytest
 from conftest import small_settings
 
+from scalesweep import files
 from scalesweep import store as module
 from scalesweep.config import Settings
 from scalesweep.errors import StoreError
@@ -32,8 +35,6 @@ def store(tmp_path: Path, plan: Plan, settings: Settings) -> Store:
 
 
 def record(store: Store, key: str, loss: float | None = 3.0, state: str = "COMPLETE") -> None:
-    import dataclasses
-
     cell = next(c for c in store.plan().cells if c.key == key)
     claim = store.claim(key)
     assert claim is not None
@@ -438,7 +439,7 @@ def test_ends_that_are_not_the_cell_s_fault_are_not_counted(store: Store, how: s
         if how == "restart":
             as_elsewhere(claim, host=socket.gethostname(), boot="before")
         elif how == "pack":
-            store.join_pack(claim, 2)
+            store.describe_claim(claim, pack=2, start=0)
             as_elsewhere(claim)
         elif how == "unwritten":
             os.utime(claim.path, (0, 0))
@@ -578,3 +579,121 @@ def test_states_of_a_trunk_go_with_the_last_cell_that_could_use_them(tmp_path: P
     record(store, short.key)
     store.prune_trunk(plan.cells)
     assert not path.parent.exists()
+
+
+@pytest.mark.parametrize("pid", ["gone", "text"])
+def test_a_claim_without_a_process_is_stale_after_the_lease(store: Store, pid: str) -> None:
+    key = store.keys()[0]
+    claim = store.claim(key)
+    assert claim is not None
+    content = json.loads(claim.path.read_text())
+    if pid == "gone":
+        content["qid"] = content.pop("pid")
+    else:
+        content["pid"] = "12"
+    claim.path.write_text(json.dumps(content))
+    assert (store.state(key), store.holder(key), store.stuck(key)) == ("RUNNING", None, {})
+    os.utime(claim.path, (1, 1))
+    assert store.claim(key) is not None
+
+
+def test_another_start_of_a_host_of_this_name_is_judged_by_its_heartbeat(store: Store) -> None:
+    key = store.keys()[0]
+    claim = store.claim(key)
+    assert claim is not None
+    claim.path.write_text(json.dumps({**json.loads(claim.path.read_text()), "boot": "other"}))
+    assert store.state(key) == "RUNNING"
+    assert store.holder(key) is None
+    os.utime(claim.path, (1, 1))
+    assert store.state(key) == "LOST"
+    assert store.lost_claims(key) == 1
+
+
+def test_deaths_on_the_way_are_not_counted_where_the_next_one_goes_on_from_further(store: Store) -> None:
+    """Preempted seven times, each time a hundred steps on; then four times at the same step."""
+    key = store.keys()[0]
+    for number in range(7):
+        claim = store.claim(key)
+        assert claim is not None
+        store.describe_claim(claim, pack=1, start=100 * number)
+        os.utime(claim.path, (1, 1))
+        assert store.state(key) == "LOST"
+    for _ in range(3):
+        claim = store.claim(key)
+        assert claim is not None
+        store.describe_claim(claim, pack=1, start=600)
+        os.utime(claim.path, (1, 1))
+    assert store.state(key) == "FAILED"
+    assert "died 4 times" in store.error(key)
+
+
+def test_a_directory_that_a_copy_left_out_is_an_unclaimed_cell(store: Store) -> None:
+    key = store.keys()[0]
+    store.cell_dir(key).rmdir()
+    assert store.state(key) == "WAITING"
+    assert store.claim(key) is not None
+
+
+def test_two_that_extend_a_plan_lose_no_cell(store: Store, plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process adds a cell between the look at the plan and the writing of the new one."""
+    first, second = (dataclasses.replace(plan, cells=(*plan.cells, dataclasses.replace(plan.cells[0], seed=s))) for s in (7, 8))
+    settings, facts = store.sweep()["settings"], store.sweep()["facts"]
+    looked = Store.keys
+
+    def keys(self: Store) -> list[str]:
+        found = looked(self)
+        monkeypatch.setattr(Store, "keys", looked)
+        self.create(first, settings, facts)
+        return found
+
+    monkeypatch.setattr(Store, "keys", keys)
+    with pytest.raises(StoreError, match=r"1 of its .* cells are not in this plan"):
+        store.create(second, settings, facts)
+    assert first.cells[-1].key in store.keys()
+
+
+def test_a_temporary_file_of_somebody_else_is_left_to_him(store: Store) -> None:
+    key = store.keys()[0]
+    claim = store.claim(key)
+    assert claim is not None
+    young, old = (store.cell_dir(key) / f".claim-2.{name}" for name in ("young", "old"))
+    young.touch()
+    old.touch()
+    os.utime(old, (1, 1))
+    assert store.write_record(claim, {"state": "COMPLETE", "loss": 3.0})
+    assert young.exists()
+    assert not old.exists()
+
+
+def test_a_link_whose_answer_was_lost_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """NFS v3 repeats the request, and finds what the first one made."""
+    link = os.link
+
+    def repeated(source: Path, target: Path) -> None:
+        link(source, target)
+        link(source, target)
+
+    monkeypatch.setattr(os, "link", repeated)
+    assert files.write_new(tmp_path / "claim-1", "mine")
+    assert not files.write_new(tmp_path / "claim-1", "theirs")
+    assert (tmp_path / "claim-1").read_text() == "mine"
+
+
+def test_a_stale_handle_is_read_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, failures, read = tmp_path / "file", [OSError(errno.ESTALE, "Stale file handle")], Path.read_bytes
+    path.write_text("{}")
+
+    def sometimes(self: Path) -> bytes:
+        if failures:
+            raise failures.pop()
+        return read(self)
+
+    monkeypatch.setattr(Path, "read_bytes", sometimes)
+    assert files.read_json(path) == {}
+
+
+def test_an_error_elsewhere_is_not_of_the_directory(tmp_path: Path) -> None:
+    full = OSError(errno.ENOSPC, "No space left on device", str(tmp_path / "cells" / "x"))
+    assert files.is_storage_error(full, tmp_path)
+    assert files.is_storage_error(OSError(errno.ENOSPC, "No space left on device"), tmp_path)
+    assert not files.is_storage_error(OSError(errno.ENOSPC, "No space left on device", "/somewhere/else"), tmp_path)

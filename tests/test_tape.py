@@ -21,8 +21,9 @@ from scalesweep.grid import CorpusFacts
 from scalesweep.model.decoder import Decoder
 from scalesweep.plan import make_plan
 from scalesweep.train.gradient import Execution, gradient_of
-from scalesweep.train.loop import Hooks, Outcome, Run, train
+from scalesweep.train.loop import Hooks, train
 from scalesweep.train.optim import FusedAdamW, group_settings, groups_of
+from scalesweep.train.pack import Outcome, Run
 from scalesweep.train.tape import Tape, can_record
 from scalesweep.worker import prepare_device, work
 

@@ -20,8 +20,9 @@ from scalesweep.model.decoder import Decoder
 from scalesweep.plan import make_plan
 from scalesweep.train.checkpoint import Checkpoint, load_checkpoint, load_start, previous, save_checkpoint
 from scalesweep.train.gradient import Execution, accumulate_gradient
-from scalesweep.train.loop import Hooks, Interrupted, Outcome, Run, train
+from scalesweep.train.loop import Hooks, Interrupted, train
 from scalesweep.train.optim import StackedAdamW, clip_gradients, group_of, group_settings, make_optimizer
+from scalesweep.train.pack import Outcome, Run
 from scalesweep.train.schedule import curve_steps, lr_factor, phase
 from scalesweep.worker import prepare_device
 

@@ -15,16 +15,18 @@ import pytest
 import torch
 from conftest import small_settings
 
+from scalesweep import worker
 from scalesweep.cli.experiment import corpus_facts
 from scalesweep.config import Settings
 from scalesweep.data import Corpus, prepare
-from scalesweep.errors import StoreError
+from scalesweep.errors import DeviceLost, StoreError
 from scalesweep.grid import CorpusFacts
 from scalesweep.plan import make_plan
 from scalesweep.store import Store
+from scalesweep.train.checkpoint import load_checkpoint
 from scalesweep.train.loop import train
 from scalesweep.train.measure import seconds_per_step
-from scalesweep.worker import prepare_device, work
+from scalesweep.worker import prepare_device, sleep_watch, work
 
 
 def make_store(directory: Path, settings: Settings, corpus: Corpus, facts: CorpusFacts) -> Store:
@@ -117,6 +119,58 @@ def test_a_worker_that_lost_its_lease_writes_nothing(
     assert store.record(key) is None
     assert not (store.cell_dir(key) / "checkpoint.pt").exists()
     assert store.state(key) == "RUNNING"
+    assert json.loads((store.cell_dir(key) / "claim-1").read_text())["state"] == "released"  # its holder lives: no loss
+
+
+def test_a_worker_that_is_stopped_in_an_evaluation_keeps_its_training(
+    tmp_path: Path, undisturbed: Store, settings: Settings, corpus: Corpus, facts: CorpusFacts
+) -> None:
+    store = make_store(tmp_path / "sweep", settings, corpus, facts)
+    cell = store.plan().longest_first[0]
+    steps = 0
+
+    def stop() -> bool:
+        nonlocal steps
+        steps += store.state(cell.key) == "RUNNING" and store.last_step(cell.key) == cell.steps
+        return steps > 1  # asked after the last step, and then between parts of the evaluation
+
+    assert not work(store, prepare_device("cpu"), stop)
+    start = load_checkpoint(store.checkpoint(cell.key), cell.key)
+    assert start is not None
+    assert start.step == cell.steps
+    assert work(store, prepare_device("cpu"), lambda: False)
+    assert measured(store) == measured(undisturbed)
+
+
+def test_a_gpu_that_is_lost_ends_the_worker_and_not_its_cells(
+    tmp_path: Path, settings: Settings, corpus: Corpus, facts: CorpusFacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> Any:
+        raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+
+    monkeypatch.setattr("scalesweep.worker.train", refuse)
+    store = make_store(tmp_path / "sweep", settings, corpus, facts)
+    with pytest.raises(DeviceLost, match="cpu does not answer this process any more"):
+        work(store, prepare_device("cpu"), lambda: False)
+    assert sorted(store.states().values()) == ["RUNNING", *["WAITING"] * 3]  # held until the process is gone
+
+
+def test_a_machine_that_slept_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    has_slept, ahead, clock = sleep_watch(), 0.0, time.time
+    monkeypatch.setattr("scalesweep.worker.time.time", lambda: clock() + ahead)
+    assert not has_slept()
+    ahead = 3600.0
+    assert has_slept()
+    assert not has_slept()
+
+
+def test_a_full_disk_silences_the_log_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Full:
+        def write(self, _: str) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(sys, "stdout", Full())
+    worker._say("a line")
 
 
 def test_a_worker_ends_with_the_process_that_started_it(tmp_path: Path, home: Path, corpus: Corpus, facts: CorpusFacts) -> None:

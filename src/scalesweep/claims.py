@@ -13,14 +13,13 @@ the same one after a restart, comes to the same answer.
 """
 
 import json
-import socket
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from scalesweep.config import RetrySpec
 from scalesweep.files import Damaged, age, read_json
-from scalesweep.owner import is_gone, rebooted
+from scalesweep.owner import is_gone, is_here, rebooted
 
 LEASE_SECONDS = 60.0
 HEARTBEAT_SECONDS = 5.0
@@ -60,9 +59,12 @@ def losses(claims: Sequence[Claimed]) -> list[Claimed]:
     """Claims whose holder died or hung while it had this cell alone.
 
     One that died with a pack, whose fault nobody knows, is not the cell's: the pack is halved, in the end every cell is alone.
-    Nor is the end of the whole machine.
+    Nor is the end of the whole machine, nor a death from whose checkpoint a later claim went further: so does one who is
+    preempted again and again.
     """
-    ended = [claim for claim in since_reopened(claims) if claim["state"] in LOSSES]
+    counted = since_reopened(claims)
+    starts = [claim.get("start", 0) for claim in counted]
+    ended = [claim for i, claim in enumerate(counted) if claim["state"] in LOSSES and starts[i] >= max(starts[i:])]
     return [claim for claim in ended if claim.get("pack", 1) == 1 and not claim.get("unwritten") and not rebooted(claim)]
 
 
@@ -86,8 +88,7 @@ def why(claims: Sequence[Claimed]) -> str:
 
 def holder(claim: Claimed) -> int | None:
     """Process id, on this host, of the worker that made the claim."""
-    pid = claim.get("pid")
-    return pid if isinstance(pid, int) and claim.get("host") == socket.gethostname() else None
+    return int(claim["pid"]) if is_here(claim) else None
 
 
 def claim_text(values: Claimed) -> str:

@@ -5,7 +5,8 @@
     ├── DataError            a corpus cannot be found, read or tokenized
     ├── PointsError          a table of measured points cannot be read or is not valid
     ├── FitError             a law cannot be estimated from these points at all
-    └── StoreError           the sweep's directory cannot be used
+    ├── StoreError           the sweep's directory cannot be used
+    └── DeviceLost           a GPU does not answer this process any more
 
 A message is one sentence that says what is wrong, the value, what is allowed, and the remedy. Exceptions of other types are
 faults of the program and keep their traceback.
@@ -17,6 +18,8 @@ from collections.abc import Iterable
 EXIT_OK = 0
 EXIT_BAD_INPUT = 2
 EXIT_INCOMPLETE = 3
+EXIT_STORAGE = 74
+"""Of a worker: the sweep's directory is full, read-only or gone (EX_IOERR of sysexits.h)."""
 EXIT_AGAIN = 75
 """Stopped by SIGUSR1, as a queue sends it before a time limit: run the same command again (EX_TEMPFAIL of sysexits.h)."""
 EXIT_INTERRUPTED = 130
@@ -44,6 +47,10 @@ class FitError(ScaleSweepError):
 
 class StoreError(ScaleSweepError):
     """The sweep's directory cannot be used."""
+
+
+class DeviceLost(ScaleSweepError):
+    """A GPU has refused something for good; only another process can use it again."""
 
 
 class Requeue(KeyboardInterrupt):

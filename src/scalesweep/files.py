@@ -21,6 +21,7 @@ from scalesweep.errors import StoreError
 
 STORAGE_ERRORS = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.ENOTCONN}
+    | {errno.ETIMEDOUT, errno.EHOSTDOWN}
 )
 """What a full, read-only, forbidden or vanished file system answers; no cell is to blame for it."""
 
@@ -29,6 +30,10 @@ _log = logging.getLogger(__name__)
 
 class Damaged(StoreError):
     """A file is not what was written."""
+
+
+class StorageFailed(StoreError):
+    """The file system of a sweep's directory is full, read-only, forbidden or gone."""
 
 
 def age(path: Path) -> float:
@@ -53,7 +58,7 @@ def read_json(path: Path) -> dict[str, Any]:
         Damaged: the file is no JSON object, or not the one that was written.
     """
     try:
-        value = json.loads(path.read_bytes())
+        value = json.loads(read_bytes(path))
     except ValueError as error:
         raise Damaged(f"{path} is damaged ({error})") from None
     if not isinstance(value, dict):
@@ -62,6 +67,16 @@ def read_json(path: Path) -> dict[str, Any]:
     if stated is not None and stated != digest(json.dumps(value).encode()):
         raise Damaged(f"{path} is damaged (its checksum is wrong)")
     return value
+
+
+def read_bytes(path: Path) -> bytes:
+    """The content of a file; read again where another NFS client has put a new one in its place meanwhile."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        if error.errno != errno.ESTALE:
+            raise
+    return path.read_bytes()
 
 
 def sealed(value: Mapping[str, Any]) -> str:
@@ -86,7 +101,7 @@ def write_new(path: Path, text: str) -> bool:
         try:
             os.link(temporary, path)
         except FileExistsError:
-            return False
+            return temporary.stat().st_nlink == 2  # NFS repeats a request whose answer was lost: it was this link
     return True
 
 
@@ -141,8 +156,17 @@ def _is_damaged(path: Path, check: Callable[[Path], object]) -> bool:
 
 
 def is_storage_error(error: BaseException, directory: Path) -> bool:
-    """Whether the file system below `directory` is to blame: full, read-only, forbidden, or gone."""
-    return isinstance(error, OSError) and (error.errno in STORAGE_ERRORS or not directory.is_dir())
+    """Whether the file system below `directory` is to blame: full, read-only, forbidden, or gone.
+
+    An error that names a file elsewhere, such as a compiler's cache, is not of this directory.
+    """
+    if not isinstance(error, OSError):
+        return False
+    if not directory.is_dir():
+        return True
+    named = error.filename
+    inside = not isinstance(named, str | os.PathLike) or Path(named).absolute().is_relative_to(directory.absolute())
+    return inside and error.errno in STORAGE_ERRORS
 
 
 @contextlib.contextmanager
@@ -150,14 +174,14 @@ def plain_storage_errors(directory: Path) -> Iterator[None]:
     """Turn the file system's refusals into one sentence.
 
     Raises:
-        StoreError: the directory is full, read-only, forbidden or gone.
+        StorageFailed: the directory is full, read-only, forbidden or gone.
     """
     try:
         yield
     except OSError as error:
         if not is_storage_error(error, directory):
             raise
-        raise StoreError(storage_sentence(error, directory)) from None
+        raise StorageFailed(storage_sentence(error, directory)) from None
 
 
 def storage_sentence(error: OSError, directory: Path) -> str:

@@ -1,12 +1,13 @@
 """Holding cells while training: heartbeats as long as there is progress, and the ends that a worker can be told of."""
 
+import contextlib
 import os
 import signal
 import statistics
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from scalesweep.store import HEARTBEAT_SECONDS, Claim, Store
@@ -15,7 +16,7 @@ HANG_FACTOR = 20.0
 HANG_SECONDS = 60.0
 """Training that makes no step for this long, and for `HANG_FACTOR` times its median step, hangs."""
 START_SECONDS = 600.0
-"""The same before the first step, which loads libraries, compiles kernels and waits for disks."""
+"""The same before the first step, which loads libraries, compiles kernels and waits for disks, and while a file is written."""
 
 
 class LeaseLost(Exception):
@@ -47,7 +48,7 @@ class Lease:
         self._store, self._claims, self._say = store, claims, say
         self._checked = self._stepped = time.monotonic()
         self._intervals: deque[float] = deque(maxlen=101)
-        self._lost = False
+        self._lost = self._is_writing = False
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._beat, daemon=True)
 
@@ -65,8 +66,19 @@ class Lease:
         self._intervals.append(now - self._stepped)
         self._stepped = now
 
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """A block in which files are written, on disks that may be slow."""
+        self._is_writing = True
+        try:
+            yield
+        finally:
+            self._stepped, self._is_writing = time.monotonic(), False
+
     def patience(self) -> float:
         """Seconds without progress after which the training hangs."""
+        if self._is_writing:
+            return START_SECONDS
         intervals = list(self._intervals)
         return max(HANG_SECONDS, HANG_FACTOR * statistics.median(intervals)) if intervals else START_SECONDS
 
@@ -80,8 +92,11 @@ class Lease:
             raise LeaseLost
 
     def _beat(self) -> None:
-        held = list(self._claims)
+        held, beaten = list(self._claims), time.monotonic()
         while held and not self._done.wait(HEARTBEAT_SECONDS):
+            now = time.monotonic()
+            self._stepped += max(0.0, now - beaten - 2 * HEARTBEAT_SECONDS)  # this thread was not run: nor was the training
+            beaten = now
             if (silent := time.monotonic() - self._stepped) > (patience := self.patience()):
                 self._give_up(held, f"hung: no step for {silent:.0f} s, where {patience:.0f} s are allowed")
                 return

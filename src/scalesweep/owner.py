@@ -53,14 +53,20 @@ def is_running(pid: int) -> bool:
 
 
 def is_gone(owner: Mapping[str, Any]) -> bool:
-    """Whether a claim was made by a process of this host, or of an earlier start of it, that is no longer there."""
-    if owner.get("host") != socket.gethostname() or not owner.get("boot"):
-        return False
-    if rebooted(owner):
-        return True
-    return bool(owner.get("pids") == _pid_namespace() and _process_start(owner["pid"]) != owner.get("started"))
+    """Whether a claim was made by a process of this host that is no longer there.
+
+    A claim of another start of a host with this name is judged by its heartbeat alone: two hosts may share a name.
+    """
+    return is_here(owner) and _process_start(owner["pid"]) != owner.get("started")
+
+
+def is_here(owner: Mapping[str, Any]) -> bool:
+    """Whether a claim was made where its process id means the same as in this process."""
+    place = {"host": socket.gethostname(), "boot": _boot_id(), "pids": _pid_namespace()}
+    known = bool(owner.get("boot")) and isinstance(owner.get("pid"), int)
+    return known and all(owner.get(name) == value for name, value in place.items())
 
 
 def rebooted(owner: Mapping[str, Any]) -> bool:
-    """Whether a claim was made before this host was last started: the machine died, not the process alone."""
+    """Whether a claim was made before a host of this name was last started: the machine died, not the process alone."""
     return bool(owner.get("host") == socket.gethostname() and owner.get("boot") and owner["boot"] != _boot_id())

@@ -13,7 +13,8 @@ from scalesweep import jobs
 from scalesweep.cell import Cell
 from scalesweep.config import Settings
 from scalesweep.store import Store
-from scalesweep.train.measure import best_pack, device_name, is_out_of_memory
+from scalesweep.train.device import device_name, is_out_of_memory
+from scalesweep.train.measure import best_pack
 
 
 @dataclass

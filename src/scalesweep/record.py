@@ -17,8 +17,9 @@ from scalesweep.cell import Cell
 from scalesweep.config import CountSpec
 from scalesweep.data import Corpus, check_entropy
 from scalesweep.flops import ModuleShape, flops_per_token
-from scalesweep.train.loop import Outcome
-from scalesweep.train.measure import device_name, peak_flops, peak_memory_bytes
+from scalesweep.train.device import device_name, peak_memory_bytes
+from scalesweep.train.measure import peak_flops
+from scalesweep.train.pack import Outcome
 
 
 def make_record(
@@ -52,6 +53,7 @@ def make_record(
 
 def _times(cell: Cell, outcome: Outcome, device: torch.device, pack: int) -> dict[str, Any]:
     """What the cell cost, and how well the device was used; of the steps that were trained for this cell alone."""
+    peak_memory = peak_memory_bytes(device)  # before the peak of products is measured, which takes memory
     steps = (outcome.curve[-1]["step"] if outcome.curve else 0) - outcome.shared_steps
     speed = max(0, steps) * cell.batch_tokens / outcome.seconds if outcome.seconds > 0 else 0.0
     flops = speed * flops_per_token(cell.shape, "attention")
@@ -62,7 +64,7 @@ def _times(cell: Cell, outcome: Outcome, device: torch.device, pack: int) -> dic
         "tokens_per_second": speed,
         "flops_per_second": flops,
         "flops_share": flops / peak_flops(device, cell.precision),
-        "peak_memory_bytes": peak_memory_bytes(device),
+        "peak_memory_bytes": peak_memory,
     }
 
 

@@ -74,6 +74,7 @@ import json
 import math
 import os
 import shutil
+import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -116,6 +117,8 @@ __all__ = ["FINISHED", "HEARTBEAT_SECONDS", "LEASE_SECONDS", "SCHEMA", "Claim", 
 State = Literal["WAITING", "RUNNING", "COMPLETE", "DIVERGED", "FAILED", "LOST"]
 FINISHED: frozenset[State] = frozenset({"COMPLETE", "DIVERGED"})
 CLAIMABLE: frozenset[State] = frozenset({"WAITING", "LOST"})
+ABANDONED_SECONDS = 3600.0
+"""Temporary files so old are of workers that were killed; younger ones may be somebody's who is about to rename them."""
 
 
 @dataclass(frozen=True)
@@ -150,7 +153,8 @@ class Store:
         Raises:
             StoreError: the directory cannot be written, or holds another sweep.
         """
-        present = self.keys() if self._sweep_file.is_file() else []
+        before = self._signature() if self._sweep_file.is_file() else None
+        present = self.keys() if before is not None else []
         missing = set(present) - {c.key for c in plan.cells}
         if missing:
             changes = changed_settings(self.sweep()["settings"], settings)
@@ -179,7 +183,9 @@ class Store:
         with _plain_errors(self.directory):
             for cell in plan.cells:
                 self.cell_dir(cell.key).mkdir(parents=True, exist_ok=True)
-            if present:
+            if before is not None:
+                if self._signature() != before:
+                    return self.create(plan, settings, facts)  # somebody else has extended it meanwhile
                 write_text(self._sweep_file, sealed(value))
             elif not write_new(self._sweep_file, sealed(value)):
                 return self.create(plan, settings, facts)  # somebody else was faster: extend what they made, or refuse
@@ -240,6 +246,7 @@ class Store:
             return None
         # The new number is one above the claim that was judged: if another one came in between, this one must not exist.
         claim = Claim(key, last + 1, self._claim_file(key, last + 1))
+        self.cell_dir(key).mkdir(exist_ok=True)  # copies and archives can leave empty directories out
         text = claims.claim_text({"schema": SCHEMA, "state": "held", **this_process()})
         if not write_new(claim.path, text):
             return None
@@ -248,9 +255,10 @@ class Store:
             return None
         return claim
 
-    def join_pack(self, claim: Claim, size: int) -> None:
-        """Note in a claim that it is held together with others, before anything is trained."""
-        write_json(claim.path, {**read_claim(claim.path), "pack": size})
+    def describe_claim(self, claim: Claim, pack: int, start: int) -> None:
+        """Note in a claim with how many it is stepped together and after which step, before anything is trained."""
+        if pack > 1 or start > 0:
+            write_json(claim.path, {**read_claim(claim.path), "pack": pack, "start": start})
 
     def holds(self, claim: Claim) -> bool:
         """Whether the claim is still the highest one."""
@@ -269,6 +277,11 @@ class Store:
             with contextlib.suppress(OSError):
                 os.utime(claim.path, (0, 0))
 
+    def leave(self, claim: Claim) -> None:
+        """Say that the holder of a claim that others took over lives; unless it has ended the claim itself."""
+        if read_claim(claim.path)["state"] == "held":
+            self._end(claim, "released")
+
     def fail(self, claim: Claim, error: str) -> None:
         """End the claim with the reason of its failure."""
         self._end(claim, "failed", error=error)
@@ -279,7 +292,7 @@ class Store:
             self._end(claim, "hung", reason=reason)
 
     def retry_diverged(self, claim: Claim) -> bool:
-        """End the claim of a diverged cell without a record if it is to be tried again, from its first step."""
+        """End the claim of a diverged cell without a record if it is to be tried again, from its trunk or its first step."""
         tried = self._claims(claim.key, claim.number)
         if claims.failures(tried, "diverged") >= self.retries().diverged or not self.holds(claim):
             return False
@@ -289,8 +302,8 @@ class Store:
         return True
 
     def _end(self, claim: Claim, state: str, **more: str) -> None:
-        pack = {"pack": size} if (size := read_claim(claim.path).get("pack")) else {}
-        write_json(claim.path, {"schema": SCHEMA, "state": state, **more, **pack, **this_process()})
+        known = {name: value for name, value in read_claim(claim.path).items() if name in ("pack", "start")}
+        write_json(claim.path, {"schema": SCHEMA, "state": state, **more, **known, **this_process()})
 
     def reopen_failed(self, keys: Iterable[str] | None = None) -> list[str]:
         """Let failed cells, or those of `keys`, be claimed again and counted anew; return their keys."""
@@ -365,8 +378,11 @@ class Store:
 
     def _look(self, key: str) -> tuple[bool, int]:
         """Whether there is a record, and the number of the highest claim, 0 where there is none."""
-        with os.scandir(self.cell_dir(key)) as entries:
-            names = [entry.name for entry in entries]
+        try:
+            with os.scandir(self.cell_dir(key)) as entries:
+                names = [entry.name for entry in entries]
+        except FileNotFoundError:
+            names = []
         numbers = [int(n[6:]) for n in names if n.startswith("claim-") and n[6:].isdigit()]
         return "record.json" in names, max(numbers, default=0)
 
@@ -470,7 +486,8 @@ class Store:
             value["where"] = {**value["where"], "claim": claim.number}
         if not self.holds(claim) or not write_new(directory / "record.json", sealed(value)):
             return False
-        for leftover in [*self._checkpoints(claim.key), *directory.glob(".*")]:  # and temporary files of killed workers
+        abandoned = [path for path in directory.glob(".*") if time.time() - _changed(path) > ABANDONED_SECONDS]
+        for leftover in [*self._checkpoints(claim.key), *abandoned]:
             leftover.unlink(missing_ok=True)
         return True
 
@@ -579,6 +596,14 @@ class Store:
             measured = {name: math.nan if record[name] is None else record[name] for name in ("loss", "loss_se")}
             rows.append({**cell.row(count), **columns.get(cell.key, {}), **measured, "excluded_reason": reason})
         return points_from_rows(rows, count.params, count.flops, str(self.directory))
+
+
+def _changed(path: Path) -> float:
+    """When a file was last changed; now, where it has just gone."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return time.time()
 
 
 @contextlib.contextmanager

@@ -25,19 +25,30 @@ from scalesweep import jobs
 from scalesweep.cell import Cell
 from scalesweep.config import Settings
 from scalesweep.data import Corpus, open_corpus, prepare
-from scalesweep.errors import EXIT_AGAIN, EXIT_BAD_INPUT, EXIT_INTERRUPTED, EXIT_OK, ScaleSweepError, StoreError
-from scalesweep.files import is_storage_error, plain_storage_errors, storage_sentence
+from scalesweep.errors import (
+    EXIT_AGAIN,
+    EXIT_BAD_INPUT,
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    EXIT_STORAGE,
+    DeviceLost,
+    ScaleSweepError,
+    StoreError,
+)
+from scalesweep.files import StorageFailed, is_storage_error, plain_storage_errors, storage_sentence
 from scalesweep.lease import Lease, LeaseLost, Stop
 from scalesweep.model.export import save_weights
 from scalesweep.packing import PackLimits
 from scalesweep.plan import Plan
 from scalesweep.record import make_record
-from scalesweep.store import Claim, Store
+from scalesweep.store import HEARTBEAT_SECONDS, Claim, Store
 from scalesweep.tracker import Tracker, start_tracker
 from scalesweep.train.checkpoint import Checkpoint, load_start, save_checkpoint
+from scalesweep.train.device import is_device_lost, reset_peak_memory
 from scalesweep.train.gradient import Execution
-from scalesweep.train.loop import Hooks, Interrupted, Outcome, Run, train
-from scalesweep.train.measure import free_memory, reset_peak_memory
+from scalesweep.train.loop import Hooks, Interrupted, train
+from scalesweep.train.measure import free_memory
+from scalesweep.train.pack import Outcome, Run
 
 WAIT_SECONDS = 0.5
 """Between two looks for cells that wait for a trunk."""
@@ -60,11 +71,26 @@ def or_cancelled(stop: Callable[[], bool], store: Store) -> Callable[[], bool]:
     return asked
 
 
+def sleep_watch() -> Callable[[], bool]:
+    """Tells whether the machine has slept since the last question, as a laptop does, or its clock was set forward."""
+    behind = time.time() - time.monotonic()
+
+    def has_slept() -> bool:
+        nonlocal behind
+        before, behind = behind, time.time() - time.monotonic()
+        return behind - before > HEARTBEAT_SECONDS
+
+    return has_slept
+
+
 def prepare_device(name: str) -> torch.device:
-    """The device; on CPU with one thread, which makes results repeatable and small steps fast."""
-    if name == "cpu":
+    """The device; on CPU with one thread, which makes results repeatable and small steps fast; a GPU as the current one."""
+    device = torch.device(name)
+    if device.type == "cpu":
         torch.set_num_threads(1)
-    return torch.device(name)
+    elif device.index is not None:
+        torch.cuda.set_device(device)  # streams and graphs are made on the current one
+    return device
 
 
 Say = Callable[[str], None]
@@ -84,9 +110,12 @@ def work(store: Store, device: torch.device, stop: Callable[[], bool], say: Say 
     corpus, stop = _open_corpus(store, say), or_cancelled(stop, store)
     worker = Worker(store, store.plan(), store.settings(), corpus, (corpus.train(), corpus.validation()), device, stop, say)
     limits = PackLimits(store, worker.settings, device, workers)
+    has_slept = sleep_watch()
     with plain_storage_errors(store.directory):
         left, looked = jobs.unfinished(store, worker.plan), time.monotonic()
         while not stop():
+            if has_slept():
+                time.sleep(2 * HEARTBEAT_SECONDS)  # all heartbeats look old now; those who live renew them first
             if job := worker.take(left, limits):
                 worker.measure(job, limits)
                 mine = {claim.key for claim in job.claims}
@@ -153,8 +182,8 @@ class Worker:
             if run.step == job.runs[0].step and (claim := self.store.claim(other.key)):
                 job.claims.append(claim)
                 job.runs.append(run)
-        for claim in job.claims if len(job.claims) > 1 else ():
-            self.store.join_pack(claim, len(job.claims))
+        for claim in job.claims:
+            self.store.describe_claim(claim, len(job.claims), job.runs[0].step)
         return job
 
     def _alike(self, cell: Cell, left: Sequence[Cell], limits: PackLimits) -> tuple[list[Cell], int]:
@@ -186,12 +215,16 @@ class Worker:
             self._release(job)
         except LeaseLost:
             end = "LOST"
-            self.say(f"{', '.join(c.key for c in job.claims)} taken over by another worker; left to it")
+            self._leave(job)
+            self.say(f"{', '.join(c.key for c in job.claims)} not held any more; left to other workers")
         except Exception as error:
             end = "FAILED"
             if isinstance(error, OSError) and is_storage_error(error, self.store.directory):
                 self._release(job)
-                raise StoreError(storage_sentence(error, self.store.directory)) from None
+                raise StorageFailed(storage_sentence(error, self.store.directory)) from None
+            if is_device_lost(error):
+                self.say(f"{', '.join(c.key for c in job.claims)} interrupted\n{traceback.format_exc()}")
+                raise DeviceLost(f"{self.device} does not answer this process any more ({error}); start it again.") from None
             self._fail(job, error, limits)
         else:
             for run, outcome in zip(job.runs, outcomes, strict=True):
@@ -211,23 +244,28 @@ class Worker:
                 raise LeaseLost
 
         def on_curve(i: int, curve: list[dict[str, Any]]) -> None:
-            if i not in lost and not store.write_curve(job.claims[i], curve):
+            with lease.writing():
+                written = i in lost or store.write_curve(job.claims[i], curve)
+            if not written:
                 leave(i)
             elif tracker:
                 tracker.curve(curve)
 
         def on_checkpoint(i: int, checkpoint: Checkpoint) -> None:
-            if store.holds(job.claims[i]):
-                save_checkpoint(store.checkpoint(checkpoint.key), checkpoint, keep_previous=True)
+            with lease.writing():
+                if store.holds(job.claims[i]):
+                    save_checkpoint(store.checkpoint(checkpoint.key), checkpoint, keep_previous=True)
 
         def on_snapshot(i: int, checkpoint: Checkpoint) -> None:
             path = store.snapshot(checkpoint.key, checkpoint.step)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            save_checkpoint(path, checkpoint)
+            with lease.writing():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                save_checkpoint(path, checkpoint)
 
         def on_weights(i: int, weights: dict[str, torch.Tensor]) -> None:
-            if store.holds(job.claims[i]):
-                save_weights(store.weights(job.runs[i].cell.key), weights)
+            with lease.writing():
+                if store.holds(job.claims[i]):
+                    save_weights(store.weights(job.runs[i].cell.key), weights)
 
         def should_stop() -> bool:
             lease.progress()
@@ -240,9 +278,7 @@ class Worker:
         )
         keep = on_weights if train_spec.keep_weights else None
         names = ", ".join(run.cell.key for run in job.runs)
-        hooks = Hooks(
-            on_curve, on_checkpoint, on_snapshot, keep, should_stop, lease.progress, lambda line: self.say(f"{names} {line}")
-        )
+        hooks = Hooks(on_curve, on_checkpoint, on_snapshot, keep, should_stop, lambda line: self.say(f"{names} {line}"))
         outcomes = train(job.runs, *self.tokens, execution, hooks)
         lease.check()
         for i, (run, claim, outcome) in enumerate(zip(job.runs, job.claims, outcomes, strict=True)):
@@ -261,6 +297,12 @@ class Worker:
             with contextlib.suppress(OSError):  # the directory may be gone
                 if self.store.holds(claim):
                     self.store.release(claim)
+
+    def _leave(self, job: Job) -> None:
+        """Say in claims that others took over that their holder lives, as after a pause: no worker died of these cells."""
+        for claim in job.claims:
+            with contextlib.suppress(OSError):
+                self.store.leave(claim)
 
     def _fail(self, job: Job, error: Exception, limits: PackLimits) -> None:
         """Go on with less at a time where that may help; else the cell has failed."""
@@ -288,8 +330,9 @@ class Worker:
 
 
 def _say(message: str) -> None:
-    sys.stdout.write(f"{time.strftime('%H:%M:%S')} {message}\n")
-    sys.stdout.flush()
+    with contextlib.suppress(OSError):  # of a full disk, on which the log lies too
+        sys.stdout.write(f"{time.strftime('%H:%M:%S')} {message}\n")
+        sys.stdout.flush()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -306,9 +349,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     stop = Stop(options.parent).on_signals(signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
     try:
         finished = work(Store(options.directory), prepare_device(options.device), stop, _say, options.workers)
+    except DeviceLost as error:
+        _say(str(error))
+        os.kill(os.getpid(), signal.SIGKILL)  # the launcher sees a worker that died, and its cells are tried again
     except ScaleSweepError as error:
         _say(str(error))
-        return EXIT_BAD_INPUT
+        return EXIT_STORAGE if isinstance(error, StorageFailed) else EXIT_BAD_INPUT
     if finished:
         return EXIT_OK
     _say(f"stopped{f' by {stop.signalled.name}' if stop.signalled else ''}; the checkpoint is written and the cell given back")

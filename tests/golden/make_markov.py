@@ -14,7 +14,8 @@ from scalesweep.config import DataSpec
 from scalesweep.data.synthetic import token_source
 from scalesweep.flops import DecoderShape
 from scalesweep.train.gradient import Execution
-from scalesweep.train.loop import Hooks, Run, train
+from scalesweep.train.loop import Hooks, train
+from scalesweep.train.pack import Run
 
 FILE = Path(__file__).with_name("markov_losses.json")
 STEPS = 20

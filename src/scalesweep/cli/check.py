@@ -195,7 +195,8 @@ def measure_learning_rates(settings: Settings, corpus: Corpus, options: Options,
 def _loss(cell: Cell, train_tokens: Any, validation_tokens: Any, micro_batch: int | None, device: Device) -> float:
     """Validation loss of one cell in nats per token; nan if it diverged."""
     from scalesweep.train.gradient import Execution
-    from scalesweep.train.loop import Hooks, Run, train
+    from scalesweep.train.loop import Hooks, train
+    from scalesweep.train.pack import Run
     from scalesweep.worker import prepare_device
 
     execution = Execution(prepare_device(device), micro_batch, curve_points=1)

@@ -6,12 +6,14 @@ from collections.abc import Callable
 from types import FrameType
 
 from scalesweep.config import Settings
-from scalesweep.errors import Requeue
+from scalesweep.errors import Requeue, StoreError
 from scalesweep.launch.monitor import Monitor
 from scalesweep.lease import Stop
 from scalesweep.store import Store
 
 POLL_SECONDS = 0.5
+POLL_SHARE = 20.0
+"""The pause after a look at all cells is at least so many times as long as the look, which training waits for."""
 
 
 def run_inline(store: Store, settings: Settings, device: str, monitor: Monitor) -> None:
@@ -24,18 +26,23 @@ def run_inline(store: Store, settings: Settings, device: str, monitor: Monitor) 
     }
     stop.on_signals(*previous)
 
-    polled = 0.0
+    due, failures = 0.0, list[StoreError]()
 
     def poll_and_ask() -> bool:
-        nonlocal polled
-        if time.monotonic() - polled > POLL_SECONDS:  # asked after every step, which can be a millisecond
-            monitor.poll()
-            polled = time.monotonic()
-        return stop()
+        nonlocal due
+        if (now := time.monotonic()) > due:  # asked after every step, which can be a millisecond
+            try:
+                monitor.poll()
+            except StoreError as error:  # of a file of some other cell: this one gets its checkpoint first
+                failures.append(error)
+            due = time.monotonic() + max(POLL_SECONDS, POLL_SHARE * (time.monotonic() - now))
+        return stop() or bool(failures)
 
     try:
         with monitor.showing():
             work(store, prepare_device(device), poll_and_ask)
+            if failures:
+                raise failures[0]
             monitor.poll()
     finally:
         for number, handler in previous.items():

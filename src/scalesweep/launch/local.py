@@ -8,6 +8,7 @@ other longer than they compute. The same loop serves `scalesweep run`, which sta
 import itertools
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -19,8 +20,8 @@ from typing import Literal
 
 from scalesweep import jobs
 from scalesweep.config import Settings
-from scalesweep.errors import EXIT_AGAIN, EXIT_INTERRUPTED, EXIT_OK, Cancelled, StoreError
-from scalesweep.files import plain_storage_errors
+from scalesweep.errors import EXIT_AGAIN, EXIT_BAD_INPUT, EXIT_INTERRUPTED, EXIT_OK, EXIT_STORAGE, Cancelled, StoreError
+from scalesweep.files import StorageFailed, plain_storage_errors
 from scalesweep.launch.device import num_gpus
 from scalesweep.launch.monitor import Monitor
 from scalesweep.launch.signals import STOP_SECONDS, signals_interrupt
@@ -180,22 +181,25 @@ def _reap(store: Store, slots: list[Slot], unfinished: list[str]) -> None:
             continue
         pid, code, slot.process = slot.process.pid, slot.process.returncode, None
         log = _log(store, slot)
-        if code > 0 and code not in _ORDERLY:
-            raise StoreError(f"a worker ended with exit code {code}: {_last_line(log)} Its log is {log}.")
-        mine = [store.mark_lost(key, pid, f"by signal {-code}") for key in unfinished] if code < 0 else []
-        slot.early_deaths = 0 if code >= 0 or any(mine) or slot.killed else slot.early_deaths + 1
+        if code == EXIT_STORAGE:
+            raise StorageFailed(_last_line(log) or f"{store.directory} cannot be written; make room, and repeat the command.")
+        if code == EXIT_BAD_INPUT:
+            raise StoreError(f"a worker cannot work: {_last_line(log)} Its log is {log}.")
+        how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
+        mine = [] if code in _ORDERLY else [store.mark_lost(key, pid, how) for key in unfinished]
+        slot.early_deaths = 0 if code in _ORDERLY or any(mine) or slot.killed else slot.early_deaths + 1
         slot.killed, slot.stale_since = False, math.inf
         if slot.early_deaths > MAX_DEATHS:
+            why = "out of memory?" if code < 0 else _last_line(log)
             raise StoreError(
-                f"workers died {slot.early_deaths} times before they had a cell, last by signal {-code} "
-                f"(out of memory?); their log is {log}."
+                f"workers died {slot.early_deaths} times before they had a cell, last {how} ({why}); their log is {log}."
             )
 
 
 def _last_line(log: Path) -> str:
-    """The last thing that a worker said, without the time."""
+    """The last thing that a worker said, without the time; empty where it said nothing."""
     lines = log.read_text(errors="replace").splitlines() if log.exists() else []
-    return lines[-1].partition(" ")[2] if lines else "it said nothing."
+    return re.sub(r"^\d\d:\d\d:\d\d ", "", lines[-1]) if lines else ""
 
 
 def _kill_stuck(store: Store, slots: list[Slot], states: Mapping[str, State]) -> None:

@@ -10,6 +10,7 @@ submitit hands the jobs a pickle. It lies with the prepared corpora, in the user
 sweep's directory, of which nothing is unpickled.
 """
 
+import contextlib
 import getpass
 import hashlib
 import os
@@ -183,7 +184,8 @@ def withdraw(store: Store) -> None:
     """Take back the jobs of the sweep that have not started."""
     waiting = [job for job, state in _squeue(store, "%i|%T") or () if state == "PENDING"]
     if waiting:
-        subprocess.run(["scancel", *waiting], capture_output=True, timeout=60, check=False)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            subprocess.run(["scancel", *waiting], capture_output=True, timeout=60, check=False)
 
 
 def _squeue(store: Store, columns: str) -> list[Sequence[str]] | None:
@@ -236,7 +238,8 @@ class Pilot:
         from submitit.helpers import DelayedSubmission
 
         for pid in _children:
-            os.kill(pid, signal.SIGUSR1)
+            with contextlib.suppress(ProcessLookupError):  # it has ended by itself
+                os.kill(pid, signal.SIGUSR1)
         deadline = time.monotonic() + STOP_SECONDS
         while any(map(is_running, _children)) and time.monotonic() < deadline:
             time.sleep(0.1)

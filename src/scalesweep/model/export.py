@@ -4,17 +4,16 @@ With QK-norm the layout is that of Qwen3, without it that of Llama: half-split r
 factor of the residual branches is folded into the last matrix of each branch.
 """
 
-import os
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from scalesweep.cell import Cell
+from scalesweep.files import sibling
 from scalesweep.flops import DecoderShape, ModuleShape
 from scalesweep.model.decoder import NORM_EPS
 from scalesweep.model.module import loaded_module
@@ -22,11 +21,9 @@ from scalesweep.model.module import loaded_module
 
 def save_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
     """Write one run's parameters, by name and without a run axis, as safetensors; a reader sees all of the file or none."""
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    save_file({name: w.detach().cpu().contiguous() for name, w in weights.items()}, temporary, metadata={"format": "pt"})
-    with temporary.open("rb") as file:
-        os.fsync(file.fileno())
-    temporary.replace(path)
+    content = save({name: w.detach().cpu().contiguous() for name, w in weights.items()}, metadata={"format": "pt"})
+    with sibling(path, content) as temporary:
+        temporary.replace(path)
 
 
 def load_weights(path: Path) -> dict[str, Tensor]:

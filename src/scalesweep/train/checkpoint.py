@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from scalesweep.cell import Cell
-from scalesweep.files import Damaged, digest, set_aside, sibling
+from scalesweep.files import Damaged, digest, read_bytes, set_aside, sibling
 from scalesweep.schema import SCHEMA
 
 _MAGIC = f"scalesweep checkpoint {SCHEMA}"
@@ -87,13 +87,16 @@ def _read(path: Path) -> Checkpoint:
     Raises:
         Damaged: the bytes are not those that were written, or of another version; to start afresh is always right.
     """
-    header, _, payload = path.read_bytes().partition(b"\n")
+    header, _, payload = read_bytes(path).partition(b"\n")
     magic, _, stated = header.decode(errors="replace").rpartition(" ")
     if magic != _MAGIC:
         raise Damaged(f"{path} is no checkpoint of this version")
     if stated != digest(payload):
         raise Damaged(f"{path} is damaged (its checksum is wrong)")
-    return Checkpoint(**torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True))
+    try:
+        return Checkpoint(**torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True))
+    except Exception as error:  # of another version of torch or of this package, whatever it raises
+        raise Damaged(f"{path} cannot be loaded ({error!r})") from None
 
 
 def load_start(cell: Cell, own: Path, snapshots: Iterable[Path]) -> Checkpoint | None:

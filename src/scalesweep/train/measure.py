@@ -1,23 +1,30 @@
-"""What a device can do, measured: seconds per step, the peak of its matrix products, memory, and how many runs to pack."""
+"""What a device can do, measured: seconds per step, the peak of its matrix products, and how many runs to pack."""
 
 import dataclasses
 import functools
-import platform
-import resource
-import sys
 import time
+from collections.abc import Callable
 
 import numpy as np
 import torch
 
 from scalesweep.cell import Cell, Precision
+from scalesweep.train.device import is_device_lost, synchronize
 from scalesweep.train.gradient import Execution
-from scalesweep.train.loop import Hooks, Run, train
+from scalesweep.train.loop import Hooks, train
+from scalesweep.train.pack import Run
+from scalesweep.train.stepper import forget_tokens
 
 BENCHMARK_STEPS = 20
+FIRST_STEPS = 4
+MOST_STEPS = 20_000
+SHORTEST_SECONDS = {"cpu": 0.01, "cuda": 0.5}
+"""Differences of two trainings that are shorter are noise; a GPU does twenty steps of a tiny model in milliseconds."""
 GAIN = 1.05
 """Ratio of throughputs below which a pack of twice the runs is not worth its memory."""
 LARGEST_PACK = 1024
+LARGEST_GRID = 65535
+"""Sequences of all runs in one product of attention, whose kernels lay them on an axis of the grid that holds no more."""
 
 
 def seconds_per_step(
@@ -25,17 +32,37 @@ def seconds_per_step(
 ) -> float:
     """Measured time of a training step of `runs` cells of this shape and batch together, on random tokens.
 
-    The first steps, which allocate memory and choose kernels, are not counted.
+    The first steps, which allocate memory, choose kernels and capture, are not counted: it is the difference between a long and
+    a short training, after one that loads what a process loads once. More steps are taken until they are long enough to time.
     """
+    run_steps(cell, device, micro_batch, runs, FIRST_STEPS)
+    while True:
+        short, long = (run_steps(cell, device, micro_batch, runs, steps) for steps in (FIRST_STEPS, FIRST_STEPS + num_steps))
+        if long - short > SHORTEST_SECONDS[device.type] or num_steps >= MOST_STEPS:
+            return max(1e-9, (long - short) / num_steps)
+        num_steps *= 10
+
+
+def run_steps(
+    cell: Cell,
+    device: torch.device,
+    micro_batch: int | None,
+    runs: int,
+    num_steps: int,
+    on_step: Callable[[], object] = lambda: None,
+) -> float:
+    """Train on random tokens, call `on_step` after every step, and return the seconds in training."""
     rng = np.random.default_rng(0)
     tokens = rng.integers(0, cell.shape.vocab_size, size=64 * (cell.batch_tokens + 1)).astype(np.int64)
-    times = []
-    for steps in (4, num_steps + 4):
-        short = dataclasses.replace(cell, steps=steps, warmup_steps=1, decay_steps=1, validation_tokens=2 * cell.shape.context)
-        pack = [Run(dataclasses.replace(short, seed=seed)) for seed in range(runs)]
-        outcomes = train(pack, tokens, tokens, Execution(device, micro_batch, curve_points=1), Hooks())
-        times.append(sum(outcome.seconds for outcome in outcomes))
-    return max(1e-9, (times[1] - times[0]) / num_steps)
+    short = dataclasses.replace(cell, steps=num_steps, warmup_steps=1, decay_steps=1, validation_tokens=2 * cell.shape.context)
+    pack = [Run(dataclasses.replace(short, seed=seed)) for seed in range(runs)]
+
+    def stepped() -> bool:
+        on_step()
+        return False
+
+    hooks = Hooks(should_stop=stepped)
+    return sum(o.seconds for o in train(pack, tokens, tokens, Execution(device, micro_batch, curve_points=1), hooks))
 
 
 def best_pack(cell: Cell, device: torch.device, micro_batch: int | None, most: int = LARGEST_PACK) -> int:
@@ -46,31 +73,26 @@ def best_pack(cell: Cell, device: torch.device, micro_batch: int | None, most: i
     """
     if device.type == "cpu":
         return 1
-    size, speed = 1, 1 / seconds_per_step(cell, device, micro_batch)
-    while 2 * size <= most:
+    most = min(most, LARGEST_GRID // (micro_batch or cell.batch_sequences))
+    best, speed, size = 1, 0.0, 1
+    while size <= most:
         try:
-            doubled = 2 * size / seconds_per_step(cell, device, micro_batch, 2 * size)
-        except RuntimeError as error:
-            if not is_out_of_memory(error):
+            tried = size / seconds_per_step(cell, device, micro_batch, size)
+        except RuntimeError as error:  # alone, a cell finds out itself what it cannot do
+            if is_device_lost(error):
                 raise
             break
-        if doubled < GAIN * speed:
+        if tried < GAIN * speed:
             break
-        size, speed = 2 * size, doubled
+        best, speed, size = size, tried, 2 * size
     free_memory(device)
-    return size
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether the device, or the system, had no memory left."""
-    return isinstance(error, MemoryError | torch.OutOfMemoryError) or (
-        isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
-    )
+    return best
 
 
 def free_memory(device: torch.device) -> None:
-    """Give back what the allocator keeps of tensors that are gone."""
+    """Give back what the allocator keeps of tensors that are gone, and the corpus."""
     if device.type == "cuda":
+        forget_tokens()
         torch.cuda.empty_cache()
 
 
@@ -78,7 +100,8 @@ def free_memory(device: torch.device) -> None:
 def peak_flops(device: torch.device, precision: Precision) -> float:
     """FLOP/s of a large square matrix product in this precision, measured once a process; the best of some repetitions."""
     size, dtype = (8192 if device.type == "cuda" else 768), getattr(torch, precision)
-    a, b = (torch.ones(size, size, device=device, dtype=dtype) for _ in range(2))
+    # Not ones: products of equal numbers draw less power, and a GPU that is bound by its power is then faster than it is.
+    a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
     times = []
     for _ in range(6):
         synchronize(device)
@@ -87,27 +110,3 @@ def peak_flops(device: torch.device, precision: Precision) -> float:
         synchronize(device)
         times.append(time.perf_counter() - started)
     return 2.0 * size**3 / min(times)
-
-
-def device_name(device: torch.device) -> str:
-    """What the user calls the device: the GPU's model, or the processor's architecture."""
-    return torch.cuda.get_device_name(device) if device.type == "cuda" else f"CPU ({platform.machine()})"
-
-
-def synchronize(device: torch.device) -> None:
-    """Wait until the device has done what it was given."""
-    if device.type == "cuda":
-        torch.cuda.synchronize(device)
-
-
-def peak_memory_bytes(device: torch.device) -> int:
-    """Most memory in use so far: of tensors since the last `reset_peak_memory` on CUDA, of the whole process on CPU."""
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated(device)
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-
-
-def reset_peak_memory(device: torch.device) -> None:
-    """Begin to count the peak anew, where the device can."""
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)

@@ -5,7 +5,10 @@ keeps the corpus on the device, uploads some hundred steps' windows and learning
 captured once; nothing in it waits for the device. `HostStepper` is the plain way, which CPUs take too.
 """
 
-from collections.abc import Callable, Iterable, Sequence
+import contextlib
+import functools
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -16,17 +19,20 @@ from scalesweep.cell import Cell
 from scalesweep.data import batch, visited_windows
 from scalesweep.model.decoder import Decoder
 from scalesweep.model.module import Model
+from scalesweep.train.device import is_out_of_memory
 from scalesweep.train.gradient import Execution, Gradient, gradient_of
 from scalesweep.train.optim import FusedAdamW, Optimizer, StackedAdamW, corrections
 from scalesweep.train.schedule import lr_factor
 
 CHUNK_STEPS = 256
-"""Steps whose windows and learning rates are uploaded at once; the host runs ahead of the device by no more than that."""
+"""Steps whose windows and learning rates are uploaded at once."""
+AHEAD_STEPS = 16
+"""Steps that the host may be ahead of the device. It decides on hangs, checkpoints and signals by its own time, so not many."""
 CHECK_STEPS = 3
 TOLERANCE = 1e-3
 """Relative difference of the losses of a captured step from those of the same step as it is."""
-
-
+CORPUS_SHARE = 8
+"""A corpus of more than one part in so many of the device's memory stays on the host."""
 COMPILED_PARAMS = 5_000_000
 """Models of so many parameters are compiled on CUDA; not measured, as no GPU was at hand."""
 
@@ -41,6 +47,10 @@ class Stepper(Protocol):
 
     def advance(self, step: int) -> None:
         """Do step `step`, counted from 0; they come in order."""
+        ...
+
+    def release(self) -> None:
+        """Give back the memory that only steps need; none is done afterwards."""
         ...
 
 
@@ -63,6 +73,9 @@ class HostStepper:
         factors = [lr_factor(step, c) for c in self._cells]
         self.loss_sum_R += self._gradient(to_device(windows, self._device))
         self.norms_R = self._optimizer.step(factors)
+
+    def release(self) -> None:
+        """As in `Stepper`: it holds nothing."""
 
 
 class ResidentStepper:
@@ -111,43 +124,81 @@ class ResidentStepper:
         self._position.zero_()
         self._uploaded = range(step, step + number)
 
+    def release(self) -> None:
+        """As in `Stepper`: the pool of a graph serves nothing but its replays."""
+        self._run = self._body
+        if self._tokens.is_cuda:
+            torch.cuda.empty_cache()
+
     def capture(self, state: Iterable[Tensor]) -> None:
         """Capture the step, and compare it with itself as it is.
 
         Args:
-            state: tensors that a step changes, parameters and moments; they are left as they were.
+            state: tensors that a step changes, parameters and moments; they are left as they were, whatever happens.
 
         Raises:
             RuntimeError: it cannot be captured, or comes to other losses.
         """
-        kept = [(tensor, tensor.clone()) for tensor in [*state, self.loss_sum_R, self.norms_R, self._position]]
+        # Detached: a clone's node would keep the parameters' nodes of gradients alive, which belong to another stream.
+        kept = [(t, t.detach().clone()) for t in [*state, self.loss_sum_R, self.norms_R, self._position]]
+
+        def restore() -> None:
+            for tensor, value in kept:
+                tensor.data.copy_(value)
 
         def losses(run: Callable[[], object]) -> Tensor:
             self.loss_sum_R.zero_()
             for _ in range(CHECK_STEPS):
                 run()
             found = self.loss_sum_R.clone()
-            for tensor, value in kept:
-                tensor.data.copy_(value)
+            restore()
             return found
 
-        with torch.no_grad():
-            side = torch.cuda.Stream()
-            side.wait_stream(torch.cuda.current_stream())
-            with torch.cuda.stream(side), torch.enable_grad():
-                expected = losses(self._body)
-            torch.cuda.current_stream().wait_stream(side)
-            graph = torch.cuda.CUDAGraph()
-            with torch.cuda.graph(graph), torch.enable_grad():
-                self._body()
-            found = losses(graph.replay)
-        if not torch.allclose(found, expected, rtol=TOLERANCE):
+        # The stream that is current stays so, even where the end of a capture fails.
+        with torch.no_grad(), torch.cuda.stream(torch.cuda.current_stream()):
+            try:
+                side = _side_stream(str(self._tokens.device))
+                side.wait_stream(torch.cuda.current_stream())
+                with torch.cuda.stream(side), torch.enable_grad():
+                    expected = losses(self._body)
+                torch.cuda.current_stream().wait_stream(side)
+                graph = torch.cuda.CUDAGraph()
+                with torch.cuda.graph(graph, stream=side), torch.enable_grad():
+                    self._body()
+                found = losses(graph.replay)
+            finally:
+                restore()
+        if not torch.allclose(found, expected, rtol=TOLERANCE, equal_nan=True):
             raise RuntimeError(f"the captured step has losses {found.tolist()}, as it is {expected.tolist()}")
-        self._run = graph.replay
+        self._run = _not_far_ahead(graph.replay)
+
+
+@functools.cache
+def _side_stream(device: str) -> torch.cuda.Stream:
+    """Where steps are captured; one for all, since the libraries keep a workspace for each."""
+    return torch.cuda.Stream(device)
+
+
+def _not_far_ahead(run: Callable[[], object]) -> Callable[[], None]:
+    """`run`, after waiting for the run `AHEAD_STEPS` before it."""
+    events = itertools.cycle([torch.cuda.Event() for _ in range(AHEAD_STEPS)])
+
+    def step() -> None:
+        event = next(events)
+        event.synchronize()  # at once for one that was not recorded yet
+        run()
+        event.record()
+
+    return step
 
 
 _resident: dict[tuple[int, str], tuple[np.ndarray, Tensor]] = {}
 """The one corpus that is on a device, by the array it came from, which is kept so that its identity stays its own."""
+
+
+def forget_tokens() -> None:
+    """Give back the memory of the corpus, which the next stepper that needs it uploads again."""
+    _resident.clear()
 
 
 def resident_tokens(tokens: np.ndarray, device: torch.device) -> Tensor:
@@ -200,32 +251,48 @@ def make_stepper(
     device, gradient = execution.device, gradient_of(model, cells, execution)
     plain = HostStepper(optimizer, cells, tokens, gradient, device)
     can_capture = isinstance(model, Decoder) and isinstance(optimizer, FusedAdamW | StackedAdamW)
-    if not has_graphs(device) or not execution.fast or not can_capture or any(c.z_loss for c in cells):
+    if not has_graphs(device, tokens) or not execution.fast or not can_capture or any(c.z_loss for c in cells):
         return plain
     assert isinstance(model, Decoder) and isinstance(optimizer, FusedAdamW | StackedAdamW)
+    for compiled in (True, False) if is_worth_compiling(model) else (False,):
+        try:
+            with compiled_layers(model) if compiled else contextlib.nullcontext():
+                resident = ResidentStepper(optimizer, cells, tokens, gradient, device, start)
+                resident.capture(state_of(model, optimizer))
+            return resident
+        except RuntimeError as error:
+            if is_out_of_memory(error):
+                raise
+            for parameter in model.parameters():  # of a step that was not finished
+                parameter.grad = None
+            reason = (str(error) or repr(error)).splitlines()[0]
+            note(f"without {'the compiler' if compiled else 'a CUDA graph'}, which is slower ({reason})")
+    return plain
+
+
+def has_graphs(device: torch.device, tokens: np.ndarray) -> bool:
+    """Whether the device can replay what was captured on it, with the corpus in its memory."""
+    return device.type == "cuda" and 4 * len(tokens) <= torch.cuda.mem_get_info(device)[1] // CORPUS_SHARE
+
+
+def is_worth_compiling(model: Decoder) -> bool:
+    """Whether torch.compile gains more than it takes; packs and small models wait for it in vain."""
+    return len(model.embedding) == 1 and sum(p.numel() for p in model.parameters()) >= COMPILED_PARAMS
+
+
+@contextlib.contextmanager
+def compiled_layers(model: Decoder) -> Iterator[None]:
+    """Let torch.compile fuse what the layers do between their products, in what is called or captured inside.
+
+    Not longer: every shape takes a place in the compiler's cache of a layer's code, and evaluation has shapes of its own.
+    """
+    import torch._dynamo
+
+    torch._dynamo.config.recompile_limit = max(64, torch._dynamo.config.recompile_limit)
+    for layer in model.layers:
+        layer.compile(dynamic=False)
     try:
-        compile_layers(model)
-        resident = ResidentStepper(optimizer, cells, tokens, gradient, device, start)
-        resident.capture(state_of(model, optimizer))
-        return resident
-    except torch.OutOfMemoryError:
-        raise
-    except RuntimeError as error:
-        compile_layers(model, undo=True)
-        note(f"without a CUDA graph, which is slower ({str(error).splitlines()[0]})")
-        return plain
-
-
-def has_graphs(device: torch.device) -> bool:
-    """Whether the device can replay what was captured on it."""
-    return device.type == "cuda"
-
-
-def compile_layers(model: Decoder, undo: bool = False) -> None:
-    """Let torch.compile fuse what the layers of a large model do between their products; small ones are not worth the wait."""
-    if len(model.embedding) == 1 and sum(p.numel() for p in model.parameters()) >= COMPILED_PARAMS:
+        yield
+    finally:
         for layer in model.layers:
-            if undo:
-                layer._compiled_call_impl = None
-            else:
-                layer.compile(dynamic=False)
+            layer._compiled_call_impl = None

@@ -1,0 +1,39 @@
+"""The validation loss of trained models, in parts that fit."""
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import torch
+
+from scalesweep.model.module import Model
+from scalesweep.train.gradient import Autocast
+from scalesweep.train.stepper import to_device
+
+EVALUATION_TOKENS = {"cpu": 4096, "cuda": 65536}
+"""Tokens per forward pass of the evaluation: few enough for a CPU's caches, enough for a GPU."""
+EVALUATION_LOGITS = {"cpu": 2**24, "cuda": 2**28}
+"""Logits at a time, which bounds the memory of a large vocabulary."""
+
+
+def evaluate(
+    model: Model,
+    windows: np.ndarray,
+    autocast: Autocast,
+    after_part: Callable[[], None] = lambda: None,
+) -> list[tuple[float, float]]:
+    """Each run's mean loss over windows of shape (K, T + 1), in nats per token, and its standard error over windows.
+
+    `after_part` is called after every forward pass, and may raise.
+    """
+    R, device = len(model.embedding), model.embedding.device
+    tokens = min(EVALUATION_TOKENS[device.type], EVALUATION_LOGITS[device.type] // model.embedding.shape[1])
+    sequences = max(1, tokens // (windows.shape[1] - 1) // R)
+    losses = []
+    for part in np.array_split(windows, math.ceil(len(windows) / sequences)):
+        with torch.inference_mode(), autocast():
+            losses.append(model.losses(to_device([part], device).expand(R, -1, -1)).double().cpu())
+        after_part()
+    each_RK = torch.cat(losses, dim=1)
+    deviations = each_RK.std(dim=1).tolist() if len(windows) > 1 else [math.nan] * R
+    return [(m, d / math.sqrt(len(windows))) for m, d in zip(each_RK.mean(dim=1).tolist(), deviations, strict=True)]
