@@ -17,6 +17,12 @@ if TYPE_CHECKING:
 os.environ.setdefault("WANDB_MODE", "offline")
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """What is not marked gpu runs on the CPU, also where there is a GPU."""
+    if not any(item.get_closest_marker("gpu") for item in session.items):
+        os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
 @pytest.fixture(autouse=True)
 def few_files(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Reports have figures of one kind, which are most of their time, but in the tests of the report."""

@@ -1,6 +1,7 @@
 """Power readings, from a stand-in of nvidia-smi."""
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -24,13 +25,13 @@ def test_the_mean_over_the_gpus_of_this_machine(monkeypatch: pytest.MonkeyPatch,
 def test_what_cannot_be_read_is_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, script: str) -> None:
     pretend(monkeypatch, tmp_path, script)
     assert watts_now() is None
-    assert mean_watts("GPU-0", lambda: None) is None
+    assert mean_watts("GPU-0", lambda begin: begin()) is None
 
 
 def test_without_nvidia_smi_the_work_is_done_and_there_is_no_reading(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     done: list[int] = []
-    assert mean_watts("GPU-0", lambda: done.append(1)) is None
+    assert mean_watts("GPU-0", lambda begin: (begin(), done.append(1))) is None
     assert done == [1]
     assert watts_now() is None
 
@@ -40,7 +41,10 @@ def test_the_first_second_of_samples_is_not_used(monkeypatch: pytest.MonkeyPatch
     lines = "".join("echo 60; " for _ in range(10)) + "".join("echo 400; " for _ in range(20))
     pretend(monkeypatch, tmp_path, f"{lines} touch {flag}; exec sleep 30")
 
-    def work() -> None:
+    def work(begin: Callable[[], None]) -> None:
+        assert not flag.exists()
+        begin()
+        begin()
         deadline = time.monotonic() + 20
         while not flag.exists() and time.monotonic() < deadline:
             time.sleep(0.01)

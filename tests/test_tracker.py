@@ -5,6 +5,7 @@ import io
 import json
 import struct
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -264,6 +265,23 @@ def test_a_tracker_that_fails_on_the_way_is_silent_from_then_on() -> None:
     log.finish({})
     assert broken.calls == 1
     assert said == ["wandb stopped logging this cell (OSError: [Errno 28] No space left on device); the sweep goes on."]
+
+
+def test_a_tracker_that_never_ends_is_left_behind(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    class Stuck:
+        def log(self, values: Any, step: int) -> None: ...
+
+        def finish(self, summary: Any) -> None:
+            threading.Event().wait(20)
+
+    monkeypatch.setattr(tracker, "FINISH_SECONDS", 0.05)
+    said: list[str] = []
+    log = tracker.Tracker(Stuck(), "wandb", said.append)
+    log.finish({"state": "COMPLETE"})
+    assert said == ["wandb stopped logging this cell (TimeoutError: no answer within 0 s); the sweep goes on."]
+    again = start_tracker(LoggerSpec(kind="wandb"), tmp_path, "group", ROW, no_warning)
+    again.finish({"state": "COMPLETE"})
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_sweep_whose_log_fails_is_not_affected(summary: SweepSummary, tmp_path: Path) -> None:

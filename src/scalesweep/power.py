@@ -10,25 +10,36 @@ _SETTLE = 10
 """Samples at the start that are not used: the sensor averages over a second (arXiv 2312.02741), ten samples."""
 
 
-def mean_watts(gpu: str, work: Callable[[], object]) -> float | None:
-    """Mean power of one GPU while `work` runs, sampled every 100 ms; None where it cannot be read.
+def mean_watts(gpu: str, work: Callable[[Callable[[], None]], object]) -> float | None:
+    """Mean power of one GPU, sampled every 100 ms from when `work` calls what it is given; None where it cannot be read.
 
-    The sensor of an A100 or H100 looks at a quarter of the time only (arXiv 2312.02741), so `work` should be steady and take
-    some seconds.
+    The sensor of an A100 or H100 looks at a quarter of the time only (arXiv 2312.02741), so `work` should be steady from then
+    on and take some seconds. Further calls change nothing.
     """
+    meters: list[subprocess.Popen[str] | None] = []
+
+    def begin() -> None:
+        if not meters:
+            meters.append(_meter(gpu))
+
     try:
-        meter = subprocess.Popen(
-            [*_QUERY, f"--id={gpu}", "--loop-ms=100"], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-        )
-    except OSError:
-        work()
-        return None
-    try:
-        work()
+        work(begin)
     finally:
-        meter.terminate()
-        text = meter.communicate()[0]
+        text = _end(meters[0]) if meters and meters[0] else ""
     return _mean(list(_numbers(text)))
+
+
+def _meter(gpu: str) -> "subprocess.Popen[str] | None":
+    words = [*_QUERY, f"--id={gpu}", "--loop-ms=100"]
+    try:
+        return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+    except OSError:
+        return None
+
+
+def _end(meter: "subprocess.Popen[str]") -> str:
+    meter.terminate()
+    return meter.communicate()[0]
 
 
 def watts_now() -> float | None:

@@ -21,16 +21,16 @@ lets exactly one worker succeed, so no lock is held and nothing is ever renamed 
 it has no record and its highest claim is absent, ended but not for good (*Retry*), or stale.
 
 *Heartbeat.* The holder touches its claim every few seconds, as long as its training makes steps: the thread that beats stops,
-and marks the claim `hung`, when the training thread has made none for 20 times its median step and at least a minute
-(`lease.Lease`). A claim is stale when its heartbeat is older than `LEASE_SECONDS` by the clock of the file system, or when it
-was made on the reader's own host by a process that is gone. A dead worker on this machine is thus noticed at once, one
-elsewhere after the lease.
+and marks the claim `hung`, when the training thread has made none for 20 times its median step and at least a minute, time in
+which the whole process was paused or a file was written not counted (`lease.Lease`). A claim is stale when its heartbeat is
+older than `LEASE_SECONDS` by the clock of the file system, or when it was made on the reader's own host, since it was started,
+by a process that is gone. A dead worker on this machine is thus noticed at once, one elsewhere after the lease.
 
 *Takeover.* Taking over a stale claim is claiming: `claim-N+1` is created, by one of those that try, and the old holder, should
-it wake, sees a higher claim at its next step or heartbeat and stops without writing. Before a curve, a checkpoint or a record
-is written the holder looks once more. Between that look and the write lies a moment in which a process can be paused; a record
-that comes late finds another and changes nothing, a checkpoint that comes late is an older state of the same trajectory, and a
-curve that comes late is seen by the claim's number in its header and set aside.
+it wake, sees a higher claim at its next step or heartbeat, marks its own `released` and stops without writing. Before a curve,
+a checkpoint or a record is written the holder looks once more. Between that look and the write lies a moment in which a process
+can be paused; a record that comes late finds another and changes nothing, a checkpoint that comes late is an older state of the
+same trajectory, and a curve that comes late is seen by the claim's number in its header and set aside.
 
 *Trunk.* Cells that differ in length alone are one trajectory until the decay of the shorter one begins, at its branch step.
 A worker that trains one of them leaves the state at the branch step of every shorter cell that has no record, and a cell goes
@@ -51,8 +51,8 @@ state never changes.
 *Retry.* `launcher.retries` says how often a cell is tried again after an exception (`failed`), after its worker died or hung
 (`lost`) and after its loss diverged (`diverged`). Claims are counted, so no launcher and no restart of one changes the answer
 (`claims.is_given_up`). A cell that only waited has no claim and is charged nothing; nor is one whose machine was restarted,
-whose worker was told to stop, or that died in a pack. `reopen_failed`, which a new `scalesweep run` calls, starts the count
-anew. A diverged cell is a result and has a record.
+whose worker was told to stop, that died in a pack, or from whose checkpoint a later claim went on further than it had begun.
+`reopen_failed`, which a new `scalesweep run` calls, starts the count anew. A diverged cell is a result and has a record.
 
 *Damage.* Every file that is trusted carries a checksum. A record that is damaged is set aside and its cell measured again; for
 a damaged checkpoint the one before it serves, for a damaged trunk state the cell's own way there, for a damaged curve none; a

@@ -56,10 +56,14 @@ class Decoder(nn.Module):
 
     def forward(self, tokens_RBT: Tensor) -> Tensor:
         """Logits of shape (R, B, T, V) for token ids of shape (R, B, T)."""
+        return linear(self.hidden(tokens_RBT), self.head)
+
+    def hidden(self, tokens_RBT: Tensor) -> Tensor:
+        """What the head takes, shape (R, B, T, D), for token ids of shape (R, B, T)."""
         x_RBTD = embed(tokens_RBT, self.embedding)
         for layer in self.layers:
             x_RBTD = layer(x_RBTD, self.cos_TK, self.sin_TK)
-        return linear(rms_norm(x_RBTD, self.norm), self.head)
+        return rms_norm(x_RBTD, self.norm)
 
     def losses(self, tokens_RBT1: Tensor) -> Tensor:
         """Cross-entropy in nats per token, shape (R, B), of windows of T + 1 tokens, shape (R, B, T + 1)."""

@@ -6,6 +6,7 @@ tracker does, the sweep goes on. One that fails says so once and is silent from 
 
 import contextlib
 import importlib.util
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from scalesweep.tracker.base import Backend, CellLog, SweepSummary, summarise_sw
 
 __all__ = ["SweepSummary", "Tracker", "is_off", "log_sweep", "require_installed", "start_tracker", "summarise_sweep"]
 
+FINISH_SECONDS = 60.0
+"""What a tracker has to upload the end of a cell's log."""
 Warn = Callable[[str], None]
 """Takes one line about trouble."""
 
@@ -41,8 +44,8 @@ class Tracker:
     def finish(self, summary: Mapping[str, Any]) -> None:
         """Write the outcome and close the log."""
         with self._guard():
-            if self._log:
-                self._log.finish(summary)
+            if log := self._log:
+                _within(FINISH_SECONDS, lambda: log.finish(summary))
 
     @contextlib.contextmanager
     def _guard(self) -> Iterator[None]:
@@ -50,6 +53,8 @@ class Tracker:
             yield
         except Exception as error:  # a tracker must never end a measurement, whatever it raises
             self._log = None
+            if isinstance(error, TimeoutError):
+                _failed[self._kind] = _words(error)
             self._warn(f"{self._kind} stopped logging this cell ({_words(error)}); the sweep goes on.")
 
 
@@ -108,7 +113,30 @@ def log_sweep(spec: LoggerSpec, directory: Path, sweep: SweepSummary, warn: Warn
 
 
 _failed: dict[str, str] = {}
-"""Kinds that could not start in this process, with the reason."""
+"""Kinds that could not start in this process, or did not end a log, with the reason."""
+
+
+def _within(seconds: float, call: Callable[[], object]) -> None:
+    """Call in a thread of its own, which is left behind where it takes longer: an upload must not stop the sweep.
+
+    Raises:
+        TimeoutError: it did take longer.
+    """
+    errors: list[Exception] = []
+
+    def run() -> None:
+        try:
+            call()
+        except Exception as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(seconds)
+    if thread.is_alive():
+        raise TimeoutError(f"no answer within {seconds:.0f} s")
+    if errors:
+        raise errors[0]
 
 
 def _words(error: Exception) -> str:

@@ -28,7 +28,7 @@ _WITHOUT_EFFECT = frozenset(
     "validation_tokens".split()
 )
 """Fields of a cell on which the time of a step does not depend; any other one, also a future one, tells benchmarks apart."""
-POWER_SECONDS = 3.0
+POWER_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -60,10 +60,11 @@ def benchmark(
     path = cache / "benchmarks" / f"{hashlib.sha256(json.dumps(kind, sort_keys=True).encode()).hexdigest()[:16]}.json"
     if not remeasure and (known := _read(path)):
         return known
-    from scalesweep.train.measure import seconds_per_step
+    from scalesweep.train.measure import free_memory, seconds_per_step
 
     seconds = seconds_per_step(cell, prepare(device), micro_batch)
     watts = _watts(cell, prepare(device), micro_batch, seconds) if device == "cuda" else None
+    free_memory(prepare(device))  # for the workers of the sweep, which are other processes
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         write_json(path, {"kind": kind, "seconds_per_step": seconds, "watts": watts, "measured": time.time()})
@@ -102,8 +103,8 @@ def _watts(cell: Cell, device: "torch.device", micro_batch: int | None, seconds:
     """Power of a GPU during as many steps as take some seconds."""
     import torch
 
-    from scalesweep.train.measure import BENCHMARK_STEPS, seconds_per_step
+    from scalesweep.train.measure import BENCHMARK_STEPS, MOST_STEPS, run_steps
 
     gpu = f"GPU-{torch.cuda.get_device_properties(device).uuid}"
-    steps = max(BENCHMARK_STEPS, math.ceil(POWER_SECONDS / seconds))
-    return mean_watts(gpu, lambda: seconds_per_step(cell, device, micro_batch, num_steps=steps))
+    steps = min(10 * MOST_STEPS, max(BENCHMARK_STEPS, math.ceil(POWER_SECONDS / seconds)))
+    return mean_watts(gpu, lambda begin: run_steps(cell, device, micro_batch, 1, steps, begin))

@@ -11,6 +11,7 @@ from torch import Tensor
 from scalesweep.cell import Cell
 from scalesweep.model.decoder import Decoder, cross_entropy
 from scalesweep.model.module import Model
+from scalesweep.train.head_loss import has_many_logits, mean_loss
 from scalesweep.train.tape import Tape, can_record
 
 Gradient = Callable[[Tensor], Tensor]
@@ -30,7 +31,7 @@ class Execution:
     curve_points: int = 16
     """Points of the loss curve in each decade of steps."""
     fast: bool = True
-    """Whether a tape may stand for autograd (`gradient_of`)."""
+    """Whether hand-written code may stand for autograd (`gradient_of`)."""
     checkpoint_seconds: float = math.inf
     """Least time between two checkpoints; longer where they would take more than `CHECKPOINT_SHARE` of the time."""
 
@@ -52,8 +53,9 @@ def gradient_of(model: Model, cells: Sequence[Cell], execution: Execution) -> Ca
         assert isinstance(model, Decoder)
         tape = Tape(model, first.batch_sequences)
         return lambda windows_RBT: tape(windows_RBT[0]).view(1)
-    autocast = autocast_of(first, execution.device)
-    return lambda windows_RBT: accumulate_gradient(model, windows_RBT, execution.micro_batch, autocast, z_losses)
+    autocast, micro_batch = autocast_of(first, execution.device), execution.micro_batch
+    in_parts = execution.fast and isinstance(model, Decoder) and not any(z_losses)
+    return lambda windows_RBT: accumulate_gradient(model, windows_RBT, micro_batch, autocast, z_losses, in_parts)
 
 
 def accumulate_gradient(
@@ -62,17 +64,25 @@ def accumulate_gradient(
     micro_batch: int | None,
     autocast: Autocast,
     z_losses: Sequence[float] = (0.0,),
+    in_parts: bool = False,
 ) -> Tensor:
     """Backpropagate the mean loss of each run's batch; return these means, shape (R,), detached.
 
     `z_losses` are the weights of the z-loss in what is backpropagated, of each run or one for all; the means do not contain it.
+    `in_parts` takes a large vocabulary's loss in parts (`head_loss`).
     """
     sequences = windows_RBT.shape[1]
     total_R = torch.zeros(len(windows_RBT), device=windows_RBT.device)
     for part in windows_RBT.split(micro_batch or sequences, dim=1):
+        penalties_RB = None
         with autocast():
-            losses_RB, penalties_RB = losses_with_z(model, part, z_losses) if any(z_losses) else (model.losses(part), None)
-        loss_R = losses_RB.sum(-1) / sequences
+            if in_parts and isinstance(model, Decoder) and has_many_logits(model, part):
+                loss_R = mean_loss(model, part) * (part.shape[1] / sequences)
+            elif any(z_losses):
+                losses_RB, penalties_RB = losses_with_z(model, part, z_losses)
+                loss_R = losses_RB.sum(-1) / sequences
+            else:
+                loss_R = model.losses(part).sum(-1) / sequences
         objective = loss_R.sum() if penalties_RB is None else loss_R.sum() + penalties_RB.sum() / sequences
         objective.backward()
         total_R += loss_R.detach()

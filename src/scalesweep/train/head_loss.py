@@ -1,0 +1,65 @@
+"""The mean loss of a large vocabulary without all its logits at once.
+
+Gradients are taken while a part of the logits is there, as in Liger Kernel (Hsu et al. 2024, arXiv 2410.10989), by products and
+element-wise operations alone, so that nothing is computed twice and a graph can capture it.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from scalesweep.model.decoder import Decoder
+
+PART_LOGITS = 2**25
+"""Logits of a part, all runs together: 128 MiB in float32. Smaller losses are computed at once."""
+
+
+def has_many_logits(model: Decoder, windows_RBT: Tensor) -> bool:
+    """Whether the logits of all tokens are more than a part."""
+    return windows_RBT[..., 1:].numel() * model.shape.vocab_size > PART_LOGITS
+
+
+def mean_loss(model: Decoder, windows_RBT: Tensor) -> Tensor:
+    """Each run's mean cross-entropy in nats per token, shape (R,), of windows of T + 1 tokens, shape (R, B, T + 1)."""
+    x_RND = model.hidden(windows_RBT[..., :-1]).flatten(1, 2)
+    result: Tensor = _MeanLoss.apply(x_RND, model.head, windows_RBT[..., 1:].flatten(1))
+    return result
+
+
+class _MeanLoss(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x_RND: Tensor, head_RVD: Tensor, targets_RN: Tensor) -> Tensor:
+        """Mean over N positions, and its derivatives by x and the head."""
+        kind = x_RND.device.type
+        dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else x_RND.dtype
+        R, N, V = *targets_RN.shape, head_RVD.shape[1]
+        x, head = x_RND.to(dtype), head_RVD.to(dtype)
+        by_x, by_head = torch.empty_like(x), torch.zeros_like(head_RVD, dtype=torch.float32)
+        total_R = torch.zeros(R, device=x.device)
+        with torch.autocast(kind, enabled=False):
+            for rows in _parts(N, R * V):
+                part, target = x[:, rows], targets_RN[:, rows, None]
+                logits = torch.bmm(part, head.transpose(1, 2)).float()
+                log_z = torch.logsumexp(logits, dim=-1, keepdim=True)
+                total_R += (log_z - logits.gather(-1, target)).sum((1, 2))
+                share = logits.sub_(log_z).exp_()
+                share = share.scatter_add_(-1, target, torch.full_like(log_z, -1.0)).div_(N).to(dtype)
+                by_x[:, rows] = torch.bmm(share, head)
+                by_head += torch.bmm(share.transpose(1, 2), part)
+        ctx.save_for_backward(by_x, by_head)
+        ctx.dtypes = x_RND.dtype, head_RVD.dtype
+        return total_R / N
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, Tensor, None]:
+        """The derivatives, times that of what was made of the means."""
+        by_x, by_head = ctx.saved_tensors
+        factor = gradients[0].view(-1, 1, 1)
+        return (by_x * factor).to(ctx.dtypes[0]), (by_head * factor).to(ctx.dtypes[1]), None
+
+
+def _parts(num: int, logits_each: int) -> list[slice]:
+    """The positions in parts of at most `PART_LOGITS`."""
+    step = max(1, PART_LOGITS // logits_each)
+    return [slice(start, min(num, start + step)) for start in range(0, num, step)]
