@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from conftest import small_settings
 
-from scalesweep import files
+from scalesweep import files, holding, plan_file
 from scalesweep import store as module
 from scalesweep.config import Settings
 from scalesweep.errors import StoreError
@@ -466,15 +466,15 @@ def test_the_policy_is_a_setting(tmp_path: Path, home: Path, facts: CorpusFacts)
 def test_a_record_that_appears_while_another_claims_is_respected(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     key = store.keys()[0]
     first = claim_live(store, key)
-    new = module.write_new
+    new = holding.write_new
 
     def slower(path: Path, text: str) -> bool:
-        monkeypatch.setattr(module, "write_new", new)
+        monkeypatch.setattr(holding, "write_new", new)
         assert store.write_record(first, {"state": "COMPLETE"})
         return new(path, text)
 
     shift(first.path, -2 * module.LEASE_SECONDS)
-    monkeypatch.setattr(module, "write_new", slower)
+    monkeypatch.setattr(holding, "write_new", slower)
     assert store.claim(key) is None
     assert store.state(key) == "COMPLETE"
 
@@ -506,14 +506,14 @@ def test_two_first_creations_leave_one_plan(
     other = dataclasses.replace(plan, cells=(dataclasses.replace(plan.cells[0], seed=9),))
     values = settings.model_dump(mode="json")
     first, second = Store(tmp_path / "sweep"), Store(tmp_path / "sweep")
-    new = module.write_new
+    new = plan_file.write_new
 
     def slower(path: Path, text: str) -> bool:
-        monkeypatch.setattr(module, "write_new", new)
+        monkeypatch.setattr(plan_file, "write_new", new)
         second.create(other, values, {})
         return new(path, text)
 
-    monkeypatch.setattr(module, "write_new", slower)
+    monkeypatch.setattr(plan_file, "write_new", slower)
     with pytest.raises(StoreError, match="holds another sweep"):
         first.create(plan, values, {})
     assert second.plan() == other

@@ -69,342 +69,34 @@ directory stops at its next write. Containers and hosts that share a name are to
 """
 
 import contextlib
-import dataclasses
 import json
 import math
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
-from scalesweep import claims
 from scalesweep.cell import Cell
 from scalesweep.claims import HEARTBEAT_SECONDS, LEASE_SECONDS, read_claim
-from scalesweep.config import CountSpec, RetrySpec, Settings, parse_settings
-from scalesweep.contents import (
-    Signature,
-    changed_settings,
-    checked_key,
-    read_cell,
-    read_curve,
-    read_plan,
-    read_retries,
-    read_sweep,
-)
+from scalesweep.config import CountSpec
+from scalesweep.contents import checked_key, read_cell, read_curve
 from scalesweep.errors import StoreError
-from scalesweep.files import (
-    Damaged,
-    age,
-    digest,
-    read_json,
-    sealed,
-    set_aside,
-    sibling,
-    write_json,
-    write_new,
-    write_text,
-)
-from scalesweep.owner import is_gone, this_process
-from scalesweep.plan import Plan
+from scalesweep.files import Damaged, digest, read_json, sealed, set_aside, sibling, write_json, write_new, write_text
+from scalesweep.holding import CLAIMABLE, Claim, Holding, State
 from scalesweep.points import Points, points_from_rows
 from scalesweep.schema import SCHEMA, upgrade
 
-__all__ = ["FINISHED", "HEARTBEAT_SECONDS", "LEASE_SECONDS", "SCHEMA", "Claim", "State", "Store"]
+__all__ = ["CLAIMABLE", "FINISHED", "HEARTBEAT_SECONDS", "LEASE_SECONDS", "SCHEMA", "Claim", "State", "Store"]
 
-State = Literal["WAITING", "RUNNING", "COMPLETE", "DIVERGED", "FAILED", "LOST"]
 FINISHED: frozenset[State] = frozenset({"COMPLETE", "DIVERGED"})
-CLAIMABLE: frozenset[State] = frozenset({"WAITING", "LOST"})
 ABANDONED_SECONDS = 3600.0
 """Temporary files so old are of workers that were killed; younger ones may be somebody's who is about to rename them."""
 
 
-@dataclass(frozen=True)
-class Claim:
-    """One worker's hold on one cell."""
-
-    key: str
-    number: int
-    path: Path
-
-
-@dataclass(frozen=True)
-class Store:
-    """A sweep's directory; every method looks at the files anew, so all processes see one truth.
-
-    Only sweep.json is kept in memory, until the file changes; what `sweep` and `plan` return must not be changed.
-    """
-
-    directory: Path
-
-    # -- the plan ---------------------------------------------------------------------------------------------------------
-
-    @property
-    def _sweep_file(self) -> Path:
-        return self.directory / "sweep.json"
-
-    def create(self, plan: Plan, settings: Mapping[str, Any], facts: Mapping[str, str]) -> int:
-        """Write the plan, or extend the one that stands here, and return the number of cells that are new.
-
-        A plan may grow: cells are added as long as none that stands here is missing from it.
-
-        Raises:
-            StoreError: the directory cannot be written, or holds another sweep.
-        """
-        before = self._signature() if self._sweep_file.is_file() else None
-        present = self.keys() if before is not None else []
-        missing = set(present) - {c.key for c in plan.cells}
-        if missing:
-            changes = changed_settings(self.sweep()["settings"], settings)
-            raise StoreError(
-                f"{self.directory} holds another sweep: {len(missing)} of its {len(present)} cells are not in this plan "
-                f"({changes or 'changed corpus or versions'}); choose another directory with dir=..., or repeat its settings."
-            )
-        if (
-            not present
-            and self.directory.is_dir()
-            and any(self.directory.iterdir())
-            and not (self.directory / "cells").is_dir()
-        ):
-            raise StoreError(f"{self.directory} is not empty and holds no sweep; choose another directory with dir=....")
-        value = {
-            "schema": SCHEMA,
-            "name": plan.name,
-            "hash": plan.hash,
-            "count": plan.count.model_dump(),
-            "settings": dict(settings),
-            "facts": dict(facts),
-            "warnings": list(plan.warnings),
-            "columns": {key: dict(columns) for key, columns in plan.columns.items()},
-            "cells": [{"key": c.key, **dataclasses.asdict(c)} for c in plan.cells],
-        }
-        with _plain_errors(self.directory):
-            for cell in plan.cells:
-                self.cell_dir(cell.key).mkdir(parents=True, exist_ok=True)
-            if before is not None:
-                if self._signature() != before:
-                    return self.create(plan, settings, facts)  # somebody else has extended it meanwhile
-                write_text(self._sweep_file, sealed(value))
-            elif not write_new(self._sweep_file, sealed(value)):
-                return self.create(plan, settings, facts)  # somebody else was faster: extend what they made, or refuse
-        return len(plan.cells) - len(present)
-
-    def sweep(self) -> dict[str, Any]:
-        """The content of sweep.json.
-
-        Raises:
-            StoreError: there is none, it is damaged, or it is of another version.
-        """
-        return read_sweep(self._sweep_file, self._signature())
-
-    def _signature(self) -> Signature:
-        """What changes with every new sweep.json."""
-        try:
-            found = self._sweep_file.stat()
-        except (FileNotFoundError, NotADirectoryError):
-            raise StoreError(
-                f"{self.directory} holds no sweep (no sweep.json); give the directory of a sweep, such as runs/demo."
-            ) from None
-        return found.st_mtime_ns, found.st_size, found.st_ino
-
-    def settings(self) -> Settings:
-        """The settings that were asked for."""
-        return parse_settings(self.sweep()["settings"])
-
-    def retries(self) -> RetrySpec:
-        """How often a cell is tried again."""
-        return read_retries(self._sweep_file, self._signature())
-
-    def keys(self) -> list[str]:
-        """Keys of the planned cells in declared order."""
-        return [c["key"] for c in self.sweep()["cells"]]
-
-    def plan(self) -> Plan:
-        """The plan that stands here.
-
-        Raises:
-            StoreError: the cells are those of another version.
-        """
-        return read_plan(self._sweep_file, self._signature())
-
-    def cell_dir(self, key: str) -> Path:
-        """The cell's directory.
-
-        Raises:
-            StoreError: the key is none, and could name a place outside the store.
-        """
-        return self.directory / "cells" / checked_key(key, self.directory)
-
-    # -- claims -----------------------------------------------------------------------------------------------------------
-
-    def claim(self, key: str) -> Claim | None:
-        """Take the cell, or None where it is finished, failed, held, or somebody was faster."""
-        finished, last = self._look(key)
-        if finished or self._unfinished_state(key, last) not in CLAIMABLE:
-            return None
-        # The new number is one above the claim that was judged: if another one came in between, this one must not exist.
-        claim = Claim(key, last + 1, self._claim_file(key, last + 1))
-        self.cell_dir(key).mkdir(exist_ok=True)  # copies and archives can leave empty directories out
-        text = claims.claim_text({"schema": SCHEMA, "state": "held", **this_process()})
-        if not write_new(claim.path, text):
-            return None
-        if self.is_finished(key):  # its holder wrote the record and ended between the look at it and the look at its claim
-            self.release(claim)
-            return None
-        return claim
-
-    def describe_claim(self, claim: Claim, pack: int, start: int) -> None:
-        """Note in a claim with how many it is stepped together and after which step, before anything is trained."""
-        if pack > 1 or start > 0:
-            write_json(claim.path, {**read_claim(claim.path), "pack": pack, "start": start})
-
-    def holds(self, claim: Claim) -> bool:
-        """Whether the claim is still the highest one."""
-        return self._last_claim(claim.key) == claim.number
-
-    def heartbeat(self, claim: Claim) -> bool:
-        """Renew the lease; False says that somebody else has the cell now."""
-        os.utime(claim.path)
-        return self.holds(claim)
-
-    def release(self, claim: Claim) -> None:
-        """Give the cell back, to be claimed again at once."""
-        try:
-            self._end(claim, "released")
-        except OSError:  # a full disk takes no new file; a heartbeat of 1970 says the same
-            with contextlib.suppress(OSError):
-                os.utime(claim.path, (0, 0))
-
-    def leave(self, claim: Claim) -> None:
-        """Say that the holder of a claim that others took over lives; unless it has ended the claim itself."""
-        if read_claim(claim.path)["state"] == "held":
-            self._end(claim, "released")
-
-    def fail(self, claim: Claim, error: str) -> None:
-        """End the claim with the reason of its failure."""
-        self._end(claim, "failed", error=error)
-
-    def give_up(self, claim: Claim, reason: str) -> None:
-        """End a claim whose training makes no step, so that others need not wait for the lease."""
-        if self.holds(claim):
-            self._end(claim, "hung", reason=reason)
-
-    def retry_diverged(self, claim: Claim) -> bool:
-        """End the claim of a diverged cell without a record if it is to be tried again, from its trunk or its first step."""
-        tried = self._claims(claim.key, claim.number)
-        if claims.failures(tried, "diverged") >= self.retries().diverged or not self.holds(claim):
-            return False
-        for path in self._checkpoints(claim.key):
-            path.unlink(missing_ok=True)
-        self._end(claim, "diverged")
-        return True
-
-    def _end(self, claim: Claim, state: str, **more: str) -> None:
-        known = {name: value for name, value in read_claim(claim.path).items() if name in ("pack", "start")}
-        write_json(claim.path, {"schema": SCHEMA, "state": state, **more, **known, **this_process()})
-
-    def reopen_failed(self, keys: Iterable[str] | None = None) -> list[str]:
-        """Let failed cells, or those of `keys`, be claimed again and counted anew; return their keys."""
-        reopened = []
-        for key in self.keys() if keys is None else keys:
-            finished, last = self._look(key)
-            if not finished and self._unfinished_state(key, last) == "FAILED":
-                path = self._claim_file(key, last)
-                write_json(path, {**read_claim(path), "state": "released", "reopened": True})
-                reopened.append(key)
-        return reopened
-
-    def mark_lost(self, key: str, pid: int, reason: str) -> bool:
-        """Note how the worker `pid` of this host ended, if it held the cell; whether it did."""
-        last = self._last_claim(key)
-        claim = read_claim(self._claim_file(key, last)) if last else {}
-        if claims.holder(claim) != pid or claim["state"] not in claims.LOSSES:
-            return False
-        if claim["state"] == "held":
-            with contextlib.suppress(OSError):
-                write_json(self._claim_file(key, last), {**claim, "state": "lost", "reason": reason})
-        return True
-
-    def stuck(self, key: str) -> dict[int, bool]:
-        """Processes of this host that live and hold the cell without working on it; True for those that said so themselves.
-
-        The others only stopped to heartbeat: paused, or about to go on after the whole machine slept.
-        """
-        last = self._last_claim(key)
-        alive = [(n, c) for n, c in enumerate(self._claims(key, last), 1) if claims.holder(c) and not is_gone(c)]
-        found = {c["pid"]: True for _, c in alive if c["state"] == "hung"}
-        stale = [c for n, c in alive if n == last and c["state"] == "held" and claims.is_stale(self._claim_file(key, n), c)]
-        return {**{c["pid"]: False for c in stale}, **found}
-
-    def holder(self, key: str) -> int | None:
-        """Process id on this host of the worker that made the highest claim; None where there is none."""
-        last = self._last_claim(key)
-        return claims.holder(read_claim(self._claim_file(key, last))) if last else None
-
-    def log(self, key: str) -> Path:
-        """Where the last worker on the cell wrote what it had to say; the claim itself, with the reason, if nowhere else."""
-        last = self._last_claim(key)
-        name = read_claim(self._claim_file(key, last)).get("log") if last else ""
-        return self.directory / "logs" / Path(name).name if name else self._claim_file(key, last)
-
-    def owner(self, key: str) -> dict[str, Any] | None:
-        """Who made the highest claim (`owner.this_process`), with `number` and `age`, seconds since its heartbeat."""
-        last = self._last_claim(key)
-        path = self._claim_file(key, last)
-        return {**read_claim(path), "number": last, "age": age(path)} if last else None
-
-    def lost_claims(self, key: str) -> int:
-        """Claims of a cell, which nobody holds now, that ended with the death of their holder."""
-        return sum(c["state"] in claims.LOSSES and not c.get("unwritten") for c in self._claims(key, self._last_claim(key)))
-
-    def _claims(self, key: str, last: int) -> list[dict[str, Any]]:
-        """The claims up to `last`, in their order."""
-        found = []
-        for path in (self._claim_file(key, number) for number in range(1, last + 1)):
-            if path.exists():
-                claim = read_claim(path)
-                unwritten = claim["state"] == "held" and path.stat().st_mtime == 0
-                found.append({**claim, "unwritten": True} if unwritten else claim)
-        return found
-
-    def _claim_file(self, key: str, number: int) -> Path:
-        return self.cell_dir(key) / f"claim-{number}"
-
-    def _last_claim(self, key: str) -> int:
-        """Number of the highest claim, 0 where there is none."""
-        return self._look(key)[1]
-
-    def _look(self, key: str) -> tuple[bool, int]:
-        """Whether there is a record, and the number of the highest claim, 0 where there is none."""
-        try:
-            with os.scandir(self.cell_dir(key)) as entries:
-                names = [entry.name for entry in entries]
-        except FileNotFoundError:
-            names = []
-        numbers = [int(n[6:]) for n in names if n.startswith("claim-") and n[6:].isdigit()]
-        return "record.json" in names, max(numbers, default=0)
-
-    # -- cancelling -------------------------------------------------------------------------------------------------------
-
-    @property
-    def _cancel_file(self) -> Path:
-        return self.directory / "cancel"
-
-    def ask_to_cancel(self) -> None:
-        """Ask all workers, on any machine, to write checkpoints, release their claims and end."""
-        with _plain_errors(self.directory):
-            self._cancel_file.touch()
-
-    def clear_cancel(self) -> None:
-        """Take the request back, as a new `scalesweep run` does."""
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
-            self._cancel_file.unlink()
-
-    def is_cancelled(self) -> bool:
-        """Whether somebody asked the workers to end."""
-        return self._cancel_file.exists()
+class Store(Holding):
+    """A sweep's directory; every method looks at the files anew, so all processes see one truth."""
 
     # -- states -----------------------------------------------------------------------------------------------------------
 
@@ -415,31 +107,9 @@ class Store:
             return "COMPLETE" if record["state"] == "COMPLETE" else "DIVERGED"
         return self._unfinished_state(key, last)
 
-    def _unfinished_state(self, key: str, last: int) -> State:
-        """The state of a cell without a record, given the number of the highest claim."""
-        if last == 0:
-            return "WAITING"
-        path = self._claim_file(key, last)
-        claim = read_claim(path)
-        if claim["state"] in ("released", "diverged"):
-            return "WAITING"
-        if claim["state"] == "held" and not claims.is_stale(path, claim):
-            return "RUNNING"
-        if claims.is_given_up(self._claims(key, last), self.retries()):
-            return "FAILED"
-        return "WAITING" if claim["state"] == "failed" else "LOST"
-
     def states(self) -> dict[str, State]:
         """State of every planned cell."""
         return {key: self.state(key) for key in self.keys()}
-
-    def is_finished(self, key: str) -> bool:
-        """Whether there is a record, without reading it."""
-        return (self.cell_dir(key) / "record.json").exists()
-
-    def error(self, key: str) -> str:
-        """Why a cell failed, with the traceback if it raised; or an empty string."""
-        return claims.why(self._claims(key, self._last_claim(key)))
 
     # -- curves and records -----------------------------------------------------------------------------------------------
 
@@ -496,13 +166,6 @@ class Store:
         return self.cell_dir(key) / "model.safetensors"
 
     # -- states in training -----------------------------------------------------------------------------------------------
-
-    def checkpoint(self, key: str) -> Path:
-        """Where the state of a cell in training is kept."""
-        return self.cell_dir(key) / "checkpoint.pt"
-
-    def _checkpoints(self, key: str) -> list[Path]:
-        return list(self.cell_dir(key).glob("checkpoint*.pt"))
 
     def snapshot(self, trunk: str, step: int) -> Path:
         """Where the state of a trunk after `step` steps is kept."""
@@ -604,14 +267,3 @@ def _changed(path: Path) -> float:
         return path.stat().st_mtime
     except FileNotFoundError:
         return time.time()
-
-
-@contextlib.contextmanager
-def _plain_errors(directory: Path) -> Iterator[None]:
-    """Turn the system's refusals into one sentence."""
-    try:
-        yield
-    except OSError as error:
-        raise StoreError(
-            f"{directory} cannot be written: {error.strerror}; choose a directory you may write to with dir=...."
-        ) from None
