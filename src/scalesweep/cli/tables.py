@@ -25,11 +25,6 @@ def output_width() -> int:
     return width if sys.stdout.isatty() else max(width, 140)
 
 
-def print_table(table: Table) -> None:
-    """Print to the terminal's width, or in full where the output is no terminal."""
-    Console(highlight=False, width=output_width()).print(table)
-
-
 def print_plan(plan: Plan, settings: Settings, price: Price | None) -> None:
     """The cells with their minutes, where they are known, and below them what the sweep costs."""
     console = Console(highlight=False, width=output_width())
