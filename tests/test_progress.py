@@ -143,7 +143,20 @@ def test_a_failure_has_its_reason_and_its_log(store: Store, plan: Plan) -> None:
     (failure,) = progress_of(store).failures
     assert (failure.key, failure.reason) == (cell.key, "RuntimeError: no")
     assert failure.logs == (str(store.directory / "logs" / "worker-1.log"),)
-    assert logs_of(store, "0" * 12) == []
+    assert logs_of(store, ["0" * 12]) == {"0" * 12: []}
+
+
+def test_a_log_is_read_once_however_many_cells_failed(store: Store, plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    for cell in plan.cells:
+        for _ in range(2):
+            store.fail(claim(store, cell), "RuntimeError: no")
+    log = store.directory / "logs" / "worker-0.log"
+    log.parent.mkdir()
+    log.write_text("".join(f"{cell.key} FAILED\n" for cell in plan.cells))
+    read, read_text = [], Path.read_text
+    monkeypatch.setattr(Path, "read_text", lambda path, **named: (read.append(path), read_text(path, **named))[1])
+    assert all(failure.logs == (str(log),) for failure in progress_of(store).failures)
+    assert read.count(log) == 1
 
 
 def test_the_end_of_a_curve_is_read_without_the_rest(tmp_path: Path) -> None:

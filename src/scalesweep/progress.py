@@ -124,7 +124,7 @@ def progress_of(store: Store) -> Progress:
         flops=sum(c.flops(plan.count) for c in plan.cells),
         finished_flops=sum(cells[key].flops(plan.count) for key in records),
         workers=workers,
-        failures=tuple(_failure(store, key) for key, state in states.items() if state == "FAILED"),
+        failures=_failures(store, [key for key, state in states.items() if state == "FAILED"]),
         device=_device(settings, plan, records.values()),
         seconds_spent=spent,
         seconds_left=None if left is None else sum(work.seconds for work in left),
@@ -245,15 +245,24 @@ def _work(cell: Cell, start: int, leader: Cell, leader_step: int, seconds: float
 # -- the rest -----------------------------------------------------------------------------------------------------------------
 
 
-def _failure(store: Store, key: str) -> Failure:
+def _failures(store: Store, keys: Sequence[str]) -> tuple[Failure, ...]:
+    logs = logs_of(store, keys) if keys else {}
+    return tuple(Failure(key, _reason(store, key), tuple(map(str, logs[key]))) for key in keys)
+
+
+def _reason(store: Store, key: str) -> str:
     lines = store.error(key).strip().splitlines()
-    return Failure(key, lines[-1] if lines else "no reason was left", tuple(str(path) for path in logs_of(store, key)))
+    return lines[-1] if lines else "no reason was left"
 
 
-def logs_of(store: Store, key: str) -> list[Path]:
-    """Files in DIR/logs that name the cell."""
-    files = (path for path in sorted((store.directory / "logs").glob("**/*")) if path.is_file())
-    return [path for path in files if key in path.read_text(errors="replace")]
+def logs_of(store: Store, keys: Sequence[str]) -> dict[str, list[Path]]:
+    """For each cell the files in DIR/logs that name it; every file is read once."""
+    found: dict[str, list[Path]] = {key: [] for key in keys}
+    for path in sorted((store.directory / "logs").glob("**/*")):
+        text = path.read_text(errors="replace") if path.is_file() else ""
+        for key in (key for key in keys if key in text):
+            found[key].append(path)
+    return found
 
 
 def _device(settings: Settings, plan: Plan, records: Iterable[Mapping[str, Any]]) -> Device:

@@ -24,7 +24,7 @@ def logs(arguments: Sequence[str]) -> int:
         print(f"claim {owner['number']} by {who}, last heard of {max(0.0, owner['age']):.0f} s ago")
     if error := store.error(key).strip():
         print(f"\n{error}")
-    for path in logs_of(store, key):
+    for path in logs_of(store, [key])[key]:
         print(f"\n{path}:")
         print("\n".join(line for line in path.read_text(errors="replace").splitlines() if key in line))
     return EXIT_OK
