@@ -5,7 +5,7 @@ import json
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from rich.table import Table
 from rich.text import Text
 
 from scalesweep.cli.tables import output_width
-from scalesweep.cost import cost_of, rates_of
+from scalesweep.cost import Cost, Rates, cost_of, rates_of
 from scalesweep.errors import EXIT_INCOMPLETE, EXIT_OK, SpecError
 from scalesweep.health import entropy_lines, health_lines
 from scalesweep.launch.monitor import cell_line
@@ -182,13 +182,19 @@ def cost_lines(store: Store, progress: Progress) -> list[str]:
     """What the sweep has cost, and will, with the rates."""
     if not progress.seconds_spent and not progress.seconds_left:
         return []
-    rates = rates_of(store.settings().cost, progress.device, _watts(progress))
-    spent = cost_of(progress.seconds_spent, progress.device, rates)
+    cost, rates = _priced(store, progress)
+    spent = cost(progress.seconds_spent)
     lines = [f"So far {spent.hours}: {spent.bill}."]
     if progress.seconds_left:
-        whole = cost_of(progress.seconds_spent + progress.seconds_left, progress.device, rates)
+        whole = cost(progress.seconds_spent + progress.seconds_left)
         lines.append(f"In all {whole.hours}: {whole.bill}.")
     return [f"{' '.join(lines)} At {', '.join(rates.sources)}."]
+
+
+def _priced(store: Store, progress: Progress) -> tuple[Callable[[float], Cost], Rates]:
+    """What makes seconds of a device a cost, and its rates."""
+    rates = rates_of(store.settings().cost, progress.device, _watts(progress))
+    return lambda seconds: cost_of(seconds, progress.device, rates), rates
 
 
 def _watts(progress: Progress) -> float | None:
@@ -271,16 +277,8 @@ def worker_table(plan: Plan, progress: Progress) -> Table:
 
 def as_json(progress: Progress, store: Store, health: bool = True) -> dict[str, Any]:
     """The fields of docs/runs.md."""
-    rates = rates_of(store.settings().cost, progress.device, _watts(progress))
+    cost, rates = _priced(store, progress)
     left = progress.seconds_left
-
-    def cost(seconds: float) -> dict[str, Any]:
-        return {
-            name: value
-            for name, value in dataclasses.asdict(cost_of(seconds, progress.device, rates)).items()
-            if name != "device"
-        }
-
     return {
         "schema": SCHEMA,
         "name": progress.name,
@@ -300,9 +298,13 @@ def as_json(progress: Progress, store: Store, health: bool = True) -> dict[str, 
         "failures": [dataclasses.asdict(failure) for failure in progress.failures],
         "cost": {
             "device": progress.device,
-            "spent": cost(progress.seconds_spent),
-            "left": None if left is None else cost(left),
+            "spent": _amounts(cost(progress.seconds_spent)),
+            "left": None if left is None else _amounts(cost(left)),
             "rates": list(rates.sources),
         },
         "health": _health(store) if health else [],
     }
+
+
+def _amounts(cost: Cost) -> dict[str, float]:
+    return {name: value for name, value in dataclasses.asdict(cost).items() if name != "device"}
