@@ -90,6 +90,25 @@ def test_a_worker_is_where_its_curve_and_its_speed_put_it(store: Store, plan: Pl
     assert worker.heartbeat_seconds < 5
 
 
+def test_a_cell_that_goes_on_is_where_its_checkpoint_left_it(store: Store, plan: Plan) -> None:
+    """The time between two workers adds no step, however long it was; a cell without a checkpoint begins anew."""
+    cell = plan.longest_first[0]
+    store.write_curve(first := claim(store, cell), [point(cell, 10, 2.0 * cell.batch_tokens)])
+    store.release(first)
+    curve, then = store.cell_dir(cell.key) / "curve.jsonl", time.time() - 36_000
+    os.utime(curve, (then, then))
+    second = claim(store, cell)
+    assert [w.step for w in progress_of(store).workers] == [0]
+    store.checkpoint(cell.key).touch()
+    progress = progress_of(store)
+    assert [w.step for w in progress.workers] == [10]
+    assert progress.seconds_left is not None
+    assert progress.seconds_left > (cell.steps - 10) * 0.5
+    store.write_curve(second, [point(cell, 12, 2.0 * cell.batch_tokens)])
+    os.utime(curve, (time.time() - 5,) * 2)
+    assert 22 <= progress_of(store).workers[0].step <= 26
+
+
 def test_the_time_left_follows_from_the_measured_speed(store: Store, plan: Plan) -> None:
     """One worker at two steps a second: what is left takes half a second a step, scaled by FLOPs for the other size."""
     cell = plan.longest_first[0]

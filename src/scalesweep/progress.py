@@ -30,10 +30,11 @@ class WorkerLine:
     cells: tuple[str, ...]
     """Keys of the cells that it trains: several are a pack."""
     step: int
-    """Finished steps of its first cell: those of the curve's last point and those that its speed has added since."""
+    """Finished steps of its first cell: those of the curve's last point and those that its speed has added since; of a cell
+    that goes on, those it goes on from until its curve has a new point."""
     steps: int
     tokens_per_second: float | None
-    """Between the last two points of the curve; None before the first one."""
+    """Between the last two points of the curve, which may be of an earlier worker; None before the first one."""
     flops_per_second: float | None
     heartbeat_seconds: float
     """Age of its youngest heartbeat."""
@@ -140,36 +141,46 @@ def _finished(record: Mapping[str, Any]) -> State:
 
 
 def _workers(store: Store, cells: Mapping[str, Cell], running: Iterable[str]) -> tuple[WorkerLine, ...]:
-    held: dict[tuple[str, int], list[tuple[str, float]]] = defaultdict(list)
+    held: dict[tuple[str, int], list[tuple[str, Mapping[str, Any]]]] = defaultdict(list)
     for key in running:
         with contextlib.suppress(FileNotFoundError):  # finished meanwhile
             if owner := store.owner(key):
-                held[str(owner["host"]), int(owner["pid"])].append((key, float(owner["age"])))
+                held[str(owner["host"]), int(owner["pid"])].append((key, owner))
     return tuple(_worker(store, cells, *who, claims) for who, claims in sorted(held.items()))
 
 
-def _worker(store: Store, cells: Mapping[str, Cell], host: str, pid: int, claims: Sequence[tuple[str, float]]) -> WorkerLine:
+def _worker(
+    store: Store, cells: Mapping[str, Cell], host: str, pid: int, claims: Sequence[tuple[str, Mapping[str, Any]]]
+) -> WorkerLine:
     keys = tuple(key for key, _ in claims)
-    cell = cells[keys[0]]
+    cell, age = cells[keys[0]], min(float(owner["age"]) for _, owner in claims)
     last = curve_end(store.cell_dir(cell.key) / "curve.jsonl")
     speed = None if last is None else last.get("tokens_per_second")
-    step = 0 if last is None else int(last["step"] + (speed or 0.0) * last["age"] / (cell.batch_tokens * len(keys)))
+    step = 0 if last is None else _step(store, cell, last, claims[0][1]["number"], (speed or 0.0) / len(keys))
     flops = None if speed is None else speed * flops_per_token(cell.shape, "attention")
-    return WorkerLine(host, pid, keys, min(step, cell.steps), cell.steps, speed, flops, max(0.0, min(age for _, age in claims)))
+    return WorkerLine(host, pid, keys, min(step, cell.steps), cell.steps, speed, flops, max(0.0, age))
+
+
+def _step(store: Store, cell: Cell, last: Mapping[str, float], claim: int, tokens_per_second: float) -> int:
+    """Finished steps of a cell trained under a claim, by the last point of its curve, which may be of an earlier one."""
+    if last["claim"] == claim:
+        return int(last["step"] + tokens_per_second * last["age"] / cell.batch_tokens)
+    return int(last["step"]) if store.checkpoint(cell.key).exists() else 0
 
 
 def curve_end(path: Path) -> dict[str, float] | None:
-    """The last point of a curve with `age`, the seconds since it was written; None where there is none."""
+    """The last point of a curve with its `claim` and `age`, the seconds since it was written; None where there is none."""
     try:
         with path.open("rb") as file:
             changed = os.fstat(file.fileno()).st_mtime
+            claim = json.loads(file.readline()).get("claim", 0)
             file.seek(max(0, os.fstat(file.fileno()).st_size - 4096))
             point: dict[str, float] = json.loads(file.read().splitlines()[-1])
     except (FileNotFoundError, IndexError, ValueError):
         return None
     if "step" not in point:  # the header, before the first point
         return None
-    return {**point, "age": max(0.0, time.time() - changed)}
+    return {**point, "claim": claim, "age": max(0.0, time.time() - changed)}
 
 
 # -- time left ----------------------------------------------------------------------------------------------------------------
