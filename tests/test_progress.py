@@ -109,6 +109,25 @@ def test_a_cell_that_goes_on_is_where_its_checkpoint_left_it(store: Store, plan:
     assert 22 <= progress_of(store).workers[0].step <= 26
 
 
+def test_the_time_of_a_cell_that_was_stopped_is_spent(store: Store, plan: Plan) -> None:
+    cell, other = plan.longest_first[:2]
+    store.write_curve(taken := claim(store, cell), [point(cell, 40, 2.0 * cell.batch_tokens)])
+    store.checkpoint(cell.key).touch()
+    store.release(taken)
+    progress = progress_of(store)
+    assert progress.workers == ()
+    assert progress.seconds_spent == 20.0
+    assert progress.seconds_left is not None
+    assert progress.share == 20.0 / (20.0 + progress.seconds_left)
+    assert store.write_record(claim(store, other), record_of(other, 7.0))
+    assert progress_of(store).seconds_spent == pytest.approx(27.0)
+    store.checkpoint(cell.key).unlink()  # its steps are lost, and their time is not
+    again = progress_of(store)
+    assert again.seconds_spent == pytest.approx(27.0)
+    assert again.seconds_left is not None
+    assert again.seconds_left > (cell.steps + evaluation_steps(cell)) * 0.5
+
+
 def test_the_time_left_follows_from_the_measured_speed(store: Store, plan: Plan) -> None:
     """One worker at two steps a second: what is left takes half a second a step, scaled by FLOPs for the other size."""
     cell = plan.longest_first[0]

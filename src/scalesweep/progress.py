@@ -66,7 +66,7 @@ class Progress:
     failures: tuple[Failure, ...]
     device: Device
     seconds_spent: float
-    """Of devices, in training steps; of cells in training by their step, so with what they took from a trunk."""
+    """Of devices, in training steps; of cells without a record by their step, so with what they took from a trunk."""
     seconds_left: float | None
     """Of devices, for cells that are waiting, running or lost; None while no speed is known."""
     eta_seconds: float | None
@@ -113,10 +113,13 @@ def progress_of(store: Store) -> Progress:
     running = [key for key, state in states.items() if state == "RUNNING"]
     workers = _workers(store, cells, running)
     now = {key: (w.step, w.tokens_per_second) for w in workers for key in w.cells}
-    step_seconds = speeds(records.values(), [(cells[key], speed) for key, (_, speed) in now.items() if speed])
-    left = None if step_seconds is None else _work_left(store, plan, states, {k: s for k, (s, _) in now.items()}, step_seconds)
+    begun = now | _stopped(store, cells.keys() - records.keys() - now.keys())
+    step_seconds = speeds(records.values(), [(cells[key], speed) for key, (_, speed) in begun.items() if speed])
+    left = (
+        None if step_seconds is None else _work_left(store, plan, states, {k: s for k, (s, _) in begun.items()}, step_seconds)
+    )
     spent = sum(r["times"]["training_seconds"] for r in records.values())
-    spent += sum(step * step_seconds(cells[key]) for key, (step, _) in now.items()) if step_seconds else 0.0
+    spent += sum(step * step_seconds(cells[key]) for key, (step, _) in begun.items()) if step_seconds else 0.0
     return Progress(
         name=plan.name,
         hash=plan.hash,
@@ -135,6 +138,12 @@ def progress_of(store: Store) -> Progress:
 
 def _finished(record: Mapping[str, Any]) -> State:
     return "COMPLETE" if record["state"] == "COMPLETE" else "DIVERGED"
+
+
+def _stopped(store: Store, keys: Iterable[str]) -> dict[str, tuple[int, float | None]]:
+    """Steps and tokens per second of those cells that somebody has trained and nobody trains now, by their curves."""
+    ends = {key: curve_end(store.cell_dir(key) / "curve.jsonl") for key in keys}
+    return {key: (int(end["step"]), end.get("tokens_per_second")) for key, end in ends.items() if end}
 
 
 # -- workers ------------------------------------------------------------------------------------------------------------------
@@ -195,7 +204,7 @@ def speeds(records: Iterable[Mapping[str, Any]], running: Iterable[tuple[Cell, f
 
     Args:
         records: of finished cells.
-        running: cells in training with their tokens per second.
+        running: cells in training, or stopped in it, with their tokens per second.
     """
     found: dict[Any, list[float]] = defaultdict(list)
     flops: dict[Any, float] = {}
@@ -229,20 +238,35 @@ def _kind(cell: Cell) -> tuple[int, int, int, int]:
 def _work_left(
     store: Store, plan: Plan, states: Mapping[str, State], steps: Mapping[str, int], step_seconds: StepSeconds
 ) -> list[Work]:
-    """What is left to train, cells that run now first, the others in the order of claims."""
+    """What is left to train, cells that run now first, the others in the order of claims.
+
+    Args:
+        store: the sweep's directory.
+        plan: its cells.
+        states: of each cell.
+        steps: finished ones of cells that run now, and of those that somebody trained before.
+        step_seconds: as measured.
+    """
     works = []
     for siblings in plan.siblings.values():
         open_cells = [c for c in siblings if states[c.key] in ("WAITING", "RUNNING", "LOST")]
         snapshots = [int(path.stem) for path in store.snapshots(siblings[0].trunk)] if open_cells else []
         leader = max(open_cells, key=lambda c: (states[c.key] == "RUNNING", c.steps, c.key), default=None)
         for cell in open_cells:
-            start = steps.get(cell.key, max((s for s in snapshots if s <= cell.branch_step), default=0))
-            if cell.key not in steps and store.checkpoint(cell.key).exists():
-                start = max(start, int((curve_end(store.cell_dir(cell.key) / "curve.jsonl") or {"step": 0})["step"]))
             assert leader is not None
-            works.append((cell, _work(cell, start, leader, steps.get(leader.key, 0), step_seconds(cell))))
+            leader_step = steps.get(leader.key, 0) if states[leader.key] == "RUNNING" else 0
+            start = _start(store, cell, snapshots, steps.get(cell.key, 0), states[cell.key] == "RUNNING")
+            works.append((cell, _work(cell, start, leader, leader_step, step_seconds(cell))))
     rank = {cell.key: i for i, cell in enumerate(plan.longest_first)}
     return [work for _, work in sorted(works, key=lambda pair: (states[pair[0].key] != "RUNNING", rank[pair[0].key]))]
+
+
+def _start(store: Store, cell: Cell, snapshots: Iterable[int], step: int, runs: bool) -> int:
+    """The step from which a cell goes on: its own, if it runs or has a checkpoint, or that of a state of its trunk."""
+    if runs:
+        return step
+    trunk = max((s for s in snapshots if s <= cell.branch_step), default=0)
+    return max(trunk, step) if store.checkpoint(cell.key).exists() else trunk
 
 
 def _work(cell: Cell, start: int, leader: Cell, leader_step: int, seconds: float) -> Work:
