@@ -4,15 +4,17 @@ import io
 import json
 import os
 import pty
+import socket
 import subprocess
 import sys
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from scalesweep.cli import experiment, main
+from scalesweep.cli import experiment, main, status
 from scalesweep.cli.tables import _fitting
 from scalesweep.errors import FitError
 from scalesweep.store import Store
@@ -142,6 +144,13 @@ def test_status_watched_without_a_terminal_is_a_line_a_cell(sweep: Path, capsys:
 @pytest.mark.parametrize("words", [[], ["a", "b"], ["a=b"], ["runs/x", "--live"]])
 def test_status_refuses_other_words(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert "status takes one directory" in wrote(capsys, "status", *words, code=2)
+
+
+def test_status_reads_the_power_of_workers_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(status, "watts_now", lambda pids: float(sum(pids)))
+    workers = [SimpleNamespace(host=host, pid=pid) for host, pid in ((socket.gethostname(), 7), ("elsewhere", 8))]
+    assert status._watts(SimpleNamespace(device="cuda", workers=workers)) == 7.0
+    assert status._watts(SimpleNamespace(device="cpu", workers=workers)) is None
 
 
 def test_status_on_a_terminal_is_live(sweep: Path) -> None:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import socket
 import sys
 import time
 from collections import Counter
@@ -198,8 +199,9 @@ def _priced(store: Store, progress: Progress) -> tuple[Callable[[float], Cost], 
 
 
 def _watts(progress: Progress) -> float | None:
-    """What this machine's GPUs draw while a worker uses them."""
-    return watts_now() if progress.device == "cuda" and progress.workers else None
+    """What the GPUs of this machine draw on which workers of the sweep are."""
+    here = [worker.pid for worker in progress.workers if worker.host == socket.gethostname()]
+    return watts_now(here) if progress.device == "cuda" else None
 
 
 def _health(store: Store) -> list[str]:
