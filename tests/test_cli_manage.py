@@ -92,7 +92,11 @@ def test_a_larger_budget_extends_the_same_directory(sweep: Path, tmp_path: Path,
     wrote(capsys, "run", *GRID, f"budget.flops={1.5 * BUDGET:g}", f"dir={grown}")
     assert before < cells_of(grown)
     assert len(cells_of(grown)) < 16
-    assert "Nothing new to measure" in wrote(capsys, "run", *GRID, "budget.flops=1e6", f"dir={grown}")
+    capsys.readouterr()
+    assert main(["run", *GRID, "budget.flops=1e6", f"dir={grown}"]) == 0
+    said = capsys.readouterr()
+    assert "Nothing new to measure" in said.out
+    assert f"warning: budget.flops = 1e+06 is exceeded: the cells of {grown}, which stay, come to " in said.err
 
 
 def test_a_budget_that_is_too_small_is_refused_in_words(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

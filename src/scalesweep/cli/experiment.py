@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from scalesweep.budget import describe, shrink
+from scalesweep.budget import describe, exceeded, shrink
 from scalesweep.cli.analysis import context_of_store, print_law, write
 from scalesweep.cli.compose import compose_settings
 from scalesweep.cli.pricing import Prices, limits_of, price_of
@@ -183,6 +183,7 @@ def _plan(
         left_out = shrink(planned, settings, limits, present)
         said = describe(left_out, settings, limits, len(planned.cells))
         planned = make_plan(settings, facts, device, extended, {c.key for c in left_out})
+        said += exceeded(planned.cells, limits, settings.dir)
         planned = dataclasses.replace(planned, warnings=(*said, *planned.warnings))
     for context, tokens in sorted({(c.shape.context, c.validation_tokens) for c in planned.cells}):
         if tokens < 2 * context:
