@@ -76,6 +76,14 @@ def test_a_plan_shows_its_price_and_measures_a_size_once(tmp_path: Path, capsys:
     assert first.split("Benchmarks")[0].endswith(second.split("Benchmarks")[0])
 
 
+def test_a_cluster_that_was_not_asked_leaves_the_workers_unknown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    grid = [word for word in GRID if not word.startswith("launcher")]
+    words = ["plan", *grid, "launcher=ray", "launcher.address=auto", f"dir={tmp_path / 'none'}"]
+    assert "wall-clock unknown: the Ray cluster" in wrote(capsys, *words)
+    assert "budget.hours needs the number of workers" in wrote(capsys, *words, "budget.hours=1", code=2)
+    assert "with 3 workers" in wrote(capsys, *words, "launcher.workers=3", "budget.hours=1")
+
+
 def test_run_measures_what_the_plan_of_the_same_budget_shows(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = wrote(capsys, "plan", *GRID, f"budget.flops={BUDGET:g}", "dir=runs/not_there")
     assert {key for key in cells_of(sweep) if key in out} == cells_of(sweep)
