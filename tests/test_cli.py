@@ -1,6 +1,7 @@
 """The commands as a user types them: what they print, what they write, how they refuse."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -57,6 +58,16 @@ def test_run_measures_fits_and_reports(sweep: Path) -> None:
     assert (sweep / "report.md").is_file()
     fit = json.loads((sweep / "fit.json").read_text())
     assert fit["points"]["used"] == 9
+
+
+def test_a_run_goes_on_when_nobody_reads_what_it_prints(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    words = [*TINY, "sweep.sizes=[10k]", "sweep.budgets=[4096,8192]", "fit.bootstrap=20", f"dir={tmp_path / 'unread'}"]
+    command = [sys.executable, "-m", "scalesweep", "run", *words]
+    with os.fdopen(writer):
+        assert subprocess.run(command, stdout=writer, stderr=writer).returncode == 0
+    assert len(list(tmp_path.glob("unread/cells/*/record.json"))) == 2
 
 
 def test_a_second_run_measures_nothing_and_says_so(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:

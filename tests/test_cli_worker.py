@@ -43,6 +43,15 @@ def test_it_measures_what_is_left_and_ends(
     assert [path.name for path in (store.directory / "logs").iterdir()] == [f"{os.uname().nodename}-{os.getpid()}-0.log"]
 
 
+def test_it_measures_on_when_nobody_reads_what_it_prints(store: Store) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "scalesweep", "worker", str(store.directory), "--device", "cpu"]
+    with os.fdopen(writer):
+        assert subprocess.run(command, stdout=writer, stderr=writer).returncode == 0
+    assert set(store.states().values()) == {"COMPLETE"}
+
+
 def test_it_does_not_wait_for_cells_that_others_hold(store: Store) -> None:
     for key in store.keys():
         assert store.claim(key)
