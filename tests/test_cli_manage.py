@@ -4,15 +4,18 @@ import io
 import json
 import os
 import pty
+import signal
 import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from conftest import UNDER_NOHUP
 
 from scalesweep.cli import experiment, main, status
 from scalesweep.cli.tables import _fitting
@@ -260,6 +263,42 @@ def test_cancel_ends_a_run_with_a_checkpoint_and_the_next_run_goes_on(
     assert main(["run", *words]) == 0
     assert set(store.states().values()) == {"COMPLETE"}
     assert not store.is_cancelled()
+
+
+@pytest.mark.parametrize("nohup", [pytest.param(False, marks=UNDER_NOHUP), True])
+def test_a_hangup_ends_a_run_with_a_checkpoint_unless_it_is_ignored(tmp_path: Path, nohup: bool) -> None:
+    """As when ssh drops: the terminal, here a pipe, is gone too."""
+    words = [*GRID, "sweep.budgets=[50M]", "sweep.sizes=[{width: 64, depth: 2}]", f"dir={tmp_path / 'sweep'}"]
+    command = [*(["nohup"] if nohup else []), sys.executable, "-m", "scalesweep", "run", *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        while not list(tmp_path.glob("sweep/cells/*/curve.jsonl")):
+            assert process.poll() is None
+            time.sleep(0.1)
+        process.stdout.close()  # type: ignore[union-attr]
+        process.send_signal(signal.SIGHUP)
+        if nohup:
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(2)
+            process.terminate()
+        assert process.wait(60) == 130
+    assert set(Store(tmp_path / "sweep").states().values()) == {"WAITING"}
+    assert len(list(tmp_path.glob("sweep/cells/*/checkpoint.pt"))) == 1
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 130), (signal.SIGHUP, 130), (signal.SIGUSR1, 75)])
+def test_a_signal_ends_a_run_that_is_still_planning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, code: int
+) -> None:
+    def missed(*_: object) -> None:  # instead of the end of the tests
+        pytest.fail("the run has not taken the signal")
+
+    monkeypatch.setattr(experiment, "prepare", lambda *_: signal.raise_signal(number))
+    before = signal.signal(number, missed)
+    try:
+        assert main(["run", *GRID, f"dir={tmp_path / 'sweep'}"]) == code
+        assert signal.getsignal(number) is missed
+    finally:
+        signal.signal(number, before)
 
 
 def test_cancel_says_what_it_did(failed: tuple[Store, str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -25,12 +25,14 @@ from scalesweep.grid import CorpusFacts, Device
 from scalesweep.launch import launch
 from scalesweep.launch.device import device_of_sweep
 from scalesweep.launch.monitor import Monitor, failure_line
+from scalesweep.launch.signals import signals_interrupt
 from scalesweep.plan import Plan, make_plan
 from scalesweep.recipe import Scaled
 from scalesweep.store import FINISHED, Store
 from scalesweep.tracker import require_installed
 
 
+@signals_interrupt()
 def run(overrides: Sequence[str]) -> int:
     """Plan, train what is not yet measured, fit, report."""
     settings = compose_settings(overrides)
@@ -109,6 +111,7 @@ def _measure_edges(store: Store, plan: Plan, settings: Settings, corpus: Corpus,
         measure(store, plan, settings, device, store.create(plan, settings.model_dump(mode="json"), corpus_facts(corpus)))
 
 
+@signals_interrupt()
 def measure_cell(settings: Settings, directory: Path) -> float:
     """Measure the single cell of `settings` in `directory`; its validation loss, nan if it diverged."""
     require_installed(settings.logger)
