@@ -1,9 +1,11 @@
 """Pricing, budgets, and the commands that follow and manage a sweep, as a user types them."""
 
+import functools
 import io
 import json
 import os
 import pty
+import resource
 import signal
 import socket
 import subprocess
@@ -224,6 +226,16 @@ def test_retry_lets_a_failed_cell_wait_again(failed: tuple[Store, str], capsys: 
     assert store.state(key) == "WAITING"
     assert "it waits to be measured already" in wrote(capsys, "retry", str(store.directory), key, code=2)
     assert "No cell of" in wrote(capsys, "retry", str(store.directory), "failed")
+
+
+def test_retry_on_a_disk_that_takes_no_more_is_one_sentence(failed: tuple[Store, str]) -> None:
+    store, key = failed
+    limit = functools.partial(resource.setrlimit, resource.RLIMIT_FSIZE, (10, 10))
+    command = [sys.executable, "-m", "scalesweep", "retry", str(store.directory), key]
+    done = subprocess.run(command, capture_output=True, text=True, preexec_fn=limit)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"scalesweep: {store.directory} cannot be written: File too large; ")
+    assert store.state(key) == "FAILED"
 
 
 def test_retry_of_all_that_failed(failed: tuple[Store, str], capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 from scalesweep import __version__
 from scalesweep.cli.help import command_help, main_help
 from scalesweep.cli.output import forgiving_output
+from scalesweep.cli.paths import refusal
 from scalesweep.errors import EXIT_AGAIN, EXIT_BAD_INPUT, EXIT_INTERRUPTED, EXIT_OK, Requeue, ScaleSweepError, did_you_mean
 
 Command = Callable[[list[str]], int]
@@ -83,3 +84,8 @@ def _answer(name: str, rest: list[str]) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return EXIT_OK
+    except OSError as error:
+        if (sentence := refusal(error)) is None:
+            raise
+        print(f"scalesweep: {sentence}", file=sys.stderr)
+        return EXIT_BAD_INPUT

@@ -20,6 +20,7 @@ from scalesweep.cli.tuning import extend, fitted_points, keys_present
 from scalesweep.config import ArchitectureSpec, Settings
 from scalesweep.data import Corpus, prepare, unique_tokens, validation_windows
 from scalesweep.errors import EXIT_INCOMPLETE, EXIT_OK, FitError, PointsError, SpecError, StoreError
+from scalesweep.files import plain_storage_errors
 from scalesweep.fit import SweepFit
 from scalesweep.grid import CorpusFacts, Device
 from scalesweep.launch import launch
@@ -40,12 +41,14 @@ def run(overrides: Sequence[str]) -> int:
     device = device_of_sweep(settings)
     corpus = prepare(settings.data, _say)
     store = Store(Path(settings.dir).expanduser())
-    store.clear_cancel()
+    with plain_storage_errors(store.directory):
+        store.clear_cancel()
     present = keys_present(store)
     plan = _plan(settings, corpus, device, present, present)
     added = store.create(plan, settings.model_dump(mode="json"), corpus_facts(corpus))
     _warn(plan)
-    store.reopen_failed()
+    with plain_storage_errors(store.directory):
+        store.reopen_failed()
     measure(store, plan, settings, device, added)
     if settings.sweep.tune is not None:
         plan = _measure_edges(store, plan, settings, corpus, device)

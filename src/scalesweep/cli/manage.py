@@ -8,6 +8,7 @@ from typing import Any
 from scalesweep.config import CountSpec
 from scalesweep.errors import EXIT_OK, PointsError, SpecError, StoreError
 from scalesweep.export import LAYOUTS, layout_of, write_table
+from scalesweep.files import plain_storage_errors
 from scalesweep.launch.slurm import withdraw
 from scalesweep.progress import logs_of
 from scalesweep.spec import parse
@@ -34,7 +35,7 @@ def retry(arguments: Sequence[str]) -> int:
     """Let a failed cell, or all of them, be measured again."""
     if len(arguments) == 2 and arguments[1] in ("failed", "--failed"):
         store = Store(Path(arguments[0]))
-        reopened = store.reopen_failed()
+        reopened = _reopen(store, None)
         if not reopened:
             print(f"No cell of {store.directory} has failed.")
             return EXIT_OK
@@ -42,11 +43,16 @@ def retry(arguments: Sequence[str]) -> int:
         store, key = _store_and_cell("retry", arguments)
         if (state := store.state(key)) != "FAILED":
             raise StoreError(f"{key} is {state}, and only a failed cell is retried; {_why_not(state)}.")
-        reopened = store.reopen_failed([key])
+        reopened = _reopen(store, [key])
     running = "RUNNING" in store.states().values() and not store.is_cancelled()
     then = "a worker that runs now takes it up" if running else f"measured by: {_run_again(store)}"
     print(f"{len(reopened)} failed cells wait again; {then}.")
     return EXIT_OK
+
+
+def _reopen(store: Store, keys: Sequence[str] | None) -> list[str]:
+    with plain_storage_errors(store.directory):
+        return store.reopen_failed(keys)
 
 
 def _why_not(state: str) -> str:
