@@ -163,6 +163,19 @@ def test_status_refuses_other_words(words: list[str], capsys: pytest.CaptureFixt
     assert "status takes one directory" in wrote(capsys, "status", *words, code=2)
 
 
+def test_a_directory_may_have_an_equals_sign(sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (directory := tmp_path / "lr=0.1").symlink_to(sweep)
+    key = Store(sweep).keys()[0]
+    assert "12 complete" in wrote(capsys, "status", str(directory))
+    assert "12 points" in wrote(capsys, "export", str(directory), f"out={tmp_path / 'points.csv'}")
+    assert f"{key} COMPLETE" in wrote(capsys, "logs", str(directory), key)
+    assert "has failed" in wrote(capsys, "retry", str(directory), "failed")
+    assert "were not kept" in wrote(capsys, "model", str(directory), key, code=2)
+    assert "means nothing to fit of a sweep's directory" in wrote(capsys, "fit", str(directory), "seed=1", code=2)
+    wrote(capsys, "cancel", str(directory))
+    Store(sweep).clear_cancel()
+
+
 def test_status_reads_the_power_of_workers_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(status, "watts_now", lambda pids: float(sum(pids)))
     workers = [SimpleNamespace(host=host, pid=pid) for host, pid in ((socket.gethostname(), 7), ("elsewhere", 8))]

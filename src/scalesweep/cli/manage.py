@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from scalesweep.cli.paths import is_setting
 from scalesweep.config import CountSpec
 from scalesweep.errors import EXIT_OK, PointsError, SpecError, StoreError
 from scalesweep.export import LAYOUTS, layout_of, write_table
@@ -65,7 +66,7 @@ def _why_not(state: str) -> str:
 
 def cancel(arguments: Sequence[str]) -> int:
     """Ask all workers of a sweep to write checkpoints and end."""
-    if len(arguments) != 1 or "=" in arguments[0]:
+    if len(arguments) != 1 or is_setting(arguments[0]):
         raise SpecError("cancel takes one directory, such as: scalesweep cancel runs/demo.")
     store = Store(Path(arguments[0]))
     running = [key for key, state in store.states().items() if state == "RUNNING"]
@@ -84,7 +85,7 @@ def export(arguments: Sequence[str]) -> int:
     """Write the measured points as CSV or Parquet, also in the columns of other programs."""
     options = dict(word.split("=", 1) for word in arguments[1:] if "=" in word)
     allowed = ("out", "layout", "count.params", "count.flops")
-    if not arguments or "=" in arguments[0] or len(options) != len(arguments) - 1 or not options.keys() <= set(allowed):
+    if not arguments or is_setting(arguments[0]) or len(options) != len(arguments) - 1 or not options.keys() <= set(allowed):
         raise SpecError(
             f"export takes a sweep's directory and {', '.join(allowed)}, such as: scalesweep export runs/demo out=points.csv."
         )
@@ -113,7 +114,7 @@ def _run_again(store: Store) -> str:
 
 def _store_and_cell(command: str, arguments: Sequence[str]) -> tuple[Store, str]:
     """The sweep, and the one cell whose key begins with the second argument."""
-    if len(arguments) != 2 or any("=" in word for word in arguments):
+    if len(arguments) != 2 or any(is_setting(word) for word in arguments):
         raise SpecError(f"{command} takes a directory and a cell's key, such as: scalesweep {command} runs/demo 0f3a.")
     store, start = Store(Path(arguments[0])), arguments[1]
     keys = [key for key in store.keys() if key.startswith(start)]

@@ -1,6 +1,7 @@
-"""Paths: where the configuration files are, and what to say of one that the system refuses."""
+"""Paths: where the configuration files are, what in a command is one, and what to say of one that the system refuses."""
 
 import errno
+import os
 from pathlib import Path
 
 _FULL = {errno.ENOSPC: "make room", errno.EDQUOT: "make room in your quota"}
@@ -20,6 +21,11 @@ def config_dir() -> Path:
         if (candidate / "run.yaml").is_file():
             return candidate
     raise RuntimeError("the configuration files of scalesweep are missing from this installation")
+
+
+def is_setting(word: str) -> bool:
+    """Whether a word of a command is key=value, and not a path that is there, such as runs/lr=0.1."""
+    return "=" in word and not os.path.exists(word)
 
 
 def refusal(error: OSError) -> str | None:

@@ -17,6 +17,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from scalesweep.cli.paths import is_setting
 from scalesweep.cli.tables import output_width
 from scalesweep.cost import Cost, Rates, cost_of, rates_of
 from scalesweep.errors import EXIT_INCOMPLETE, EXIT_OK, SpecError
@@ -42,7 +43,7 @@ def status(arguments: Sequence[str]) -> int:
     """Print how far a sweep is; --watch goes on, --json is for programs."""
     flags = {word for word in arguments if word.startswith("-")}
     words = [word for word in arguments if word not in flags]
-    if len(words) != 1 or "=" in words[0] or flags - {"--watch", "--json"}:
+    if len(words) != 1 or is_setting(words[0]) or flags - {"--watch", "--json"}:
         raise SpecError(
             "status takes one directory, and --watch or --json, such as: scalesweep status runs/demo, "
             "or scalesweep status runs/demo --watch."
