@@ -1,6 +1,7 @@
 """Small settings and a small real corpus that the tests share."""
 
 import os
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +16,10 @@ if TYPE_CHECKING:
     from scalesweep.store import Store
 
 os.environ.setdefault("WANDB_MODE", "offline")
+
+UNDER_NOHUP = pytest.mark.skipif(signal.getsignal(signal.SIGHUP) is signal.SIG_IGN, reason="the tests run under nohup")
+HANGUP = pytest.param(signal.SIGHUP, 130, marks=UNDER_NOHUP)
+"""SIGHUP and the exit code that follows it."""
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from conftest import small_settings
 
-from scalesweep.budget import Limit, describe, shrink
+from scalesweep.budget import Limit, describe, exceeded, shrink
 from scalesweep.cell import Cell
 from scalesweep.config import CountSpec, Settings
 from scalesweep.errors import SpecError
@@ -111,6 +111,14 @@ def test_cells_that_stand_stay_whatever_they_cost(tmp_path: Path) -> None:
     settings, plan = grid(tmp_path)
     stands = [plan.cells[-1].key, plan.cells[0].key]
     assert {c.key for c in kept(plan, shrink(plan, settings, [flops_limit(plan, 1)], stands))} == set(stands)
+
+
+def test_a_limit_that_cells_which_stand_exceed_is_said(tmp_path: Path) -> None:
+    _, plan = grid(tmp_path)
+    limits = [Limit("budget.usd", 49, len), Limit("budget.hours", 50, len)]
+    assert exceeded(plan.cells, limits, "runs/demo") == [
+        "budget.usd = 49 is exceeded: the cells of runs/demo, which stay, come to 50."
+    ]
 
 
 def test_a_sweep_that_stands_grows_with_its_budget(tmp_path: Path) -> None:

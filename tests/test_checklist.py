@@ -134,6 +134,8 @@ def test_stated_rates_answer_the_question_of_cost() -> None:
     assumed = answer(make_points(), 21, **known, rates=("6.25 W a core (assumed)",))
     stated = answer(make_points(), 21, **known, rates=("6.25 W a core (as set)",))
     assert (assumed.status, stated.status) == ("partly", "answered")
+    dear = answer(make_points(), 21, **{**known, "kwh": 120.4, "usd": 344.0, "device_hours": 1720.0}, rates=("as set",))
+    assert "120 kWh, $340, 0.5 kg CO2 for 1,720 device-hours" in dear.answer
     unfinished = answer(make_points(), 21, **{**known, "cells": {"COMPLETE": 28, "FAILED": 2}}, rates=("as set",))
     assert (unfinished.status, "2 cells without a record" in unfinished.answer) == ("partly", True)
 

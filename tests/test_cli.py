@@ -1,12 +1,15 @@
 """The commands as a user types them: what they print, what they write, how they refuse."""
 
+import errno
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from scalesweep import cli
 from scalesweep.cli import main
 from scalesweep.cli.compose import compose_settings
 from scalesweep.cli.help import USAGE
@@ -57,6 +60,42 @@ def test_run_measures_fits_and_reports(sweep: Path) -> None:
     assert (sweep / "report.md").is_file()
     fit = json.loads((sweep / "fit.json").read_text())
     assert fit["points"]["used"] == 9
+
+
+def test_what_the_system_refuses_is_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    name = str(tmp_path / ("x" * 300))
+    for words in (["status", name], ["cancel", name], ["export", name], ["run", *TINY, f"dir={name}"]):
+        assert "File name too long; choose a shorter one" in refused(capsys, *words)
+
+    def unreadable(_: list[str]) -> int:
+        raise PermissionError(errno.EACCES, "Permission denied", "runs/demo/sweep.json")
+
+    monkeypatch.setattr(cli, "_load", lambda _: unreadable)
+    assert refused(capsys, "status", "runs/demo") == (
+        "runs/demo/sweep.json cannot be used: Permission denied; have its permissions changed, or choose another place, and "
+        "repeat the command."
+    )
+
+
+def test_an_error_of_the_program_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: list[str]) -> int:
+        raise OSError("no file is named")
+
+    monkeypatch.setattr(cli, "_load", lambda _: broken)
+    with pytest.raises(OSError, match="no file is named"):
+        main(["status", "runs/demo"])
+
+
+def test_a_run_goes_on_when_nobody_reads_what_it_prints(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    words = [*TINY, "sweep.sizes=[10k]", "sweep.budgets=[4096,8192]", "fit.bootstrap=20", f"dir={tmp_path / 'unread'}"]
+    command = [sys.executable, "-m", "scalesweep", "run", *words]
+    with os.fdopen(writer):
+        assert subprocess.run(command, stdout=writer, stderr=writer).returncode == 0
+    assert len(list(tmp_path.glob("unread/cells/*/record.json"))) == 2
 
 
 def test_a_second_run_measures_nothing_and_says_so(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,18 +1,25 @@
 """Pricing, budgets, and the commands that follow and manage a sweep, as a user types them."""
 
+import functools
 import io
 import json
 import os
 import pty
+import resource
+import signal
+import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from conftest import UNDER_NOHUP
 
-from scalesweep.cli import experiment, main
+from scalesweep.cli import experiment, main, status
 from scalesweep.cli.tables import _fitting
 from scalesweep.errors import FitError
 from scalesweep.store import Store
@@ -74,6 +81,14 @@ def test_a_plan_shows_its_price_and_measures_a_size_once(tmp_path: Path, capsys:
     assert first.split("Benchmarks")[0].endswith(second.split("Benchmarks")[0])
 
 
+def test_a_cluster_that_was_not_asked_leaves_the_workers_unknown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    grid = [word for word in GRID if not word.startswith("launcher")]
+    words = ["plan", *grid, "launcher=ray", "launcher.address=auto", f"dir={tmp_path / 'none'}"]
+    assert "wall-clock unknown: the Ray cluster" in wrote(capsys, *words)
+    assert "budget.hours needs the number of workers" in wrote(capsys, *words, "budget.hours=1", code=2)
+    assert "with 3 workers" in wrote(capsys, *words, "launcher.workers=3", "budget.hours=1")
+
+
 def test_run_measures_what_the_plan_of_the_same_budget_shows(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
     out = wrote(capsys, "plan", *GRID, f"budget.flops={BUDGET:g}", "dir=runs/not_there")
     assert {key for key in cells_of(sweep) if key in out} == cells_of(sweep)
@@ -90,7 +105,11 @@ def test_a_larger_budget_extends_the_same_directory(sweep: Path, tmp_path: Path,
     wrote(capsys, "run", *GRID, f"budget.flops={1.5 * BUDGET:g}", f"dir={grown}")
     assert before < cells_of(grown)
     assert len(cells_of(grown)) < 16
-    assert "Nothing new to measure" in wrote(capsys, "run", *GRID, "budget.flops=1e6", f"dir={grown}")
+    capsys.readouterr()
+    assert main(["run", *GRID, "budget.flops=1e6", f"dir={grown}"]) == 0
+    said = capsys.readouterr()
+    assert "Nothing new to measure" in said.out
+    assert f"warning: budget.flops = 1e+06 is exceeded: the cells of {grown}, which stay, come to " in said.err
 
 
 def test_a_budget_that_is_too_small_is_refused_in_words(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
@@ -142,6 +161,26 @@ def test_status_watched_without_a_terminal_is_a_line_a_cell(sweep: Path, capsys:
 @pytest.mark.parametrize("words", [[], ["a", "b"], ["a=b"], ["runs/x", "--live"]])
 def test_status_refuses_other_words(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert "status takes one directory" in wrote(capsys, "status", *words, code=2)
+
+
+def test_a_directory_may_have_an_equals_sign(sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (directory := tmp_path / "lr=0.1").symlink_to(sweep)
+    key = Store(sweep).keys()[0]
+    assert "12 complete" in wrote(capsys, "status", str(directory))
+    assert "12 points" in wrote(capsys, "export", str(directory), f"out={tmp_path / 'points.csv'}")
+    assert f"{key} COMPLETE" in wrote(capsys, "logs", str(directory), key)
+    assert "has failed" in wrote(capsys, "retry", str(directory), "failed")
+    assert "were not kept" in wrote(capsys, "model", str(directory), key, code=2)
+    assert "means nothing to fit of a sweep's directory" in wrote(capsys, "fit", str(directory), "seed=1", code=2)
+    wrote(capsys, "cancel", str(directory))
+    Store(sweep).clear_cancel()
+
+
+def test_status_reads_the_power_of_workers_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(status, "watts_now", lambda pids: float(sum(pids)))
+    workers = [SimpleNamespace(host=host, pid=pid) for host, pid in ((socket.gethostname(), 7), ("elsewhere", 8))]
+    assert status._watts(SimpleNamespace(device="cuda", workers=workers)) == 7.0
+    assert status._watts(SimpleNamespace(device="cpu", workers=workers)) is None
 
 
 def test_status_on_a_terminal_is_live(sweep: Path) -> None:
@@ -202,6 +241,16 @@ def test_retry_lets_a_failed_cell_wait_again(failed: tuple[Store, str], capsys: 
     assert "No cell of" in wrote(capsys, "retry", str(store.directory), "failed")
 
 
+def test_retry_on_a_disk_that_takes_no_more_is_one_sentence(failed: tuple[Store, str]) -> None:
+    store, key = failed
+    limit = functools.partial(resource.setrlimit, resource.RLIMIT_FSIZE, (10, 10))
+    command = [sys.executable, "-m", "scalesweep", "retry", str(store.directory), key]
+    done = subprocess.run(command, capture_output=True, text=True, preexec_fn=limit)
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"scalesweep: {store.directory} cannot be written: File too large; ")
+    assert store.state(key) == "FAILED"
+
+
 def test_retry_of_all_that_failed(failed: tuple[Store, str], capsys: pytest.CaptureFixture[str]) -> None:
     store, key = failed
     wrote(capsys, "retry", str(store.directory), "failed")
@@ -239,6 +288,42 @@ def test_cancel_ends_a_run_with_a_checkpoint_and_the_next_run_goes_on(
     assert main(["run", *words]) == 0
     assert set(store.states().values()) == {"COMPLETE"}
     assert not store.is_cancelled()
+
+
+@pytest.mark.parametrize("nohup", [pytest.param(False, marks=UNDER_NOHUP), True])
+def test_a_hangup_ends_a_run_with_a_checkpoint_unless_it_is_ignored(tmp_path: Path, nohup: bool) -> None:
+    """As when ssh drops: the terminal, here a pipe, is gone too."""
+    words = [*GRID, "sweep.budgets=[50M]", "sweep.sizes=[{width: 64, depth: 2}]", f"dir={tmp_path / 'sweep'}"]
+    command = [*(["nohup"] if nohup else []), sys.executable, "-m", "scalesweep", "run", *words]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+        while not list(tmp_path.glob("sweep/cells/*/curve.jsonl")):
+            assert process.poll() is None
+            time.sleep(0.1)
+        process.stdout.close()  # type: ignore[union-attr]
+        process.send_signal(signal.SIGHUP)
+        if nohup:
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(2)
+            process.terminate()
+        assert process.wait(60) == 130
+    assert set(Store(tmp_path / "sweep").states().values()) == {"WAITING"}
+    assert len(list(tmp_path.glob("sweep/cells/*/checkpoint.pt"))) == 1
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 130), (signal.SIGHUP, 130), (signal.SIGUSR1, 75)])
+def test_a_signal_ends_a_run_that_is_still_planning(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: signal.Signals, code: int
+) -> None:
+    def missed(*_: object) -> None:  # instead of the end of the tests
+        pytest.fail("the run has not taken the signal")
+
+    monkeypatch.setattr(experiment, "prepare", lambda *_: signal.raise_signal(number))
+    before = signal.signal(number, missed)
+    try:
+        assert main(["run", *GRID, f"dir={tmp_path / 'sweep'}"]) == code
+        assert signal.getsignal(number) is missed
+    finally:
+        signal.signal(number, before)
 
 
 def test_cancel_says_what_it_did(failed: tuple[Store, str], capsys: pytest.CaptureFixture[str]) -> None:

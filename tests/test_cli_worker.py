@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import small_settings
+from conftest import HANGUP, small_settings
 from test_worker import make_store, measured
 
 from scalesweep.cli import main
@@ -43,6 +43,15 @@ def test_it_measures_what_is_left_and_ends(
     assert [path.name for path in (store.directory / "logs").iterdir()] == [f"{os.uname().nodename}-{os.getpid()}-0.log"]
 
 
+def test_it_measures_on_when_nobody_reads_what_it_prints(store: Store) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "scalesweep", "worker", str(store.directory), "--device", "cpu"]
+    with os.fdopen(writer):
+        assert subprocess.run(command, stdout=writer, stderr=writer).returncode == 0
+    assert set(store.states().values()) == {"COMPLETE"}
+
+
 def test_it_does_not_wait_for_cells_that_others_hold(store: Store) -> None:
     for key in store.keys():
         assert store.claim(key)
@@ -51,7 +60,10 @@ def test_it_does_not_wait_for_cells_that_others_hold(store: Store) -> None:
     assert time.monotonic() - started < 5
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 130), (signal.SIGINT, 130), (signal.SIGUSR1, 75), (None, 0)])
+@pytest.mark.parametrize(
+    ("number", "code"),
+    [(signal.SIGTERM, 130), (signal.SIGINT, 130), HANGUP, (signal.SIGUSR1, 75), (None, 0)],
+)
 def test_it_ends_in_order_by_a_signal_or_when_the_sweep_is_cancelled(
     tmp_path: Path, home: Path, corpus: Corpus, facts: CorpusFacts, number: signal.Signals | None, code: int
 ) -> None:

@@ -24,6 +24,14 @@ def test_what_is_set_goes_before_what_is_measured_and_that_before_what_is_assume
     assert "6.25 W a core (assumed)" in rates_of(CostSpec(), "cpu").sources
 
 
+def test_a_bill_is_written_as_people_write_it() -> None:
+    rates = rates_of(CostSpec(watts=1200.0), "cuda")
+    cost = cost_of(170 * 3600.0, "cuda", rates)
+    assert (cost.hours, cost.bill) == ("170 GPU-hours", "200 kWh, $340, 98 kg CO2")
+    assert cost_of(2.16, "cuda", rates).bill == "0.00072 kWh, $0.0012, 0.00035 kg CO2"
+    assert rates.sources[0] == "1,200 W a GPU (as set)"
+
+
 def test_a_free_worker_takes_the_next_of_the_list() -> None:
     works = [Work(str(i), seconds) for i, seconds in enumerate((5.0, 4.0, 3.0, 3.0, 3.0))]
     assert wall_seconds(works, 1) == 18.0

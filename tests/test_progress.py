@@ -90,6 +90,44 @@ def test_a_worker_is_where_its_curve_and_its_speed_put_it(store: Store, plan: Pl
     assert worker.heartbeat_seconds < 5
 
 
+def test_a_cell_that_goes_on_is_where_its_checkpoint_left_it(store: Store, plan: Plan) -> None:
+    """The time between two workers adds no step, however long it was; a cell without a checkpoint begins anew."""
+    cell = plan.longest_first[0]
+    store.write_curve(first := claim(store, cell), [point(cell, 10, 2.0 * cell.batch_tokens)])
+    store.release(first)
+    curve, then = store.cell_dir(cell.key) / "curve.jsonl", time.time() - 36_000
+    os.utime(curve, (then, then))
+    second = claim(store, cell)
+    assert [w.step for w in progress_of(store).workers] == [0]
+    store.checkpoint(cell.key).touch()
+    progress = progress_of(store)
+    assert [w.step for w in progress.workers] == [10]
+    assert progress.seconds_left is not None
+    assert progress.seconds_left > (cell.steps - 10) * 0.5
+    store.write_curve(second, [point(cell, 12, 2.0 * cell.batch_tokens)])
+    os.utime(curve, (time.time() - 5,) * 2)
+    assert 22 <= progress_of(store).workers[0].step <= 26
+
+
+def test_the_time_of_a_cell_that_was_stopped_is_spent(store: Store, plan: Plan) -> None:
+    cell, other = plan.longest_first[:2]
+    store.write_curve(taken := claim(store, cell), [point(cell, 40, 2.0 * cell.batch_tokens)])
+    store.checkpoint(cell.key).touch()
+    store.release(taken)
+    progress = progress_of(store)
+    assert progress.workers == ()
+    assert progress.seconds_spent == 20.0
+    assert progress.seconds_left is not None
+    assert progress.share == 20.0 / (20.0 + progress.seconds_left)
+    assert store.write_record(claim(store, other), record_of(other, 7.0))
+    assert progress_of(store).seconds_spent == pytest.approx(27.0)
+    store.checkpoint(cell.key).unlink()  # its steps are lost, and their time is not
+    again = progress_of(store)
+    assert again.seconds_spent == pytest.approx(27.0)
+    assert again.seconds_left is not None
+    assert again.seconds_left > (cell.steps + evaluation_steps(cell)) * 0.5
+
+
 def test_the_time_left_follows_from_the_measured_speed(store: Store, plan: Plan) -> None:
     """One worker at two steps a second: what is left takes half a second a step, scaled by FLOPs for the other size."""
     cell = plan.longest_first[0]
@@ -143,7 +181,20 @@ def test_a_failure_has_its_reason_and_its_log(store: Store, plan: Plan) -> None:
     (failure,) = progress_of(store).failures
     assert (failure.key, failure.reason) == (cell.key, "RuntimeError: no")
     assert failure.logs == (str(store.directory / "logs" / "worker-1.log"),)
-    assert logs_of(store, "0" * 12) == []
+    assert logs_of(store, ["0" * 12]) == {"0" * 12: []}
+
+
+def test_a_log_is_read_once_however_many_cells_failed(store: Store, plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    for cell in plan.cells:
+        for _ in range(2):
+            store.fail(claim(store, cell), "RuntimeError: no")
+    log = store.directory / "logs" / "worker-0.log"
+    log.parent.mkdir()
+    log.write_text("".join(f"{cell.key} FAILED\n" for cell in plan.cells))
+    read, read_text = [], Path.read_text
+    monkeypatch.setattr(Path, "read_text", lambda path, **named: (read.append(path), read_text(path, **named))[1])
+    assert all(failure.logs == (str(log),) for failure in progress_of(store).failures)
+    assert read.count(log) == 1
 
 
 def test_the_end_of_a_curve_is_read_without_the_rest(tmp_path: Path) -> None:

@@ -593,6 +593,7 @@ def test_a_claim_without_a_process_is_stale_after_the_lease(store: Store, pid: s
         content["pid"] = "12"
     claim.path.write_text(json.dumps(content))
     assert (store.state(key), store.holder(key), store.stuck(key)) == ("RUNNING", None, {})
+    assert store.owner(key)["pid"] == 0  # type: ignore[index]
     os.utime(claim.path, (1, 1))
     assert store.claim(key) is not None
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import small_settings
+from conftest import HANGUP, small_settings
 
 from scalesweep import worker
 from scalesweep.cli.experiment import corpus_facts
@@ -525,7 +525,7 @@ def test_a_limit_of_file_sizes_ends_a_worker_with_one_line(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGUSR1, 75), (signal.SIGTERM, 130), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGUSR1, 75), (signal.SIGTERM, 130), (signal.SIGINT, 130), HANGUP])
 def test_a_signal_ends_a_worker_in_order(
     tmp_path: Path, home: Path, corpus: Corpus, facts: CorpusFacts, number: signal.Signals, code: int
 ) -> None:

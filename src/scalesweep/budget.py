@@ -153,3 +153,13 @@ def describe(out: Sequence[Cell], settings: Settings, limits: Sequence[Limit], t
         each = "; ".join(f"N {size} at D {', '.join(si(d) for d in sorted(ds))}" for size, ds in budgets.items())
         sentences.append(f"Left out as the most expensive: {each}.")
     return sentences
+
+
+def exceeded(cells: Sequence[Cell], limits: Sequence[Limit], directory: str) -> list[str]:
+    """The limits that the cells of a directory break, which stay whatever they cost, in sentences."""
+    costs = [(limit, limit.cost(cells)) for limit in limits]
+    return [
+        f"{limit.name} = {limit.value:g} is exceeded: the cells of {directory}, which stay, come to {cost:.3g}."
+        for limit, cost in costs
+        if cost > limit.value
+    ]

@@ -148,10 +148,17 @@ class Holding(PlanFile):
         return self.directory / "logs" / Path(name).name if name else self._claim_file(key, last)
 
     def owner(self, key: str) -> dict[str, Any] | None:
-        """Who made the highest claim (`owner.this_process`), with `number` and `age`, seconds since its heartbeat."""
+        """Who made the highest claim (`owner.this_process`), with `number` and `age`, seconds since its heartbeat.
+
+        Of a damaged claim, of nobody known, the host is empty and the process 0.
+        """
         last = self._last_claim(key)
         path = self._claim_file(key, last)
-        return {**read_claim(path), "number": last, "age": age(path)} if last else None
+        if not last:
+            return None
+        claim = read_claim(path)
+        pid = claim["pid"] if isinstance(claim.get("pid"), int) else 0
+        return {**claim, "pid": pid, "number": last, "age": age(path)}
 
     def lost_claims(self, key: str) -> int:
         """Claims of a cell, which nobody holds now, that ended with the death of their holder."""

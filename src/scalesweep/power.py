@@ -3,9 +3,10 @@
 import contextlib
 import math
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 _QUERY = ["nvidia-smi", "--query-gpu=power.draw", "--format=csv,noheader,nounits"]
+_PROCESSES = ["nvidia-smi", "--query-compute-apps=gpu_uuid,pid", "--format=csv,noheader"]
 _SETTLE = 10
 """Samples at the start that are not used: the sensor averages over a second (arXiv 2312.02741), ten samples."""
 
@@ -42,13 +43,27 @@ def _end(meter: "subprocess.Popen[str]") -> str:
     return meter.communicate()[0]
 
 
-def watts_now() -> float | None:
-    """Mean power of this machine's GPUs at this moment; None where there is none or it cannot be read."""
-    try:
-        done = subprocess.run(_QUERY, capture_output=True, text=True, timeout=10, check=True)
-    except (OSError, subprocess.SubprocessError):
+def watts_now(pids: Collection[int]) -> float | None:
+    """Mean power at this moment of the GPUs of this machine on which processes compute; None where it cannot be read.
+
+    Where nvidia-smi does not name the processes, as in a container, which numbers them otherwise, all GPUs that it shows count.
+
+    Args:
+        pids: the processes, of this machine; without any there is nothing to read.
+    """
+    if not pids:
         return None
-    return _mean(list(_numbers(done.stdout)))
+    pairs = (line.partition(",") for line in _said(_PROCESSES).splitlines())
+    gpus = sorted({gpu.strip() for gpu, _, pid in pairs if pid.strip() in map(str, pids)})
+    return _mean(list(_numbers(_said([*_QUERY, f"--id={','.join(gpus)}"] if gpus else _QUERY))))
+
+
+def _said(command: list[str]) -> str:
+    """What a command prints; nothing where it fails."""
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=10, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return ""
 
 
 def _numbers(text: str) -> Iterator[float]:

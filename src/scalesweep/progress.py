@@ -30,10 +30,11 @@ class WorkerLine:
     cells: tuple[str, ...]
     """Keys of the cells that it trains: several are a pack."""
     step: int
-    """Finished steps of its first cell: those of the curve's last point and those that its speed has added since."""
+    """Finished steps of its first cell: those of the curve's last point and those that its speed has added since; of a cell
+    that goes on, those it goes on from until its curve has a new point."""
     steps: int
     tokens_per_second: float | None
-    """Between the last two points of the curve; None before the first one."""
+    """Between the last two points of the curve, which may be of an earlier worker; None before the first one."""
     flops_per_second: float | None
     heartbeat_seconds: float
     """Age of its youngest heartbeat."""
@@ -65,7 +66,7 @@ class Progress:
     failures: tuple[Failure, ...]
     device: Device
     seconds_spent: float
-    """Of devices, in training steps; of cells in training by their step, so with what they took from a trunk."""
+    """Of devices, in training steps; of cells without a record by their step, so with what they took from a trunk."""
     seconds_left: float | None
     """Of devices, for cells that are waiting, running or lost; None while no speed is known."""
     eta_seconds: float | None
@@ -112,10 +113,13 @@ def progress_of(store: Store) -> Progress:
     running = [key for key, state in states.items() if state == "RUNNING"]
     workers = _workers(store, cells, running)
     now = {key: (w.step, w.tokens_per_second) for w in workers for key in w.cells}
-    step_seconds = speeds(records.values(), [(cells[key], speed) for key, (_, speed) in now.items() if speed])
-    left = None if step_seconds is None else _work_left(store, plan, states, {k: s for k, (s, _) in now.items()}, step_seconds)
+    begun = now | _stopped(store, cells.keys() - records.keys() - now.keys())
+    step_seconds = speeds(records.values(), [(cells[key], speed) for key, (_, speed) in begun.items() if speed])
+    left = (
+        None if step_seconds is None else _work_left(store, plan, states, {k: s for k, (s, _) in begun.items()}, step_seconds)
+    )
     spent = sum(r["times"]["training_seconds"] for r in records.values())
-    spent += sum(step * step_seconds(cells[key]) for key, (step, _) in now.items()) if step_seconds else 0.0
+    spent += sum(step * step_seconds(cells[key]) for key, (step, _) in begun.items()) if step_seconds else 0.0
     return Progress(
         name=plan.name,
         hash=plan.hash,
@@ -124,7 +128,7 @@ def progress_of(store: Store) -> Progress:
         flops=sum(c.flops(plan.count) for c in plan.cells),
         finished_flops=sum(cells[key].flops(plan.count) for key in records),
         workers=workers,
-        failures=tuple(_failure(store, key) for key, state in states.items() if state == "FAILED"),
+        failures=_failures(store, [key for key, state in states.items() if state == "FAILED"]),
         device=_device(settings, plan, records.values()),
         seconds_spent=spent,
         seconds_left=None if left is None else sum(work.seconds for work in left),
@@ -136,40 +140,56 @@ def _finished(record: Mapping[str, Any]) -> State:
     return "COMPLETE" if record["state"] == "COMPLETE" else "DIVERGED"
 
 
+def _stopped(store: Store, keys: Iterable[str]) -> dict[str, tuple[int, float | None]]:
+    """Steps and tokens per second of those cells that somebody has trained and nobody trains now, by their curves."""
+    ends = {key: curve_end(store.cell_dir(key) / "curve.jsonl") for key in keys}
+    return {key: (int(end["step"]), end.get("tokens_per_second")) for key, end in ends.items() if end}
+
+
 # -- workers ------------------------------------------------------------------------------------------------------------------
 
 
 def _workers(store: Store, cells: Mapping[str, Cell], running: Iterable[str]) -> tuple[WorkerLine, ...]:
-    held: dict[tuple[str, int], list[tuple[str, float]]] = defaultdict(list)
+    held: dict[tuple[str, int], list[tuple[str, Mapping[str, Any]]]] = defaultdict(list)
     for key in running:
         with contextlib.suppress(FileNotFoundError):  # finished meanwhile
             if owner := store.owner(key):
-                held[str(owner["host"]), int(owner["pid"])].append((key, float(owner["age"])))
+                held[str(owner["host"]), int(owner["pid"])].append((key, owner))
     return tuple(_worker(store, cells, *who, claims) for who, claims in sorted(held.items()))
 
 
-def _worker(store: Store, cells: Mapping[str, Cell], host: str, pid: int, claims: Sequence[tuple[str, float]]) -> WorkerLine:
+def _worker(
+    store: Store, cells: Mapping[str, Cell], host: str, pid: int, claims: Sequence[tuple[str, Mapping[str, Any]]]
+) -> WorkerLine:
     keys = tuple(key for key, _ in claims)
-    cell = cells[keys[0]]
+    cell, age = cells[keys[0]], min(float(owner["age"]) for _, owner in claims)
     last = curve_end(store.cell_dir(cell.key) / "curve.jsonl")
     speed = None if last is None else last.get("tokens_per_second")
-    step = 0 if last is None else int(last["step"] + (speed or 0.0) * last["age"] / (cell.batch_tokens * len(keys)))
+    step = 0 if last is None else _step(store, cell, last, claims[0][1]["number"], (speed or 0.0) / len(keys))
     flops = None if speed is None else speed * flops_per_token(cell.shape, "attention")
-    return WorkerLine(host, pid, keys, min(step, cell.steps), cell.steps, speed, flops, max(0.0, min(age for _, age in claims)))
+    return WorkerLine(host, pid, keys, min(step, cell.steps), cell.steps, speed, flops, max(0.0, age))
+
+
+def _step(store: Store, cell: Cell, last: Mapping[str, float], claim: int, tokens_per_second: float) -> int:
+    """Finished steps of a cell trained under a claim, by the last point of its curve, which may be of an earlier one."""
+    if last["claim"] == claim:
+        return int(last["step"] + tokens_per_second * last["age"] / cell.batch_tokens)
+    return int(last["step"]) if store.checkpoint(cell.key).exists() else 0
 
 
 def curve_end(path: Path) -> dict[str, float] | None:
-    """The last point of a curve with `age`, the seconds since it was written; None where there is none."""
+    """The last point of a curve with its `claim` and `age`, the seconds since it was written; None where there is none."""
     try:
         with path.open("rb") as file:
             changed = os.fstat(file.fileno()).st_mtime
+            claim = json.loads(file.readline()).get("claim", 0)
             file.seek(max(0, os.fstat(file.fileno()).st_size - 4096))
             point: dict[str, float] = json.loads(file.read().splitlines()[-1])
     except (FileNotFoundError, IndexError, ValueError):
         return None
     if "step" not in point:  # the header, before the first point
         return None
-    return {**point, "age": max(0.0, time.time() - changed)}
+    return {**point, "claim": claim, "age": max(0.0, time.time() - changed)}
 
 
 # -- time left ----------------------------------------------------------------------------------------------------------------
@@ -184,7 +204,7 @@ def speeds(records: Iterable[Mapping[str, Any]], running: Iterable[tuple[Cell, f
 
     Args:
         records: of finished cells.
-        running: cells in training with their tokens per second.
+        running: cells in training, or stopped in it, with their tokens per second.
     """
     found: dict[Any, list[float]] = defaultdict(list)
     flops: dict[Any, float] = {}
@@ -218,20 +238,35 @@ def _kind(cell: Cell) -> tuple[int, int, int, int]:
 def _work_left(
     store: Store, plan: Plan, states: Mapping[str, State], steps: Mapping[str, int], step_seconds: StepSeconds
 ) -> list[Work]:
-    """What is left to train, cells that run now first, the others in the order of claims."""
+    """What is left to train, cells that run now first, the others in the order of claims.
+
+    Args:
+        store: the sweep's directory.
+        plan: its cells.
+        states: of each cell.
+        steps: finished ones of cells that run now, and of those that somebody trained before.
+        step_seconds: as measured.
+    """
     works = []
     for siblings in plan.siblings.values():
         open_cells = [c for c in siblings if states[c.key] in ("WAITING", "RUNNING", "LOST")]
         snapshots = [int(path.stem) for path in store.snapshots(siblings[0].trunk)] if open_cells else []
         leader = max(open_cells, key=lambda c: (states[c.key] == "RUNNING", c.steps, c.key), default=None)
         for cell in open_cells:
-            start = steps.get(cell.key, max((s for s in snapshots if s <= cell.branch_step), default=0))
-            if cell.key not in steps and store.checkpoint(cell.key).exists():
-                start = max(start, int((curve_end(store.cell_dir(cell.key) / "curve.jsonl") or {"step": 0})["step"]))
             assert leader is not None
-            works.append((cell, _work(cell, start, leader, steps.get(leader.key, 0), step_seconds(cell))))
+            leader_step = steps.get(leader.key, 0) if states[leader.key] == "RUNNING" else 0
+            start = _start(store, cell, snapshots, steps.get(cell.key, 0), states[cell.key] == "RUNNING")
+            works.append((cell, _work(cell, start, leader, leader_step, step_seconds(cell))))
     rank = {cell.key: i for i, cell in enumerate(plan.longest_first)}
     return [work for _, work in sorted(works, key=lambda pair: (states[pair[0].key] != "RUNNING", rank[pair[0].key]))]
+
+
+def _start(store: Store, cell: Cell, snapshots: Iterable[int], step: int, runs: bool) -> int:
+    """The step from which a cell goes on: its own, if it runs or has a checkpoint, or that of a state of its trunk."""
+    if runs:
+        return step
+    trunk = max((s for s in snapshots if s <= cell.branch_step), default=0)
+    return max(trunk, step) if store.checkpoint(cell.key).exists() else trunk
 
 
 def _work(cell: Cell, start: int, leader: Cell, leader_step: int, seconds: float) -> Work:
@@ -245,15 +280,24 @@ def _work(cell: Cell, start: int, leader: Cell, leader_step: int, seconds: float
 # -- the rest -----------------------------------------------------------------------------------------------------------------
 
 
-def _failure(store: Store, key: str) -> Failure:
+def _failures(store: Store, keys: Sequence[str]) -> tuple[Failure, ...]:
+    logs = logs_of(store, keys) if keys else {}
+    return tuple(Failure(key, _reason(store, key), tuple(map(str, logs[key]))) for key in keys)
+
+
+def _reason(store: Store, key: str) -> str:
     lines = store.error(key).strip().splitlines()
-    return Failure(key, lines[-1] if lines else "no reason was left", tuple(str(path) for path in logs_of(store, key)))
+    return lines[-1] if lines else "no reason was left"
 
 
-def logs_of(store: Store, key: str) -> list[Path]:
-    """Files in DIR/logs that name the cell."""
-    files = (path for path in sorted((store.directory / "logs").glob("**/*")) if path.is_file())
-    return [path for path in files if key in path.read_text(errors="replace")]
+def logs_of(store: Store, keys: Sequence[str]) -> dict[str, list[Path]]:
+    """For each cell the files in DIR/logs that name it; every file is read once."""
+    found: dict[str, list[Path]] = {key: [] for key in keys}
+    for path in sorted((store.directory / "logs").glob("**/*")):
+        text = path.read_text(errors="replace") if path.is_file() else ""
+        for key in (key for key in keys if key in text):
+            found[key].append(path)
+    return found
 
 
 def _device(settings: Settings, plan: Plan, records: Iterable[Mapping[str, Any]]) -> Device:

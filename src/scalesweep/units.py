@@ -1,5 +1,7 @@
 """Numbers for people."""
 
+import math
+
 
 def si(number: float) -> str:
     """Three significant digits with k, M, G, T, P, E."""
@@ -15,3 +17,13 @@ def duration(seconds: float) -> str:
         if seconds >= 1.5 * size:
             return f"{seconds / size:.1f} {name}"
     return f"{seconds:.0f} s" if seconds >= 9.5 else f"{seconds:.1f} s"
+
+
+def plain(number: float, digits: int = 2) -> str:
+    """So many significant digits, without an exponent: 340, 1,200, 2.5, 0.0012."""
+    if not number or not math.isfinite(number):
+        return f"{number:g}"
+    rounded = float(f"{number:.{digits - 1}e}")
+    places = max(0, digits - 1 - math.floor(math.log10(abs(rounded))))
+    text = f"{rounded:,.{places}f}"
+    return text.rstrip("0").rstrip(".") if places else text

@@ -1,6 +1,6 @@
 """A worker: claims cells of a sweep until none is left, trains each, writes its record.
 
-Run as `python -m scalesweep.worker DIR --device cpu`; launchers start it so. SIGTERM, SIGINT and SIGUSR1 make it write a
+Run as `python -m scalesweep.worker DIR --device cpu`; launchers start it so. SIGTERM, SIGINT, SIGHUP and SIGUSR1 make it write a
 checkpoint, release its claim and end, with exit code 130, or 75 after SIGUSR1, which asks to be started again. A directory that
 is full, read-only or gone ends it with one line and exit code 2.
 """
@@ -346,7 +346,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if options.core is not None and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {options.core})
-    stop = Stop(options.parent).on_signals(signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+    hangup = [] if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else [signal.SIGHUP]  # ignored under nohup
+    stop = Stop(options.parent).on_signals(signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, *hangup)
     try:
         finished = work(Store(options.directory), prepare_device(options.device), stop, _say, options.workers)
     except DeviceLost as error:

@@ -3,12 +3,15 @@
 Heavy modules are imported by the command that needs them, so that help and mistakes answer at once.
 """
 
+import contextlib
 import importlib
 import sys
 from collections.abc import Callable, Sequence
 
 from scalesweep import __version__
 from scalesweep.cli.help import command_help, main_help
+from scalesweep.cli.output import forgiving_output
+from scalesweep.cli.paths import refusal
 from scalesweep.errors import EXIT_AGAIN, EXIT_BAD_INPUT, EXIT_INTERRUPTED, EXIT_OK, Requeue, ScaleSweepError, did_you_mean
 
 Command = Callable[[list[str]], int]
@@ -37,6 +40,8 @@ _COMMANDS = {
     "model": "model.model",
 }
 """Module of this package and function of each command."""
+_MEASURING = ("run", "worker", "train")
+"""They go on to their end also when nobody reads what they print."""
 
 
 def _load(name: str) -> Command:
@@ -62,6 +67,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if name != "train" and any(word in ("-h", "--help") for word in rest):
         print(command_help(name), end="")
         return EXIT_OK
+    with forgiving_output() if name in _MEASURING else contextlib.nullcontext():
+        return _answer(name, rest)
+
+
+def _answer(name: str, rest: list[str]) -> int:
+    """The exit code of one command; what ends it is said in one line."""
     try:
         return _load(name)(rest)
     except ScaleSweepError as error:
@@ -73,3 +84,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return EXIT_OK
+    except OSError as error:
+        if (sentence := refusal(error)) is None:
+            raise
+        print(f"scalesweep: {sentence}", file=sys.stderr)
+        return EXIT_BAD_INPUT

@@ -11,6 +11,7 @@ from scalesweep.analysis import analyse
 from scalesweep.cli.compose import compose_settings
 from scalesweep.cli.facts import cost_rows, counts_of, facts_of
 from scalesweep.cli.laws import print_analysis, print_fit
+from scalesweep.cli.paths import is_setting
 from scalesweep.cli.tuning import fitted_points
 from scalesweep.config import FitSpec, Settings
 from scalesweep.errors import EXIT_OK, SpecError
@@ -97,7 +98,7 @@ def print_law(written: tuple[SweepFit, Path]) -> None:
 
 def read_subject(arguments: Sequence[str], command: str) -> Subject:
     """What the first argument names, under the overrides that follow it."""
-    if not arguments or ("=" in arguments[0] and not arguments[0].startswith(_PUBLISHED)):
+    if not arguments or (is_setting(arguments[0]) and not arguments[0].startswith(_PUBLISHED)):
         raise SpecError(
             f"{command} takes a sweep's directory, a file of points or points=STUDY first, such as: "
             f"scalesweep {command} runs/demo, or scalesweep {command} points=chinchilla."

@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from scalesweep.budget import describe, shrink
+from scalesweep.budget import describe, exceeded, shrink
 from scalesweep.cli.analysis import context_of_store, print_law, write
 from scalesweep.cli.compose import compose_settings
 from scalesweep.cli.pricing import Prices, limits_of, price_of
@@ -20,17 +20,20 @@ from scalesweep.cli.tuning import extend, fitted_points, keys_present
 from scalesweep.config import ArchitectureSpec, Settings
 from scalesweep.data import Corpus, prepare, unique_tokens, validation_windows
 from scalesweep.errors import EXIT_INCOMPLETE, EXIT_OK, FitError, PointsError, SpecError, StoreError
+from scalesweep.files import plain_storage_errors
 from scalesweep.fit import SweepFit
 from scalesweep.grid import CorpusFacts, Device
 from scalesweep.launch import launch
 from scalesweep.launch.device import device_of_sweep
 from scalesweep.launch.monitor import Monitor, failure_line
+from scalesweep.launch.signals import signals_interrupt
 from scalesweep.plan import Plan, make_plan
 from scalesweep.recipe import Scaled
 from scalesweep.store import FINISHED, Store
 from scalesweep.tracker import require_installed
 
 
+@signals_interrupt()
 def run(overrides: Sequence[str]) -> int:
     """Plan, train what is not yet measured, fit, report."""
     settings = compose_settings(overrides)
@@ -38,12 +41,14 @@ def run(overrides: Sequence[str]) -> int:
     device = device_of_sweep(settings)
     corpus = prepare(settings.data, _say)
     store = Store(Path(settings.dir).expanduser())
-    store.clear_cancel()
+    with plain_storage_errors(store.directory):
+        store.clear_cancel()
     present = keys_present(store)
     plan = _plan(settings, corpus, device, present, present)
     added = store.create(plan, settings.model_dump(mode="json"), corpus_facts(corpus))
     _warn(plan)
-    store.reopen_failed()
+    with plain_storage_errors(store.directory):
+        store.reopen_failed()
     measure(store, plan, settings, device, added)
     if settings.sweep.tune is not None:
         plan = _measure_edges(store, plan, settings, corpus, device)
@@ -109,6 +114,7 @@ def _measure_edges(store: Store, plan: Plan, settings: Settings, corpus: Corpus,
         measure(store, plan, settings, device, store.create(plan, settings.model_dump(mode="json"), corpus_facts(corpus)))
 
 
+@signals_interrupt()
 def measure_cell(settings: Settings, directory: Path) -> float:
     """Measure the single cell of `settings` in `directory`; its validation loss, nan if it diverged."""
     require_installed(settings.logger)
@@ -183,6 +189,7 @@ def _plan(
         left_out = shrink(planned, settings, limits, present)
         said = describe(left_out, settings, limits, len(planned.cells))
         planned = make_plan(settings, facts, device, extended, {c.key for c in left_out})
+        said += exceeded(planned.cells, limits, settings.dir)
         planned = dataclasses.replace(planned, warnings=(*said, *planned.warnings))
     for context, tokens in sorted({(c.shape.context, c.validation_tokens) for c in planned.cells}):
         if tokens < 2 * context:

@@ -5,9 +5,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from scalesweep.cli.paths import is_setting
 from scalesweep.config import CountSpec
 from scalesweep.errors import EXIT_OK, PointsError, SpecError, StoreError
 from scalesweep.export import LAYOUTS, layout_of, write_table
+from scalesweep.files import plain_storage_errors
 from scalesweep.launch.slurm import withdraw
 from scalesweep.progress import logs_of
 from scalesweep.spec import parse
@@ -20,11 +22,11 @@ def logs(arguments: Sequence[str]) -> int:
     state, owner = store.state(key), store.owner(key)
     print(f"{key} {state} in {store.cell_dir(key)}")
     if owner:
-        who = f"process {owner['pid']} on {owner['host']}"
+        who = f"process {owner['pid']} on {owner['host']}" if owner["pid"] else "a process that it does not name"
         print(f"claim {owner['number']} by {who}, last heard of {max(0.0, owner['age']):.0f} s ago")
     if error := store.error(key).strip():
         print(f"\n{error}")
-    for path in logs_of(store, key):
+    for path in logs_of(store, [key])[key]:
         print(f"\n{path}:")
         print("\n".join(line for line in path.read_text(errors="replace").splitlines() if key in line))
     return EXIT_OK
@@ -34,7 +36,7 @@ def retry(arguments: Sequence[str]) -> int:
     """Let a failed cell, or all of them, be measured again."""
     if len(arguments) == 2 and arguments[1] in ("failed", "--failed"):
         store = Store(Path(arguments[0]))
-        reopened = store.reopen_failed()
+        reopened = _reopen(store, None)
         if not reopened:
             print(f"No cell of {store.directory} has failed.")
             return EXIT_OK
@@ -42,11 +44,16 @@ def retry(arguments: Sequence[str]) -> int:
         store, key = _store_and_cell("retry", arguments)
         if (state := store.state(key)) != "FAILED":
             raise StoreError(f"{key} is {state}, and only a failed cell is retried; {_why_not(state)}.")
-        reopened = store.reopen_failed([key])
+        reopened = _reopen(store, [key])
     running = "RUNNING" in store.states().values() and not store.is_cancelled()
     then = "a worker that runs now takes it up" if running else f"measured by: {_run_again(store)}"
     print(f"{len(reopened)} failed cells wait again; {then}.")
     return EXIT_OK
+
+
+def _reopen(store: Store, keys: Sequence[str] | None) -> list[str]:
+    with plain_storage_errors(store.directory):
+        return store.reopen_failed(keys)
 
 
 def _why_not(state: str) -> str:
@@ -59,7 +66,7 @@ def _why_not(state: str) -> str:
 
 def cancel(arguments: Sequence[str]) -> int:
     """Ask all workers of a sweep to write checkpoints and end."""
-    if len(arguments) != 1 or "=" in arguments[0]:
+    if len(arguments) != 1 or is_setting(arguments[0]):
         raise SpecError("cancel takes one directory, such as: scalesweep cancel runs/demo.")
     store = Store(Path(arguments[0]))
     running = [key for key, state in store.states().items() if state == "RUNNING"]
@@ -78,7 +85,7 @@ def export(arguments: Sequence[str]) -> int:
     """Write the measured points as CSV or Parquet, also in the columns of other programs."""
     options = dict(word.split("=", 1) for word in arguments[1:] if "=" in word)
     allowed = ("out", "layout", "count.params", "count.flops")
-    if not arguments or "=" in arguments[0] or len(options) != len(arguments) - 1 or not options.keys() <= set(allowed):
+    if not arguments or is_setting(arguments[0]) or len(options) != len(arguments) - 1 or not options.keys() <= set(allowed):
         raise SpecError(
             f"export takes a sweep's directory and {', '.join(allowed)}, such as: scalesweep export runs/demo out=points.csv."
         )
@@ -107,7 +114,7 @@ def _run_again(store: Store) -> str:
 
 def _store_and_cell(command: str, arguments: Sequence[str]) -> tuple[Store, str]:
     """The sweep, and the one cell whose key begins with the second argument."""
-    if len(arguments) != 2 or any("=" in word for word in arguments):
+    if len(arguments) != 2 or any(is_setting(word) for word in arguments):
         raise SpecError(f"{command} takes a directory and a cell's key, such as: scalesweep {command} runs/demo 0f3a.")
     store, start = Store(Path(arguments[0])), arguments[1]
     keys = [key for key in store.keys() if key.startswith(start)]

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from scalesweep.cell import Cell
+from scalesweep.cli.paths import is_setting
 from scalesweep.data import open_corpus
 from scalesweep.data.export import export_tokenizer
 from scalesweep.errors import EXIT_OK, SpecError, StoreError, did_you_mean
@@ -39,8 +40,8 @@ def model(arguments: Sequence[str]) -> int:
 
 def _read(arguments: Sequence[str]) -> tuple[Path, str, str | None]:
     """The sweep's directory, the cell's key, and where to save."""
-    words = [word for word in arguments if "=" not in word]
-    options = dict(word.split("=", 1) for word in arguments if "=" in word)
+    words = [word for word in arguments if not is_setting(word)]
+    options = dict(word.split("=", 1) for word in arguments if is_setting(word))
     if len(words) != 2 or set(options) - {"to"}:
         raise SpecError("model takes a directory and the key of a cell, such as: scalesweep model runs/demo KEY to=my_model.")
     return Path(words[0]), words[1], options.get("to")

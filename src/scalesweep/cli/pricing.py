@@ -77,8 +77,9 @@ class Price:
 
     minutes: dict[str, float]
     """Of each cell by its key, without the steps that it takes from a trunk."""
-    wall_seconds: float
-    workers: int
+    wall_seconds: float | None
+    """None where the number of workers is not known."""
+    workers: int | None
     cost: Cost
     rates: Rates
 
@@ -89,15 +90,22 @@ def price_of(plan: Plan, prices: Prices) -> Price | None:
         return None
     works = work_of(plan, prices.seconds_per_step)
     seconds = sum(w.seconds for w in works)
-    workers = num_workers(prices.settings, prices.device)
+    workers = known_workers(prices.settings, prices.device)
     rates = rates_of(prices.settings.cost, prices.device, _measured_watts(plan, prices))
     return Price(
         {w.key: w.seconds / 60 for w in works},
-        wall_seconds(works, workers),
+        None if workers is None else wall_seconds(works, workers),
         workers,
         cost_of(seconds, prices.device, rates),
         rates,
     )
+
+
+def known_workers(settings: Settings, device: Device) -> int | None:
+    """Workers that the sweep gets; None where only a cluster that runs already, which is not asked, can tell."""
+    launcher = settings.launcher
+    asked_later = launcher.name == "ray" and launcher.workers == "auto" and launcher.address is not None
+    return None if asked_later else num_workers(settings, device)
 
 
 def _measured_watts(plan: Plan, prices: Prices) -> float | None:
@@ -113,13 +121,18 @@ def limits_of(plan: Plan, prices: Prices) -> list[Limit]:
     """The limits that the settings state.
 
     Raises:
-        SpecError: one of them needs a benchmark on a device that this machine lacks.
+        SpecError: one of them needs a benchmark on a device that this machine lacks, or a number of workers that is not known.
     """
     settings, budget = prices.settings, prices.settings.budget
     timed = [name for name in ("hours", "usd") if getattr(budget, name) is not None]
     if timed and not prices.can_measure:
         raise SpecError(
             f"budget.{timed[0]} needs a benchmark on a GPU, and this machine has none; use budget.flops, or run this in a job."
+        )
+    if budget.hours is not None and known_workers(settings, prices.device) is None:
+        raise SpecError(
+            "budget.hours needs the number of workers, and with launcher.workers=auto only the Ray cluster knows it; set "
+            "launcher.workers to a number, or use budget.flops or budget.usd."
         )
 
     def part(cells: Sequence[Cell]) -> Plan:

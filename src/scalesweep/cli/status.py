@@ -2,10 +2,11 @@
 
 import dataclasses
 import json
+import socket
 import sys
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,9 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from scalesweep.cli.paths import is_setting
 from scalesweep.cli.tables import output_width
-from scalesweep.cost import cost_of, rates_of
+from scalesweep.cost import Cost, Rates, cost_of, rates_of
 from scalesweep.errors import EXIT_INCOMPLETE, EXIT_OK, SpecError
 from scalesweep.health import entropy_lines, health_lines
 from scalesweep.launch.monitor import cell_line
@@ -41,7 +43,7 @@ def status(arguments: Sequence[str]) -> int:
     """Print how far a sweep is; --watch goes on, --json is for programs."""
     flags = {word for word in arguments if word.startswith("-")}
     words = [word for word in arguments if word not in flags]
-    if len(words) != 1 or "=" in words[0] or flags - {"--watch", "--json"}:
+    if len(words) != 1 or is_setting(words[0]) or flags - {"--watch", "--json"}:
         raise SpecError(
             "status takes one directory, and --watch or --json, such as: scalesweep status runs/demo, "
             "or scalesweep status runs/demo --watch."
@@ -182,18 +184,25 @@ def cost_lines(store: Store, progress: Progress) -> list[str]:
     """What the sweep has cost, and will, with the rates."""
     if not progress.seconds_spent and not progress.seconds_left:
         return []
-    rates = rates_of(store.settings().cost, progress.device, _watts(progress))
-    spent = cost_of(progress.seconds_spent, progress.device, rates)
+    cost, rates = _priced(store, progress)
+    spent = cost(progress.seconds_spent)
     lines = [f"So far {spent.hours}: {spent.bill}."]
     if progress.seconds_left:
-        whole = cost_of(progress.seconds_spent + progress.seconds_left, progress.device, rates)
+        whole = cost(progress.seconds_spent + progress.seconds_left)
         lines.append(f"In all {whole.hours}: {whole.bill}.")
     return [f"{' '.join(lines)} At {', '.join(rates.sources)}."]
 
 
+def _priced(store: Store, progress: Progress) -> tuple[Callable[[float], Cost], Rates]:
+    """What makes seconds of a device a cost, and its rates."""
+    rates = rates_of(store.settings().cost, progress.device, _watts(progress))
+    return lambda seconds: cost_of(seconds, progress.device, rates), rates
+
+
 def _watts(progress: Progress) -> float | None:
-    """What this machine's GPUs draw while a worker uses them."""
-    return watts_now() if progress.device == "cuda" and progress.workers else None
+    """What the GPUs of this machine draw on which workers of the sweep are."""
+    here = [worker.pid for worker in progress.workers if worker.host == socket.gethostname()]
+    return watts_now(here) if progress.device == "cuda" else None
 
 
 def _health(store: Store) -> list[str]:
@@ -271,16 +280,8 @@ def worker_table(plan: Plan, progress: Progress) -> Table:
 
 def as_json(progress: Progress, store: Store, health: bool = True) -> dict[str, Any]:
     """The fields of docs/runs.md."""
-    rates = rates_of(store.settings().cost, progress.device, _watts(progress))
+    cost, rates = _priced(store, progress)
     left = progress.seconds_left
-
-    def cost(seconds: float) -> dict[str, Any]:
-        return {
-            name: value
-            for name, value in dataclasses.asdict(cost_of(seconds, progress.device, rates)).items()
-            if name != "device"
-        }
-
     return {
         "schema": SCHEMA,
         "name": progress.name,
@@ -300,9 +301,13 @@ def as_json(progress: Progress, store: Store, health: bool = True) -> dict[str, 
         "failures": [dataclasses.asdict(failure) for failure in progress.failures],
         "cost": {
             "device": progress.device,
-            "spent": cost(progress.seconds_spent),
-            "left": None if left is None else cost(left),
+            "spent": _amounts(cost(progress.seconds_spent)),
+            "left": None if left is None else _amounts(cost(left)),
             "rates": list(rates.sources),
         },
         "health": _health(store) if health else [],
     }
+
+
+def _amounts(cost: Cost) -> dict[str, float]:
+    return {name: value for name, value in dataclasses.asdict(cost).items() if name != "device"}

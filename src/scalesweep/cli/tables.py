@@ -25,11 +25,6 @@ def output_width() -> int:
     return width if sys.stdout.isatty() else max(width, 140)
 
 
-def print_table(table: Table) -> None:
-    """Print to the terminal's width, or in full where the output is no terminal."""
-    Console(highlight=False, width=output_width()).print(table)
-
-
 def print_plan(plan: Plan, settings: Settings, price: Price | None) -> None:
     """The cells with their minutes, where they are known, and below them what the sweep costs."""
     console = Console(highlight=False, width=output_width())
@@ -54,12 +49,18 @@ def price_lines(plan: Plan, price: Price | None) -> list[str]:
     flops = f"{_flops(plan)}{_counting(plan)}."
     if price is None:
         return [flops]
-    wall = f"about {duration(price.wall_seconds)} with {price.workers} workers"
     return [
         flops,
-        f"{price.cost.hours}, {wall} on {price.cost.device} (longest first, one cell a worker; start-up not counted).",
+        f"{price.cost.hours}, {_wall_clock(price)}",
         f"{price.cost.bill}, at {', '.join(price.rates.sources)}.",
     ]
+
+
+def _wall_clock(price: Price) -> str:
+    if price.wall_seconds is None:
+        return "wall-clock unknown: the Ray cluster, which has not been asked, gives as many workers as it has room for."
+    wall = f"about {duration(price.wall_seconds)} with {price.workers} workers"
+    return f"{wall} on {price.cost.device} (longest first, one cell a worker; start-up not counted)."
 
 
 def _fitting(rows: Sequence[Mapping[str, str]], spare: Sequence[str], console: Console) -> tuple[Table, list[str]]:

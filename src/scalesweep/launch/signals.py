@@ -12,12 +12,19 @@ STOP_SECONDS = 60.0
 
 @contextmanager
 def signals_interrupt() -> Iterator[None]:
-    """Let SIGTERM end the block as Ctrl-C does, and SIGUSR1 likewise with another exit code."""
+    """Let SIGTERM end the block as Ctrl-C does, SIGUSR1 likewise with another exit code, and SIGHUP as SIGTERM.
+
+    A SIGHUP that is ignored, as under nohup, stays so.
+    """
 
     def interrupt(number: int, _: object) -> None:
-        raise Requeue if number == signal.SIGUSR1 else KeyboardInterrupt
+        if number == signal.SIGHUP:
+            signal.raise_signal(signal.SIGTERM)  # to whatever handles that now: an inline worker first writes its checkpoint
+        else:
+            raise Requeue if number == signal.SIGUSR1 else KeyboardInterrupt
 
-    previous = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGUSR1)}
+    hangup = [] if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else [signal.SIGHUP]
+    previous = {number: signal.signal(number, interrupt) for number in (signal.SIGTERM, signal.SIGUSR1, *hangup)}
     try:
         yield
     finally:

@@ -10,6 +10,7 @@ from scalesweep.fit.results import Estimate
 from scalesweep.fit.summary import interval
 from scalesweep.laws import format_count, format_number
 from scalesweep.report.evidence import Answer, Evidence, percent, span
+from scalesweep.units import plain
 
 _SEEDS = "sweep.seeds=[0,1,2]"
 ENOUGH_SEEDS = 3
@@ -219,8 +220,8 @@ def energy(seen: Evidence) -> Answer:
             "run the sweep with this package, or state device-hours.",
         )
     rates = ", ".join(seen.fact("rates"))
-    text = f"{kwh:.2g} kWh, ${seen.fact('usd'):.2g}, {seen.fact('kg_co2'):.2g} kg CO2 for {seen.fact('device_hours'):.3g} "
-    text += f"device-hours of training, at {rates}."
+    text = f"{plain(kwh)} kWh, ${plain(seen.fact('usd'))}, {plain(seen.fact('kg_co2'))} kg CO2 for "
+    text += f"{plain(seen.fact('device_hours'), 3)} device-hours of training, at {rates}."
     states = dict(seen.fact("cells") or {})
     without = sum(number for state, number in states.items() if state not in ("COMPLETE", "DIVERGED"))
     if without:
