@@ -1,8 +1,8 @@
 """A worker: claims cells of a sweep until none is left, trains each, writes its record.
 
-Run as `python -m scalesweep.worker DIR --device cpu`; launchers start it so. SIGTERM, SIGINT, SIGHUP and SIGUSR1 make it write a
-checkpoint, release its claim and end, with exit code 130, or 75 after SIGUSR1, which asks to be started again. A directory that
-is full, read-only or gone ends it with one line and exit code 2.
+Run as `python -m scalesweep.worker DIR --device cpu`; launchers start it so. SIGTERM, SIGINT, SIGHUP and SIGUSR1 make it write
+a checkpoint, release its claim and end, with exit code 130, or 75 after SIGUSR1, which asks to be started again. A directory
+that is full, read-only or gone ends it with one line and exit code 74, other bad input with 2.
 """
 
 import argparse
