@@ -198,3 +198,13 @@ def test_a_run_that_its_table_calls_diverged_is_left_out(tmp_path):
     points = read_points(file)
     assert points.loss.tolist() == [3.9, 3.7]
     assert points.excluded["excluded_reason"].tolist() == ["state: Diverged", "state: failed"]
+
+
+def test_further_columns_of_text_are_numbers_where_all_values_are(tmp_path):
+    text = "n,d,loss,seed,lr,key,half\n1e6,1e8,3.0,0,1e-3,01,1\n2e6,1e8,2.9,1,,02,b\n"
+    frame = read_points(write(tmp_path, text)).frame
+    assert frame["seed"].tolist() == [0, 1]
+    assert frame["lr"][0] == 1e-3
+    assert np.isnan(frame["lr"][1])
+    assert frame["half"].tolist() == ["1", "b"]
+    assert frame["key"].tolist() == ["01", "02"]

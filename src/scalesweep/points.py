@@ -12,7 +12,7 @@ A row is one trained model. Columns, with their units:
     excluded_reason  why fits leave the row out; empty: the row is used (optional)
     state, status    `diverged`, `failed` and the like leave the row out, with that as the reason (optional)
 
-Further columns are kept untouched. Rows come from a sweep's store (`points_from_rows`) or from a user's file (`read_points`),
+Further columns are kept; those of a CSV file are numbers where all their values are. Rows come from a sweep's store (`points_from_rows`) or from a user's file (`read_points`),
 which may use other names for the columns. No row is dropped or mended: a value that is not a positive finite number is an
 error, unless the row carries an `excluded_reason`. This module knows no law.
 """
@@ -245,7 +245,7 @@ def _validated(
         data["loss_se"] = _standard_errors(table["loss_se"], reasons, source)
     if "key" in table:
         data["key"] = ["" if _is_empty(key) else str(key) for key in table["key"]]
-    kept = {name: values for name, values in table.items() if name not in names.values() and name not in data}
+    kept = {name: _typed(values) for name, values in table.items() if name not in names.values() and name not in data}
     frame = pd.DataFrame({**data, **kept, "excluded_reason": reasons})
     return Points(frame, params_convention, flops_convention, source, notes)
 
@@ -257,6 +257,16 @@ def _standard_errors(values: Sequence[Any], reasons: Sequence[str], source: str)
         if not reason and not _is_empty(value) and not (math.isfinite(number) and number >= 0):
             raise PointsError(f"{source}: row {row}, column loss_se: {value!r} is not a standard error (0 or more, or empty).")
     return numbers
+
+
+def _typed(values: list[Any]) -> list[Any]:
+    """A column of text, as CSV has it, as numbers where every value is one or empty (NaN); any other one as it is."""
+    if not all(isinstance(value, str) for value in values):
+        return values
+    numbers = [math.nan if _is_empty(value) else _number(value) for value in values]
+    if all(_is_empty(v) or math.isfinite(n) for v, n in zip(values, numbers, strict=True)) and any(map(math.isfinite, numbers)):
+        return [int(n) for n in numbers] if all(v.strip().lstrip("+-").isdigit() for v in values) else numbers
+    return values
 
 
 def _numbers(values: Sequence[Any]) -> FloatArray:

@@ -144,7 +144,7 @@ def measured(points: Points, x: FloatArray, chosen: BoolArray | None = None) -> 
 def hovers(points: Points, rows: BoolArray) -> tuple[str, ...]:
     """What the page says of each row."""
     keys = points.used["key"].astype(str) if "key" in points.frame else [""] * len(rows)
-    seeds = [f", seed {seed:g}" for seed in points.used["seed"]] if "seed" in points.frame else [""] * len(rows)
+    seeds = [f", seed {seed}" for seed in points.used["seed"]] if "seed" in points.frame else [""] * len(rows)
     values = zip(rows, keys, points.n, points.d, points.loss, seeds, strict=True)
     return tuple(
         f"{key[:12]} N {format_count(n)}, D {format_count(d)}{seed}: {loss:.4f}".strip()
