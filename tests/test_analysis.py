@@ -32,6 +32,7 @@ def analysis(points):
 def test_the_parts_are_those_of_their_functions(points, analysis):
     content = json.loads(analysis.to_json())
     fit = fit_laws(points, SPEC)
+    assert content["extrapolation"].pop("supported") == analysis.support.to_dict()
     assert {key: content[key] for key in fit.to_dict()} == json.loads(fit.to_json())
     assert content["approaches"] == json.loads(json.dumps(compare_approaches(points, SPEC, fit=fit).to_dict()))
     alone = run_tournament(points, SPEC, at=analysis.tournament.at).to_dict()

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from scalesweep.analysis.support import Support, support_of
 from scalesweep.config import FitSpec
 from scalesweep.errors import FitError
 from scalesweep.fit import SweepFit, fit_laws
@@ -38,12 +39,18 @@ class Analysis:
     tournament_refusal: str
     """Why there are no rivals; empty where there are."""
 
+    @property
+    def support(self) -> Support:
+        """How far beyond the points the preferred joint law may be used."""
+        return support_of(self.points, self.fit, self.tournament.tested if self.tournament else None)
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready content: that of the fit, with `approaches`, `rivals` and `back_test`."""
         rivals = self.tournament.to_dict() if self.tournament else {}
-        tested = rivals.pop("rolling_origin", None)
+        tested, fit = rivals.pop("rolling_origin", None), self.fit.to_dict()
         return {
-            **self.fit.to_dict(),
+            **fit,
+            "extrapolation": {**fit["extrapolation"], "supported": self.support.to_dict()},
             "approaches": self.approaches.to_dict(),
             "rivals": {**rivals, **_derived(self.tournament)} if self.tournament else None,
             "rivals_refusal": self.tournament_refusal,

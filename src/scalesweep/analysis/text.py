@@ -3,6 +3,7 @@
 import math
 
 from scalesweep.analysis import Analysis
+from scalesweep.analysis.words import law_in_words
 from scalesweep.backtest import BackTest, HorizonRow
 from scalesweep.fit.approaches_text import sentences, table_lines
 from scalesweep.fit.summary import closing, law_blocks, wrap
@@ -13,18 +14,25 @@ from scalesweep.tournament import Tournament
 
 def summarise(analysis: Analysis) -> str:
     """The whole text."""
-    blocks = [*law_blocks(analysis.fit), allocation_text(analysis), rivals_text(analysis)]
+    blocks = [*law_blocks(analysis.fit), in_words(analysis), allocation_text(analysis), rivals_text(analysis)]
     if analysis.tournament:
         blocks.append(back_test_text(analysis.tournament.tested))
     return "\n\n".join([*blocks, *closing(analysis.fit)])
 
 
+def in_words(analysis: Analysis) -> str:
+    """The preferred law in words, and how far it may be used."""
+    said = (law_in_words(analysis.points, analysis.fit), analysis.support.words)
+    return "\n".join(wrap(sentence, "") for sentence in said if sentence)
+
+
 def allocation_text(analysis: Analysis) -> str:
     """The three approaches side by side where one of them adds to approach 3, which the laws show; else why none does."""
-    if any(row.allocation for row in analysis.approaches.rows if row.name != "law"):
+    others = [row for row in analysis.approaches.rows if row.name in ("envelope", "isoflop")]
+    if any(row.allocation for row in others):
         table, said = table_lines(analysis.approaches), sentences(analysis.approaches)
         return "\n".join([*table, *(wrap(line, "  ") for line in said)])
-    reasons = [f"Approach {row.title}: {' '.join(row.messages)}" for row in analysis.approaches.rows if row.name != "law"]
+    reasons = [f"Approach {row.title}: {' '.join(row.messages)}" for row in others]
     title = "Compute-optimal allocation by approaches 1 and 2: refused (approach 3 is a and b of the additive law)."
     return "\n".join([title, *(wrap(reason, "  ") for reason in reasons)])
 

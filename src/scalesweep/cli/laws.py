@@ -23,9 +23,9 @@ def print_analysis(analysis: Analysis) -> None:
     if not sys.stdout.isatty():
         print(analysis.summary(), flush=True)
         return
-    from scalesweep.analysis.text import allocation_text, back_test_text, rivals_text
+    from scalesweep.analysis.text import allocation_text, back_test_text, in_words, rivals_text
 
-    blocks = [allocation_text(analysis), rivals_text(analysis)]
+    blocks = [in_words(analysis), allocation_text(analysis), rivals_text(analysis)]
     blocks += [back_test_text(analysis.tournament.tested)] if analysis.tournament else []
     _print(analysis.fit, blocks)
 

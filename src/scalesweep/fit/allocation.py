@@ -18,7 +18,7 @@ from scalesweep.errors import FitError
 from scalesweep.fit.results import Estimate, estimate, is_wide, join
 
 FloatArray = NDArray[np.float64]
-Name = Literal["envelope", "isoflop", "law"]
+Name = Literal["envelope", "isoflop", "law", "coupled"]
 
 MIN_BUDGETS = 3
 """A line through fewer says nothing about itself."""
@@ -63,7 +63,7 @@ class Approach:
     """What one approach says."""
 
     name: Name
-    """envelope, isoflop or law: approach 1, 2, 3."""
+    """envelope, isoflop, law: approach 1, 2, 3; coupled: the optimum of the coupled law."""
     title: str
     """The approach and its method, in words."""
     status: ApproachStatus

@@ -14,7 +14,7 @@ the same code runs on the losses that the fitted law gives at the measured (N, D
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -114,7 +114,7 @@ def compare_approaches(
     tolerance: float = LEVEL_TOLERANCE,
     fit: SweepFit | None = None,
 ) -> Approaches:
-    """Approaches 1, 2 and 3 on the used rows, and the bias of approach 2 on this design.
+    """Approaches 1, 2 and 3 on the used rows, the optimum of the coupled law where it is preferred, and the bias of approach 2.
 
     Args:
         points: rows of several sizes and several C.
@@ -133,12 +133,14 @@ def compare_approaches(
     minima = isoflop_minima(points, method, noise, tolerance)
     compared_at = (float(points.c.max()), EXTRAPOLATION * float(points.c.max()))
     bias, refusal = _bias_on_design(points, laws.joint, minima, compared_at)
-    rows = (
+    rows = [
         fit_envelope(points, spec, noise),
         fit_isoflops(minima, spec),
         allocation_of_law(laws.joint if laws.joint else laws.joint_refusal, points, spec),
-    )
-    return Approaches(rows, minima, bias, refusal, compared_at, _notes(points), points.source)
+    ]
+    if laws.coupled and laws.preferred_name == "coupled":
+        rows.append(allocation_of_law(laws.coupled, points, spec, "coupled"))
+    return Approaches(tuple(rows), minima, bias, refusal, compared_at, _notes(points), points.source)
 
 
 def fit_isoflops(minima: IsoflopMinima, spec: FitSpec) -> Approach:
@@ -218,20 +220,20 @@ def _envelope(members: Sequence[NDArray[np.int64]], log_n: FloatArray, log_loss:
     return np.array(rows, dtype=np.int64)
 
 
-def allocation_of_law(fit: LawFit | str, points: Points, spec: FitSpec) -> Approach:
-    """Approach 3: the compute optimum of the fitted law, or its refusal."""
-    title = "3, additive law L(N, D)"
+def allocation_of_law(fit: LawFit | str, points: Points, spec: FitSpec, name: Literal["law", "coupled"] = "law") -> Approach:
+    """Approach 3: the compute optimum of the fitted law, or its refusal; of the additive law, or the coupled one."""
+    title = "3, additive law L(N, D)" if name == "law" else "3, coupled law L(N, D), preferred"
     if isinstance(fit, str):
-        return refused_approach("law", title, [fit], (len(points.loss), len(points.excluded)), spec)
+        return refused_approach(name, title, [fit], (len(points.loss), len(points.excluded)), spec)
     c0 = float(np.exp(np.log(points.c).mean()))
     first, second = (
         tuple(allocation for law in fit.resampled_laws(samples) if (allocation := _of_law(law, c0)))
         for samples in (fit.samples, fit.cluster_samples)
     )
     if (allocation := _of_law(fit.law, c0)) is None:
-        return refused_approach("law", title, fit.messages, (len(fit.rows), len(points.excluded)), spec)
+        return refused_approach(name, title, fit.messages, (len(fit.rows), len(points.excluded)), spec)
     counts = (len(fit.rows), len(points.excluded))
-    approach = assemble_approach("law", title, allocation, first, fit.messages, counts, spec, _resampled_words(fit))
+    approach = assemble_approach(name, title, allocation, first, fit.messages, counts, spec, _resampled_words(fit))
     approach = replace(approach, cluster_samples=second)
     is_weak = fit.status in (FitStatus.WEAK, FitStatus.AT_BOUND)
     return replace(approach, status=ApproachStatus.WEAK) if is_weak else approach

@@ -10,7 +10,6 @@ from scalesweep.backtest import Outcomes
 from scalesweep.fit.joint import find_optimum, to_laws
 from scalesweep.fit.results import LawFit
 from scalesweep.fit.summary import interval
-from scalesweep.horizon import supported_horizon
 from scalesweep.laws import JointLaw, format_count, format_number
 from scalesweep.report.answers import rows
 from scalesweep.report.comparisons import LABELS
@@ -172,9 +171,8 @@ def _baseline(seen: Evidence, outcomes: Outcomes) -> str:
 
 def extrapolation(seen: Evidence) -> Answer:
     """15. How far, and when the report abstains."""
-    decades = seen.analysis.fit.span.decades["c"]
-    factor = 10 ** supported_horizon(decades)
-    text = f"{decades:.1f} measured decades of C support a factor of {factor:.3g} beyond; further, no interval is given (A14)."
+    support = seen.analysis.support
+    text = f"{support.words} {support.limit if support.factor else ''} No interval is given beyond (A14)."
     asked = [finding.text for finding in seen.analysis.fit.findings if finding.code == "A14"]
     asked += [note for note in seen.analysis.approaches.notes if note.startswith("A14")]
     return Answer(" ".join([text, *asked]), "answered")
@@ -196,7 +194,7 @@ def approaches(seen: Evidence) -> Answer:
     bias = f"Bias of approach 2 on this design: a {found.bias.a:+.4f}." if found.bias else f"Its bias: {found.bias_refusal}"
     text = " ".join([f"{said}.", f"Intervals: {', '.join(pairs) or 'no pair to compare'}.", *refused, bias])
     return Answer(
-        text, "answered" if len(pairs) == 3 else "partly", "" if len(pairs) == 3 else "sweep.design=isoflop, with 3 seeds."
+        text, "answered" if len(pairs) >= 3 else "partly", "" if len(pairs) >= 3 else "sweep.design=isoflop, with 3 seeds."
     )
 
 

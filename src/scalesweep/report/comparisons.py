@@ -35,8 +35,14 @@ _APPROACHES: dict[str, tuple[Role, Dash]] = {
     "envelope": ("first", "dash"),
     "isoflop": ("second", "solid"),
     "law": ("third", "dashdot"),
+    "coupled": ("fit", "solid"),
 }
-LABELS = {"envelope": "1, envelope", "isoflop": "2, isoFLOP minima", "law": "3, additive law"}
+LABELS = {
+    "envelope": "1, envelope",
+    "isoflop": "2, isoFLOP minima",
+    "law": "3, additive law",
+    "coupled": "3, coupled law (preferred)",
+}
 """Short names of the approaches."""
 GAIN = 0.1
 """Nats per token."""

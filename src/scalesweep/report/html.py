@@ -10,15 +10,15 @@ from html import escape
 from typing import Any
 
 from scalesweep.analysis import Analysis
-from scalesweep.fit import FitStatus, SweepFit
+from scalesweep.analysis.words import law_in_words
+from scalesweep.fit import FitStatus
 from scalesweep.fit.results import Name
 from scalesweep.fit.summary import MEANINGS, TITLES, footer
-from scalesweep.horizon import supported_horizon
-from scalesweep.laws import format_count
+from scalesweep.laws import format_count, format_number
 from scalesweep.report.chart import Chart
 from scalesweep.report.context import ReportContext
 from scalesweep.report.interactive import asset, charts_json, gradients
-from scalesweep.report.markup import heading, interval, number, paragraphs, section
+from scalesweep.report.markup import Writer, at_path, heading, interval, number, paragraphs, section
 from scalesweep.report.reviewed import Reviewed
 from scalesweep.report.sections import (
     allocation_section,
@@ -39,6 +39,14 @@ _SYMBOLS = {
     "exponent": "<var>α</var>",
     "scale": "<var>x</var><sub>c</sub>",
     "tokens_per_parameter": "<var>D</var>*/<var>N</var>*",
+}
+_LABELS = {
+    "E": "irreducible loss",
+    "alpha": "exponent of N",
+    "beta": "exponent of D",
+    "kappa": "coupling of the terms",
+    "a": "best N grows as Cᵃ",
+    "tokens_per_parameter": "best D/N at the largest C",
 }
 
 
@@ -67,7 +75,8 @@ def render_html(analysis: Analysis, context: ReportContext, found: Reviewed, cha
         f"{heading('Make this report again')}\n<pre><code>{escape(context.command)}</code></pre>",
     ]
     body = "\n".join(part for part in sections if part)
-    top = "\n".join([f"<h1>{escape(context.title)}</h1>", _question(content), _lead(content, fit, context), _contents(body)])
+    first = [f"<h1>{escape(context.title)}</h1>", _question(content), _lead(content, analysis, context)]
+    top = "\n".join([*first, _contents(body)])
     return _page(context.title, f"{top}\n{body}", charts_json(charts))
 
 
@@ -97,11 +106,18 @@ def _contents(body: str) -> str:
 def _question(content: Mapping[str, Any]) -> str:
     """What was asked, of which range."""
     path = "extrapolation.measured"
-    n, d = ([number(content, f"{path}.{x}.{i}", format_count) for i in range(2)] for x in "nd")
     used = number(content, "points.used", str)
+
+    def span(name: str, write: Writer) -> str:
+        ends = [number(content, f"{path}.{name}.{i}", write) for i in range(2)]
+        low, high = at_path(content, f"{path}.{name}")
+        return f"{ends[0]} to {ends[1]}" if low != high else ends[0]
+
     return (
-        '<p class="question">How does the validation loss <var>L</var> fall with parameters <var>N</var> and training tokens '
-        f"<var>D</var>? Measured at {used} points, <var>N</var> from {n[0]} to {n[1]}, <var>D</var> from {d[0]} to {d[1]}.</p>"
+        '<p class="question">How does the validation loss <var>L</var> (nats per token) fall with parameters <var>N</var> and '
+        f"training tokens <var>D</var>? Measured at {used} points: <var>N</var> {span('n', format_count)}, <var>D</var> "
+        f"{span('d', format_count)}, <var>C</var> {span('c', format_number)} FLOPs, <var>D</var>/<var>N</var> "
+        f"{span('tokens_per_parameter', format_number)}.</p>"
     )
 
 
@@ -112,31 +128,27 @@ def _recipe(context: ReportContext, charts: Sequence[Chart]) -> str:
     return f"{heading('Recipe')}\n{drawn}\n{words}" if drawn or words else ""
 
 
-def _lead(content: Mapping[str, Any], fit: SweepFit, context: ReportContext) -> str:
-    """First screen: the law, its intervals, the verdict and the warnings."""
-    parts, state = [], "refused"
+def _lead(content: Mapping[str, Any], analysis: Analysis, context: ReportContext) -> str:
+    """First screen: the law in symbols and words, its intervals, the verdict, how far it reaches, and the warnings."""
+    parts, state, fit = [], "refused", analysis.fit
     best = fit.preferred
     if best is not None:
         state = "clear" if best.status is FitStatus.IDENTIFIED and not best.messages else "limited"
         parts.append(f'<p class="law">{_formula(content, fit.preferred_name)}</p>')
-        names = [name for name in ("E", "alpha", "beta", "kappa", "a", "tokens_per_parameter") if name in best.estimates]
-        spans = "".join(f"<span>{_estimate(content, fit.preferred_name, name)}</span>" for name in names)
-        parts.append(f'<p class="intervals">{spans}</p>')
-    parts.append(f'<p class="verdict {state}">{escape(fit.verdict)}</p>')
-    parts.append(paragraphs([_support(fit)]))
+        spans = "".join(
+            f"<span>{_estimate(content, fit.preferred_name, name)} <small>{escape(label)}</small></span>"
+            for name, label in _LABELS.items()
+            if name in best.estimates
+        )
+        parts.append(f'<p class="intervals">{spans}<span>[{fit.confidence:.0%} intervals]</span></p>')
+    verdict, reasons = (best.status.value, best.messages) if best else (fit.verdict, ())
+    parts.append(f'<p class="verdict {state}">{escape(verdict)}</p>')
+    parts.append(paragraphs([*reasons, law_in_words(analysis.points, fit), analysis.support.words]))
     items = [f"<li>{escape(warning)}</li>" for warning in context.warnings]
     items += [warning_item(finding.code, finding.text) for finding in fit.findings]
     if items:
         parts.append(f'<ul class="warnings">{"".join(items)}</ul>')
     return f'<section class="lead">{"".join(parts)}</section>'
-
-
-def _support(fit: SweepFit) -> str:
-    """How far beyond the measured compute the points support a prediction."""
-    factor = 10 ** supported_horizon(fit.span.decades["c"])
-    if factor <= 1:
-        return "The points support no prediction beyond the measured compute."
-    return f"The points support predictions up to {factor:.3g} times the largest measured compute, and none beyond."
 
 
 def _estimate(content: Mapping[str, Any], law: Name, parameter: str) -> str:

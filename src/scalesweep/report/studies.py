@@ -118,7 +118,8 @@ def _agreement(result: Result, own: Estimate | None, confidence: float, same: bo
         return "nothing to compare"
     if result.measure == "tokens_per_parameter":
         return "at different C: not compared"
-    prefix = "" if same else "counts may differ; "
+    prefix = "nats per token depend on tokenizer and text; " if result.measure == "E" else ""
+    prefix += "" if same else "counts may differ; "
     low, high = own.low, own.high
     if low is None or high is None:
         return f"{prefix}no interval here{_against_theirs(result, own.value)}"

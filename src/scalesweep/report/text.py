@@ -5,7 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from scalesweep.analysis import Analysis
-from scalesweep.analysis.text import allocation_text, back_test_text, rivals_text
+from scalesweep.analysis.text import allocation_text, back_test_text, in_words, rivals_text
 from scalesweep.fit.summary import summarise
 from scalesweep.laws import format_number
 from scalesweep.points import Points
@@ -59,6 +59,7 @@ def _reviewed(found: Reviewed) -> list[str]:
 def _texts(analysis: Analysis) -> dict[str, str]:
     """The blocks that the terminal shows too, by heading."""
     blocks = {
+        "In words": in_words(analysis),
         "Laws": summarise(analysis.fit),
         "Compute-optimal allocation": allocation_text(analysis),
         "Rival laws": rivals_text(analysis),
