@@ -6,6 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scalesweep.config import FitSpec
+from scalesweep.fit.curvature import Curvature, find_curvature
 from scalesweep.fit.design import MIN_LEVELS, count_levels, is_largest
 from scalesweep.fit.resampling import Units, draw_weights, separate_rows
 from scalesweep.fit.results import FitStatus, LawFit, estimate, is_wide
@@ -86,10 +87,13 @@ def fit_line(
         scales = np.where(samples[:, 1] > 0, np.exp(samples[:, 0]), np.inf)
     law = PowerLaw(float(value[0, 0]), float(value[0, 1]), variable)
     exponent = estimate(law.exponent, samples[:, 1], spec.confidence)
+    curvature = find_curvature(log_x, log_loss, 1 / np.bincount(units.unit)[units.unit])
     messages = _doubts(units)
     if is_wide(exponent):
         messages.append("The interval of the exponent spans more than a factor of 2.")
     status = FitStatus.WEAK if messages else FitStatus.IDENTIFIED if len(samples) else FitStatus.UNKNOWN
+    if curvature and curvature.is_bent:
+        status, messages = FitStatus.REJECTED, [_bend(curvature, variable), *messages]
     return LawFit(
         law=law,
         estimates={"exponent": exponent, "scale": estimate(law.scale, scales, spec.confidence)},
@@ -104,6 +108,16 @@ def fit_line(
         confidence=spec.confidence,
         samples=samples,
         intervals=_words(units, spec),
+        curvature=curvature,
+    )
+
+
+def _bend(found: Curvature, variable: Variable) -> str:
+    """What the test of curvature found, as a sentence."""
+    return (
+        f"A quadratic in log {variable} has t = {found.t:.2g} and takes the rms from {found.rms_line:.2%} to "
+        f"{found.rms_quadratic:.2%}; the local exponent goes from {found.exponent_first:.3f} at the smallest {variable} to "
+        f"{found.exponent_last:.3f} at the largest."
     )
 
 
