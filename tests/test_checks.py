@@ -11,6 +11,7 @@ from test_fit import SIZES, TOKENS, TRUTH, grid, make_points
 from scalesweep.config import FitSpec
 from scalesweep.fit import fit_laws
 from scalesweep.fit.approaches import compare_approaches
+from scalesweep.fit.checks import check_coverage
 from scalesweep.fit.isoflop import designed_curves, isoflop_curves, lowest_edge
 from scalesweep.laws import Coupled
 from scalesweep.points import Points
@@ -133,6 +134,15 @@ def test_a_comparison_at_ten_times_the_compute_says_where_that_is_too_far():
     assert notes[0] == ()
     assert notes[1][0].startswith("A14 ")
     assert "support a factor of" in notes[1][0]
+
+
+def test_intervals_that_miss_held_out_runs():
+    """A binomial test: 16 of 20 is no surprise at 90 %, 13 of 20 is; many predictions of one run are one."""
+    assert check_coverage(0.8, 20, 20, 0.9) == ()
+    (found,) = check_coverage(0.65, 20, 20, 0.9)
+    assert (found.code, "65% of 20 predictions of 20 held-out runs, nominal 90%" in found.text) == ("A15", True)
+    assert check_coverage(0.65, 400, 4, 0.9) == ()
+    assert check_coverage(0.0, 0, 0, 0.9) == ()
 
 
 @pytest.mark.parametrize(
