@@ -6,18 +6,21 @@ not change an estimate.
 
 import math
 from collections.abc import Iterator
+from dataclasses import fields
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scalesweep.fit.design import count_levels
+from scalesweep.fit.design import count_levels, refuse_joint
 from scalesweep.fit.forms import fit_form
 from scalesweep.fit.intervals import FEW_CLUSTERS
 from scalesweep.fit.isoflop import designed_curves, lowest_edge
+from scalesweep.fit.joint import MIN_COUPLED_POINTS, find_coupled, find_optimum, to_laws
+from scalesweep.fit.objectives import robust_scale
 from scalesweep.fit.resampling import group_rows
-from scalesweep.fit.results import Finding, LawFit, SweepFit, is_wide
+from scalesweep.fit.results import Finding, LawFit, SweepFit, corrected_akaike, is_wide
 from scalesweep.horizon import Range
-from scalesweep.laws import JointLaw, format_number
+from scalesweep.laws import Coupled, JointLaw, format_count, format_number
 from scalesweep.points import Points
 
 FloatArray = NDArray[np.float64]
@@ -31,6 +34,12 @@ STRONG_CORRELATION = 0.9
 SPREAD_RATIO = 3.0
 """Ratio of residual sd between the halves of the points, by loss, above which the noise is called uneven."""
 
+FAR_OFF = 6.0
+"""Residuals beyond this many robust standard deviations of the fit are named; of normal ones, two in a thousand million are."""
+_LEAST_SCALE = 1e-5
+"""Rounding of printed losses, below which residuals are not compared."""
+_NAMED = 3
+"""Rows that a warning names; the rest are counted."""
 MISSED_P_VALUE = 0.005
 """Of the binomial test of A15. Runs above one cut stand or fall with one fit: of 24 simulated sweeps whose law was right, 2 had
 a p value below 0.01 and none below this."""
@@ -41,7 +50,7 @@ def check(points: Points, fit: SweepFit) -> tuple[Finding, ...]:
     found = [*_design(points, fit), *_runs(points, fit), *_edges(points), *_data(points)]
     if (best := fit.preferred) is not None:
         found += [*_identification(best), *_noise(points, best, fit), *_leverage(points, best), *_objective(points, fit)]
-        found += _optimum(points, best)
+        found += [*_optimum(points, best), *_outliers(points, best)]
     return tuple(sorted(found, key=lambda finding: finding.code))
 
 
@@ -200,6 +209,48 @@ def _optimum(points: Points, best: LawFit) -> Iterator[Finding]:
     refusal = Range.of(points.n, points.d).refuse(float(law.n_opt(c)), float(law.d_opt(c)))
     if refusal:
         yield Finding("A14", f"The compute optimum at the largest measured C is an extrapolation too far. {refusal}")
+
+
+def _outliers(points: Points, best: LawFit) -> Iterator[Finding]:
+    """Rows that lie far off the law, such as those of a run that diverged, and the law without them."""
+    residual = _residuals(points, best)
+    distance = np.abs(residual) / max(robust_scale(residual, best.samples.shape[1]), _LEAST_SCALE)
+    far = np.flatnonzero(distance > FAR_OFF)
+    if not len(far):
+        return
+    worst = far[np.argsort(-distance[far], kind="stable")][:_NAMED]
+    fitted = _joint(best).predict(points.n, points.d)
+    named = [
+        f"N = {format_count(points.n[i])}, D = {format_count(points.d[i])}, loss {points.loss[i]:.4g} where the law has "
+        f"{fitted[i]:.4g} ({distance[i]:.0f} sd)"
+        for i in worst
+    ]
+    more = f"; and {len(far) - len(worst)} more" if len(far) > len(worst) else ""
+    rows, them = ("1 row lies", "it") if len(far) == 1 else (f"{len(far)} rows lie", "them")
+    yield Finding(
+        "A16",
+        f"{rows} more than {FAR_OFF:g} robust standard deviations off the law: {'; '.join(named)}{more}. "
+        f"Without {them} {_without(points, best, far)}.",
+    )
+
+
+def _without(points: Points, best: LawFit, left_out: NDArray[np.int64]) -> str:
+    """What the law becomes without some rows, in words; they may have hidden that the points prefer the other one."""
+    n, d, loss = (np.delete(column, left_out) for column in (points.n, points.d, points.loss))
+    if refuse_joint(n, d):
+        return "the rest determine no joint law"
+    optima = [find_optimum(n, d, loss, best.huber_delta)]
+    if len(loss) >= MIN_COUPLED_POINTS:
+        optima.append(find_coupled(optima[0], loss, best.huber_delta))
+    laws = [to_laws(optimum, optimum.minima.theta[:1])[0] for optimum in optima]
+    rms = [float(np.sqrt(np.mean((np.log(loss) - np.log(law.predict(n, d))) ** 2))) for law in laws]
+    new = min(zip(laws, rms, strict=True), key=lambda pair: corrected_akaike(len(loss), len(fields(pair[0])), pair[1]))[0]
+    moved = (
+        f"{name} goes from {format_number(getattr(best.law, name))} to {format_number(getattr(new, name))}"
+        for name in ("E", "alpha", "beta")
+    )
+    title = "coupled" if isinstance(new, Coupled) else "additive"
+    return f"{f'the {title} law is preferred, and ' if type(new) is not type(best.law) else ''}{', '.join(moved)}"
 
 
 def _residuals(points: Points, best: LawFit) -> FloatArray:
