@@ -1,5 +1,6 @@
 """Which rows are resampled together, what the test of shared noise finds, profile likelihood, and prediction intervals."""
 
+import re
 import subprocess
 import sys
 from dataclasses import astuple, replace
@@ -21,7 +22,15 @@ from scalesweep.fit.huber import derivatives, minimise, objective
 from scalesweep.fit.joint import find_coupled, find_optimum
 from scalesweep.fit.powers import CoupledPowers, SumOfPowers
 from scalesweep.fit.profile import Pinned, profile_interval
-from scalesweep.fit.resampling import cluster_p_value, draw_weights, group_rows, refit, separate_rows, within_sizes
+from scalesweep.fit.resampling import (
+    CLUSTER_P_VALUE,
+    cluster_p_value,
+    draw_weights,
+    group_rows,
+    refit,
+    separate_rows,
+    within_sizes,
+)
 from scalesweep.laws import Coupled
 from scalesweep.points import Points
 
@@ -160,7 +169,7 @@ def test_shared_noise_widens_the_default_interval_and_is_said():
     assert (
         "union of the bootstrap of 6 model sizes and, without what a size's points share, the bootstrap of 30" in auto.intervals
     )
-    assert "p = 0.0" in auto.intervals
+    assert "because the residuals differ between sizes (permutation test, p = 0.0" in auto.intervals
     assert auto.cluster_samples.shape == auto.samples.shape
     width = {fit.intervals: fit.estimates["alpha"].high - fit.estimates["alpha"].low for fit in (auto, pairs, cluster)}
     assert width[auto.intervals] > 1.5 * width[pairs.intervals]
@@ -195,6 +204,18 @@ def test_independent_noise_keeps_the_pairs_interval():
     assert "do not differ clearly (permutation test, p = " in auto.intervals
     assert auto.intervals in " ".join(fit_laws(sweep(seed=1), FitSpec(bootstrap=100)).summary().split())
     assert auto.to_dict()["intervals"] == auto.intervals
+
+
+def test_the_reason_of_a_union_claims_no_more_than_its_test():
+    """Independent noise whose p value is between 0.05 and the threshold: the union is taken, and no difference is claimed."""
+    for seed in range(30):
+        fit = fit_laws(sweep(own=0.004, seed=seed), FitSpec(bootstrap=2)).joint
+        p = re.search(r"p = ([0-9.]+)", fit.intervals)
+        if 0.1 < float(p[1]) < CLUSTER_P_VALUE:
+            break
+    words = f"a difference of the residuals between sizes cannot be excluded (permutation test, p = {p[1]}, threshold 0.3"
+    assert words in fit.intervals
+    assert "because the residuals differ" not in fit.intervals
 
 
 def test_few_sizes_are_a_warning():

@@ -1,9 +1,10 @@
 """Intervals by the design of the experiment: which resamples are drawn, what is said about them, and prediction intervals.
 
-By default (`fit.interval=auto`) runs or distinct rows are resampled. Where a permutation test finds that residuals differ
-between model sizes, an interval is the union of two: whole sizes are resampled, and so are rows about the law after each size's
-mean residual was taken off. Neither alone will do: rows miss noise that a size shares, and whole sizes understate the error of
-the exponent of D, which every size measures. With the means left in, rows would count shared noise against that exponent too.
+By default (`fit.interval=auto`) runs or distinct rows are resampled. Where a permutation test cannot exclude that residuals
+differ between model sizes (p < `CLUSTER_P_VALUE`), an interval is the union of two: whole sizes are resampled, and so are rows
+about the law after each size's mean residual was taken off. Neither alone will do: rows miss noise that a size shares, and
+whole sizes understate the error of the exponent of D, which every size measures. With the means left in, rows would count
+shared noise against that exponent too.
 `fit.coverage` simulates how often such intervals hold the truth. All of them are conditional on the form of the law.
 """
 
@@ -24,6 +25,8 @@ FloatArray = NDArray[np.float64]
 
 FEW_CLUSTERS = 5
 """With fewer runs or sizes, resampling them says little about the next one."""
+CLEAR_P_VALUE = 0.05
+"""Of the permutation test, below which the words claim a difference between sizes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,12 +150,20 @@ def _words(spec: FitSpec, units: Units, p_value: float | None, is_union: bool) -
     }[spec.interval]
     if spec.interval == "auto" and p_value is None:
         what = f"{pairs}, because no model size has two"
-    if is_union:
-        what = (
-            f"union of the bootstrap of {sizes} and, without what a size's points share, the {pairs}, because the "
-            f"residuals differ between sizes{test}"
-        )
+    if p_value is not None and is_union:
+        both = f"union of the bootstrap of {sizes} and, without what a size's points share, the {pairs}"
+        what = f"{both}, because {_reason(p_value)}"
     return f"Intervals: {spec.confidence:.0%}, {what}."
+
+
+def _reason(p_value: float) -> str:
+    """Why sizes are resampled too: a difference that was found, or one that the test was too weak to exclude."""
+    if p_value < CLEAR_P_VALUE:
+        return f"the residuals differ between sizes (permutation test, p = {p_value:.2g})"
+    return (
+        f"a difference of the residuals between sizes cannot be excluded (permutation test, p = {p_value:.2g}, threshold "
+        f"{CLUSTER_P_VALUE:g}, lenient on purpose)"
+    )
 
 
 def _warnings(spec: FitSpec, units: Units) -> tuple[str, ...]:
