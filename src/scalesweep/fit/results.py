@@ -39,6 +39,10 @@ class Estimate:
     """Lower end of the interval; None where there is none."""
     high: float | None
     """Upper end of the interval; None where there is none."""
+    is_low_open: bool = False
+    """Whether the lower end is where a search had to stop, at a bound of its own, and not what the points allow."""
+    is_high_open: bool = False
+    """The same of the upper end."""
 
 
 @dataclass(frozen=True)

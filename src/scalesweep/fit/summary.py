@@ -12,7 +12,7 @@ MEANINGS = {
     "B": "coefficient of the data term",
     "alpha": "exponent of N",
     "beta": "exponent of D",
-    "kappa": "coupling: 1 adds the terms, 0 takes the larger",
+    "kappa": "coupling: 0 larger term, 1 sum, above 1 more",
     "a": "compute-optimal N grows as C^a",
     "b": "compute-optimal D grows as C^b",
     "tokens_per_parameter": "compute-optimal D/N at the largest measured C",
@@ -80,10 +80,12 @@ def preference(fit: SweepFit) -> str:
 
 
 def interval(estimate: Estimate) -> str:
-    """The interval in brackets, or a dash."""
+    """The interval in brackets, or a dash; an end that the points do not limit is open."""
     if estimate.low is None or estimate.high is None:
         return "-"
-    return f"[{format_number(estimate.low)}, {format_number(estimate.high)}]"
+    low = "open" if estimate.is_low_open else format_number(estimate.low)
+    high = "open" if estimate.is_high_open else format_number(estimate.high)
+    return f"[{low}, {high}]"
 
 
 def _block(title: str, fit: LawFit) -> str:
