@@ -95,7 +95,7 @@ class LawFit:
     """Parameters refitted to each resample, in the order of the law's fields, shape (resamples, parameters). Where
     `cluster_samples` has rows, these leave out the noise that a size's points share, and say little by themselves."""
     cluster_samples: FloatArray = field(default_factory=lambda: np.empty((0, 0)), repr=False)
-    """The same for resampled model sizes, where the intervals are the union of both; else without rows."""
+    """The same for resampled model sizes, or by Student's t, where the intervals are the union of both; else without rows."""
     residuals: FloatArray = field(default_factory=lambda: np.empty(0), repr=False)
     """log L - log L_predicted of the rows that entered; empty where they were not kept."""
     intervals: str = ""
