@@ -20,7 +20,7 @@ from scalesweep.fit.objectives import robust_scale
 from scalesweep.fit.resampling import group_rows
 from scalesweep.fit.results import Finding, LawFit, SweepFit, corrected_akaike, is_wide
 from scalesweep.horizon import Range
-from scalesweep.laws import Coupled, JointLaw, format_count, format_number
+from scalesweep.laws import Coupled, JointLaw, format_count, format_number, format_rough, plural
 from scalesweep.points import Points
 
 FloatArray = NDArray[np.float64]
@@ -87,11 +87,13 @@ def _design(points: Points, fit: SweepFit) -> Iterator[Finding]:
     if min(sizes, budgets) < FEW_LEVELS:
         yield Finding(
             "A02",
-            f"{sizes} sizes and {budgets} token budgets: with fewer than {FEW_LEVELS} of either, intervals are a rough guide.",
+            f"{plural(sizes, 'size')} and {plural(budgets, 'token budget')}: with fewer than {FEW_LEVELS} of either, intervals "
+            "are a rough guide.",
         )
     short = [name for name, span in fit.span.decades.items() if name != "c" and span < 1]
     if short:
-        yield Finding("A03", f"{' and '.join(s.upper() for s in short)} span less than a decade, which bends any exponent.")
+        what = f"{short[0].upper()} spans" if len(short) == 1 else "N and D span"
+        yield Finding("A03", f"{what} less than a decade, which bends any exponent.")
 
 
 def _runs(points: Points, fit: SweepFit) -> Iterator[Finding]:
@@ -99,8 +101,7 @@ def _runs(points: Points, fit: SweepFit) -> Iterator[Finding]:
     if fit.bootstrap and runs < FEW_CLUSTERS:
         yield Finding(
             "A13",
-            f"{len(points.loss)} rows are of {runs} independent run{'' if runs == 1 else 's'}: "
-            "resampling so few says little of the next one.",
+            f"{len(points.loss)} rows are of {plural(runs, 'independent run')}: resampling so few says little of the next one.",
         )
 
 
@@ -158,7 +159,8 @@ def _noise(points: Points, best: LawFit, fit: SweepFit) -> Iterator[Finding]:
     ratio = fit.noise_ratio
     if ratio is not None and ratio > 2:
         yield Finding(
-            "A08", f"The residuals are {ratio:.2g} times the seed noise: the form misses something that the points show."
+            "A08",
+            f"The residuals are {format_rough(ratio)} times the seed noise: the form misses something that the points show.",
         )
     residual = _residuals(points, best)
     order = np.argsort(points.loss)
@@ -177,11 +179,10 @@ def _leverage(points: Points, best: LawFit) -> Iterator[Finding]:
     rows = np.flatnonzero(leverage > HIGH_LEVERAGE)
     if len(rows):
         worst = rows[np.argmax(leverage[rows])]
-        where = f"N = {format_number(points.n[worst])}, D = {format_number(points.d[worst])}"
-        yield Finding(
-            "A10",
-            f"{len(rows)} points largely fix their own fitted value, most of all {where} (leverage {leverage[worst]:.2f}).",
-        )
+        where = f"N = {format_count(points.n[worst])}, D = {format_count(points.d[worst])}"
+        one = f"1 point largely fixes its own fitted value: {where}"
+        many = f"{len(rows)} points largely fix their own fitted value, most of all {where}"
+        yield Finding("A10", f"{one if len(rows) == 1 else many} (leverage {leverage[worst]:.2f}).")
 
 
 def _objective(points: Points, fit: SweepFit) -> Iterator[Finding]:
@@ -189,13 +190,13 @@ def _objective(points: Points, fit: SweepFit) -> Iterator[Finding]:
     if fit.joint is None:
         return
     moved = []
-    for objective in ("least_squares_log", "lad"):
+    for objective, title in (("least_squares_log", "least squares of log L"), ("lad", "absolute residuals of log L")):
         law = fit_form("chinchilla", {"N": points.n, "D": points.d}, points.loss, objective=objective).law
         for name in ("alpha", "beta"):
             estimate, value = fit.joint.estimates[name], float(getattr(law, name))
             outside = estimate.low is not None and estimate.high is not None and not estimate.low <= value <= estimate.high
             if outside and math.isfinite(value):
-                moved.append(f"{name} = {format_number(value)} under {objective}")
+                moved.append(f"{name} = {format_number(value)} under {title}")
     if moved:
         yield Finding("A11", f"The additive law depends on its objective beyond its intervals: {', '.join(moved)}.")
 

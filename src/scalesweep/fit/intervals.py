@@ -20,6 +20,7 @@ from scalesweep.fit.huber import Solution
 from scalesweep.fit.powers import Problem
 from scalesweep.fit.resampling import CLUSTER_P_VALUE, Units, cluster_p_value, draw_weights, refit, within_sizes
 from scalesweep.fit.results import LawFit, percentile_union
+from scalesweep.laws import plural
 
 FloatArray = NDArray[np.float64]
 
@@ -136,10 +137,11 @@ def _words(spec: FitSpec, units: Units, p_value: float | None, is_union: bool) -
     """What the intervals are, as a sentence."""
     if not spec.bootstrap and spec.interval != "profile":
         return ""
-    rows, sizes = len(units.unit), f"{units.num_clusters} model sizes"
-    pairs = f"bootstrap of {rows} points"
+    rows, sizes = len(units.unit), plural(units.num_clusters, "model size")
+    pairs = f"bootstrap of {plural(rows, 'point')}"
     if units.num_units < rows:
-        pairs = f"bootstrap of {units.num_units} distinct points or runs (of {rows} rows)"
+        noun = "point or run" if units.num_units == 1 else "points or runs"
+        pairs = f"bootstrap of {units.num_units} distinct {noun} (of {rows} rows)"
     test = "" if p_value is None else f" (permutation test, p = {p_value:.2g})"
     what = {
         "pairs": f"{pairs}, taken as independent",
@@ -172,10 +174,10 @@ def _warnings(spec: FitSpec, units: Units) -> tuple[str, ...]:
         return ()
     warnings = []
     if units.num_units < FEW_CLUSTERS:
-        warnings.append(f"Only {units.num_units} independent runs: the intervals are a rough guide.")
+        warnings.append(f"Only {plural(units.num_units, 'independent run')}: the intervals are a rough guide.")
     if units.num_clusters < FEW_CLUSTERS and spec.interval in ("auto", "cluster"):
         warnings.append(
-            f"Only {units.num_clusters} model sizes: noise that the points of one size share can hardly be seen, "
+            f"Only {plural(units.num_clusters, 'model size')}: noise that the points of one size share can hardly be seen, "
             "and the intervals may be too narrow."
         )
     return tuple(warnings)

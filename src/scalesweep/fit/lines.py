@@ -10,7 +10,7 @@ from scalesweep.fit.curvature import Curvature, find_curvature
 from scalesweep.fit.design import MIN_LEVELS, count_levels, is_largest
 from scalesweep.fit.resampling import Units, draw_weights, separate_rows
 from scalesweep.fit.results import Estimate, FitStatus, LawFit, estimate, is_wide, join
-from scalesweep.laws import PowerLaw, Variable
+from scalesweep.laws import PowerLaw, Variable, plural
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
@@ -126,7 +126,7 @@ def _union(law: PowerLaw, name: str, sets: tuple[FloatArray, FloatArray], spec: 
 def _bend(found: Curvature, variable: Variable) -> str:
     """What the test of curvature found, as a sentence."""
     return (
-        f"A quadratic in log {variable} has t = {found.t:.2g} and takes the rms from {found.rms_line:.2%} to "
+        f"A quadratic in log {variable} has t = {found.t:.1f} and takes the rms from {found.rms_line:.2%} to "
         f"{found.rms_quadratic:.2%}; the local exponent goes from {found.exponent_first:.3f} at the smallest {variable} to "
         f"{found.exponent_last:.3f} at the largest."
     )
@@ -154,8 +154,8 @@ def _normal_words(levels: int, units: Units, spec: FitSpec) -> str:
     """What the intervals of points at few x are, as a sentence."""
     spare = units.num_units - 2
     return (
-        f"Intervals: {spec.confidence:.0%}, union of a bootstrap of {units.num_units} points and of Student's t with {spare} "
-        f"{'degree' if spare == 1 else 'degrees'} of freedom, because resamples of points at {levels} different values are too "
+        f"Intervals: {spec.confidence:.0%}, union of a bootstrap of {units.num_units} points and of Student's t with "
+        f"{plural(spare, 'degree')} of freedom, because resamples of points at {levels} different values are too "
         "much alike."
     )
 
