@@ -160,10 +160,10 @@ def test_normal_noise_has_no_outlier():
 
 
 def test_intervals_that_miss_held_out_runs():
-    """A binomial test: 16 of 20 is no surprise at 90 %, 13 of 20 is; many predictions of one run are one."""
+    """A binomial test: 16 of 20 is no surprise at 90 %, 12 of 20 is; many predictions of one cell are one."""
     assert check_coverage(0.8, 20, 20, 0.9) == ()
-    (found,) = check_coverage(0.65, 20, 20, 0.9)
-    assert (found.code, "65% of 20 predictions of 20 held-out runs, nominal 90%" in found.text) == ("A15", True)
+    (found,) = check_coverage(0.6, 20, 20, 0.9)
+    assert (found.code, "60% of 20 predictions at 20 held-out cells, nominal 90%" in found.text) == ("A15", True)
     assert check_coverage(0.65, 400, 4, 0.9) == ()
     assert check_coverage(0.0, 0, 0, 0.9) == ()
 

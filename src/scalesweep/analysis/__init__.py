@@ -98,8 +98,8 @@ def _missed(tested: BackTest) -> tuple[Finding, ...]:
     if tested.outcomes is None or tested.outcomes.abstained.all():
         return ()
     kept = tested.outcomes.select(~tested.outcomes.abstained)
-    runs = np.unique(np.stack([kept.n, kept.d, kept.actual]), axis=1).shape[1]
-    return check_coverage(tested.rows[-1].covered["form"], len(kept.actual), runs, tested.confidence)
+    cells = np.unique(np.stack([kept.n, kept.d]), axis=1).shape[1]
+    return check_coverage(tested.rows[-1].covered["form"], len(kept.actual), cells, tested.confidence)
 
 
 def _derived(tournament: Tournament) -> dict[str, Any]:
