@@ -92,6 +92,19 @@ def test_a_ray_refuses_what_it_cannot_carry():
     assert content["back_test"] is None
 
 
+def test_a_law_whose_intervals_miss_held_out_runs_is_said_to():
+    """Losses that level off above what the form knows: the law below a cut is sure of too low a loss above it."""
+    n, ratio = (axis.ravel() for axis in np.meshgrid(np.geomspace(5e6, 6.4e8, 8), (5, 10, 20, 40, 80)))
+    loss = TRUTH.predict(n, n * ratio) * (1 + 0.02 * np.maximum(np.log(n / 4e7), 0) ** 2)
+    noise = np.exp(0.002 * np.random.default_rng(0).standard_normal(len(n)))
+    found = analyse(make_points(n, n * ratio, loss * noise), FitSpec(bootstrap=20))
+    covered = found.tournament.tested.rows[-1].covered["form"]
+    (finding,) = [finding for finding in found.fit.findings if finding.code == "A15"]
+    assert f"held {covered:.0%} of " in finding.text
+    assert "A15 Intervals of the preferred law held" in found.summary()
+    assert [f["code"] for f in found.to_dict()["findings"]] == sorted(f.code for f in found.fit.findings)
+
+
 def test_without_resamples_there_are_no_rivals():
     found = analyse(sweep(), FitSpec(bootstrap=0))
     assert found.tournament is None

@@ -11,8 +11,9 @@ from test_fit import SIZES, TOKENS, TRUTH, grid, make_points
 from scalesweep.config import FitSpec
 from scalesweep.fit import fit_laws
 from scalesweep.fit.approaches import compare_approaches
+from scalesweep.fit.checks import check_coverage
 from scalesweep.fit.isoflop import designed_curves, isoflop_curves, lowest_edge
-from scalesweep.laws import Coupled
+from scalesweep.laws import Coupled, format_count
 from scalesweep.points import Points
 
 SPEC = FitSpec(bootstrap=100)
@@ -133,6 +134,38 @@ def test_a_comparison_at_ten_times_the_compute_says_where_that_is_too_far():
     assert notes[0] == ()
     assert notes[1][0].startswith("A14 ")
     assert "support a factor of" in notes[1][0]
+
+
+@pytest.mark.parametrize("law", [TRUTH, Coupled(1.69, 406.4, 410.7, 0.34, 0.28, 0.4)])
+def test_a_row_of_a_diverged_run_is_named_with_the_law_without_it(law):
+    base = grid(law, noise=0.003)
+    loss = base.loss.copy()
+    loss[7] *= 4
+    points = make_points(base.n, base.d, loss)
+    found = {finding.code: finding.text for finding in fit_laws(points, FitSpec(bootstrap=0)).findings}
+    where = f"N = {format_count(base.n[7])}, D = {format_count(base.d[7])}, loss {loss[7]:.4g} where the law has "
+    assert found["A16"].startswith(f"1 row lies more than 6 robust standard deviations off the law: {where}")
+    rest = make_points(*(np.delete(column, 7) for column in (base.n, base.d, loss)))
+    clean = fit_laws(rest, FitSpec(bootstrap=0)).preferred.law
+    assert isinstance(clean, type(law))
+    numbers = re.search(r"Without it .*E goes from \S+ to (\S+), alpha .* to (\S+), beta .* to (\S+)\.$", found["A16"]).groups()
+    assert [float(x) for x in numbers] == pytest.approx([getattr(clean, name) for name in ("E", "alpha", "beta")], rel=0.02)
+
+
+def test_normal_noise_has_no_outlier():
+    for seed in range(10):
+        fit = fit_laws(grid(noise=0.01, seed=seed), FitSpec(bootstrap=0))
+        assert "A16" not in [finding.code for finding in fit.findings]
+    assert "A16" not in [finding.code for finding in fit_laws(grid(), FitSpec(bootstrap=0)).findings]
+
+
+def test_intervals_that_miss_held_out_runs():
+    """A binomial test: 16 of 20 is no surprise at 90 %, 12 of 20 is; many predictions of one cell are one."""
+    assert check_coverage(0.8, 20, 20, 0.9) == ()
+    (found,) = check_coverage(0.6, 20, 20, 0.9)
+    assert (found.code, "60% of 20 predictions at 20 held-out cells, nominal 90%" in found.text) == ("A15", True)
+    assert check_coverage(0.65, 400, 4, 0.9) == ()
+    assert check_coverage(0.0, 0, 0, 0.9) == ()
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Which rows are resampled together, what the test of shared noise finds, profile likelihood, and prediction intervals."""
 
+import json
+import re
 import subprocess
 import sys
 from dataclasses import astuple, replace
@@ -21,8 +23,18 @@ from scalesweep.fit.huber import derivatives, minimise, objective
 from scalesweep.fit.joint import find_coupled, find_optimum
 from scalesweep.fit.powers import CoupledPowers, SumOfPowers
 from scalesweep.fit.profile import Pinned, profile_interval
-from scalesweep.fit.resampling import cluster_p_value, draw_weights, group_rows, refit, separate_rows, within_sizes
+from scalesweep.fit.resampling import (
+    CLUSTER_P_VALUE,
+    cluster_p_value,
+    draw_weights,
+    group_rows,
+    refit,
+    separate_rows,
+    within_sizes,
+)
 from scalesweep.laws import Coupled
+from scalesweep.laws.base import MAX_EXPONENT
+from scalesweep.laws.joint import KAPPA_BOUNDS
 from scalesweep.points import Points
 
 SIZES = np.geomspace(5e6, 1.6e8, 6)
@@ -160,7 +172,7 @@ def test_shared_noise_widens_the_default_interval_and_is_said():
     assert (
         "union of the bootstrap of 6 model sizes and, without what a size's points share, the bootstrap of 30" in auto.intervals
     )
-    assert "p = 0.0" in auto.intervals
+    assert "because the residuals differ between sizes (permutation test, p = 0.0" in auto.intervals
     assert auto.cluster_samples.shape == auto.samples.shape
     width = {fit.intervals: fit.estimates["alpha"].high - fit.estimates["alpha"].low for fit in (auto, pairs, cluster)}
     assert width[auto.intervals] > 1.5 * width[pairs.intervals]
@@ -195,6 +207,18 @@ def test_independent_noise_keeps_the_pairs_interval():
     assert "do not differ clearly (permutation test, p = " in auto.intervals
     assert auto.intervals in " ".join(fit_laws(sweep(seed=1), FitSpec(bootstrap=100)).summary().split())
     assert auto.to_dict()["intervals"] == auto.intervals
+
+
+def test_the_reason_of_a_union_claims_no_more_than_its_test():
+    """Independent noise whose p value is between 0.05 and the threshold: the union is taken, and no difference is claimed."""
+    for seed in range(30):
+        fit = fit_laws(sweep(own=0.004, seed=seed), FitSpec(bootstrap=2)).joint
+        p = re.search(r"p = ([0-9.]+)", fit.intervals)
+        if 0.1 < float(p[1]) < CLUSTER_P_VALUE:
+            break
+    words = f"a difference of the residuals between sizes cannot be excluded (permutation test, p = {p[1]}, threshold 0.3"
+    assert words in fit.intervals
+    assert "because the residuals differ" not in fit.intervals
 
 
 def test_few_sizes_are_a_warning():
@@ -373,3 +397,36 @@ def test_the_benchmark_runs():
     ratios = [float(line[44:56]) for line in done.stdout.splitlines() if line.startswith(("scalesweep", "scipy", "variable"))]
     assert ratios[0] == 1
     assert min(ratios[1:]) > 5
+
+
+# Ends that the points do not limit.
+
+
+def nine_cells() -> Points:
+    """A sweep of preset `smoke`: three sizes and three budgets over so short a range that resamples end at bounds."""
+    n, d = (axis.ravel() for axis in np.meshgrid([1.01e4, 3.35e4, 1.14e5], [1.59e4, 3.17e4, 6.4e4]))
+    return make_points(n, d, [3.1140, 2.9431, 2.9503, 2.9133, 2.7467, 2.6669, 2.6758, 2.6082, 2.5484])
+
+
+def test_an_end_at_a_bound_of_the_search_is_open():
+    fit = fit_laws(nine_cells(), FitSpec(bootstrap=200))
+    alpha, a = (fit.joint.estimates[name] for name in ("alpha", "A"))
+    assert (alpha.high, alpha.is_high_open, a.is_high_open, alpha.is_low_open) == (MAX_EXPONENT, True, True, False)
+    assert not fit.joint.estimates["E"].is_low_open  # a loss of zero is an end by itself
+    assert re.search(rf"alpha +{alpha.value:.4g}  \[{alpha.low:.4g}, open\] +exponent of N", fit.summary())
+    assert "alpha above" in fit.verdict
+    content = json.loads(fit.to_json())["laws"]["joint"]["estimates"]["alpha"]
+    assert (content["high"], content["is_high_open"], content["is_low_open"]) == (MAX_EXPONENT, True, False)
+
+
+def test_a_profile_that_ends_at_a_bound_is_open():
+    coupled = fit_laws(nine_cells(), FitSpec(bootstrap=0, interval="profile")).coupled
+    kappa = coupled.estimates["kappa"]
+    assert (kappa.high, kappa.is_low_open, kappa.is_high_open) == (KAPPA_BOUNDS[1], False, True)
+
+
+def test_ends_that_the_points_limit_are_not_open():
+    fit = fit_laws(grid(noise=0.003), FitSpec(bootstrap=50))
+    ends = [found for law in fit.laws.values() for found in law.estimates.values()]
+    assert not any(found.is_low_open or found.is_high_open for found in ends)
+    assert "open" not in fit.summary().lower()

@@ -86,7 +86,7 @@ def _law(setting: str, optima: Sequence[Optimum]) -> OptimumLaw:
     for i, name in enumerate(names):
         ends = [coefficients[i] - reach[i], coefficients[i] + reach[i]] if reach[i] > 0 else [math.nan, math.nan]
         value, low, high = (math.exp(v) if i == 0 else float(v) for v in (coefficients[i], *ends))
-        estimates[name] = Estimate(value, *(None if math.isnan(end) else end for end in (low, high)))
+        estimates[name] = Estimate(value, None if math.isnan(low) else low, None if math.isnan(high) else high)
     log = np.log([o.values[setting] for o in optima])
     rss = float(np.sum((log - _variables(optima) @ coefficients) ** 2))
     return OptimumLaw(

@@ -5,16 +5,19 @@ replaced by its refusal in words.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from scalesweep.analysis.support import Support, support_of
+from scalesweep.backtest import BackTest
 from scalesweep.config import FitSpec
 from scalesweep.errors import FitError
 from scalesweep.fit import SweepFit, fit_laws
 from scalesweep.fit.approaches import Approaches, compare_approaches
+from scalesweep.fit.checks import check_coverage
+from scalesweep.fit.results import Finding
 from scalesweep.points import Points
 from scalesweep.tournament import Tournament, run_tournament
 
@@ -79,6 +82,9 @@ def analyse(points: Points, spec: FitSpec | None = None) -> Analysis:
     spec = spec or FitSpec()
     fit = fit_laws(points, spec)
     tournament, refusal = _rivals(points, spec)
+    if tournament:
+        found = [*fit.findings, *_missed(tournament.tested)]
+        fit = replace(fit, findings=tuple(sorted(found, key=lambda finding: finding.code)))
     return Analysis(points, fit, compare_approaches(points, spec, fit=fit), tournament, refusal)
 
 
@@ -92,6 +98,15 @@ def _rivals(points: Points, spec: FitSpec) -> tuple[Tournament | None, str]:
         return run_tournament(points, few, at=centre), ""
     except FitError as error:
         return None, str(error)
+
+
+def _missed(tested: BackTest) -> tuple[Finding, ...]:
+    """The warning about the preferred law's intervals, where the back-test gives cause."""
+    if tested.outcomes is None or tested.outcomes.abstained.all():
+        return ()
+    kept = tested.outcomes.select(~tested.outcomes.abstained)
+    cells = np.unique(np.stack([kept.n, kept.d]), axis=1).shape[1]
+    return check_coverage(tested.rows[-1].covered["form"], len(kept.actual), cells, tested.confidence)
 
 
 def _derived(tournament: Tournament) -> dict[str, Any]:

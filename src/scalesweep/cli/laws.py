@@ -15,7 +15,12 @@ from scalesweep.laws import format_number
 
 _WIDE = 100
 """Columns from which the meaning of the parameters is shown beside them."""
-_COLOURS = {FitStatus.IDENTIFIED: "green", FitStatus.NOT_IDENTIFIED: "red", FitStatus.AT_BOUND: "red"}
+_COLOURS = {
+    FitStatus.IDENTIFIED: "green",
+    FitStatus.NOT_IDENTIFIED: "red",
+    FitStatus.AT_BOUND: "red",
+    FitStatus.REJECTED: "red",
+}
 
 
 def print_analysis(analysis: Analysis) -> None:

@@ -20,6 +20,7 @@ from scalesweep.fit.joint import fit_joint
 from scalesweep.fit.lines import fit_line, select_bottleneck, select_frontier
 from scalesweep.fit.resampling import group_rows
 from scalesweep.fit.results import Estimate, FitStatus, LawFit, Name, Noise, Span, SweepFit
+from scalesweep.laws import format_rough
 from scalesweep.points import Points
 
 __all__ = ["Estimate", "FitStatus", "LawFit", "Noise", "Span", "SweepFit", "fit_laws", "predict_interval"]
@@ -100,7 +101,7 @@ def _with_misfit(fit: LawFit, noise: Noise | None) -> LawFit:
     ratio = fit.noise_ratio(noise)
     if ratio is None or ratio <= MAX_NOISE_RATIO:
         return fit
-    message = f"The residuals are {ratio:.2g} times the seed noise: the form misses something that the points show."
+    message = f"The residuals are {format_rough(ratio)} times the seed noise: the form misses something that the points show."
     return replace(fit, messages=(*fit.messages, message))
 
 

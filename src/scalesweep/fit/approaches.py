@@ -45,7 +45,7 @@ from scalesweep.fit.isoflop import (
 )
 from scalesweep.fit.results import FitStatus, LawFit
 from scalesweep.horizon import supported_horizon
-from scalesweep.laws import JointLaw
+from scalesweep.laws import JointLaw, format_rough
 from scalesweep.points import Points
 
 FloatArray = NDArray[np.float64]
@@ -314,7 +314,7 @@ def _notes(points: Points) -> tuple[str, ...]:
     if 10 ** supported_horizon(span) < EXTRAPOLATION:
         notes.append(
             f"A14 Allocations at {EXTRAPOLATION:g} times the largest C extrapolate too far: {span:.2g} measured decades of "
-            f"compute support a factor of {10 ** supported_horizon(span):.2g}."
+            f"compute support a factor of {format_rough(10 ** supported_horizon(span))}."
         )
     return tuple(notes)
 

@@ -94,7 +94,7 @@ def _bias_at(bias: Bias) -> str:
 
 def _row_dict(row: Approach, compared_at: tuple[float, ...]) -> dict[str, Any]:
     def values(estimate: Estimate | None) -> dict[str, float | None] | None:
-        return asdict(estimate) if estimate else None
+        return {"value": estimate.value, "low": estimate.low, "high": estimate.high} if estimate else None
 
     return {
         "name": row.name,

@@ -1,9 +1,10 @@
 """Intervals by the design of the experiment: which resamples are drawn, what is said about them, and prediction intervals.
 
-By default (`fit.interval=auto`) runs or distinct rows are resampled. Where a permutation test finds that residuals differ
-between model sizes, an interval is the union of two: whole sizes are resampled, and so are rows about the law after each size's
-mean residual was taken off. Neither alone will do: rows miss noise that a size shares, and whole sizes understate the error of
-the exponent of D, which every size measures. With the means left in, rows would count shared noise against that exponent too.
+By default (`fit.interval=auto`) runs or distinct rows are resampled. Where a permutation test cannot exclude that residuals
+differ between model sizes (p < `CLUSTER_P_VALUE`), an interval is the union of two: whole sizes are resampled, and so are rows
+about the law after each size's mean residual was taken off. Neither alone will do: rows miss noise that a size shares, and
+whole sizes understate the error of the exponent of D, which every size measures. With the means left in, rows would count
+shared noise against that exponent too.
 `fit.coverage` simulates how often such intervals hold the truth. All of them are conditional on the form of the law.
 """
 
@@ -19,11 +20,14 @@ from scalesweep.fit.huber import Solution
 from scalesweep.fit.powers import Problem
 from scalesweep.fit.resampling import CLUSTER_P_VALUE, Units, cluster_p_value, draw_weights, refit, within_sizes
 from scalesweep.fit.results import LawFit, percentile_union
+from scalesweep.laws import plural
 
 FloatArray = NDArray[np.float64]
 
 FEW_CLUSTERS = 5
 """With fewer runs or sizes, resampling them says little about the next one."""
+CLEAR_P_VALUE = 0.05
+"""Of the permutation test, below which the words claim a difference between sizes."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,10 +137,11 @@ def _words(spec: FitSpec, units: Units, p_value: float | None, is_union: bool) -
     """What the intervals are, as a sentence."""
     if not spec.bootstrap and spec.interval != "profile":
         return ""
-    rows, sizes = len(units.unit), f"{units.num_clusters} model sizes"
-    pairs = f"bootstrap of {rows} points"
+    rows, sizes = len(units.unit), plural(units.num_clusters, "model size")
+    pairs = f"bootstrap of {plural(rows, 'point')}"
     if units.num_units < rows:
-        pairs = f"bootstrap of {units.num_units} distinct points or runs (of {rows} rows)"
+        noun = "point or run" if units.num_units == 1 else "points or runs"
+        pairs = f"bootstrap of {units.num_units} distinct {noun} (of {rows} rows)"
     test = "" if p_value is None else f" (permutation test, p = {p_value:.2g})"
     what = {
         "pairs": f"{pairs}, taken as independent",
@@ -147,12 +152,20 @@ def _words(spec: FitSpec, units: Units, p_value: float | None, is_union: bool) -
     }[spec.interval]
     if spec.interval == "auto" and p_value is None:
         what = f"{pairs}, because no model size has two"
-    if is_union:
-        what = (
-            f"union of the bootstrap of {sizes} and, without what a size's points share, the {pairs}, because the "
-            f"residuals differ between sizes{test}"
-        )
+    if p_value is not None and is_union:
+        both = f"union of the bootstrap of {sizes} and, without what a size's points share, the {pairs}"
+        what = f"{both}, because {_reason(p_value)}"
     return f"Intervals: {spec.confidence:.0%}, {what}."
+
+
+def _reason(p_value: float) -> str:
+    """Why sizes are resampled too: a difference that was found, or one that the test was too weak to exclude."""
+    if p_value < CLEAR_P_VALUE:
+        return f"the residuals differ between sizes (permutation test, p = {p_value:.2g})"
+    return (
+        f"a difference of the residuals between sizes cannot be excluded (permutation test, p = {p_value:.2g}, threshold "
+        f"{CLUSTER_P_VALUE:g}, lenient on purpose)"
+    )
 
 
 def _warnings(spec: FitSpec, units: Units) -> tuple[str, ...]:
@@ -161,10 +174,10 @@ def _warnings(spec: FitSpec, units: Units) -> tuple[str, ...]:
         return ()
     warnings = []
     if units.num_units < FEW_CLUSTERS:
-        warnings.append(f"Only {units.num_units} independent runs: the intervals are a rough guide.")
+        warnings.append(f"Only {plural(units.num_units, 'independent run')}: the intervals are a rough guide.")
     if units.num_clusters < FEW_CLUSTERS and spec.interval in ("auto", "cluster"):
         warnings.append(
-            f"Only {units.num_clusters} model sizes: noise that the points of one size share can hardly be seen, "
+            f"Only {plural(units.num_clusters, 'model size')}: noise that the points of one size share can hardly be seen, "
             "and the intervals may be too narrow."
         )
     return tuple(warnings)

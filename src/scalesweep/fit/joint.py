@@ -41,6 +41,16 @@ FLAT = 1e-10
 """Change of a term over the measured range, relative to the loss, below which it cannot be told from the constant E."""
 _COEFFICIENTS = {"alpha": "A", "beta": "B"}
 """Of the term that an exponent belongs to."""
+_STOPPED_BY = {
+    "alpha": ("alpha",),
+    "beta": ("beta",),
+    "A": ("alpha",),
+    "B": ("beta",),
+    "kappa": ("kappa",),
+    **dict.fromkeys(("a", "b", "tokens_per_parameter"), ("alpha", "beta")),
+}
+"""Parameters at whose bound of the search a value is stopped too. That E and coefficients end at zero is no such bound, because
+there is nothing below."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +117,7 @@ def _assemble(
         law=law,
         estimates=estimates,
         status=status,
-        messages=(*messages, *resampled.warnings),
+        messages=(*messages, *_open_words(estimates), *resampled.warnings),
         objective="sum of Huber losses of log L - log L_predicted",
         objective_value=float(optimum.minima.value[0]),
         huber_delta=optimum.delta,
@@ -221,9 +231,20 @@ def _estimates(law: JointLaw, sets: list[list[JointLaw]], c_max: float, confiden
         if name in _COEFFICIENTS and getattr(law, _COEFFICIENTS[name]) <= 0:
             return Estimate(value(law, name), None, None)  # any exponent fits where the term is zero
         parts = [estimate(value(law, name), np.array([value(s, name) for s in samples]), confidence) for samples in sets]
-        return functools.reduce(join, parts)
+        whole = functools.reduce(join, parts)
+        stopped = [value(law, name) for samples in sets for law in samples if _is_stopped(law, name)]
+        return replace(whole, is_low_open=whole.low in stopped, is_high_open=whole.high in stopped)
 
     return {name: union(name) for name in names}
+
+
+def _is_stopped(law: JointLaw, name: str) -> bool:
+    """Whether a bound of the search, rather than the points, decides this value of a law."""
+    return any(_is_stop(parameter, getattr(law, parameter)) for parameter in _STOPPED_BY.get(name, ()))
+
+
+def _is_stop(parameter: str, value: float) -> bool:
+    return value in KAPPA_BOUNDS if parameter == "kappa" else value >= MAX_EXPONENT
 
 
 def _has_optimum(law: JointLaw) -> bool:
@@ -239,7 +260,8 @@ def profile_estimates(optimum: Optimum, units: Units, confidence: float) -> dict
         ends = profile_interval(optimum.problem, theta, optimum.delta, index, units.num_units, confidence)
         if ends is not None:
             unit = math.exp(optimum.origin[2]) if name == "E" else 1.0
-            found[name] = Estimate(getattr(law, name), ends[0] * unit, ends[1] * unit)
+            is_open = (math.isinf(end) or (name in _STOPPED_BY and _is_stop(name, end)) for end in ends)
+            found[name] = Estimate(getattr(law, name), ends[0] * unit, ends[1] * unit, *is_open)
     return found
 
 
@@ -287,6 +309,19 @@ def _judge(
     if messages:
         return FitStatus.WEAK, tuple(messages)
     return (FitStatus.IDENTIFIED if estimates["alpha"].low is not None else FitStatus.UNKNOWN), ()
+
+
+def _open_words(estimates: dict[str, Estimate]) -> list[str]:
+    """A sentence on the ends of intervals that the points do not limit, where there are any."""
+    ends = [f"{name} below" for name, found in estimates.items() if found.is_low_open]
+    ends += [f"{name} above" for name, found in estimates.items() if found.is_high_open]
+    if not ends:
+        return []
+    low, high = KAPPA_BOUNDS
+    return [
+        f"Open ends of intervals: {', '.join(ends)}. The points do not limit them: the search stops at exponents of "
+        f"{MAX_EXPONENT:g} and at kappa of {low:g} and {high:g}."
+    ]
 
 
 def _bounds(law: JointLaw) -> list[str]:

@@ -6,16 +6,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scalesweep.config import FitSpec
+from scalesweep.fit.curvature import Curvature, find_curvature
 from scalesweep.fit.design import MIN_LEVELS, count_levels, is_largest
 from scalesweep.fit.resampling import Units, draw_weights, separate_rows
-from scalesweep.fit.results import FitStatus, LawFit, estimate, is_wide
-from scalesweep.laws import PowerLaw, Variable
+from scalesweep.fit.results import Estimate, FitStatus, LawFit, estimate, is_wide, join
+from scalesweep.laws import PowerLaw, Variable, plural
 
 FloatArray = NDArray[np.float64]
 IntArray = NDArray[np.int64]
 
 FEW_POINTS = 6
 """Independent points below which a bootstrap has too few different resamples for its interval to be trusted."""
+FEW_X = 4
+"""Different x up to which a resample of points leaves too little of the spread of x, and of its own residuals, to go by."""
 _NOUNS: dict[Variable, str] = {"N": "model sizes", "D": "token budgets", "C": "compute levels"}
 
 
@@ -81,18 +84,21 @@ def fit_line(
     value, residual = _least_squares(log_x, log_loss, np.ones((1, len(rows))))
     if not value[0, 1] > 0:
         return f"The loss does not fall with {variable} ({selection.words}), so there is no power law in {variable}."
-    samples = _bootstrap(log_x, log_loss, spec, units)
-    with np.errstate(over="ignore"):
-        scales = np.where(samples[:, 1] > 0, np.exp(samples[:, 0]), np.inf)
+    samples, normal = _bootstrap(log_x, log_loss, spec, units), np.empty((0, 2))
+    if levels <= FEW_X and len(samples):
+        normal = _draw_normal(log_x, log_loss, spec, units)
     law = PowerLaw(float(value[0, 0]), float(value[0, 1]), variable)
-    exponent = estimate(law.exponent, samples[:, 1], spec.confidence)
+    exponent, scale = (_union(law, name, (samples, normal), spec) for name in ("exponent", "scale"))
+    curvature = find_curvature(log_x, log_loss, 1 / np.bincount(units.unit)[units.unit])
     messages = _doubts(units)
     if is_wide(exponent):
         messages.append("The interval of the exponent spans more than a factor of 2.")
     status = FitStatus.WEAK if messages else FitStatus.IDENTIFIED if len(samples) else FitStatus.UNKNOWN
+    if curvature and curvature.is_bent:
+        status, messages = FitStatus.REJECTED, [_bend(curvature, variable), *messages]
     return LawFit(
         law=law,
-        estimates={"exponent": exponent, "scale": estimate(law.scale, scales, spec.confidence)},
+        estimates={"exponent": exponent, "scale": scale},
         status=status,
         messages=(*messages, *([selection.caveat] if selection.caveat else [])),
         objective="sum of squares of log L - log L_predicted",
@@ -103,7 +109,26 @@ def fit_line(
         selection=selection.words,
         confidence=spec.confidence,
         samples=samples,
-        intervals=_words(units, spec),
+        cluster_samples=normal,
+        intervals=_words(units, spec) if not len(normal) else _normal_words(levels, units, spec),
+        curvature=curvature,
+    )
+
+
+def _union(law: PowerLaw, name: str, sets: tuple[FloatArray, FloatArray], spec: FitSpec) -> Estimate:
+    """The law's exponent or scale, with the union of the intervals of each set of (log scale, exponent)."""
+    with np.errstate(over="ignore"):
+        columns = [s[:, 1] if name == "exponent" else np.where(s[:, 1] > 0, np.exp(s[:, 0]), np.inf) for s in sets]
+    one, other = (estimate(getattr(law, name), column, spec.confidence) for column in columns)
+    return join(one, other)
+
+
+def _bend(found: Curvature, variable: Variable) -> str:
+    """What the test of curvature found, as a sentence."""
+    return (
+        f"A quadratic in log {variable} has t = {found.t:.1f} and takes the rms from {found.rms_line:.2%} to "
+        f"{found.rms_quadratic:.2%}; the local exponent goes from {found.exponent_first:.3f} at the smallest {variable} to "
+        f"{found.exponent_last:.3f} at the largest."
     )
 
 
@@ -125,6 +150,16 @@ def _words(units: Units, spec: FitSpec) -> str:
     return f"Intervals: {spec.confidence:.0%}, bootstrap of {units.num_units} distinct points or runs (of {rows} rows)."
 
 
+def _normal_words(levels: int, units: Units, spec: FitSpec) -> str:
+    """What the intervals of points at few x are, as a sentence."""
+    spare = units.num_units - 2
+    return (
+        f"Intervals: {spec.confidence:.0%}, union of a bootstrap of {units.num_units} points and of Student's t with "
+        f"{plural(spare, 'degree')} of freedom, because resamples of points at {levels} different values are too "
+        "much alike."
+    )
+
+
 def _bootstrap(log_x: FloatArray, log_loss: FloatArray, spec: FitSpec, units: Units) -> FloatArray:
     """(log scale, exponent) of each resample of units with at least two different x, shape (at most bootstrap, 2)."""
     if units.num_units == 1:
@@ -133,6 +168,30 @@ def _bootstrap(log_x: FloatArray, log_loss: FloatArray, spec: FitSpec, units: Un
     spread = weights @ log_x**2 - (weights @ log_x) ** 2 / weights.sum(axis=1)
     samples, _ = _least_squares(log_x, log_loss, weights[spread > 1e-9])
     return np.asarray(samples[samples[:, 1] != 0])
+
+
+def _draw_normal(log_x: FloatArray, log_loss: FloatArray, spec: FitSpec, units: Units) -> FloatArray:
+    """(log scale, exponent) under normal noise of unknown size, shape (bootstrap, 2); empty without a spare point.
+
+    The mean of log L and the slope are jointly Student's t about their estimates (Box & Tiao 1973, Bayesian Inference in
+    Statistical Analysis, section 2.7). Slopes, and means given the slope, are taken at evenly spaced probabilities in random
+    pairs, so that the percentiles of slopes are the textbook's t interval.
+    """
+    from scipy.special import stdtrit
+
+    spare, weights = units.num_units - 2, (1 / np.bincount(units.unit)[units.unit])[None]
+    if spare < 1:
+        return np.empty((0, 2))
+    value, residual = _least_squares(log_x, log_loss, weights)
+    mean_x, mean_y = (float(np.sum(weights * column) / weights.sum()) for column in (log_x, log_loss))
+    sd = np.sqrt(np.sum(weights * residual**2) / spare)
+    rng = np.random.default_rng(spec.seed)
+    probabilities = (np.arange(spec.bootstrap) + 0.5) / spec.bootstrap
+    slope = stdtrit(spare, probabilities)
+    mean = stdtrit(spare + 1, rng.permutation(probabilities)) * np.sqrt((spare + slope**2) / (spare + 1))
+    exponent = value[0, 1] + sd / np.sqrt(np.sum(weights * (log_x - mean_x) ** 2)) * slope
+    level = mean_y + sd / np.sqrt(weights.sum()) * mean
+    return np.stack([mean_x + level / exponent, exponent], axis=1)
 
 
 def _least_squares(log_x: FloatArray, log_loss: FloatArray, weights: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from scalesweep.fit.curvature import Curvature
 from scalesweep.laws import JointLaw, PowerLaw
 
 FloatArray = NDArray[np.float64]
@@ -24,6 +25,7 @@ class FitStatus(Enum):
     WEAK = "The points identify this law only weakly: read its intervals, not its values."
     AT_BOUND = "A parameter lies at its bound: the points do not show that part of the law."
     UNKNOWN = "No intervals were computed, so it is not known how well the points identify this law."
+    REJECTED = "Rejected: the points bend away from this law, so do not extrapolate it."
     NOT_IDENTIFIED = "The points do not identify the joint law L(N, D)."
 
 
@@ -37,6 +39,10 @@ class Estimate:
     """Lower end of the interval; None where there is none."""
     high: float | None
     """Upper end of the interval; None where there is none."""
+    is_low_open: bool = False
+    """Whether the lower end is where a search had to stop, at a bound of its own, and not what the points allow."""
+    is_high_open: bool = False
+    """The same of the upper end."""
 
 
 @dataclass(frozen=True)
@@ -89,11 +95,13 @@ class LawFit:
     """Parameters refitted to each resample, in the order of the law's fields, shape (resamples, parameters). Where
     `cluster_samples` has rows, these leave out the noise that a size's points share, and say little by themselves."""
     cluster_samples: FloatArray = field(default_factory=lambda: np.empty((0, 0)), repr=False)
-    """The same for resampled model sizes, where the intervals are the union of both; else without rows."""
+    """The same for resampled model sizes, or by Student's t, where the intervals are the union of both; else without rows."""
     residuals: FloatArray = field(default_factory=lambda: np.empty(0), repr=False)
     """log L - log L_predicted of the rows that entered; empty where they were not kept."""
     intervals: str = ""
     """What the intervals are, as a sentence; empty where there are none, or where they are a plain pairs bootstrap."""
+    curvature: Curvature | None = None
+    """Of the points of a law of one variable about its line; None where they cannot show any, and for joint laws."""
 
     def band(self, *x: ArrayLike) -> tuple[FloatArray, FloatArray] | None:
         """Percentile interval of the predicted loss at x (N, D of a joint law, else its variable); None without resamples."""
@@ -137,6 +145,7 @@ class LawFit:
             "objective_value": self.objective_value,
             "huber_delta": self.huber_delta,
             "residual_rms": self.residual_rms,
+            "curvature": asdict(self.curvature) if self.curvature else None,
             "aicc": self.aicc if math.isfinite(self.aicc) else None,
             "num_points": len(self.rows),
             "rows": list(self.rows),

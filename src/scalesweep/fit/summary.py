@@ -1,9 +1,10 @@
 """A fit as text for a terminal."""
 
 import textwrap
+from collections.abc import Callable
 
 from scalesweep.fit.results import Estimate, LawFit, Name, SweepFit
-from scalesweep.laws import format_count, format_number
+from scalesweep.laws import format_count, format_number, format_rough, plural
 
 WIDTH = 100
 MEANINGS = {
@@ -12,7 +13,7 @@ MEANINGS = {
     "B": "coefficient of the data term",
     "alpha": "exponent of N",
     "beta": "exponent of D",
-    "kappa": "coupling: 1 adds the terms, 0 takes the larger",
+    "kappa": "coupling: 0 larger term, 1 sum, above 1 more",
     "a": "compute-optimal N grows as C^a",
     "b": "compute-optimal D grows as C^b",
     "tokens_per_parameter": "compute-optimal D/N at the largest measured C",
@@ -52,19 +53,19 @@ def footer(fit: SweepFit) -> list[str]:
     lines = [
         f"Points: {fit.num_used} used, {fit.num_excluded} excluded, from {fit.source}.",
         f"N counts: {fit.params_convention}. C counts: {fit.flops_convention}. Optimal N and D use C = 6 N D.",
-        f"Measured: N {_range(fit.span.n)} ({decades['n']:.1f} decades), D {_range(fit.span.d)} tokens "
-        f"({decades['d']:.1f} decades), C {format_number(fit.span.c[0])} to {format_number(fit.span.c[1])} FLOPs "
-        f"({decades['c']:.1f} decades), D/N {_range(fit.span.tokens_per_parameter)}. Beyond that the laws extrapolate.",
-        f"Intervals: {fit.confidence:.0%}, percentiles of {fit.bootstrap} resamples, seed {fit.seed}; where a law says nothing "
-        "else, of its points as independent. All take the form of the law as right."
+        f"Measured: N {_range(fit.span.n)}{_decades(decades['n'])}, D {_range(fit.span.d)} tokens{_decades(decades['d'])}, "
+        f"C {_range(fit.span.c, format_number)} FLOPs{_decades(decades['c'])}, D/N {_range(fit.span.tokens_per_parameter)}. "
+        "Beyond that the laws extrapolate.",
+        f"Intervals: {fit.confidence:.0%}, percentiles of {plural(fit.bootstrap, 'resample')}, seed {fit.seed}; where a law "
+        "says nothing else, of its points as independent. All take the form of the law as right."
         if fit.bootstrap
         else "Intervals: none (no resamples were asked for).",
     ]
     if fit.noise:
-        ratio = f"; the first law's residuals are {fit.noise_ratio:.2g} times that" if fit.noise_ratio is not None else ""
-        lines.append(
-            f"Seed noise: {fit.noise.log_loss_sd:.2%} of the loss ({fit.noise.degrees_of_freedom} degrees of freedom){ratio}."
-        )
+        degrees, ratio = plural(fit.noise.degrees_of_freedom, "degree"), ""
+        if fit.noise_ratio is not None:
+            ratio = f"; the first law's residuals are {format_rough(fit.noise_ratio)} times that"
+        lines.append(f"Seed noise: {fit.noise.log_loss_sd:.2%} of the loss ({degrees} of freedom){ratio}.")
     if fit.joint and fit.coupled:
         difference = fit.joint.aicc - fit.coupled.aicc
         lines.insert(
@@ -80,10 +81,12 @@ def preference(fit: SweepFit) -> str:
 
 
 def interval(estimate: Estimate) -> str:
-    """The interval in brackets, or a dash."""
+    """The interval in brackets, or a dash; an end that the points do not limit is open."""
     if estimate.low is None or estimate.high is None:
         return "-"
-    return f"[{format_number(estimate.low)}, {format_number(estimate.high)}]"
+    low = "open" if estimate.is_low_open else format_number(estimate.low)
+    high = "open" if estimate.is_high_open else format_number(estimate.high)
+    return f"[{low}, {high}]"
 
 
 def _block(title: str, fit: LawFit) -> str:
@@ -98,7 +101,7 @@ def _block(title: str, fit: LawFit) -> str:
             f"  {fit.law.formula()}",
             wrap(" ".join((fit.status.value, *fit.messages)), "  "),
             *(row.rstrip() for row in rows),
-            f"  {len(fit.rows)} points ({fit.selection}); residual {fit.residual_rms:.2%} rms;",
+            f"  {plural(len(fit.rows), 'point')} ({fit.selection}); residual {fit.residual_rms:.2%} rms;",
             f"  {fit.objective}{delta}: {fit.objective_value:.10g}",
             *([wrap(fit.intervals, "  ")] if fit.intervals else []),
         ]
@@ -110,5 +113,11 @@ def wrap(text: str, indent: str) -> str:
     return textwrap.fill(text, WIDTH, initial_indent=indent, subsequent_indent=indent + "  ", break_long_words=False)
 
 
-def _range(span: tuple[float, float]) -> str:
-    return f"{format_count(span[0])} to {format_count(span[1])}"
+def _range(span: tuple[float, float], write: Callable[[float], str] = format_count) -> str:
+    """Both ends, or one number where they are written alike."""
+    low, high = map(write, span)
+    return low if low == high else f"{low} to {high}"
+
+
+def _decades(number: float) -> str:
+    return f" ({number:.1f} decades)" if number else ""

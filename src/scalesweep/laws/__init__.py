@@ -7,7 +7,7 @@ form by its name; `base` says what a form of one's own has to define.
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from scalesweep.laws.base import FloatArray, Law, Parameter, format_count, format_number
+from scalesweep.laws.base import FloatArray, Law, Parameter, format_count, format_number, format_rough, plural
 from scalesweep.laws.batch import (
     KAPLAN_C_MIN,
     KAPLAN_CRITICAL_BATCH,
@@ -57,6 +57,8 @@ __all__ = [
     "breakdown",
     "format_count",
     "format_number",
+    "format_rough",
+    "plural",
     "steps_at_batch",
 ]
 

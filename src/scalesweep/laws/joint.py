@@ -63,7 +63,7 @@ class JointLaw(Law):
 
     @property
     def coupling(self) -> float:
-        """kappa: 1 where the terms add up, towards 0 where only the larger one counts."""
+        """kappa: 1 where the terms add up, towards 0 where only the larger one counts; above 1, more than their sum."""
         return 1.0
 
     @property
@@ -157,8 +157,9 @@ class Coupled(JointLaw):
     """L(N, D) = E + ((A / N^alpha)^(1/kappa) + (B / D^beta)^(1/kappa))^kappa.
 
     The form of Videau et al. 2026 (arXiv 2608.07222), written so that A, B, alpha and beta mean what they do in the additive
-    law, which it is at kappa = 1: alpha and beta are the slopes that either term has alone. Kaplan et al. 2020, eq. (1.5), is
-    the case kappa = beta, E = 0.
+    law, which it is at kappa = 1: alpha and beta are the slopes that either term has alone. Below 1 the smaller term counts
+    less than it would in a sum, above 1 more: two terms of size t make 2^kappa t. Kaplan et al. 2020, eq. (1.5), is the case
+    kappa = beta, E = 0.
     """
 
     name: ClassVar[str] = "coupled"

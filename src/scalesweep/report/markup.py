@@ -30,11 +30,16 @@ def number(content: Mapping[str, Any], path: str, write: Writer = format_number,
 
 
 def interval(content: Mapping[str, Any], path: str, write: Writer = format_number) -> str:
-    """The interval of the estimate at a path, or a dash where it has none; one end that is null is infinite."""
+    """The interval of the estimate at a path, or a dash where it has none; one end that is null is infinite, one that
+    is a bound of the search is open.
+    """
     ends = at_path(content, path)
     if ends is None or (ends["low"] is None and ends["high"] is None):
         return "–"
-    return f"[{number(content, f'{path}.low', write, '∞')}, {number(content, f'{path}.high', write, '∞')}]"
+    low, high = (
+        "open" if ends.get(f"is_{end}_open") else number(content, f"{path}.{end}", write, "∞") for end in ("low", "high")
+    )
+    return f"[{low}, {high}]"
 
 
 def percent(digits: int = 2, sign: str = "") -> Writer:
