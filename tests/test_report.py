@@ -1,5 +1,6 @@
 """The report: every number traces to fit.json, nothing is loaded from elsewhere, nothing is interpreted as markup."""
 
+import dataclasses
 import json
 import re
 from dataclasses import replace
@@ -257,3 +258,14 @@ def test_a_directory_that_cannot_be_written_is_one_sentence(report, tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(StoreError, match="cannot be written: Not a directory; make it writable"):
         write_report(tmp_path / "file" / "x", report[1], EMPTY)
+
+
+def test_ends_at_a_bound_of_the_search_are_open_on_the_page_and_in_latex():
+    from scalesweep.fit.results import Estimate
+    from scalesweep.report.markup import interval
+    from scalesweep.report.tables import _interval
+
+    found = Estimate(0.86, 0.03, 10.0, is_high_open=True)
+    page = interval({"e": dataclasses.asdict(found)}, "e")
+    assert page.startswith('[<data value="0.03" data-path="e.low">') and page.endswith("open]")
+    assert _interval(found) == "[$0.03$, open]"

@@ -40,6 +40,8 @@ _SYMBOLS = {
     "scale": "<var>x</var><sub>c</sub>",
     "tokens_per_parameter": "<var>D</var>*/<var>N</var>*",
 }
+_DOUBTS = ("A15", "A16")
+"""Findings about the law itself: held-out runs that its intervals missed, and rows that lie far off it."""
 _LABELS = {
     "E": "irreducible loss",
     "alpha": "exponent of N",
@@ -133,7 +135,8 @@ def _lead(content: Mapping[str, Any], analysis: Analysis, context: ReportContext
     parts, state, fit = [], "refused", analysis.fit
     best = fit.preferred
     if best is not None:
-        state = "clear" if best.status is FitStatus.IDENTIFIED and not best.messages else "limited"
+        doubted = any(finding.code in _DOUBTS for finding in fit.findings)
+        state = "clear" if best.status is FitStatus.IDENTIFIED and not best.messages and not doubted else "limited"
         parts.append(f'<p class="law">{_formula(content, fit.preferred_name)}</p>')
         spans = "".join(
             f"<span>{_estimate(content, fit.preferred_name, name)} <small>{escape(label)}</small></span>"

@@ -7,6 +7,7 @@ import numpy as np
 
 from scalesweep.backtest import BackTest
 from scalesweep.fit import SweepFit
+from scalesweep.fit.results import Estimate
 from scalesweep.fit.summary import MEANINGS
 from scalesweep.laws import format_number
 
@@ -48,7 +49,7 @@ def render_latex(fit: SweepFit) -> str:
     """A tabular with one row a parameter; it needs no package."""
     rows = [
         f"{name.replace('_', ' ')} & {_SYMBOLS.get(parameter, f'${parameter}$')} & "
-        f"{_number(estimate.value)} & {_interval(estimate.low, estimate.high)} \\\\"
+        f"{_number(estimate.value)} & {_interval(estimate)} \\\\"
         for name in fit.order
         for parameter, estimate in fit.laws[name].estimates.items()
     ]
@@ -61,8 +62,11 @@ def render_latex(fit: SweepFit) -> str:
     return "\n".join([*head, *rows, "\\hline", "\\end{tabular}", ""])
 
 
-def _interval(low: float | None, high: float | None) -> str:
-    return "--" if low is None or high is None else f"[{_number(low)}, {_number(high)}]"
+def _interval(found: Estimate) -> str:
+    if found.low is None or found.high is None:
+        return "--"
+    low = "open" if found.is_low_open else _number(found.low)
+    return f"[{low}, {'open' if found.is_high_open else _number(found.high)}]"
 
 
 def _number(value: float) -> str:
