@@ -12,9 +12,10 @@ A row is one trained model. Columns, with their units:
     excluded_reason  why fits leave the row out; empty: the row is used (optional)
     state, status    `diverged`, `failed` and the like leave the row out, with that as the reason (optional)
 
-Further columns are kept; those of a CSV file are numbers where all their values are. Rows come from a sweep's store (`points_from_rows`) or from a user's file (`read_points`),
-which may use other names for the columns. No row is dropped or mended: a value that is not a positive finite number is an
-error, unless the row carries an `excluded_reason`. This module knows no law.
+Further columns are kept; those of a CSV file are numbers where all their values are. Rows come from a sweep's store
+(`points_from_rows`) or from a user's file (`read_points`), which may use other names for the columns. No row is dropped or
+mended: a value that is not a positive finite number is an error, unless the row carries an `excluded_reason`. This module knows
+no law.
 """
 
 import math
