@@ -1,5 +1,6 @@
 """The commands as a user types them: what they print, what they write, how they refuse."""
 
+import datetime
 import errno
 import json
 import os
@@ -364,6 +365,37 @@ def test_coverage_of_a_design(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "replicates = 'x': must be a whole number" in refused(capsys, "coverage", str(path), "replicates=x")
 
 
+def test_every_forecast_of_a_day_is_filed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    day = datetime.date.today()
+    for name in (f"forecast-{day}.json", f"forecast-{day}-2.json"):
+        assert main(["forecast", "points=chinchilla", "compute=1e21", "fit.bootstrap=5"]) == 0
+        assert f"Filed: {name}" in capsys.readouterr().out
+        assert (tmp_path / name).is_file()
+
+
+@pytest.mark.parametrize(
+    ("place", "reason"), [("taken.json", "never overwritten"), ("taken.json/f.json", "taken.json is no directory")]
+)
+def test_a_forecast_that_cannot_be_filed_is_not_computed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, place: str, reason: str
+) -> None:
+    (tmp_path / "taken.json").touch()
+    monkeypatch.setattr("scalesweep.forecast.forecast", lambda *_, **__: pytest.fail("computed"))
+    said = refused(capsys, "forecast", "points=chinchilla", "compute=1e21", f"file={tmp_path / place}")
+    assert reason in said and "file=..." in said
+
+
+def test_a_forecast_that_the_system_refuses_is_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.access", lambda *_: False)
+    said = refused(capsys, "forecast", "points=chinchilla", "compute=1e21", f"file={tmp_path / 'f.json'}")
+    assert "cannot be written (permission denied)" in said
+
+
 def test_a_forecast_is_filed_once_and_scored(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path, filed = tmp_path / "points.csv", tmp_path / "forecast.json"
     rows = [
@@ -381,6 +413,7 @@ def test_a_forecast_is_filed_once_and_scored(tmp_path: Path, capsys: pytest.Capt
     assert "inside if this form holds" in capsys.readouterr().out
     filed.write_text(filed.read_text().replace("150000000", "160000000"))
     assert "altered" in refused(capsys, "score", str(filed), str(later))
+    assert f"{path}: this is no forecast" in refused(capsys, "score", str(path), str(later))
     assert "at = '[1]': must be parameters and tokens" in refused(capsys, "forecast", str(path), "at=[1]")
     assert main(["next", str(path), "budget=1e19", "target=1e20", "fit.bootstrap=20"]) == 0
     assert "next needs target=FLOPs" in refused(capsys, "next", str(path), "budget=1e19")

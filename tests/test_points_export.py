@@ -98,8 +98,6 @@ def test_a_frontier_is_fitted_reported_and_drawn(
 
 
 def test_words_in_columns_that_the_report_reads_do_not_stop_it(tmp_path: Path) -> None:
-    rows = [
-        f"{n},{d},{1.2 + 30 / n**0.35 + 60 / d**0.3},cosine 1e-3,300B" for n in (1e4, 3e4, 1e5) for d in (1e6, 3e6, 1e7)
-    ]
+    rows = [f"{n},{d},{1.2 + 30 / n**0.35 + 60 / d**0.3},cosine 1e-3,300B" for n in (1e4, 3e4, 1e5) for d in (1e6, 3e6, 1e7)]
     (tmp_path / "words.csv").write_text("\n".join(["n,d,loss,lr,unique_tokens", *rows]))
     assert main(["report", str(tmp_path / "words.csv"), "fit.bootstrap=5"]) == 0
