@@ -200,7 +200,9 @@ def test_parameters_in_millions_are_doubted(tmp_path):
 
 
 def test_a_diverged_run_names_the_remedy(tmp_path):
-    with pytest.raises(PointsError, match=r"row 2, column loss: 'nan' is not a number; .* excluded_reason"):
+    with pytest.raises(
+        PointsError, match=r"row 2, column loss: 'nan' is not a number; .* excluded_reason or by state=diverged"
+    ):
         read_points(write(tmp_path, "n,d,loss\n1e7,1e9,3\n1e9,1e10,nan\n"))
 
 

@@ -306,10 +306,11 @@ def _is_empty(value: Any) -> bool:
 
 def _complaint(source: str, row: int, column: str, value: Any) -> str:
     place = f"{source}: row {row}, column {column}"
+    remedy = "give a positive number, or leave the row out by an excluded_reason or by state=diverged"
     if value is None or (isinstance(value, str) and not value.strip()):
-        return f"{place}: the value is missing; give a positive number, or an excluded_reason for the row."
+        return f"{place}: the value is missing; {remedy}."
     number = _number(value)
     if math.isnan(number):
-        return f"{place}: {value!r} is not a number; give a positive number, or an excluded_reason for the row."
+        return f"{place}: {value!r} is not a number; {remedy}."
     kind = "not finite" if math.isinf(number) else "zero" if number == 0 else "negative"
     return f"{place}: {value!r} is {kind}; n, d, c and loss must be positive numbers."
