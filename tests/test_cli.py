@@ -166,7 +166,11 @@ def test_fit_and_report_of_a_csv(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 def test_data_prepares_a_corpus(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "data=python_small", "data.max_bytes=300k"]) == 0
-    assert "training and" in capsys.readouterr().out
+    captured = capsys.readouterr()
+    assert "training and" in captured.out
+    assert "warning: train.validation_tokens = 65536 is more than the validation set holds" in captured.err
+    assert main(["data", "data=python_small", "data.max_bytes=300k", "train.validation_tokens=8192"]) == 0
+    assert "warning" not in capsys.readouterr().err
 
 
 def test_training_one_cell_is_a_hydra_application(tmp_path: Path) -> None:
