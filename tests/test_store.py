@@ -19,7 +19,7 @@ from scalesweep.files import Damaged, read_json, set_aside
 from scalesweep.grid import CorpusFacts
 from scalesweep.jobs import claimable, snapshot_steps, unfinished, waits_for_trunk
 from scalesweep.plan import Plan, make_plan
-from scalesweep.store import Store
+from scalesweep.store import Store, read_sweep
 
 
 @pytest.fixture
@@ -191,6 +191,15 @@ def test_points_are_the_records_with_reasons_for_the_diverged(store: Store) -> N
     assert list(points.frame["key"]) == [first, second]
     assert "diverged: last finite training loss 3.1" in points.frame["excluded_reason"][1]
     assert store.state(second) == "DIVERGED"
+
+
+def test_a_sweep_is_read_from_python_by_its_directory(store: Store, settings: Settings) -> None:
+    record(store, store.keys()[0])
+    other = settings.count.model_copy(update={"params": "total"})
+    assert list(read_sweep(str(store.directory)).n) == list(store.points().n)
+    assert list(read_sweep(store.directory, other).n) == list(store.points(other).n)
+    with pytest.raises(StoreError):
+        read_sweep(store.directory / "nothing")
 
 
 def test_points_can_be_counted_by_another_convention(store: Store, settings: Settings) -> None:
