@@ -12,7 +12,7 @@ from scalesweep.cli.compose import compose_settings
 from scalesweep.cli.facts import cost_rows, counts_of, facts_of
 from scalesweep.cli.laws import print_analysis, print_fit
 from scalesweep.cli.paths import is_setting
-from scalesweep.cli.tuning import fitted_points
+from scalesweep.cli.tuning import fitted_points, keep_frontier
 from scalesweep.config import FitSpec, Settings
 from scalesweep.errors import EXIT_OK, SpecError
 from scalesweep.fit import SweepFit
@@ -44,6 +44,7 @@ def fit(arguments: Sequence[str]) -> int:
     subject = read_subject(arguments, "fit")
     if subject.context.tuning:
         print(f"{subject.context.tuning}\n", flush=True)
+    keep_frontier(subject.directory, subject.context)
     analysis = analyse(subject.points, subject.spec)
     print_analysis(analysis)
     page = write_report(subject.directory, analysis, subject.context)
@@ -84,6 +85,7 @@ def write(directory: Path, points: Points, spec: FitSpec, context: ReportContext
         FitError: the points cannot be fitted at all.
         StoreError: the directory cannot be written.
     """
+    keep_frontier(directory, context)
     analysis = analyse(points, spec)
     return analysis.fit, write_report(directory, analysis, context)
 

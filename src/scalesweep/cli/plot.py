@@ -3,16 +3,21 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
-from scalesweep.analysis import analyse
+from scalesweep.analysis import Analysis, analyse
 from scalesweep.cli.analysis import read_subject
 from scalesweep.cli.tables import output_width
 from scalesweep.errors import EXIT_OK, SpecError, did_you_mean
+from scalesweep.points import Points
 from scalesweep.report.chart import Chart
 from scalesweep.report.figures import Material, figures
 
 _POINTS = "--points"
 _THEMES = ("light", "dark")
+_WITHOUT_LAW = ("curves", "tuning")
+"""Figures that look at measured losses alone."""
 _MAX_WIDTH = 100
 """Columns beyond which a plot in a terminal only gets coarser."""
 
@@ -27,7 +32,8 @@ def plot(arguments: Sequence[str]) -> int:
     out, theme, rest = _options(rest)
     subject = read_subject(rest, "plot")
     context = subject.context
-    drawn = figures()[name](Material(analyse(subject.points, subject.spec), context.curves, context.frontier))
+    found = _no_law(subject.points) if name in _WITHOUT_LAW else analyse(subject.points, subject.spec)
+    drawn = figures()[name](Material(found, context.curves, context.frontier))
     if isinstance(drawn, str):
         raise SpecError(f"{name} cannot be drawn. {drawn}")
     if out is None:
@@ -37,6 +43,11 @@ def plot(arguments: Sequence[str]) -> int:
     else:
         _write(drawn, out, theme)
     return EXIT_OK
+
+
+def _no_law(points: Points) -> Analysis:
+    """What figures that show no law are drawn from: too few points for a law are no reason to refuse them."""
+    return cast(Analysis, SimpleNamespace(points=points))
 
 
 def _name(arguments: Sequence[str]) -> tuple[str, list[str]]:
