@@ -35,6 +35,11 @@ class Plan:
         """Twelve hex digits over the cells' keys."""
         return hashlib.sha256("\n".join(sorted(c.key for c in self.cells)).encode()).hexdigest()[:12]
 
+    def tuned(self, key: str) -> str:
+        """The tuned settings and axes by which a cell differs from others of its size, budget and seed; empty without any."""
+        named = {name.partition(".")[2]: value for name, value in self.columns.get(key, {}).items()}
+        return ", ".join(f"{name} {f'{v:.3g}' if isinstance(v, float) else v}" for name, v in named.items())
+
     @functools.cached_property
     def longest_first(self) -> tuple[Cell, ...]:
         """The order in which workers claim: most FLOPs first, so that no long cell starts last."""

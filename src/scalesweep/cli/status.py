@@ -85,7 +85,8 @@ def _watch(store: Store, as_lines: bool) -> int:
 
 def _watch_lines(store: Store, progress: Progress, as_json_lines: bool) -> None:
     """One line for each cell that is finished, or one line of JSON for each change of states."""
-    cells, count = {c.key: c for c in store.plan().cells}, store.plan().count
+    plan = store.plan()
+    cells = {c.key: c for c in plan.cells}
     seen: Mapping[str, Any] = {}
     while True:
         changed = [key for key, state in progress.states.items() if seen.get(key) != state]
@@ -94,7 +95,7 @@ def _watch_lines(store: Store, progress: Progress, as_json_lines: bool) -> None:
         for key in () if as_json_lines else changed:
             record = store.record(key)
             if record is not None:
-                print(cell_line(cells[key], record, count), flush=True)
+                print(cell_line(cells[key], record, plan), flush=True)
             elif progress.states[key] == "FAILED":
                 print(next(f"{f.key} FAILED: {f.reason}" for f in progress.failures if f.key == key), flush=True)
         if changed and not as_json_lines:
@@ -229,7 +230,8 @@ def _table(*names: str, left: Sequence[str] = ()) -> Table:
 def state_table(store: Store, progress: Progress) -> Table:
     """One row a cell with its state, and its loss or how far it is."""
     plan = store.plan()
-    table = _table("key", "N", "D", "seed", "state", "loss", "seconds", left=("key", "state"))
+    tuned = ["tuned"] if plan.columns else []
+    table = _table("key", "N", "D", "seed", *tuned, "state", "loss", "seconds", left=("key", "state", "tuned"))
     for cell in plan.cells:
         record = store.record(cell.key)
         loss, seconds = "", ""
@@ -239,7 +241,8 @@ def state_table(store: Store, progress: Progress) -> Table:
         elif end := curve_end(store.cell_dir(cell.key) / "curve.jsonl"):
             loss = f"step {end['step']:.0f} of {cell.steps}"
         n = si(cell.num_params(plan.count))
-        table.add_row(cell.key, n, si(cell.tokens), str(cell.seed), progress.states[cell.key], loss, seconds)
+        what = [plan.tuned(cell.key)] if tuned else []
+        table.add_row(cell.key, n, si(cell.tokens), str(cell.seed), *what, progress.states[cell.key], loss, seconds)
     return table
 
 
