@@ -151,11 +151,13 @@ def health_lines(points: Points, curves: Mapping[str, Curve], floor: float | Non
         curves: training curve of each cell by its key.
         floor: L0 of the collapse, an entropy or a fitted E; None leaves the collapse out.
     """
-    return [*_noise_lines(points), *spike_lines(curves), *_collapse_lines(points, curves, floor)]
+    lost = set(points.excluded["key"]) if "key" in points.frame else set()  # a diverged curve is no spike
+    kept = {key: curve for key, curve in curves.items() if key not in lost}
+    return [*_noise_lines(points), *spike_lines(kept), *_collapse_lines(points, curves, floor)]
 
 
 def spike_lines(curves: Mapping[str, Curve]) -> list[str]:
-    """One line on loss spikes, none where there are none."""
+    """One line on loss spikes in curves of cells that did not diverge, none where there are none."""
     found = {key: spikes for key, curve in curves.items() if (spikes := find_spikes(curve))}
     if not found:
         return []

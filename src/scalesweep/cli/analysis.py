@@ -188,7 +188,7 @@ def context_of_store(store: Store, settings: Settings, command: str) -> ReportCo
         warnings=[
             *sweep["warnings"],
             *entropy_lines(present),
-            *spike_lines({r["key"]: store.curve(r["key"]) for r in present}),
+            *spike_lines({r["key"]: store.curve(r["key"]) for r in present if r["state"] == "COMPLETE"}),
         ],
         command=command,
         counts=counts_of(plan.cells),
