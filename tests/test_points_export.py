@@ -49,8 +49,14 @@ def test_vpnls_gets_params_and_tokens_unscaled(points: Points) -> None:
     assert len(table) == 2
 
 
-@pytest.mark.parametrize("name", ["points.txt", "points", "no/where/points.csv"])
+def test_the_folder_of_an_export_is_made(points: Points, tmp_path: Path) -> None:
+    write_table(points.frame, tmp_path / "no" / "where" / "points.csv")
+    assert len(read_points(tmp_path / "no" / "where" / "points.csv").used) == 2
+
+
+@pytest.mark.parametrize("name", ["points.txt", "points", "file/points.csv"])
 def test_a_wrong_name_is_refused(points: Points, tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").touch()
     with pytest.raises(PointsError, match=r"must end in \.csv or \.parquet|cannot be written"):
         write_table(points.frame, tmp_path / name)
 

@@ -79,6 +79,8 @@ _READERS = {
     ".parquet": _read_parquet,
     ".pq": _read_parquet,
 }
+SUFFIXES = tuple(_READERS)
+"""Extensions of files that can be read."""
 
 
 def _text(path: Path) -> str:

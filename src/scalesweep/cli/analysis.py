@@ -18,6 +18,7 @@ from scalesweep.errors import EXIT_OK, SpecError
 from scalesweep.fit import SweepFit
 from scalesweep.health import entropy_lines, spike_lines
 from scalesweep.points import Points, read_points
+from scalesweep.points_file import SUFFIXES
 from scalesweep.published import published_points
 from scalesweep.report import ReportContext, write_report
 from scalesweep.spec import parse
@@ -116,6 +117,11 @@ def read_subject(arguments: Sequence[str], command: str) -> Subject:
     named = [word.split("=", 1)[0] for word in overrides]
     again = shlex.join(["scalesweep", "report", *arguments])
     if published:
+        if path.suffix in SUFFIXES or len(path.parts) > 1:
+            raise SpecError(
+                f"points = {str(path)!r}: takes the name of a published study; a path goes without points=, as in: "
+                f"scalesweep {command} {shlex.quote(str(path))}."
+            )
         name, _, variant = str(path).partition(":")
         points = published_points(name, variant or None)
         return _points_subject(points, name, Path(f"{name}-report"), settings, named, again)

@@ -30,7 +30,7 @@ def plot(arguments: Sequence[str]) -> int:
     """
     name, rest = _name(arguments)
     out, theme, rest = _options(rest)
-    subject = read_subject(rest, "plot")
+    subject = read_subject(rest, f"plot {name}")
     context = subject.context
     found = _no_law(subject.points) if name in _WITHOUT_LAW else analyse(subject.points, subject.spec)
     drawn = figures()[name](Material(found, context.curves, context.frontier))
@@ -55,6 +55,11 @@ def _name(arguments: Sequence[str]) -> tuple[str, list[str]]:
     known = figures()
     words = [word for word in arguments if word != _POINTS]
     words = [word.removeprefix(f"{_POINTS}=") for word in words]
+    if words and words[0] not in known and (Path(words[0]).exists() or words[0].startswith("points=")):
+        raise SpecError(
+            f"plot takes the name of a figure before {words[0]}, such as: scalesweep plot power_laws {words[0]}; "
+            f"there are {', '.join(known)}."
+        )
     if not words or words[0] not in known:
         given = (
             f"{words[0]!r} is no figure{did_you_mean(words[0], known)}" if words else "plot takes the name of a figure first"

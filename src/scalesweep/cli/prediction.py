@@ -81,7 +81,7 @@ def score(arguments: Sequence[str]) -> int:
         filed = read_forecast(path.read_text(errors="replace"))
     except PointsError as error:
         raise PointsError(f"{path}: {error}") from None
-    subject = read_subject(arguments[1:], "score")
+    subject = read_subject(arguments[1:], f"score {path}")
     print(compare(filed, subject.points).summary())
     return EXIT_OK
 
