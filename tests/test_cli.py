@@ -247,7 +247,8 @@ def test_every_option_composes(option: str) -> None:
         ("sweep.sizes=[huge]", "sweep.sizes.0 = 'huge': must be a whole number, such as 64, 250k or 1.5M."),
         ("sweep.budgets=[-5]", "sweep.budgets.0 = -5: must be greater than 0."),
         ("recipe.lr=fast", "recipe.lr = 'fast': must be a number."),
-        ("sweep.sizes=[10k", "the overrides sweep.sizes=[10k cannot be read"),
+        ("sweep.sizes=[10k,", "'sweep.sizes=[10k,' has a bracket that is not closed; a list with spaces needs quotes"),
+        ("sweep.sizes=10k]", "the overrides sweep.sizes=10k] cannot be read; put a value"),
         ("smoke", "'smoke' is not an override; write key=value"),
         ("=1", "the overrides =1 cannot be read"),
         ("dir=ünï", "the overrides dir=ünï cannot be read; put a value with special characters in quotes"),
@@ -334,7 +335,7 @@ def test_a_diverged_cell_is_shown_and_makes_the_exit_code_3(tmp_path: Path, caps
     words = ["run", *TINY, f"dir={tmp_path / 'x'}", "sweep.sizes=[10k]", "sweep.budgets=[4096]", "recipe.lr=1e30"]
     assert main(words) == 3
     out = capsys.readouterr().out
-    assert "1 of 1 cells have no loss: 1 diverged" in out
+    assert "1 of 1 cells has no loss: 1 diverged" in out
     assert main(["status", str(tmp_path / "x")]) == 3
     assert "1 diverged" in capsys.readouterr().out
 

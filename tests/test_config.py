@@ -45,6 +45,7 @@ def test_sizes_may_be_targets_shapes_or_a_ladder() -> None:
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
+        ({"budgets": [-1e13]}, "sweep.budgets.0 = -1e+13: must be greater than 0."),
         ({"sizes": ["huge"]}, "sweep.sizes.0 = 'huge': must be a whole number, such as 64, 250k or 1.5M."),
         ({"budgets": [-1]}, "sweep.budgets.0 = -1: must be greater than 0."),
         ({"budgets": []}, "sweep.budgets = []: must not be empty."),

@@ -365,7 +365,7 @@ def test_changed_settings_are_named(store: Store, plan: Plan) -> None:
     other = dataclasses.replace(plan, cells=tuple(dataclasses.replace(c, grad_clip=0.5) for c in plan.cells))
     settings = json.loads(json.dumps(store.sweep()["settings"]))
     settings["optim"]["grad_clip"] = 0.5
-    with pytest.raises(StoreError, match=r"4 of its 4 cells are not in this plan \(optim.grad_clip 1.0 -> 0.5\)"):
+    with pytest.raises(StoreError, match=r"4 of its 4 cells are not in this plan \(optim.grad_clip 1 -> 0.5\)"):
         store.create(other, settings, {})
 
 

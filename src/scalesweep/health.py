@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from scalesweep.fit.design import pooled_noise
 from scalesweep.fit.results import Noise
+from scalesweep.laws import format_count
 from scalesweep.points import Points
 
 FloatArray = NDArray[np.float64]
@@ -179,7 +180,7 @@ def _noise_lines(points: Points) -> Iterator[str]:
     if total is None:
         return
     sizes = noise_by_size(points)
-    each = ", ".join(f"{noise.log_loss_sd:.2%} at N = {n:.3g} ({noise.degrees_of_freedom})" for n, noise in sizes.items())
+    each = ", ".join(f"{s.log_loss_sd:.2%} at N = {format_count(n)} ({s.degrees_of_freedom})" for n, s in sizes.items())
     by_size = f"; by size (degrees of freedom): {each}" if len(sizes) > 1 else ""
     yield f"Seed noise: sd of log loss {total.log_loss_sd:.2%}, {total.degrees_of_freedom} degrees of freedom{by_size}."
 

@@ -14,7 +14,7 @@ from scalesweep.budget import describe, exceeded, shrink
 from scalesweep.cli.analysis import context_of_store, print_law, write
 from scalesweep.cli.compose import compose_settings
 from scalesweep.cli.pricing import Prices, limits_of, price_of
-from scalesweep.cli.tables import print_plan
+from scalesweep.cli.tables import print_plan, wrapped
 from scalesweep.cli.tracking import track_sweep
 from scalesweep.cli.tuning import extend, fitted_points, keys_present
 from scalesweep.config import ArchitectureSpec, Settings
@@ -69,9 +69,8 @@ def run(overrides: Sequence[str]) -> int:
     # A tuned range may well end where training diverges, but not all of it may.
     wanted = ("COMPLETE",) if settings.sweep.tune is None or not states["COMPLETE"] else FINISHED
     if unfinished := sum(n for s, n in states.items() if s not in wanted):
-        _say(
-            f"{unfinished} of {len(plan.cells)} cells have no loss: {_count(states)}. See: scalesweep status {store.directory}"
-        )
+        lacking = f"{unfinished} of {len(plan.cells)} cells {'has' if unfinished == 1 else 'have'} no loss"
+        _say(f"{lacking}: {_count(states)}. See: scalesweep status {store.directory}")
         for key in (k for k, s in each.items() if s == "FAILED"):
             _say(failure_line(store, key))
         return EXIT_INCOMPLETE
@@ -140,7 +139,7 @@ def plan(overrides: Sequence[str]) -> int:
     prices = Prices(settings, device)
     planned = _plan(settings, corpus, device, present, present, prices)
     print_plan(planned, settings, price_of(planned, prices))
-    _say(prices.describe())
+    _say(wrapped(prices.describe()))
     _warn(planned)
     return EXIT_OK
 
@@ -218,7 +217,7 @@ def corpus_facts(corpus: Corpus) -> dict[str, str]:
 
 def _warn(plan: Plan) -> None:
     for warning in plan.warnings:
-        sys.stderr.write(f"warning: {warning}\n")
+        sys.stderr.write(f"{wrapped(f'warning: {warning}')}\n")
 
 
 def _count(states: Counter[Any]) -> str:

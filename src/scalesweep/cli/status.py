@@ -18,9 +18,9 @@ from rich.table import Table
 from rich.text import Text
 
 from scalesweep.cli.paths import is_setting
-from scalesweep.cli.tables import output_width
+from scalesweep.cli.tables import output_width, wrapped
 from scalesweep.cost import Cost, Rates, cost_of, rates_of
-from scalesweep.errors import EXIT_INCOMPLETE, EXIT_OK, SpecError
+from scalesweep.errors import EXIT_INCOMPLETE, EXIT_OK, SpecError, did_you_mean
 from scalesweep.health import entropy_lines, health_lines
 from scalesweep.launch.monitor import cell_line
 from scalesweep.launch.slurm import in_words, jobs_of
@@ -36,6 +36,7 @@ WATCH_SECONDS = 2.0
 MOST_CELLS = 100
 """Sweeps of more cells are shown by size."""
 MOST_FAILURES = 10
+_FLAGS = ("--watch", "--json")
 STATES = ("COMPLETE", "RUNNING", "WAITING", "DIVERGED", "FAILED", "LOST")
 
 
@@ -43,7 +44,10 @@ def status(arguments: Sequence[str]) -> int:
     """Print how far a sweep is; --watch goes on, --json is for programs."""
     flags = {word for word in arguments if word.startswith("-")}
     words = [word for word in arguments if word not in flags]
-    if len(words) != 1 or is_setting(words[0]) or flags - {"--watch", "--json"}:
+    if unknown := sorted(flags - set(_FLAGS)):
+        hint = did_you_mean(unknown[0], _FLAGS)
+        raise SpecError(f"{unknown[0]!r} is not an option{hint}: status takes one directory, and {' or '.join(_FLAGS)}.")
+    if len(words) != 1 or is_setting(words[0]):
         raise SpecError(
             "status takes one directory, and --watch or --json, such as: scalesweep status runs/demo, "
             "or scalesweep status runs/demo --watch."
@@ -135,7 +139,7 @@ def _print(store: Store, progress: Progress) -> None:
         console.print(worker_table(plan, progress))
     lines = [*_failure_lines(progress), *_health(store), *cost_lines(store, progress), *_queue_lines(store), _summary(progress)]
     for line in lines:
-        console.print(line, markup=False, soft_wrap=True)
+        console.print(wrapped(line), markup=False, soft_wrap=True)
 
 
 def _summary(progress: Progress) -> str:
