@@ -117,7 +117,7 @@ def test_a_limit_that_cells_which_stand_exceed_is_said(tmp_path: Path) -> None:
     _, plan = grid(tmp_path)
     limits = [Limit("budget.usd", 49, len), Limit("budget.hours", 50, len)]
     assert exceeded(plan.cells, limits, "runs/demo") == [
-        "budget.usd = 49 is exceeded: the cells of runs/demo, which stay, come to 50."
+        "budget.usd = 49 is exceeded: the cells of runs/demo, which stay, come to 50 dollars."
     ]
 
 

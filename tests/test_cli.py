@@ -1,5 +1,6 @@
 """The commands as a user types them: what they print, what they write, how they refuse."""
 
+import datetime
 import errno
 import json
 import os
@@ -165,7 +166,11 @@ def test_fit_and_report_of_a_csv(tmp_path: Path, capsys: pytest.CaptureFixture[s
 
 def test_data_prepares_a_corpus(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["data", "data=python_small", "data.max_bytes=300k"]) == 0
-    assert "training and" in capsys.readouterr().out
+    captured = capsys.readouterr()
+    assert "training and" in captured.out
+    assert "warning: train.validation_tokens = 65536 is more than the validation set holds" in captured.err
+    assert main(["data", "data=python_small", "data.max_bytes=300k", "train.validation_tokens=8192"]) == 0
+    assert "warning" not in capsys.readouterr().err
 
 
 def test_training_one_cell_is_a_hydra_application(tmp_path: Path) -> None:
@@ -242,7 +247,8 @@ def test_every_option_composes(option: str) -> None:
         ("sweep.sizes=[huge]", "sweep.sizes.0 = 'huge': must be a whole number, such as 64, 250k or 1.5M."),
         ("sweep.budgets=[-5]", "sweep.budgets.0 = -5: must be greater than 0."),
         ("recipe.lr=fast", "recipe.lr = 'fast': must be a number."),
-        ("sweep.sizes=[10k", "the overrides sweep.sizes=[10k cannot be read"),
+        ("sweep.sizes=[10k,", "'sweep.sizes=[10k,' has a bracket that is not closed; a list with spaces needs quotes"),
+        ("sweep.sizes=10k]", "the overrides sweep.sizes=10k] cannot be read; put a value"),
         ("smoke", "'smoke' is not an override; write key=value"),
         ("=1", "the overrides =1 cannot be read"),
         ("dir=ünï", "the overrides dir=ünï cannot be read; put a value with special characters in quotes"),
@@ -329,7 +335,7 @@ def test_a_diverged_cell_is_shown_and_makes_the_exit_code_3(tmp_path: Path, caps
     words = ["run", *TINY, f"dir={tmp_path / 'x'}", "sweep.sizes=[10k]", "sweep.budgets=[4096]", "recipe.lr=1e30"]
     assert main(words) == 3
     out = capsys.readouterr().out
-    assert "1 of 1 cells have no loss: 1 diverged" in out
+    assert "1 of 1 cells has no loss: 1 diverged" in out
     assert main(["status", str(tmp_path / "x")]) == 3
     assert "1 diverged" in capsys.readouterr().out
 
@@ -364,6 +370,37 @@ def test_coverage_of_a_design(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "replicates = 'x': must be a whole number" in refused(capsys, "coverage", str(path), "replicates=x")
 
 
+def test_every_forecast_of_a_day_is_filed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    day = datetime.date.today()
+    for name in (f"forecast-{day}.json", f"forecast-{day}-2.json"):
+        assert main(["forecast", "points=chinchilla", "compute=1e21", "fit.bootstrap=5"]) == 0
+        assert f"Filed: {name}" in capsys.readouterr().out
+        assert (tmp_path / name).is_file()
+
+
+@pytest.mark.parametrize(
+    ("place", "reason"), [("taken.json", "never overwritten"), ("taken.json/f.json", "taken.json is no directory")]
+)
+def test_a_forecast_that_cannot_be_filed_is_not_computed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, place: str, reason: str
+) -> None:
+    (tmp_path / "taken.json").touch()
+    monkeypatch.setattr("scalesweep.forecast.forecast", lambda *_, **__: pytest.fail("computed"))
+    said = refused(capsys, "forecast", "points=chinchilla", "compute=1e21", f"file={tmp_path / place}")
+    assert reason in said and "file=..." in said
+
+
+def test_a_forecast_that_the_system_refuses_is_one_sentence(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.access", lambda *_: False)
+    said = refused(capsys, "forecast", "points=chinchilla", "compute=1e21", f"file={tmp_path / 'f.json'}")
+    assert "cannot be written (permission denied)" in said
+
+
 def test_a_forecast_is_filed_once_and_scored(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path, filed = tmp_path / "points.csv", tmp_path / "forecast.json"
     rows = [
@@ -381,6 +418,7 @@ def test_a_forecast_is_filed_once_and_scored(tmp_path: Path, capsys: pytest.Capt
     assert "inside if this form holds" in capsys.readouterr().out
     filed.write_text(filed.read_text().replace("150000000", "160000000"))
     assert "altered" in refused(capsys, "score", str(filed), str(later))
+    assert f"{path}: this is no forecast" in refused(capsys, "score", str(path), str(later))
     assert "at = '[1]': must be parameters and tokens" in refused(capsys, "forecast", str(path), "at=[1]")
     assert main(["next", str(path), "budget=1e19", "target=1e20", "fit.bootstrap=20"]) == 0
     assert "next needs target=FLOPs" in refused(capsys, "next", str(path), "budget=1e19")

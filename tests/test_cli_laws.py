@@ -89,7 +89,11 @@ def test_a_figure_is_drawn_into_a_file_or_the_terminal(
         (lambda p: ["tuning", p, "fit.bootstrap=0"], "tuning cannot be drawn. No learning rate was tuned."),
         (lambda p: ["curves", p, "fit.bootstrap=0"], "curves cannot be drawn. There are no training curves"),
         (lambda p: ["joint_fit", p, "fit.bootstrap=0", "out=/proc/none/figure.svg"], "cannot be written: "),
-        (lambda p: ["joint_fit"], "plot takes a sweep's directory, a file of points or points=STUDY"),
+        (lambda p: ["joint_fit"], "plot joint_fit takes a sweep's directory, a file of points or points=STUDY"),
+        (lambda p: ["joint_fit"], "such as: scalesweep plot joint_fit runs/demo"),
+        (lambda p: [str(p)], "plot takes the name of a figure before "),
+        (lambda p: ["points=chinchilla"], "such as: scalesweep plot power_laws points=chinchilla"),
+        (lambda p: ["joint_fit", "points=named.csv"], "as in: scalesweep plot joint_fit named.csv"),
     ],
 )
 def test_what_cannot_be_drawn_is_one_sentence(points: Path, words: Callable[[str], list[str]], said: str) -> None:

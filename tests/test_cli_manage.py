@@ -20,7 +20,7 @@ import pytest
 from conftest import UNDER_NOHUP
 
 from scalesweep.cli import experiment, main, status
-from scalesweep.cli.tables import _fitting
+from scalesweep.cli.tables import _fitting, wrapped
 from scalesweep.errors import FitError
 from scalesweep.store import Store
 
@@ -158,9 +158,22 @@ def test_status_watched_without_a_terminal_is_a_line_a_cell(sweep: Path, capsys:
     assert json.loads(wrote(capsys, "status", str(sweep), "--watch", "--json"))["is_over"]
 
 
-@pytest.mark.parametrize("words", [[], ["a", "b"], ["a=b"], ["runs/x", "--live"]])
+@pytest.mark.parametrize("words", [[], ["a", "b"], ["a=b"], ["runs/x", "--live"], ["runs/x", "--watch=5"]])
 def test_status_refuses_other_words(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert "status takes one directory" in wrote(capsys, "status", *words, code=2)
+
+
+def test_status_names_the_option_that_it_does_not_know(capsys: pytest.CaptureFixture[str]) -> None:
+    assert "'--wach' is not an option (did you mean --watch?)" in wrote(capsys, "status", "runs/x", "--wach", code=2)
+
+
+def test_long_lines_are_broken_between_words_on_a_narrow_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    line = "word " * 30 + "/a/path-that-is-long"
+    assert wrapped(line) == line  # for a pipe
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    monkeypatch.setattr("scalesweep.cli.tables.output_width", lambda: 80)
+    assert max(map(len, wrapped(line).splitlines())) <= 80
+    assert wrapped(line).split() == line.split()
 
 
 def test_a_directory_may_have_an_equals_sign(sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -235,7 +248,7 @@ def test_retry_lets_a_failed_cell_wait_again(failed: tuple[Store, str], capsys: 
     store, key = failed
     other = store.keys()[1]
     assert "is COMPLETE, and only a failed cell is retried" in wrote(capsys, "retry", str(store.directory), other, code=2)
-    assert "1 failed cells wait again" in wrote(capsys, "retry", str(store.directory), key)
+    assert "1 failed cell waits again" in wrote(capsys, "retry", str(store.directory), key)
     assert store.state(key) == "WAITING"
     assert "it waits to be measured already" in wrote(capsys, "retry", str(store.directory), key, code=2)
     assert "No cell of" in wrote(capsys, "retry", str(store.directory), "failed")

@@ -13,6 +13,7 @@ import pytest
 
 from scalesweep.cli import main
 from scalesweep.config import CountSpec
+from scalesweep.launch.monitor import cell_line
 from scalesweep.store import Store
 
 SMALL = ["data=python_small", "data.max_bytes=300k", "logger=none", "launcher=inline", "fit.bootstrap=10", "model.context=32"]
@@ -50,7 +51,7 @@ def simulate(store: Store, *_: Any) -> None:
             "cell": dataclasses.asdict(cell),
             "row": row,
             "where": {"scalesweep": "x", "python": "x", "torch": "x", "device": "CPU"},
-            "times": {"training_seconds": 1.0},
+            "times": {"training_seconds": 1.0, "shared_steps": 0},
         }
         assert store.write_record(claim, record)
 
@@ -114,11 +115,39 @@ def test_a_table_of_tuned_points_is_fitted_on_its_frontier(tmp_path: Path, capsy
 def test_the_cap_is_kept_and_said_aloud(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(tmp_path / "a", "sweep.tune.recipe.lr=1e-5..4e-5:3", "sweep.tune.extensions=2") == 0
     out = capsys.readouterr().out
-    assert "is extended to 8e-05..8e-05" in out
-    assert "is extended to 0.00016..0.00016" in out
+    assert "is extended to 8e-05 there" in out
+    assert "is extended to 0.00016 there" in out
     assert "after 2 extensions (sweep.tune.extensions): such points are left out of the fit (9 optima)" in out
     assert "No law: " in out
     assert len(Store(tmp_path / "a").plan().cells) == 9 * 5
+
+
+def test_cells_of_a_tuned_sweep_are_told_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(tmp_path / "a", "sweep.tune.recipe.lr=1e-3..3e-2:4", "sweep.tune.extensions=0") in (0, 3)
+    capsys.readouterr()
+    assert main(["status", str(tmp_path / "a")]) == 0
+    table = capsys.readouterr().out
+    assert all(table.count(f"recipe.lr {lr}") == 9 for lr in ("0.001", "0.00311", "0.00965", "0.03"))
+    assert main(["status", str(tmp_path / "a"), "--watch"]) == 0
+    assert capsys.readouterr().out.count("seed 0  recipe.lr 0.00311  loss ") == 9
+    store = Store(tmp_path / "a")
+    key = store.keys()[0]
+    assert "recipe.lr 0.001  loss" in cell_line(store.plan().cells[0], store.record(key) or {}, store.plan())
+
+
+def test_a_tuned_sweep_without_a_law_has_its_frontier_and_figures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    few = ["sweep.sizes=[10k,40k]", "sweep.budgets=[16k,32k]", "sweep.tune.recipe.lr=1e-3..6e-2:5"]
+    assert run(tmp_path / "a", *few) == 0
+    assert "No law: " in capsys.readouterr().out
+    with (tmp_path / "a" / "frontier.csv").open() as file:
+        assert len(list(csv.DictReader(file))) == 4
+    (tmp_path / "a" / "frontier.csv").unlink()
+    assert main(["fit", str(tmp_path / "a")]) == 2
+    assert (tmp_path / "a" / "frontier.csv").exists()
+    assert main(["plot", "tuning", str(tmp_path / "a")]) == 0
+    assert main(["plot", "power_laws", str(tmp_path / "a")]) == 2
+    assert main(["plot", "curves", str(tmp_path / "a")]) == 2  # the simulator draws none
+    assert "There are no training curves" in capsys.readouterr().err
 
 
 def test_diverged_settings_are_part_of_tuning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

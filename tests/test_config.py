@@ -16,6 +16,7 @@ GRID = {"name": "a", "sizes": ["10k"], "budgets": ["1M"]}
     ("text", "number"),
     [
         ("250k", 250_000),
+        ("250K", 250_000),
         ("1.5M", 1_500_000),
         ("2e6", 2_000_000),
         ("64_000", 64_000),
@@ -44,6 +45,7 @@ def test_sizes_may_be_targets_shapes_or_a_ladder() -> None:
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
+        ({"budgets": [-1e13]}, "sweep.budgets.0 = -1e+13: must be greater than 0."),
         ({"sizes": ["huge"]}, "sweep.sizes.0 = 'huge': must be a whole number, such as 64, 250k or 1.5M."),
         ({"budgets": [-1]}, "sweep.budgets.0 = -1: must be greater than 0."),
         ({"budgets": []}, "sweep.budgets = []: must not be empty."),

@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scalesweep.data import batch, count_windows, unique_tokens, validation_windows
+from scalesweep.data import batch, count_windows, unique_tokens, validation_shortage, validation_windows
 from scalesweep.errors import DataError
 
 seeds = st.integers(0, 2**31)
@@ -80,5 +80,14 @@ def test_validation_windows_are_distinct_and_spread(num_tokens, context, share):
 
 
 def test_too_many_validation_tokens_are_refused():
-    with pytest.raises(DataError, match=r"train\.validation_tokens = 200 is more than .* 99 tokens .*: lower"):
+    with pytest.raises(
+        DataError, match=r"train\.validation_tokens = 200 is more than .* 99 in .*set train\.validation_tokens=99"
+    ):
         validation_windows(stream(100), 200, 9)
+
+
+def test_the_cap_on_the_text_is_named_only_where_it_is_set():
+    assert validation_shortage(100, 99, 9) == ""
+    assert "data.max_bytes" not in validation_shortage(100, 100, 9)
+    assert "raise data.max_bytes or data.validation_fraction" in validation_shortage(100, 100, 9, is_capped=True)
+    assert "set train" not in validation_shortage(12, 100, 9)  # less than the two windows that are needed

@@ -9,6 +9,7 @@ import pytest
 
 from scalesweep.config import DataSpec
 from scalesweep.data import cache_dir, open_corpus, prepare
+from scalesweep.data.tokenizer import train_bpe
 from scalesweep.errors import DataError
 
 
@@ -91,6 +92,14 @@ def test_a_text_shorter_than_its_cap_and_a_small_vocabulary_are_said(texts):
     prepare(make_spec(texts, max_bytes="1M", tokenizer={"kind": "bpe", "vocab_size": 5000}), said.append)
     assert any("has only 22.1kB of text, less than data.max_bytes = 1000000" in sentence for sentence in said)
     assert any("vocabulary of" in sentence and "not 5000" in sentence for sentence in said)
+
+
+def test_a_ready_tokenizer_is_not_measured_by_the_vocabulary_of_a_trained_one(texts, tmp_path):
+    said = []
+    path = tmp_path / "tokenizer.json"
+    path.write_text(train_bpe([b"some text"], 260).json, encoding="utf-8")
+    prepare(make_spec(texts, tokenizer={"kind": "hub", "name": str(path), "vocab_size": 1024}), said.append)
+    assert not any("vocabulary" in sentence for sentence in said)
 
 
 def test_the_python_source_of_the_environment(tmp_path):

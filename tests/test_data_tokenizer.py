@@ -51,6 +51,13 @@ def test_a_local_tokenizer_json_is_the_tokenizer_it_was_saved_from(tmp_path):
     assert (loaded.encode_batch(TEXT)[0] == trained.encode_batch(TEXT)[0]).all()
 
 
+@pytest.mark.parametrize("name", ["tokenizer.json", "./mine", "~/none/such", "/none/such"])
+def test_a_tokenizer_file_that_is_not_there_is_not_sought_on_the_hub(monkeypatch, name):
+    monkeypatch.setattr("scalesweep.data.tokenizer._from_cache_or_hub", lambda name: pytest.fail("asked the hub"))
+    with pytest.raises(DataError, match="there is no such file"):
+        load_tokenizer(name)
+
+
 def test_a_file_that_is_no_tokenizer_is_refused(tmp_path):
     path = tmp_path / "tokenizer.json"
     path.write_text("{}")

@@ -93,7 +93,7 @@ def test_the_file_round_trips_and_shows_alteration(model, optimum, refused):
 
 @pytest.mark.parametrize("text", ["", "[]", "{}", '{"sha256": "", "format": 1, "date": "2026-01-02", "forecast": {"n": 1}}'])
 def test_other_files_are_refused(text):
-    with pytest.raises(PointsError, match="not a forecast"):
+    with pytest.raises(PointsError, match="no forecast"):
         read_forecast(text)
 
 

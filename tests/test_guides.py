@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from scalesweep.data.tokenizer import train_bpe
+
 ROOT = Path(__file__).parents[1]
 RUN = ["quickstart", "concepts", "own", "reading", "grid", "reproduce"]
 LONG = {"own", "reading", "grid", "reproduce"}
@@ -44,7 +46,7 @@ def commands_of(page: str) -> list[str]:
 
 @pytest.fixture
 def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A directory with what the guides take for the reader's own: `texts/*.txt` and `points.csv`; `scalesweep` is on PATH."""
+    """A directory with what the guides take for the reader's own: texts, points, a tokenizer; `scalesweep` is on PATH."""
     (tmp_path / "bin").mkdir()
     program = tmp_path / "bin" / "scalesweep"
     program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m scalesweep "$@"\n')
@@ -55,6 +57,7 @@ def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "texts").mkdir()
     text = "\n\n".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "src").rglob("*.py")))
     (tmp_path / "texts" / "a.txt").write_text(text, encoding="utf-8")
+    (tmp_path / "tokenizer.json").write_text(str(train_bpe([text[:10_000].encode()], 300).json), encoding="utf-8")
     sizes, budgets = np.geomspace(3e6, 1e8, 6), np.geomspace(1e8, 5e9, 5)
     rows = [(n, d, (1.8 + 480 / n**0.35 + 2000 / d**0.366) * np.exp(0.003 * rng.normal())) for n in sizes for d in budgets]
     (tmp_path / "points.csv").write_text(

@@ -135,6 +135,8 @@ def test_health_in_words() -> None:
     (line,) = spike_lines(curves)
     assert line.startswith("Loss spikes in 1 of 4 cells, the highest +")
     assert line.endswith("of 10000-0.")
+    lost = points.frame.assign(excluded_reason=["diverged" if key == "10000-0" else "" for key in points.frame["key"]])
+    assert not any("Loss spikes" in line for line in health_lines(read_points(lost), curves))
 
 
 def test_a_grid_without_replicates_or_rays_says_nothing() -> None:

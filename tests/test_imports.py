@@ -53,7 +53,7 @@ def test_points_are_fitted_and_reported_where_torch_is_not_installed(tmp_path):
 def test_the_analysis_is_at_hand_in_the_package():
     import scalesweep
 
-    for name in ("compare_approaches", "fit_form", "fit_laws", "published_points", "read_points"):
+    for name in ("FitSpec", "compare_approaches", "fit_form", "fit_laws", "published_points", "read_points"):
         assert callable(getattr(scalesweep, name))
         assert name in dir(scalesweep)
     points = scalesweep.published_points("gadre")

@@ -1,6 +1,7 @@
 import json
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
@@ -89,6 +90,9 @@ def test_a_cell_that_kills_its_worker_again_and_again_is_given_up(
     first = store.plan().longest_first[0].key
     assert states.pop(first) == "FAILED"
     assert "died 4 times with this cell, last by signal 9" in store.error(first)
+    log = (store.directory / "logs" / "worker-0.log").read_text()
+    assert len(re.findall(rf"\d\d:\d\d:\d\d {first} lost: worker \d+ ended by signal 9\n", log)) == 4
+    assert all(f"{key} begins\n" in log for key in states)
     assert set(states.values()) == {"COMPLETE"}
 
 

@@ -177,8 +177,20 @@ def test_the_corpus_is_its_content_not_its_name() -> None:
 
 
 def test_sizes_that_no_width_comes_near_are_named() -> None:
-    plan = planned(sweep={"name": "x", "sizes": [1000, 80_000], "budgets": ["2k", "4k"]})
-    assert any(w.startswith("The nearest size to 1,000 parameters is width 8 with ") for w in plan.warnings)
+    plan = planned(sweep={"name": "x", "sizes": [2000, 80_000], "budgets": ["2k", "4k"]})
+    assert any(w.startswith("The nearest size to 2,000 parameters is width 8 with ") for w in plan.warnings)
+
+
+@pytest.mark.parametrize("size", [10, 1000])
+def test_a_size_that_is_not_half_met_is_refused_with_the_smallest(size: int) -> None:
+    with pytest.raises(SpecError, match=rf"sweep\.sizes: {size:,} parameters .*; the smallest at depth 1 has N = 2,\d+ "):
+        planned(sweep={"name": "x", "sizes": [size, 80_000], "budgets": ["2k", "4k"]})
+
+
+def test_a_seed_that_is_named_twice_is_not_called_a_rounding() -> None:
+    plan = planned(sweep={"name": "x", "sizes": ["20k", "80k"], "budgets": ["2k", "4k"], "seeds": [0, 0, 1]})
+    assert "sweep.seeds = [0, 0, 1] names seed 0 more than once: a replicate needs a seed of its own." in plan.warnings
+    assert not any("equal others" in w for w in plan.warnings)
 
 
 def test_budgets_that_round_to_the_same_steps_are_named() -> None:

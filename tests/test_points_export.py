@@ -2,12 +2,17 @@
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 
+from scalesweep.analysis import Analysis, analyse
+from scalesweep.cli import main
 from scalesweep.errors import PointsError
 from scalesweep.export import layout_of, write_table
 from scalesweep.points import Points, points_from_rows, read_points
+from scalesweep.report.figures import figures
+from scalesweep.store import Store
 
 
 @pytest.fixture
@@ -44,7 +49,61 @@ def test_vpnls_gets_params_and_tokens_unscaled(points: Points) -> None:
     assert len(table) == 2
 
 
-@pytest.mark.parametrize("name", ["points.txt", "points", "no/where/points.csv"])
+def test_the_folder_of_an_export_is_made(points: Points, tmp_path: Path) -> None:
+    write_table(points.frame, tmp_path / "no" / "where" / "points.csv")
+    assert len(read_points(tmp_path / "no" / "where" / "points.csv").used) == 2
+
+
+@pytest.mark.parametrize("name", ["points.txt", "points", "file/points.csv"])
 def test_a_wrong_name_is_refused(points: Points, tmp_path: Path, name: str) -> None:
+    (tmp_path / "file").touch()
     with pytest.raises(PointsError, match=r"must end in \.csv or \.parquet|cannot be written"):
         write_table(points.frame, tmp_path / name)
+
+
+def use_table(command: str, path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fit or report, and ask for every figure; each is drawn or refused in a sentence."""
+    assert main([command, str(path), "fit.bootstrap=5"]) == 0
+    found: list[Analysis] = []
+    monkeypatch.setattr("scalesweep.cli.plot.analyse", lambda *known: (found or [found.append(analyse(*known))]) and found[0])
+    drawn = 0
+    for name in figures():
+        capsys.readouterr()
+        code = main(["plot", name, str(path), "fit.bootstrap=5"])
+        drawn += code == 0
+        assert code == 0 or (code == 2 and f"{name} cannot be drawn. " in capsys.readouterr().err)
+    assert drawn > 5
+
+
+def test_an_export_is_fitted_reported_and_drawn(
+    reviewed_store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main(["export", str(reviewed_store.directory), f"out={tmp_path / 'points.csv'}"]) == 0
+    use_table("fit", tmp_path / "points.csv", capsys, monkeypatch)
+
+
+def test_a_frontier_is_fitted_reported_and_drawn(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [
+        {
+            "n": n,
+            "d": d,
+            "c": 6 * n * d,
+            "loss": 1.2 + 30 / n**0.35 + 60 / d**0.3 + 0.04 * np.log(lr / 0.01) ** 2,
+            "seed": 0,
+            "tune.recipe.lr": lr,
+        }
+        for n in (1e4, 3e4, 1e5)
+        for d in (1e6, 3e6, 1e7)
+        for lr in (0.002, 0.004, 0.008, 0.016, 0.032)
+    ]
+    pd.DataFrame(rows).to_csv(tmp_path / "tuned.csv", index=False)
+    assert main(["report", str(tmp_path / "tuned.csv"), "fit.bootstrap=5"]) == 0
+    use_table("report", tmp_path / "tuned-report" / "frontier.csv", capsys, monkeypatch)
+
+
+def test_words_in_columns_that_the_report_reads_do_not_stop_it(tmp_path: Path) -> None:
+    rows = [f"{n},{d},{1.2 + 30 / n**0.35 + 60 / d**0.3},cosine 1e-3,300B" for n in (1e4, 3e4, 1e5) for d in (1e6, 3e6, 1e7)]
+    (tmp_path / "words.csv").write_text("\n".join(["n,d,loss,lr,unique_tokens", *rows]))
+    assert main(["report", str(tmp_path / "words.csv"), "fit.bootstrap=5"]) == 0

@@ -19,7 +19,7 @@ from scalesweep.files import Damaged, read_json, set_aside
 from scalesweep.grid import CorpusFacts
 from scalesweep.jobs import claimable, snapshot_steps, unfinished, waits_for_trunk
 from scalesweep.plan import Plan, make_plan
-from scalesweep.store import Store
+from scalesweep.store import Store, read_sweep
 
 
 @pytest.fixture
@@ -193,6 +193,15 @@ def test_points_are_the_records_with_reasons_for_the_diverged(store: Store) -> N
     assert store.state(second) == "DIVERGED"
 
 
+def test_a_sweep_is_read_from_python_by_its_directory(store: Store, settings: Settings) -> None:
+    record(store, store.keys()[0])
+    other = settings.count.model_copy(update={"params": "total"})
+    assert list(read_sweep(str(store.directory)).n) == list(store.points().n)
+    assert list(read_sweep(store.directory, other).n) == list(store.points(other).n)
+    with pytest.raises(StoreError):
+        read_sweep(store.directory / "nothing")
+
+
 def test_points_can_be_counted_by_another_convention(store: Store, settings: Settings) -> None:
     record(store, store.keys()[0])
     cell = store.plan().cells[0]
@@ -356,7 +365,7 @@ def test_changed_settings_are_named(store: Store, plan: Plan) -> None:
     other = dataclasses.replace(plan, cells=tuple(dataclasses.replace(c, grad_clip=0.5) for c in plan.cells))
     settings = json.loads(json.dumps(store.sweep()["settings"]))
     settings["optim"]["grad_clip"] = 0.5
-    with pytest.raises(StoreError, match=r"4 of its 4 cells are not in this plan \(optim.grad_clip 1.0 -> 0.5\)"):
+    with pytest.raises(StoreError, match=r"4 of its 4 cells are not in this plan \(optim.grad_clip 1 -> 0.5\)"):
         store.create(other, settings, {})
 
 

@@ -208,5 +208,5 @@ def test_the_description_names_optima_laws_and_what_is_left_out() -> None:
     assert "12 inner optima of 16, from 112 measured cells" in text
     assert "all 7 settings tried here diverged" in text
     assert "Law of the optimum: recipe.lr = " in text
-    assert "N = 3e+05 predicted from the other sizes: off by" in text
+    assert "N = 300k predicted from the other sizes: off by" in text
     assert "'recipe.lr_law={coefficient: " in text

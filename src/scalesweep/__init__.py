@@ -12,6 +12,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:  # the names are loaded when they are first used, so that asking for help stays quick
+    from scalesweep.config import FitSpec as FitSpec
     from scalesweep.fit import fit_laws as fit_laws
     from scalesweep.fit.approaches import compare_approaches as compare_approaches
     from scalesweep.fit.forms import fit_form as fit_form
@@ -21,6 +22,7 @@ if TYPE_CHECKING:  # the names are loaded when they are first used, so that aski
 __version__ = "0.1.0"
 
 _HOMES = {
+    "FitSpec": "scalesweep.config",
     "compare_approaches": "scalesweep.fit.approaches",
     "fit_form": "scalesweep.fit.forms",
     "fit_laws": "scalesweep.fit",

@@ -26,6 +26,7 @@ from scalesweep.grid import declared_budget
 from scalesweep.plan import Plan
 from scalesweep.units import si
 
+_UNITS = {"budget.hours": "hours", "budget.flops": "FLOPs", "budget.usd": "dollars"}
 CORE = 3
 """Sizes, and budgets, that a joint law needs at least."""
 
@@ -39,6 +40,10 @@ class Limit:
     value: float
     cost: Callable[[Sequence[Cell]], float]
     """Of cells, in the limit's unit."""
+
+    def amount(self, value: float) -> str:
+        """So much, with the unit."""
+        return f"{value:.3g} {_UNITS.get(self.name, '')}".rstrip()
 
 
 @dataclass(frozen=True)
@@ -82,8 +87,9 @@ def shrink(plan: Plan, settings: Settings, limits: Sequence[Limit], keep: Collec
     for limit in limits:
         if (least := limit.cost(rest)) > limit.value and not any(c.key in keep for c in rest):
             raise SpecError(
-                f"{limit.name} = {limit.value:g}: the {len(rest)} cells that a joint law needs at least (up to {CORE} sizes by "
-                f"{CORE} budgets) come to {least:.3g}; raise it to {_up(least):g}, or declare smaller sizes or budgets."
+                f"{limit.name} = {limit.value:g}: the {len(rest)} cells that a joint law needs at least (up to {CORE} sizes "
+                f"by {CORE} budgets) come to {limit.amount(least)}; raise it to {_up(least):g}, or declare smaller sizes "
+                "or budgets."
             )
     return [cell for place in order[:few] for cell in place.cells]
 
@@ -159,7 +165,7 @@ def exceeded(cells: Sequence[Cell], limits: Sequence[Limit], directory: str) -> 
     """The limits that the cells of a directory break, which stay whatever they cost, in sentences."""
     costs = [(limit, limit.cost(cells)) for limit in limits]
     return [
-        f"{limit.name} = {limit.value:g} is exceeded: the cells of {directory}, which stay, come to {cost:.3g}."
+        f"{limit.name} = {limit.value:g} is exceeded: the cells of {directory}, which stay, come to {limit.amount(cost)}."
         for limit, cost in costs
         if cost > limit.value
     ]

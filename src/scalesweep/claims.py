@@ -82,7 +82,8 @@ def why(claims: Sequence[Claimed]) -> str:
         return ""
     if lost := [] if claims[-1]["state"] == "failed" else losses(claims):
         reason = lost[-1].get("reason", "")
-        return f"the worker died {len(lost)} times with this cell{f', last {reason}' if reason else ''}"
+        often = "once" if len(lost) == 1 else f"{len(lost)} times"
+        return f"the worker died {often} with this cell{f', last {reason}' if reason else ''}"
     return str(claims[-1].get("error", ""))
 
 

@@ -13,6 +13,7 @@ from scalesweep.errors import StoreError
 from scalesweep.files import Damaged, digest, read_json
 from scalesweep.plan import Plan
 from scalesweep.schema import SCHEMA, upgrade
+from scalesweep.spec import shown
 
 Signature = tuple[int, int, int]
 """Modification time in ns, size and inode of a file: what changes with every new one."""
@@ -122,8 +123,8 @@ def changed_settings(old: Mapping[str, Any], new: Mapping[str, Any], most: int =
     """Settings that differ, in words; of many the first ones."""
     before, now = _flat(old), _flat(new)
     names = [n for n in {**before, **now} if before.get(n) != now.get(n) and n.split(".")[0] not in IDLE]
-    shown = [f"{n} {before.get(n)!r} -> {now.get(n)!r}" for n in names[:most]]
-    return ", ".join(shown + ([f"and {len(names) - most} more"] if len(names) > most else []))
+    said = [f"{n} {shown(before.get(n))} -> {shown(now.get(n))}" for n in names[:most]]
+    return ", ".join(said + ([f"and {len(names) - most} more"] if len(names) > most else []))
 
 
 def _flat(values: Mapping[str, Any], path: str = "") -> dict[str, Any]:

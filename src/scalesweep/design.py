@@ -165,7 +165,7 @@ def next_cells(points: Points, spec: FitSpec, budget_flops: float, target_c: flo
         FitError: no law can be fitted to these points, or the preferred one has no compute optimum.
     """
     if not all(math.isfinite(value) and value > 0 for value in (budget_flops, target_c)):
-        raise SpecError(f"Give a positive budget and target in FLOPs, not {budget_flops!r} and {target_c!r}.")
+        raise SpecError(f"Give a positive budget and target in FLOPs, not {budget_flops:g} and {target_c:g}.")
     if method not in ("ladder", "v_optimal"):
         raise SpecError(f"There is no method {method!r}; choose ladder or v_optimal.")
     n, d, _, loss = sorted_columns(points)

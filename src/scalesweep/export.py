@@ -35,7 +35,7 @@ def layout_of(points: Points, layout: Layout) -> "pd.DataFrame":
 
 
 def write_table(table: "pd.DataFrame", path: Path) -> None:
-    """Write CSV at full precision, or Parquet.
+    """Write CSV at full precision, or Parquet, and the folder that it is to lie in.
 
     Raises:
         PointsError: the name ends on neither, or the file cannot be written.
@@ -43,6 +43,7 @@ def write_table(table: "pd.DataFrame", path: Path) -> None:
     if path.suffix not in FORMATS:
         raise PointsError(f"out = {str(path)!r}: must end in {' or '.join(FORMATS)}.")
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
         if path.suffix == ".csv":
             table.to_csv(path, index=False)
         else:

@@ -185,16 +185,16 @@ def read_forecast(text: str) -> DatedForecast:
         content = json.loads(text)
         claimed = content.pop("sha256")
         if content["format"] != FORMAT:
-            raise PointsError(f"The forecast has format {content['format']}, but this version reads format {FORMAT}.")
+            raise PointsError(f"the forecast has format {content['format']}, but this version reads format {FORMAT}.")
         values = dict(content["forecast"])
         day = date.fromisoformat(content["date"])
         made = _revive(values)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         if isinstance(error, PointsError):
             raise
-        raise PointsError(f"This is not a forecast that scalesweep wrote ({error}).") from None
+        raise PointsError(f"this is no forecast that scalesweep wrote ({error}).") from None
     if _hash(content) != claimed:
-        raise PointsError(f"The forecast was altered after {day}: its content does not have the hash {claimed[:12]}.")
+        raise PointsError(f"the forecast was altered after {day}: its content does not have the hash {claimed[:12]}.")
     return DatedForecast(made, day, claimed)
 
 

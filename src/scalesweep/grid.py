@@ -48,6 +48,7 @@ def grid_cells(settings: Settings, corpus: CorpusFacts, device: Device) -> Itera
     sweep, convention = settings.sweep, settings.count.params
     sizes = declared_sizes(settings)
     shapes = [resolve_shape(size, settings, corpus) for size in sizes]
+    rules.check_near(shapes, sizes, settings.recipe, convention)
     rules.check_distinct(shapes, sizes, convention)
     shapes.sort(key=lambda shape: num_params(shape, convention))
     low, high = sweep.tokens_per_parameter or (0.0, math.inf)

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from scalesweep.fit.design import pooled_noise
 from scalesweep.fit.results import Noise
+from scalesweep.laws import format_count
 from scalesweep.points import Points
 
 FloatArray = NDArray[np.float64]
@@ -151,11 +152,13 @@ def health_lines(points: Points, curves: Mapping[str, Curve], floor: float | Non
         curves: training curve of each cell by its key.
         floor: L0 of the collapse, an entropy or a fitted E; None leaves the collapse out.
     """
-    return [*_noise_lines(points), *spike_lines(curves), *_collapse_lines(points, curves, floor)]
+    lost = set(points.excluded["key"]) if "key" in points.frame else set()  # a diverged curve is no spike
+    kept = {key: curve for key, curve in curves.items() if key not in lost}
+    return [*_noise_lines(points), *spike_lines(kept), *_collapse_lines(points, curves, floor)]
 
 
 def spike_lines(curves: Mapping[str, Curve]) -> list[str]:
-    """One line on loss spikes, none where there are none."""
+    """One line on loss spikes in curves of cells that did not diverge, none where there are none."""
     found = {key: spikes for key, curve in curves.items() if (spikes := find_spikes(curve))}
     if not found:
         return []
@@ -177,7 +180,7 @@ def _noise_lines(points: Points) -> Iterator[str]:
     if total is None:
         return
     sizes = noise_by_size(points)
-    each = ", ".join(f"{noise.log_loss_sd:.2%} at N = {n:.3g} ({noise.degrees_of_freedom})" for n, noise in sizes.items())
+    each = ", ".join(f"{s.log_loss_sd:.2%} at N = {format_count(n)} ({s.degrees_of_freedom})" for n, s in sizes.items())
     by_size = f"; by size (degrees of freedom): {each}" if len(sizes) > 1 else ""
     yield f"Seed noise: sd of log loss {total.log_loss_sd:.2%}, {total.degrees_of_freedom} degrees of freedom{by_size}."
 

@@ -5,6 +5,7 @@ import functools
 import hashlib
 import itertools
 import math
+from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -34,6 +35,11 @@ class Plan:
     def hash(self) -> str:
         """Twelve hex digits over the cells' keys."""
         return hashlib.sha256("\n".join(sorted(c.key for c in self.cells)).encode()).hexdigest()[:12]
+
+    def tuned(self, key: str) -> str:
+        """The tuned settings and axes by which a cell differs from others of its size, budget and seed; empty without any."""
+        named = {name.partition(".")[2]: value for name, value in self.columns.get(key, {}).items()}
+        return ", ".join(f"{name} {f'{v:.3g}' if isinstance(v, float) else v}" for name, v in named.items())
 
     @functools.cached_property
     def longest_first(self) -> tuple[Cell, ...]:
@@ -214,7 +220,10 @@ def _warnings(settings: Settings, corpus: CorpusFacts, cells: tuple[Cell, ...], 
     off = [c for c in cells if abs(c.tokens / _asked(settings, c) - 1) > 0.01]
     if off:
         yield f"{len(off)} budgets are more than 1 % off after rounding to whole steps, because they are few steps long."
-    if declared > len(cells):
+    seeds = settings.sweep.seeds
+    if doubled := [seed for seed, number in Counter(seeds).items() if number > 1]:
+        yield f"sweep.seeds = {list(seeds)} names seed {doubled[0]} more than once: a replicate needs a seed of its own."
+    if declared * len(set(seeds)) > len(cells) * len(seeds):
         yield f"{declared - len(cells)} declared cells equal others, as rounding can make them, and are measured once."
     if len({c.num_params(settings.count) for c in cells}) == 1:
         yield "One size: the effect of N cannot be measured; add sizes to sweep.sizes."

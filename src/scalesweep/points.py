@@ -42,12 +42,16 @@ LOST_STATES = ("diverged", "failed", "crashed", "killed", "lost", "nan")
 """Values of these columns, in any case, that leave a row out; wandb's and this project's names of runs without a result."""
 OPTIONAL = ("loss_se", "seed", "key", "excluded_reason")
 ALIASES = {
-    "n": ("n", "params", "parameters", "num_params", "num_parameters", "model_size"),
-    "d": ("d", "tokens", "training_tokens", "train_tokens", "num_tokens"),
-    "c": ("c", "flop", "flops", "compute", "training_flop", "training_flops", "train_flops"),
-    "loss": ("loss", "l", "val_loss", "validation_loss", "eval_loss", "final_loss", "test_loss"),
+    "n": (
+        *("n", "params", "parameters", "num_params", "num_parameters", "n_params", "model_params", "model_size"),
+        "non_embedding_params",
+    ),
+    "d": ("d", "tokens", "training_tokens", "train_tokens", "num_tokens", "n_tokens", "total_tokens", "tokens_seen"),
+    "c": ("c", "flop", "flops", "compute", "training_flop", "training_flops", "train_flops", "total_flos"),
+    "loss": ("loss", "l", "val_loss", "valid_loss", "validation_loss", "eval_loss", "final_loss", "test_loss"),
 }
-"""Accepted names of the required columns; case, spaces, hyphens and underscores do not matter."""
+"""Accepted names of the required columns; case, spaces, hyphens, underscores and slashes do not matter."""
+_IGNORED = " _-/"
 _SMALLEST_LARGE_MODEL = 1e4
 """Where the largest model has fewer parameters than this, they are likely counted in millions."""
 
@@ -156,7 +160,7 @@ def _recognise(columns: Sequence[str], path: Path) -> dict[str, str]:
         found = [column for column in columns if _plain(column) in plain]
         if len(found) > 1:
             both = " and ".join(repr(column) for column in found)
-            raise PointsError(f"{path}: columns {both} can all mean {canonical}; keep one or rename the others.")
+            raise PointsError(f"{path}: columns {both} can all mean {canonical}; {_which(canonical, found)}.")
         if found:
             names[canonical] = found[0]
     for canonical in ("n", "loss"):
@@ -167,12 +171,24 @@ def _recognise(columns: Sequence[str], path: Path) -> dict[str, str]:
     return names
 
 
+def _which(canonical: str, found: Sequence[str]) -> str:
+    """What to do about columns that mean the same; beside one validation loss, `loss` is that of training."""
+    training = [column for column in found if _plain(column) == "loss"]
+    if canonical == "loss" and len(training) == 1 and len(found) == 2:
+        (other,) = (column for column in found if column not in training)
+        return f"if {training[0]!r} is the training loss, rename it, for instance to train_loss, and {other!r} is fitted"
+    return "keep one or rename the others"
+
+
 def _plain(name: str) -> str:
-    return "".join(letter for letter in name.lower() if letter not in " _-")
+    return "".join(letter for letter in name.lower() if letter not in _IGNORED)
 
 
 def _missing(path: Path, canonical: str, accepted: str, columns: Sequence[str]) -> str:
-    return f"{path}: column {canonical} is missing; accepted names are {accepted}; found {', '.join(columns) or 'none'}."
+    return (
+        f"{path}: column {canonical} is missing; accepted names are {accepted}; found {', '.join(columns) or 'none'}; "
+        f"rename the column that holds it."
+    )
 
 
 def _derived(table: dict[str, list[Any]], names: dict[str, str], source: str) -> Points:
@@ -290,10 +306,11 @@ def _is_empty(value: Any) -> bool:
 
 def _complaint(source: str, row: int, column: str, value: Any) -> str:
     place = f"{source}: row {row}, column {column}"
+    remedy = "give a positive number, or leave the row out by an excluded_reason or by state=diverged"
     if value is None or (isinstance(value, str) and not value.strip()):
-        return f"{place}: the value is missing; give a positive number, or an excluded_reason for the row."
+        return f"{place}: the value is missing; {remedy}."
     number = _number(value)
     if math.isnan(number):
-        return f"{place}: {value!r} is not a number; give a positive number, or an excluded_reason for the row."
+        return f"{place}: {value!r} is not a number; {remedy}."
     kind = "not finite" if math.isinf(number) else "zero" if number == 0 else "negative"
     return f"{place}: {value!r} is {kind}; n, d, c and loss must be positive numbers."

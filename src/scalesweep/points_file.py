@@ -15,6 +15,10 @@ def read_table(path: Path) -> dict[str, list[Any]]:
     Raises:
         PointsError: there is no such file, its extension is not known, or it is not what the extension says.
     """
+    if path.is_dir():
+        raise PointsError(
+            f"{path}: this is a directory; give a file of points, or read a sweep with scalesweep.store.read_sweep."
+        )
     if not path.is_file():
         raise PointsError(f"{path}: there is no such file.")
     suffix = path.suffix.lower()
@@ -75,6 +79,8 @@ _READERS = {
     ".parquet": _read_parquet,
     ".pq": _read_parquet,
 }
+SUFFIXES = tuple(_READERS)
+"""Extensions of files that can be read."""
 
 
 def _text(path: Path) -> str:

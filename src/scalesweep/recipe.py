@@ -175,6 +175,24 @@ def parametrise(shape: ModelShape, recipe: RecipeSpec, optim: OptimSpec) -> Para
     )
 
 
+FARTHEST = 2.0
+"""Factor in N beyond which the nearest model is not what was asked for."""
+
+
+def check_near(
+    shapes: Sequence[ModelShape], declared: Sequence[Shape | int], recipe: RecipeSpec, convention: ParamsConvention
+) -> None:
+    """Raise SpecError where no width has an N within a factor of 2 of a target."""
+    for shape, size in zip(shapes, declared, strict=True):
+        n = num_params(shape, convention)
+        if not isinstance(size, Shape) and abs(math.log(n / size)) > math.log(FARTHEST):
+            which = "the smallest" if shape.width == recipe.head_dim else "the nearest"
+            raise SpecError(
+                f"sweep.sizes: {size:,} parameters are more than a factor of {FARTHEST:g} from those of any model; {which} at "
+                f"depth {shape.depth} has N = {n:,} ({convention}); raise it to that, or lower recipe.head_dim or recipe.depth."
+            )
+
+
 def check_distinct(shapes: Sequence[ModelShape], declared: Sequence[object], convention: ParamsConvention) -> None:
     """Raise SpecError where two declared sizes came out as one shape."""
     seen: dict[ModelShape, object] = {}

@@ -21,9 +21,9 @@ from pydantic import (
 
 from scalesweep.errors import SpecError, did_you_mean
 
-_SUFFIXES = {"": 1, "k": 10**3, "M": 10**6, "B": 10**9, "G": 10**9, "T": 10**12}
+_SUFFIXES = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "B": 10**9, "G": 10**9, "T": 10**12}
 _LARGEST = 10**30
-_QUANTITY = re.compile(r"^\s*([0-9][0-9_]*\.?[0-9]*(?:[eE][+-]?[0-9]+)?)\s*([kMBGT]?)\s*$")
+_QUANTITY = re.compile(r"^\s*([0-9][0-9_]*\.?[0-9]*(?:[eE][+-]?[0-9]+)?)\s*([kKMBGT]?)\s*$")
 
 
 def parse_quantity(value: object) -> object:
@@ -32,6 +32,13 @@ def parse_quantity(value: object) -> object:
         number = Decimal(match[1].replace("_", "")) * _SUFFIXES[match[2]]
         return int(number) if number < _LARGEST and number == int(number) else float(number)
     return value
+
+
+def shown(value: object) -> str:
+    """A value in a message as a user writes it: 64000 and 1e+13, not 64000.0 and 10000000000000.0."""
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(shown, value))}]"
+    return f"{value:.12g}" if isinstance(value, float) else repr(value)
 
 
 Count = Annotated[PositiveInt, Field(le=_LARGEST), BeforeValidator(parse_quantity)]
@@ -141,7 +148,7 @@ def parse_range(value: object) -> object:
     if not isinstance(value, list | tuple):
         raise ValueError(f"{value!r} must be a range, such as 1e-3..3e-2:6, or a list, such as [1e-3, 3e-3]")
     if len(set(map(str, value))) < 2:
-        raise ValueError(f"{list(value)} leaves nothing to tune; give at least two different values, or fix the setting itself")
+        raise ValueError(f"{shown(value)} leaves nothing to tune; give two different values or more, or fix the setting itself")
     return value
 
 
@@ -208,7 +215,7 @@ def _sentence(spec: type[Spec], item: Any, prefix: str) -> str:
     hint = ""
     if item["type"] == "literal_error" and isinstance(item["input"], str):
         hint = did_you_mean(item["input"], re.findall(r"'([^']+)'", message))
-    return f"{path} = {item['input']!r}: {message}{hint}."
+    return f"{path} = {shown(item['input'])}: {message}{hint}."
 
 
 def _siblings(spec: type[Spec], loc: tuple[int | str, ...]) -> list[str]:

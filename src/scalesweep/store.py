@@ -261,6 +261,20 @@ class Store(Holding):
         return points_from_rows(rows, count.params, count.flops, str(self.directory))
 
 
+def read_sweep(directory: Path | str, count: CountSpec | None = None) -> Points:
+    """The measured points of a sweep's directory, for a fit from Python.
+
+    Args:
+        directory: of the sweep, such as runs/demo; one that still runs gives what is measured so far.
+        count: what N and C count; by default what the sweep was planned with.
+
+    Raises:
+        StoreError: the directory holds no sweep.
+        PointsError: nothing is measured yet.
+    """
+    return Store(Path(directory)).points(count)
+
+
 def _changed(path: Path) -> float:
     """When a file was last changed; now, where it has just gone."""
     try:

@@ -183,12 +183,12 @@ def _describe(result: Tournament) -> list[str]:
         f"{'loss':>7}{'-dlnL/dlnN':>12}{'/dlnD':>8}",
     ]
     for row in result.standings:
-        rolling = f"{row.rolling_rms:.2%}" if math.isfinite(row.rolling_rms) else "-"
-        difference = f"{row.aicc - best:.1f}" if math.isfinite(row.aicc) else "-"
+        errors = (row.residual_rms, row.size_rms, row.budget_rms, row.rolling_rms)
+        fit, size, budget, rolling = (_known(value, ".2%") for value in errors)
+        slopes = (_known(value, ".4f") for value in (row.exponents.by_n, row.exponents.by_d))
         lines.append(
-            f"  {TITLES.get(row.name, row.name):<18}{row.residual_rms:>8.2%}{row.size_rms:>10.2%}{row.budget_rms:>12.2%}"
-            f"{rolling:>9}{difference:>9} | {format_number(row.loss):>7}"
-            f"{row.exponents.by_n:>12.4f}{row.exponents.by_d:>8.4f}"
+            f"  {TITLES.get(row.name, row.name):<18}{fit:>8}{size:>10}{budget:>12}{rolling:>9}"
+            f"{_known(row.aicc - best, '.1f'):>9} | {format_number(row.loss):>7}{next(slopes):>12}{next(slopes):>8}"
         )
     lines += [f"  {TITLES.get(name, name)}: refused. {reason}" for name, reason in result.rivals.refusals.items()]
     at_n, at_d = _vector(n), _vector(d)
@@ -199,6 +199,11 @@ def _describe(result: Tournament) -> list[str]:
         f"  Rolling origin by compute: {len(result.tested.cuts)} origins; size out and budget out: at most 10 folds of levels.",
     ]
     return lines
+
+
+def _known(value: float, form: str) -> str:
+    """A number, or a dash where it could not be measured."""
+    return format(value, form) if math.isfinite(value) else "-"
 
 
 def _vector(values: ArrayLike) -> FloatArray:

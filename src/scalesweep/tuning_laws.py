@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from scalesweep.fit.design import count_levels
 from scalesweep.fit.results import Estimate
-from scalesweep.laws import format_number
+from scalesweep.laws import format_count, format_number
 from scalesweep.tuning import BATCH, LR, Frontier, Optimum
 
 FloatArray = NDArray[np.float64]
@@ -134,7 +134,7 @@ def frontier_rows(frontier: Frontier) -> list[dict[str, str]]:
     """The table of frontier points, for people."""
     rows = []
     for o in frontier.optima:
-        row = {"N": f"{o.n:.4g}", "D": f"{o.d:.4g}", "seed": str(o.row.get("seed", "")), "tried": str(o.num_settings)}
+        row = {"N": format_count(o.n), "D": format_count(o.d), "seed": str(o.row.get("seed", "")), "tried": str(o.num_settings)}
         row |= {f"{name}*": _with_factor(o, name) for name in frontier.settings}
         row |= {"loss*": _pm(o.loss, o.loss_se, 4), "lowest": _pm(o.lowest, math.nan, 4)}
         row |= {f"{name} lr": _pm(*o.regret(name), 4) for name in ("half", "double") if LR in frontier.settings}
@@ -191,7 +191,7 @@ def _describe_law(law: OptimumLaw, frontier: Frontier) -> list[str]:
     ]
     for held in law.held_out:
         cost = "" if math.isnan(held.regret) else f", which costs {held.regret:.4f} nats"
-        lines.append(f"  N = {held.n:.4g} predicted from the other sizes: off by ×/÷ {held.factor:.2f}{cost}")
+        lines.append(f"  N = {format_count(held.n)} predicted from the other sizes: off by ×/÷ {held.factor:.2f}{cost}")
     if law.override:
         lines.append(f"  As a recipe for other sizes: {law.override}")
     return lines

@@ -277,7 +277,8 @@ class Worker:
             self.device, job.micro_batch, train_spec.curve_points, train_spec.fast, train_spec.checkpoint_seconds
         )
         keep = on_weights if train_spec.keep_weights else None
-        names = ", ".join(run.cell.key for run in job.runs)
+        names, start = ", ".join(run.cell.key for run in job.runs), job.runs[0].step
+        self.say(f"{names} {f'goes on after step {start}' if start else 'begins'}")
         hooks = Hooks(on_curve, on_checkpoint, on_snapshot, keep, should_stop, lambda line: self.say(f"{names} {line}"))
         outcomes = train(job.runs, *self.tokens, execution, hooks)
         lease.check()

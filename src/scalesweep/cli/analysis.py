@@ -12,12 +12,13 @@ from scalesweep.cli.compose import compose_settings
 from scalesweep.cli.facts import cost_rows, counts_of, facts_of
 from scalesweep.cli.laws import print_analysis, print_fit
 from scalesweep.cli.paths import is_setting
-from scalesweep.cli.tuning import fitted_points
+from scalesweep.cli.tuning import fitted_points, keep_frontier
 from scalesweep.config import FitSpec, Settings
 from scalesweep.errors import EXIT_OK, SpecError
 from scalesweep.fit import SweepFit
 from scalesweep.health import entropy_lines, spike_lines
 from scalesweep.points import Points, read_points
+from scalesweep.points_file import SUFFIXES
 from scalesweep.published import published_points
 from scalesweep.report import ReportContext, write_report
 from scalesweep.spec import parse
@@ -44,6 +45,7 @@ def fit(arguments: Sequence[str]) -> int:
     subject = read_subject(arguments, "fit")
     if subject.context.tuning:
         print(f"{subject.context.tuning}\n", flush=True)
+    keep_frontier(subject.directory, subject.context)
     analysis = analyse(subject.points, subject.spec)
     print_analysis(analysis)
     page = write_report(subject.directory, analysis, subject.context)
@@ -84,6 +86,7 @@ def write(directory: Path, points: Points, spec: FitSpec, context: ReportContext
         FitError: the points cannot be fitted at all.
         StoreError: the directory cannot be written.
     """
+    keep_frontier(directory, context)
     analysis = analyse(points, spec)
     return analysis.fit, write_report(directory, analysis, context)
 
@@ -114,6 +117,11 @@ def read_subject(arguments: Sequence[str], command: str) -> Subject:
     named = [word.split("=", 1)[0] for word in overrides]
     again = shlex.join(["scalesweep", "report", *arguments])
     if published:
+        if path.suffix in SUFFIXES or len(path.parts) > 1:
+            raise SpecError(
+                f"points = {str(path)!r}: takes the name of a published study; a path goes without points=, as in: "
+                f"scalesweep {command} {shlex.quote(str(path))}."
+            )
         name, _, variant = str(path).partition(":")
         points = published_points(name, variant or None)
         return _points_subject(points, name, Path(f"{name}-report"), settings, named, again)
@@ -186,7 +194,7 @@ def context_of_store(store: Store, settings: Settings, command: str) -> ReportCo
         warnings=[
             *sweep["warnings"],
             *entropy_lines(present),
-            *spike_lines({r["key"]: store.curve(r["key"]) for r in present}),
+            *spike_lines({r["key"]: store.curve(r["key"]) for r in present if r["state"] == "COMPLETE"}),
         ],
         command=command,
         counts=counts_of(plan.cells),

@@ -34,6 +34,9 @@ def compose_values(overrides: Sequence[str], root: str = "run") -> dict[str, Any
         SpecError: an override that Hydra cannot read or apply.
     """
     for word in overrides:
+        if _is_open(word):
+            key = word.partition("=")[0]
+            raise SpecError(f"{word!r} has a bracket that is not closed; a list with spaces needs quotes: '{key}=[10k, 20k]'.")
         if word.startswith("-") or "=" not in word.lstrip("~"):
             raise SpecError(f"{word!r} is not an override; write key=value, such as sweep=smoke or recipe.lr=0.004.")
     try:
@@ -43,6 +46,12 @@ def compose_values(overrides: Sequence[str], root: str = "run") -> dict[str, Any
             return values
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise SpecError(_sentence(error, overrides, root)) from None
+
+
+def _is_open(word: str) -> bool:
+    """Whether a list or table of a word is cut off, as an unquoted space in it does."""
+    bare = re.sub(r"'[^']*'|\"[^\"]*\"", "", word)
+    return "=" in word and any(bare.count(opening) > bare.count(closing) for opening, closing in ("[]", "{}", "()"))
 
 
 def _addable(word: str) -> str:
@@ -61,7 +70,13 @@ def _sentence(error: Exception, overrides: Sequence[str], root: str) -> str:
         return _unknown_key(match[1] or match[2] or match[3], root, overrides)
     if match := re.search(r"No match in the defaults list|Could not override '?([\w/]+)", text):
         return f"an override names a group that is not there: {text}"
-    if "LexerNoViableAlt" in text or "mismatched input" in text or "token recognition" in text:
+    if (
+        "LexerNoViableAlt" in text
+        or "mismatched input" in text
+        or "token recognition" in text
+        or "viable" in text
+        or "extraneous" in text
+    ):
         said = " ".join(overrides)
         return f"the overrides {said} cannot be read; put a value with special characters in quotes: \"dir='my runs'\"."
     return f"the overrides {' '.join(overrides)} cannot be read: {text}"

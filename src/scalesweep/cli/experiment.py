@@ -14,12 +14,12 @@ from scalesweep.budget import describe, exceeded, shrink
 from scalesweep.cli.analysis import context_of_store, print_law, write
 from scalesweep.cli.compose import compose_settings
 from scalesweep.cli.pricing import Prices, limits_of, price_of
-from scalesweep.cli.tables import print_plan
+from scalesweep.cli.tables import print_plan, wrapped
 from scalesweep.cli.tracking import track_sweep
 from scalesweep.cli.tuning import extend, fitted_points, keys_present
 from scalesweep.config import ArchitectureSpec, Settings
-from scalesweep.data import Corpus, prepare, unique_tokens, validation_windows
-from scalesweep.errors import EXIT_INCOMPLETE, EXIT_OK, FitError, PointsError, SpecError, StoreError
+from scalesweep.data import Corpus, prepare, unique_tokens, validation_shortage
+from scalesweep.errors import EXIT_INCOMPLETE, EXIT_OK, DataError, FitError, PointsError, SpecError, StoreError
 from scalesweep.files import plain_storage_errors
 from scalesweep.fit import SweepFit
 from scalesweep.grid import CorpusFacts, Device
@@ -69,9 +69,8 @@ def run(overrides: Sequence[str]) -> int:
     # A tuned range may well end where training diverges, but not all of it may.
     wanted = ("COMPLETE",) if settings.sweep.tune is None or not states["COMPLETE"] else FINISHED
     if unfinished := sum(n for s, n in states.items() if s not in wanted):
-        _say(
-            f"{unfinished} of {len(plan.cells)} cells have no loss: {_count(states)}. See: scalesweep status {store.directory}"
-        )
+        lacking = f"{unfinished} of {len(plan.cells)} cells {'has' if unfinished == 1 else 'have'} no loss"
+        _say(f"{lacking}: {_count(states)}. See: scalesweep status {store.directory}")
         for key in (k for k, s in each.items() if s == "FAILED"):
             _say(failure_line(store, key))
         return EXIT_INCOMPLETE
@@ -140,20 +139,24 @@ def plan(overrides: Sequence[str]) -> int:
     prices = Prices(settings, device)
     planned = _plan(settings, corpus, device, present, present, prices)
     print_plan(planned, settings, price_of(planned, prices))
-    _say(prices.describe())
+    _say(wrapped(prices.describe()))
     _warn(planned)
     return EXIT_OK
 
 
 def data(overrides: Sequence[str]) -> int:
     """Prepare a corpus and say what it holds."""
-    corpus = prepare(compose_settings(overrides).data, _say)
+    settings = compose_settings(overrides)
+    corpus = prepare(settings.data, _say)
     _say(
         f"{corpus.name} ({corpus.hash}): {corpus.train_tokens:,} training and {corpus.validation_tokens:,} validation tokens, "
         f"vocabulary {corpus.vocab_size:,}, {corpus.bytes_per_token:.2f} bytes per token, in {corpus.directory}"
     )
     if corpus.entropy is not None:
         _say(f"Entropy {corpus.entropy:.5f} nats per token; a window costs {corpus.window_excess:.5f} nats more.")
+    wanted, is_capped = settings.train.validation_tokens, settings.data.max_bytes is not None
+    if shortage := validation_shortage(corpus.validation_tokens, wanted, settings.model.context, is_capped):
+        sys.stderr.write(f"warning: {shortage}\n")
     return EXIT_OK
 
 
@@ -194,7 +197,8 @@ def _plan(
     for context, tokens in sorted({(c.shape.context, c.validation_tokens) for c in planned.cells}):
         if tokens < 2 * context:
             raise SpecError(f"train.validation_tokens = {tokens}: must be at least two windows of {context} tokens.")
-        validation_windows(corpus.validation(), tokens, context)
+        if shortage := validation_shortage(corpus.validation_tokens, tokens, context, settings.data.max_bytes is not None):
+            raise DataError(shortage)
         if unique_tokens(corpus.train_tokens, context) == 0:
             raise SpecError(
                 f"model.context = {context}: must be below the {corpus.train_tokens:,} training tokens of the corpus."
@@ -213,7 +217,7 @@ def corpus_facts(corpus: Corpus) -> dict[str, str]:
 
 def _warn(plan: Plan) -> None:
     for warning in plan.warnings:
-        sys.stderr.write(f"warning: {warning}\n")
+        sys.stderr.write(f"{wrapped(f'warning: {warning}')}\n")
 
 
 def _count(states: Counter[Any]) -> str:

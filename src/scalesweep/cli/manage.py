@@ -47,7 +47,7 @@ def retry(arguments: Sequence[str]) -> int:
         reopened = _reopen(store, [key])
     running = "RUNNING" in store.states().values() and not store.is_cancelled()
     then = "a worker that runs now takes it up" if running else f"measured by: {_run_again(store)}"
-    print(f"{len(reopened)} failed cells wait again; {then}.")
+    print(f"{len(reopened)} failed {'cell waits' if len(reopened) == 1 else 'cells wait'} again; {then}.")
     return EXIT_OK
 
 
@@ -74,7 +74,8 @@ def cancel(arguments: Sequence[str]) -> int:
     if store.settings().launcher.name == "slurm":
         withdraw(store)
     if running:
-        print(f"The workers of {len(running)} running cells are asked to write checkpoints and end, wherever they run.")
+        cells = f"{len(running)} running cell{'' if len(running) == 1 else 's'}"
+        print(f"The workers of {cells} are asked to write checkpoints and end, wherever they run.")
     else:
         print("No cell is running; workers that are about to start will end.")
     print(f"The sweep goes on with: {_run_again(store)}")

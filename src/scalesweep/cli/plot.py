@@ -3,16 +3,21 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
-from scalesweep.analysis import analyse
+from scalesweep.analysis import Analysis, analyse
 from scalesweep.cli.analysis import read_subject
 from scalesweep.cli.tables import output_width
 from scalesweep.errors import EXIT_OK, SpecError, did_you_mean
+from scalesweep.points import Points
 from scalesweep.report.chart import Chart
 from scalesweep.report.figures import Material, figures
 
 _POINTS = "--points"
 _THEMES = ("light", "dark")
+_WITHOUT_LAW = ("curves", "tuning")
+"""Figures that look at measured losses alone."""
 _MAX_WIDTH = 100
 """Columns beyond which a plot in a terminal only gets coarser."""
 
@@ -25,9 +30,10 @@ def plot(arguments: Sequence[str]) -> int:
     """
     name, rest = _name(arguments)
     out, theme, rest = _options(rest)
-    subject = read_subject(rest, "plot")
+    subject = read_subject(rest, f"plot {name}")
     context = subject.context
-    drawn = figures()[name](Material(analyse(subject.points, subject.spec), context.curves, context.frontier))
+    found = _no_law(subject.points) if name in _WITHOUT_LAW else analyse(subject.points, subject.spec)
+    drawn = figures()[name](Material(found, context.curves, context.frontier))
     if isinstance(drawn, str):
         raise SpecError(f"{name} cannot be drawn. {drawn}")
     if out is None:
@@ -39,11 +45,21 @@ def plot(arguments: Sequence[str]) -> int:
     return EXIT_OK
 
 
+def _no_law(points: Points) -> Analysis:
+    """What figures that show no law are drawn from: too few points for a law are no reason to refuse them."""
+    return cast(Analysis, SimpleNamespace(points=points))
+
+
 def _name(arguments: Sequence[str]) -> tuple[str, list[str]]:
     """The figure's name, and the other words without the spelling --points FILE."""
     known = figures()
     words = [word for word in arguments if word != _POINTS]
     words = [word.removeprefix(f"{_POINTS}=") for word in words]
+    if words and words[0] not in known and (Path(words[0]).exists() or words[0].startswith("points=")):
+        raise SpecError(
+            f"plot takes the name of a figure before {words[0]}, such as: scalesweep plot power_laws {words[0]}; "
+            f"there are {', '.join(known)}."
+        )
     if not words or words[0] not in known:
         given = (
             f"{words[0]!r} is no figure{did_you_mean(words[0], known)}" if words else "plot takes the name of a figure first"

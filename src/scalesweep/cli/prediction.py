@@ -1,6 +1,9 @@
 """The commands that look beyond the points: tournament, forecast, score, next."""
 
 import datetime
+import itertools
+import os
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -25,17 +28,43 @@ def forecast(arguments: Sequence[str]) -> int:
     from scalesweep.forecast import forecast as predict
 
     rest, own = _own(arguments, ("at", "compute", "file"))
+    path = _place(own.get("file"))
     subject = read_subject(rest, "forecast")
     at = _pair(own["at"]) if "at" in own else None
     compute = _number("compute", own["compute"]) if "compute" in own else None
     made = predict(subject.points, subject.spec, at=at, compute=compute)
     print(made.summary())
-    path = Path(own.get("file", f"forecast-{datetime.date.today().isoformat()}.json"))
-    if path.exists():
-        raise SpecError(f"file = {str(path)!r}: exists; a forecast is never overwritten, name another with file=....")
-    path.write_text(made.to_json(datetime.date.today()))
-    print(f"\nFiled: {path}. Compare it later with: scalesweep score {path} DIR|POINTS")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("x") as file:
+            file.write(made.to_json(datetime.date.today()))
+    except OSError as error:
+        raise SpecError(_unwritable(path, error.strerror)) from None
+    print(f"\nFiled: {path}. Compare it later with: scalesweep score {shlex.quote(str(path))} DIR|POINTS")
     return EXIT_OK
+
+
+def _place(named: str | None) -> Path:
+    """Where a forecast is filed, looked at before it is made: as named, else the day's first name that is free.
+
+    Raises:
+        SpecError: the named file exists, or its directory cannot be written.
+    """
+    if named is None:
+        names = (f"forecast-{datetime.date.today().isoformat()}{f'-{i}' if i > 1 else ''}.json" for i in itertools.count(1))
+        path = next(path for path in map(Path, names) if not os.path.lexists(path))
+    else:
+        path = Path(named).expanduser()
+    if os.path.lexists(path):
+        raise SpecError(f"file = {str(path)!r}: exists; a forecast is never overwritten, name another with file=....")
+    there = next(place for place in path.absolute().parents if place.exists())
+    if not there.is_dir() or not os.access(there, os.W_OK):
+        raise SpecError(_unwritable(path, "permission denied" if there.is_dir() else f"{there} is no directory"))
+    return path
+
+
+def _unwritable(path: Path, why: str | None) -> str:
+    return f"file = {str(path)!r}: cannot be written ({why}); name a place that can with file=...."
 
 
 def score(arguments: Sequence[str]) -> int:
@@ -47,9 +76,13 @@ def score(arguments: Sequence[str]) -> int:
         raise SpecError("score takes a forecast's file and what was measured, such as: score forecast.json runs/large.")
     path = Path(arguments[0])
     if not path.is_file():
-        raise PointsError(f"{path}: there is no such file.")
-    subject = read_subject(arguments[1:], "score")
-    print(compare(read_forecast(path.read_text()), subject.points).summary())
+        raise PointsError(f"{path}: there is no such file; give the name that `scalesweep forecast` printed.")
+    try:
+        filed = read_forecast(path.read_text(errors="replace"))
+    except PointsError as error:
+        raise PointsError(f"{path}: {error}") from None
+    subject = read_subject(arguments[1:], f"score {path}")
+    print(compare(filed, subject.points).summary())
     return EXIT_OK
 
 

@@ -18,9 +18,9 @@ from rich.table import Table
 from rich.text import Text
 
 from scalesweep.cli.paths import is_setting
-from scalesweep.cli.tables import output_width
+from scalesweep.cli.tables import output_width, wrapped
 from scalesweep.cost import Cost, Rates, cost_of, rates_of
-from scalesweep.errors import EXIT_INCOMPLETE, EXIT_OK, SpecError
+from scalesweep.errors import EXIT_INCOMPLETE, EXIT_OK, SpecError, did_you_mean
 from scalesweep.health import entropy_lines, health_lines
 from scalesweep.launch.monitor import cell_line
 from scalesweep.launch.slurm import in_words, jobs_of
@@ -36,6 +36,7 @@ WATCH_SECONDS = 2.0
 MOST_CELLS = 100
 """Sweeps of more cells are shown by size."""
 MOST_FAILURES = 10
+_FLAGS = ("--watch", "--json")
 STATES = ("COMPLETE", "RUNNING", "WAITING", "DIVERGED", "FAILED", "LOST")
 
 
@@ -43,7 +44,10 @@ def status(arguments: Sequence[str]) -> int:
     """Print how far a sweep is; --watch goes on, --json is for programs."""
     flags = {word for word in arguments if word.startswith("-")}
     words = [word for word in arguments if word not in flags]
-    if len(words) != 1 or is_setting(words[0]) or flags - {"--watch", "--json"}:
+    if unknown := sorted(flags - set(_FLAGS)):
+        hint = did_you_mean(unknown[0], _FLAGS)
+        raise SpecError(f"{unknown[0]!r} is not an option{hint}: status takes one directory, and {' or '.join(_FLAGS)}.")
+    if len(words) != 1 or is_setting(words[0]):
         raise SpecError(
             "status takes one directory, and --watch or --json, such as: scalesweep status runs/demo, "
             "or scalesweep status runs/demo --watch."
@@ -85,7 +89,8 @@ def _watch(store: Store, as_lines: bool) -> int:
 
 def _watch_lines(store: Store, progress: Progress, as_json_lines: bool) -> None:
     """One line for each cell that is finished, or one line of JSON for each change of states."""
-    cells, count = {c.key: c for c in store.plan().cells}, store.plan().count
+    plan = store.plan()
+    cells = {c.key: c for c in plan.cells}
     seen: Mapping[str, Any] = {}
     while True:
         changed = [key for key, state in progress.states.items() if seen.get(key) != state]
@@ -94,7 +99,7 @@ def _watch_lines(store: Store, progress: Progress, as_json_lines: bool) -> None:
         for key in () if as_json_lines else changed:
             record = store.record(key)
             if record is not None:
-                print(cell_line(cells[key], record, count), flush=True)
+                print(cell_line(cells[key], record, plan), flush=True)
             elif progress.states[key] == "FAILED":
                 print(next(f"{f.key} FAILED: {f.reason}" for f in progress.failures if f.key == key), flush=True)
         if changed and not as_json_lines:
@@ -134,7 +139,7 @@ def _print(store: Store, progress: Progress) -> None:
         console.print(worker_table(plan, progress))
     lines = [*_failure_lines(progress), *_health(store), *cost_lines(store, progress), *_queue_lines(store), _summary(progress)]
     for line in lines:
-        console.print(line, markup=False, soft_wrap=True)
+        console.print(wrapped(line), markup=False, soft_wrap=True)
 
 
 def _summary(progress: Progress) -> str:
@@ -229,7 +234,8 @@ def _table(*names: str, left: Sequence[str] = ()) -> Table:
 def state_table(store: Store, progress: Progress) -> Table:
     """One row a cell with its state, and its loss or how far it is."""
     plan = store.plan()
-    table = _table("key", "N", "D", "seed", "state", "loss", "seconds", left=("key", "state"))
+    tuned = ["tuned"] if plan.columns else []
+    table = _table("key", "N", "D", "seed", *tuned, "state", "loss", "seconds", left=("key", "state", "tuned"))
     for cell in plan.cells:
         record = store.record(cell.key)
         loss, seconds = "", ""
@@ -239,7 +245,8 @@ def state_table(store: Store, progress: Progress) -> Table:
         elif end := curve_end(store.cell_dir(cell.key) / "curve.jsonl"):
             loss = f"step {end['step']:.0f} of {cell.steps}"
         n = si(cell.num_params(plan.count))
-        table.add_row(cell.key, n, si(cell.tokens), str(cell.seed), progress.states[cell.key], loss, seconds)
+        what = [plan.tuned(cell.key)] if tuned else []
+        table.add_row(cell.key, n, si(cell.tokens), str(cell.seed), *what, progress.states[cell.key], loss, seconds)
     return table
 
 

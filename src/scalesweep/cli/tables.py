@@ -1,6 +1,7 @@
 """Tables for the terminal."""
 
 import sys
+import textwrap
 from collections.abc import Mapping, Sequence
 
 from rich import box
@@ -25,6 +26,13 @@ def output_width() -> int:
     return width if sys.stdout.isatty() else max(width, 140)
 
 
+def wrapped(line: str) -> str:
+    """The line, broken between words where a terminal is narrower; whole for other programs, which search lines."""
+    if not sys.stdout.isatty():
+        return line
+    return textwrap.fill(line, output_width(), break_long_words=False, break_on_hyphens=False)
+
+
 def print_plan(plan: Plan, settings: Settings, price: Price | None) -> None:
     """The cells with their minutes, where they are known, and below them what the sweep costs."""
     console = Console(highlight=False, width=output_width())
@@ -38,10 +46,10 @@ def print_plan(plan: Plan, settings: Settings, price: Price | None) -> None:
     spare = [name for name in _DROPPED_FIRST if name not in axes]
     table, notes = _fitting(rows, spare, console)
     counted = f"N counted {plan.count.params}, C counted {plan.count.flops}"
-    console.print(f"{plan.name} ({plan.hash}): {len(plan.cells)} cells, {counted}", markup=False)
+    console.print(wrapped(f"{plan.name} ({plan.hash}): {len(plan.cells)} cells, {counted}"), markup=False, soft_wrap=True)
     console.print(table)
     for line in [*notes, *price_lines(plan, price)]:
-        console.print(line, markup=False)
+        console.print(wrapped(line), markup=False, soft_wrap=True)
 
 
 def price_lines(plan: Plan, price: Price | None) -> list[str]:

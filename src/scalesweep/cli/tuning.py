@@ -4,8 +4,10 @@ import dataclasses
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 from scalesweep.config import Settings
+from scalesweep.errors import StoreError
 from scalesweep.grid import CorpusFacts, Device
 from scalesweep.plan import TunedCell, tuned_variants
 from scalesweep.points import Points
@@ -34,6 +36,17 @@ def fitted_points(points: Points, context: ReportContext) -> tuple[Points, Repor
     return frontier.points, dataclasses.replace(context, frontier=frontier, tuning=describe(frontier))
 
 
+def keep_frontier(directory: Path, context: ReportContext) -> None:
+    """Write a tuned frontier beside the report before a fit, which may be refused."""
+    if context.frontier is None:
+        return
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        context.frontier.points.to_csv(directory / "frontier.csv")
+    except OSError as error:
+        raise StoreError(f"{directory} cannot be written: {error.strerror}; make it writable, or name another place.") from None
+
+
 def extend(store: Store, settings: Settings, facts: CorpusFacts, device: Device) -> tuple[list[str], list[str]]:
     """Keys of the cells past the edges at which optima lie, and sentences that say what is extended and what may not be.
 
@@ -55,7 +68,9 @@ def extend(store: Store, settings: Settings, facts: CorpusFacts, device: Device)
         new = _next_time(mine, present)
         keys += [t.cell.key for t in new]
         said[_sentence(edge, mine, new, tune.extensions)] += 1
-    return list(dict.fromkeys(keys)), [f"{sentence} ({number} optima)" for sentence, number in said.items()]
+    return list(dict.fromkeys(keys)), [
+        f"{sentence} ({number} {'optimum' if number == 1 else 'optima'})" for sentence, number in said.items()
+    ]
 
 
 def _is_past(candidate: TunedCell, edge: Edge, budgets: Iterable[tuple[float, float]], settings: Settings) -> bool:
@@ -87,7 +102,8 @@ def _sentence(edge: Edge, possible: Sequence[TunedCell], new: Sequence[TunedCell
         where = f"The optimum of {edge.setting} lies at the {'largest' if edge.side == 'low' else 'smallest'} value tried"
     if new:
         values = sorted({t.trial.values[edge.setting] for t in new})
-        return f"{where}, {edge.value:.3g}: the range is extended to {values[0]:.3g}..{values[-1]:.3g} there"
+        to = f"{values[0]:.3g}" + (f"..{values[-1]:.3g}" if values[-1] > values[0] else "")
+        return f"{where}, {edge.value:.3g}: the range is extended to {to} there"
     if possible or cap == 0:
         return f"{where}, {edge.value:.3g}, after {cap} extensions (sweep.tune.extensions): such points are left out of the fit"
     return f"{where}, {edge.value:.3g}, and there is nothing beyond it: such points are left out of the fit"

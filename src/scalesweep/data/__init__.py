@@ -1,6 +1,13 @@
 """Text to batches: sources, tokenizers, prepared corpora, and the batch of a step. numpy only; nothing here imports torch."""
 
-from scalesweep.data.batches import batch, count_windows, unique_tokens, validation_windows, visited_windows
+from scalesweep.data.batches import (
+    batch,
+    count_windows,
+    unique_tokens,
+    validation_shortage,
+    validation_windows,
+    visited_windows,
+)
 from scalesweep.data.shards import Corpus, cache_dir, open_corpus, prepare
 from scalesweep.data.synthetic import check_entropy
 
@@ -13,6 +20,7 @@ __all__ = [
     "open_corpus",
     "prepare",
     "unique_tokens",
+    "validation_shortage",
     "validation_windows",
     "visited_windows",
 ]

@@ -74,13 +74,28 @@ def validation_windows(tokens: Tokens, num_tokens: int, context: int) -> NDArray
     """
     available = count_windows(len(tokens), context)
     wanted = -(-num_tokens // context)
-    if wanted > available:
-        raise DataError(
-            f"train.validation_tokens = {num_tokens} is more than the validation set holds, "
-            f"{available * context} tokens in windows of {context}: lower train.validation_tokens, "
-            "or raise data.max_bytes or data.validation_fraction."
-        )
+    if shortage := validation_shortage(len(tokens), num_tokens, context):
+        raise DataError(shortage)
     return _gather(tokens, np.arange(wanted) * available // wanted, context)
+
+
+def validation_shortage(stream_tokens: int, num_tokens: int, context: int, is_capped: bool = False) -> str:
+    """Why a validation stream has too few windows for `num_tokens` targets, and what to do; empty where it has enough.
+
+    Args:
+        stream_tokens: length of the validation stream.
+        num_tokens: targets wanted.
+        context: inputs of a window, T.
+        is_capped: whether data.max_bytes is set, so that raising it gives more text.
+    """
+    available = count_windows(stream_tokens, context)
+    if -(-num_tokens // context) <= available:
+        return ""
+    lower = f"set train.validation_tokens={available * context}, or " if available >= 2 else ""
+    return (
+        f"train.validation_tokens = {num_tokens} is more than the validation set holds, {available * context} in windows of "
+        f"{context}: {lower}raise {'data.max_bytes or ' if is_capped else ''}data.validation_fraction, or give more text."
+    )
 
 
 def _gather(tokens: Tokens, windows: NDArray[Any], context: int) -> NDArray[np.int64]:

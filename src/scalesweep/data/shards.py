@@ -194,7 +194,7 @@ def _build(cache: Path, source: Source, spec: DataSpec, announce: Callable[[str]
         parts = split(spool, spec.validation_fraction, source.held_out_bytes)
         _announce_text(source, spec, spool, parts, announce)
         tokenizer = make_tokenizer(spec.tokenizer, spool.read(parts.train))
-        if tokenizer.vocab_size < (spec.tokenizer.vocab_size or 0):
+        if spec.tokenizer.kind == "bpe" and tokenizer.vocab_size < (spec.tokenizer.vocab_size or 0):
             announce(f"the text gives a vocabulary of {tokenizer.vocab_size}, not {spec.tokenizer.vocab_size}")
         facts = {
             "format": FORMAT,

@@ -135,6 +135,8 @@ def load_tokenizer(name: str) -> Tokenizer:
         except Exception as error:  # tokenizers raises plain Exception
             raise DataError(f"data.tokenizer.name={name!r} is not a tokenizer.json: {first_line(error)}.") from None
         return _wrap(backend, path.stem, None)
+    if not path.is_dir() and (path.suffix == ".json" or name.startswith(("/", "./", "../", "~"))):
+        raise DataError(f"data.tokenizer.name={name!r}: there is no such file (looked from {Path.cwd()}); give its path.")
     return _load_named(name)
 
 

@@ -5,6 +5,7 @@ other longer than they compute. The same loop serves `scalesweep run`, which sta
 `scalesweep worker`, by which other machines and the jobs of a cluster join and which ends when there is nothing to claim.
 """
 
+import contextlib
 import itertools
 import math
 import os
@@ -186,14 +187,22 @@ def _reap(store: Store, slots: list[Slot], unfinished: list[str]) -> None:
         if code == EXIT_BAD_INPUT:
             raise StoreError(f"a worker cannot work: {_last_line(log)} Its log is {log}.")
         how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
-        mine = [] if code in _ORDERLY else [store.mark_lost(key, pid, how) for key in unfinished]
-        slot.early_deaths = 0 if code in _ORDERLY or any(mine) or slot.killed else slot.early_deaths + 1
+        mine = [] if code in _ORDERLY else [key for key in unfinished if store.mark_lost(key, pid, how)]
+        if mine:
+            _note_death(log, f"{', '.join(mine)} lost: worker {pid} ended {how}{', as it hung' if slot.killed else ''}")
+        slot.early_deaths = 0 if code in _ORDERLY or mine or slot.killed else slot.early_deaths + 1
         slot.killed, slot.stale_since = False, math.inf
         if slot.early_deaths > MAX_DEATHS:
             why = "out of memory?" if code < 0 else _last_line(log)
             raise StoreError(
                 f"workers died {slot.early_deaths} times before they had a cell, last {how} ({why}); their log is {log}."
             )
+
+
+def _note_death(log: Path, sentence: str) -> None:
+    """Say in a worker's log how it died, which it could not say itself."""
+    with contextlib.suppress(OSError), log.open("a") as file:
+        file.write(f"{time.strftime('%H:%M:%S')} {sentence}\n")
 
 
 def _last_line(log: Path) -> str:

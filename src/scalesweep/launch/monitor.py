@@ -18,7 +18,7 @@ class Monitor:
     """Follows the cells that are not finished, and says when one is."""
 
     def __init__(self, store: Store, plan: Plan, stream: TextIO | None = None, quiet: bool = False) -> None:
-        self._store, self._count = store, plan.count
+        self._store, self._plan = store, plan
         self._cells = {c.key: c for c in plan.cells}
         self._unfinished = [c.key for c in plan.cells if store.state(c.key) not in FINISHED]
         self._total = len(self._unfinished)
@@ -81,7 +81,7 @@ class Monitor:
         record = self._store.record(key)
         if record is not None:
             done = self._total - len(self._unfinished)
-            self._console.print(f"[{done}/{self._total}] {cell_line(self._cells[key], record, self._count)}", markup=False)
+            self._console.print(f"[{done}/{self._total}] {cell_line(self._cells[key], record, self._plan)}", markup=False)
 
 
 def failure_line(store: Store, key: str) -> str:
@@ -90,9 +90,10 @@ def failure_line(store: Store, key: str) -> str:
     return f"{key} FAILED: {reason[-1] if reason else 'for no stated reason'} (log: {store.log(key)})"
 
 
-def cell_line(cell: Cell, record: dict[str, Any], count: CountSpec) -> str:
+def cell_line(cell: Cell, record: dict[str, Any], plan: Plan) -> str:
     """One finished cell in one line."""
     error = "" if record["loss_se"] is None else f" ± {record['loss_se']:.4f}"
     outcome = f"loss {record['loss']:.4f}{error}" if record["state"] == "COMPLETE" else "diverged"
-    size = f"N {si(cell.num_params(count)):>6}  D {si(cell.tokens):>6}  seed {cell.seed}"
+    size = f"N {si(cell.num_params(plan.count)):>6}  D {si(cell.tokens):>6}  seed {cell.seed}"
+    size = "  ".join(part for part in (size, plan.tuned(cell.key)) if part)
     return f"{cell.key}  {size}  {outcome}  {record['times']['training_seconds']:.1f} s"

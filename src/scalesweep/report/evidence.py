@@ -63,9 +63,11 @@ class Evidence:
         return self.context.facts.get(name)
 
     def column(self, name: str) -> Any:
-        """A column of the used rows, or None."""
+        """A column of the used rows; None where there is none, or where it holds words that are no seeds, as a user's may."""
         used = self.points.used
-        return used[name] if name in used else None
+        if name not in used or (name != "seed" and used[name].dtype.kind not in "biuf"):
+            return None
+        return used[name]
 
 
 @dataclass(frozen=True)
@@ -91,6 +93,6 @@ def percent(value: float, digits: int = 2) -> str:
 
 
 def span(values: tuple[float, float], write: Any = "{:.3g}".format) -> str:
-    """Smallest and largest, or the one value."""
-    low, high = write(values[0]), write(values[1])
+    """Smallest and largest, or the one value; words, as a user's table may have them, as they are."""
+    low, high = (value if isinstance(value, str) else write(value) for value in values)
     return str(low) if low == high else f"{low} to {high}"
