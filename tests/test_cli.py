@@ -158,6 +158,8 @@ def test_fit_and_report_of_a_csv(tmp_path: Path, capsys: pytest.CaptureFixture[s
     content = json.loads((place / "fit.json").read_text())
     assert {"laws", "findings", "approaches", "rivals", "back_test"} <= set(content)
     assert main(["report", str(path), "fit.bootstrap=20", f"dir={tmp_path / 'other'}"]) == 0
+    cells = (place / "report.html").read_text(encoding="utf-8").split('id="cells"')[1].split("</table>")[0]
+    assert cells.count("<tr>") == 1 + len(rows)
     assert (tmp_path / "other" / "report.html").read_bytes()[:1000] == (place / "report.html").read_bytes()[:1000]
     (tmp_path / "file").write_text("x")
     assert "cannot be written" in refused(capsys, "fit", str(path), "fit.bootstrap=20", f"dir={tmp_path / 'file' / 'x'}")

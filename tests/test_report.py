@@ -18,6 +18,7 @@ from scalesweep.errors import StoreError
 from scalesweep.laws import Chinchilla
 from scalesweep.points import points_from_rows
 from scalesweep.report import ReportContext, write_report
+from scalesweep.report.cells import cell_rows, num_leading
 from scalesweep.report.chart import format_power, linear_ticks, log_ticks
 from scalesweep.report.markup import at_path
 from scalesweep.report.sections import meanings_section, warning_item
@@ -231,6 +232,33 @@ def test_every_prediction_of_the_back_test_is_in_its_table(report):
     assert np.median(errors) == pytest.approx(tested.rows[-1].error)
     held = [float(row["honest_low"]) <= float(row["measured"]) <= float(row["honest_high"]) for row in shown]
     assert np.mean(held) == pytest.approx(tested.rows[-1].covered["honest"])
+
+
+def test_cells_start_with_what_is_looked_for(report):
+    analysis = report[1]
+    frame = analysis.points.frame
+    cells = [{"width": 64, **row, "state": "COMPLETE"} for row in frame.to_dict("records")]
+    rows = cell_rows(analysis, replace(EMPTY, cells=cells))
+    leading = ["key", "N", "D", "C", "D/N", "loss ± se", "fitted loss", "residual", "used"]
+    assert list(rows[0]) == [*leading, "width", "state"]
+    assert num_leading(rows) == len(leading)
+    fitted = analysis.fit.preferred.law.predict(frame["n"], frame["d"])
+    for row, (_, point), expected in zip(rows[:-1], frame.iterrows(), fitted, strict=False):
+        assert row["fitted loss"].value == pytest.approx(expected)
+        assert row["residual"].value == pytest.approx(point["loss"] / expected - 1)
+        assert row["loss ± se"].text == f"{point['loss']:.4f} ± 0.0100"
+        assert row["used"] == "yes"
+    assert [rows[0][name].text for name in "NDC"] == ["10k", "1M", "6·10¹⁰"]
+    assert (rows[-1]["loss ± se"], rows[-1]["residual"]) == (None, None)
+    assert rows[-1]["used"] == f"no: diverged {NASTY}"
+
+
+def test_cells_without_keys_or_losses_are_told_apart(report):
+    cells = [{"n": 1e4, "d": 1e6, "c": 6e10, "loss": 3.5}, {"n": 1e4, "d": 2e6, "c": 12e10, "loss": None}]
+    rows = cell_rows(report[1], replace(EMPTY, cells=cells))
+    assert [row["row"] for row in rows] == [1, 2]
+    assert [row["used"] for row in rows] == ["yes", "no: no loss yet"]
+    assert rows[0]["loss ± se"].text == "3.5000"
 
 
 def test_a_warning_leads_to_what_the_documents_say_of_it():

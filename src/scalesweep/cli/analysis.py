@@ -140,7 +140,7 @@ def _points_subject(points: Points, name: str, place: Path, settings: Settings, 
     context = ReportContext(
         title=settings.report.title or name,
         curves={},
-        cells=[],
+        cells=[{str(name): value for name, value in row.items()} for row in points.frame.to_dict("records")],
         provenance={"points": points.source, "scalesweep": __version__},
         warnings=[],
         command=command,

@@ -15,10 +15,11 @@ from scalesweep.fit.results import Name
 from scalesweep.fit.summary import MEANINGS, TITLES, footer
 from scalesweep.horizon import supported_horizon
 from scalesweep.laws import format_count
+from scalesweep.report.cells import cell_rows, num_leading
 from scalesweep.report.chart import Chart
 from scalesweep.report.context import ReportContext
 from scalesweep.report.interactive import asset, charts_json, gradients
-from scalesweep.report.markup import heading, interval, number, paragraphs, section
+from scalesweep.report.markup import heading, interval, number, paragraphs, section, sortable_section
 from scalesweep.report.reviewed import Reviewed
 from scalesweep.report.sections import (
     allocation_section,
@@ -59,7 +60,7 @@ def render_html(analysis: Analysis, context: ReportContext, found: Reviewed, cha
         studies_section(content, found.studies),
         meanings_section([finding.code for finding in fit.findings]),
         checklist_section(found.checklist),
-        section("Cells", context.cells, is_sortable=True),
+        _cells(analysis, context),
         section("Excluded rows", excluded_rows(analysis.points)),
         heading("Data and method"),
         paragraphs(footer(fit)),
@@ -103,6 +104,12 @@ def _question(content: Mapping[str, Any]) -> str:
         '<p class="question">How does the validation loss <var>L</var> fall with parameters <var>N</var> and training tokens '
         f"<var>D</var>? Measured at {used} points, <var>N</var> from {n[0]} to {n[1]}, <var>D</var> from {d[0]} to {d[1]}.</p>"
     )
+
+
+def _cells(analysis: Analysis, context: ReportContext) -> str:
+    """The cells, all but the leading columns behind a switch."""
+    rows = cell_rows(analysis, context)
+    return sortable_section("Cells", rows, num_leading(rows))
 
 
 def _recipe(context: ReportContext, charts: Sequence[Chart]) -> str:

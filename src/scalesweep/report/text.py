@@ -9,6 +9,7 @@ from scalesweep.analysis.text import allocation_text, back_test_text, rivals_tex
 from scalesweep.fit.summary import summarise
 from scalesweep.laws import format_number
 from scalesweep.points import Points
+from scalesweep.report.cells import Shown, cell_rows
 from scalesweep.report.chart import Chart
 from scalesweep.report.checklist import checklist_table, count_status
 from scalesweep.report.context import ReportContext
@@ -34,7 +35,7 @@ def render_markdown(analysis: Analysis, context: ReportContext, found: Reviewed,
     if meant:
         parts += ["## What the warnings mean", _table([{"code": code, **asdict(row)} for code, row in meant.items()])]
     if context.cells:
-        parts += ["## Cells", _table(context.cells)]
+        parts += ["## Cells", _table(cell_rows(analysis, context))]
     if len(points.excluded):
         parts += ["## Excluded rows", _table(excluded_rows(points))]
     parts += ["## Provenance", _table([{"what": key, "value": value} for key, value in context.provenance.items()])]
@@ -81,6 +82,8 @@ def show(value: Any) -> str:
     """A cell of a table for people: numbers with four digits, or as whole numbers where those are longer."""
     if value is None:
         return ""
+    if isinstance(value, Shown):
+        return value.text
     if isinstance(value, float):
         return f"{value:.0f}" if 1e4 <= abs(value) < 1e9 else format_number(value)
     return str(value)

@@ -159,13 +159,13 @@
       const button = heading.querySelector("button");
       button.addEventListener("click", () => sort(table, i, heading));
     });
-    const field = table.closest("section").querySelector("input");
+    const field = table.closest("section").querySelector("input[type=search]");
     const count = table.closest("section").querySelector("output");
     field.addEventListener("input", () => {
       const words = field.value.toLowerCase().split(/\s+/).filter(Boolean);
       let shown = 0;
       for (const row of table.tBodies[0].rows) {
-        const text = row.textContent.toLowerCase();
+        const text = [...row.cells].map((cell) => `${cell.textContent} ${cell.dataset.v ?? ""}`).join(" ").toLowerCase();
         row.hidden = !words.every((word) => text.includes(word));
         shown += !row.hidden;
       }
