@@ -21,7 +21,7 @@ from scalesweep.report import ReportContext, write_report
 from scalesweep.report.canvas import DARK, draw, in_math
 from scalesweep.report.chart import Band, Chart, Dots, Line, Rule, Scale, formula
 from scalesweep.report.comparisons import cost_of_gain
-from scalesweep.report.figures import Material, charts, figures, thin
+from scalesweep.report.figures import TITLES, Material, charts, figures, thin
 from scalesweep.report.html import render_html
 from scalesweep.report.interactive import charts_json, rounded
 from scalesweep.report.reviewed import reviewed
@@ -216,6 +216,10 @@ def test_a_sweep_that_shows_little_still_has_a_page(seed: int) -> None:
     context = ReportContext("odd", {}, [], {}, [], "scalesweep report odd.csv")
     assert "<main>" in render_html(analysis, context, reviewed(analysis, context), drawn)
     assert all(draw_text(chart, 80, has_colour=False) and draw(chart, kinds=["svg"]) for chart in drawn)
+
+
+def test_every_figure_has_a_title_for_where_it_is_missing() -> None:
+    assert list(TITLES) == list(figures())
 
 
 def test_reasons_name_what_is_missing() -> None:

@@ -169,6 +169,12 @@ def test_refused_law_and_no_curves(tmp_path):
     text = page.read_text(encoding="utf-8")
     assert "do not identify the joint law" in text
     assert "tokens-per-parameter ray" in text
+    words = "No compute budget was measured at 3 sizes or more, so there are no isoFLOP curves."
+    assert f"<b>IsoFLOP curves</b>: not drawn. {words}" in text
+    markdown = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert f"**IsoFLOP curves**: not drawn. {words}" in markdown
+    assert "**Tuning curves**: not drawn. No learning rate was tuned." in markdown
+    assert "<b>Tuning curves</b>: not drawn. No learning rate was tuned." in text
     names = [p.name for p in sorted((tmp_path / "figures").iterdir())]
     assert names == ["mine.png", "power_laws.pdf", "power_laws.png", "power_laws.svg"]
     for heading in ("Compute-optimal allocation", "Rival laws", "Back-test"):

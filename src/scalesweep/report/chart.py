@@ -173,6 +173,18 @@ class Chart:
     """What the colours mean, where they are no roles."""
 
 
+@dataclass(frozen=True)
+class Missing:
+    """A figure that the data do not allow."""
+
+    name: str
+    """As of `Chart`."""
+    title: str
+    """What it would show, in a few words."""
+    reason: str
+    """Why it is not drawn."""
+
+
 # -- axes and scales ----------------------------------------------------------------------------------------------------------
 
 

@@ -22,6 +22,7 @@ from scalesweep.report.chart import (
     FloatArray,
     Line,
     Mark,
+    Missing,
     Panel,
     Rule,
     Scale,
@@ -82,10 +83,32 @@ def figures() -> Mapping[str, Figure]:
     }
 
 
+TITLES = {
+    "power_laws": "Loss against parameters, tokens and compute",
+    "curves": "Training curves",
+    "joint_fit": "Joint law over the points",
+    "kaplan_form": "Kaplan's form",
+    "isoflops": "IsoFLOP curves",
+    "optima": "Compute-optimal N and D",
+    "residuals": "Residuals over N and D",
+    "profile": "Profile likelihood",
+    "back_test": "Back-test",
+    "next_gain": "Cost of the next gain",
+    "tuning": "Tuning curves",
+    "collapse": "Collapse of training curves",
+}
+"""What each figure shows, in a few words."""
+
+
+def all_figures(material: Material) -> list[Chart | Missing]:
+    """Every figure, or the reason why it is not there, in the order of the report."""
+    made = {name: make(material) for name, make in figures().items()}
+    return [Missing(name, TITLES[name], chart) if isinstance(chart, str) else chart for name, chart in made.items()]
+
+
 def charts(material: Material) -> list[Chart]:
     """All figures that the data allow."""
-    drawn = (make(material) for make in figures().values())
-    return [chart for chart in drawn if isinstance(chart, Chart)]
+    return [chart for chart in all_figures(material) if isinstance(chart, Chart)]
 
 
 # -- Kaplan et al. 2020, figure 1 ---------------------------------------------------------------------------------------------

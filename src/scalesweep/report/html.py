@@ -16,7 +16,7 @@ from scalesweep.fit.summary import MEANINGS, TITLES, footer
 from scalesweep.horizon import supported_horizon
 from scalesweep.laws import format_count
 from scalesweep.report.cells import cell_rows, num_leading
-from scalesweep.report.chart import Chart
+from scalesweep.report.chart import Chart, Missing
 from scalesweep.report.context import ReportContext
 from scalesweep.report.interactive import asset, charts_json, gradients
 from scalesweep.report.markup import heading, interval, number, paragraphs, section, sortable_section
@@ -43,7 +43,7 @@ _SYMBOLS = {
 }
 
 
-def render_html(analysis: Analysis, context: ReportContext, found: Reviewed, charts: Sequence[Chart]) -> str:
+def render_html(analysis: Analysis, context: ReportContext, found: Reviewed, charts: Sequence[Chart | Missing]) -> str:
     """The whole page."""
     content, fit = analysis.to_dict(), analysis.fit
     sections = [
@@ -69,7 +69,7 @@ def render_html(analysis: Analysis, context: ReportContext, found: Reviewed, cha
     ]
     body = "\n".join(part for part in sections if part)
     top = "\n".join([f"<h1>{escape(context.title)}</h1>", _question(content), _lead(content, fit, context), _contents(body)])
-    return _page(context.title, f"{top}\n{body}", charts_json(charts))
+    return _page(context.title, f"{top}\n{body}", charts_json([chart for chart in charts if isinstance(chart, Chart)]))
 
 
 def _page(title: str, body: str, data: str) -> str:
@@ -112,7 +112,7 @@ def _cells(analysis: Analysis, context: ReportContext) -> str:
     return sortable_section("Cells", rows, num_leading(rows))
 
 
-def _recipe(context: ReportContext, charts: Sequence[Chart]) -> str:
+def _recipe(context: ReportContext, charts: Sequence[Chart | Missing]) -> str:
     """Tuning and collapse: whether the recipe is that of a fair comparison."""
     drawn = figures_of(charts, "tuning", "collapse")
     words = f"<pre><code>{escape(context.tuning)}</code></pre>" if context.tuning else ""

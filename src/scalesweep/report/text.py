@@ -10,7 +10,7 @@ from scalesweep.fit.summary import summarise
 from scalesweep.laws import format_number
 from scalesweep.points import Points
 from scalesweep.report.cells import Shown, cell_rows
-from scalesweep.report.chart import Chart
+from scalesweep.report.chart import Chart, Missing
 from scalesweep.report.checklist import checklist_table, count_status
 from scalesweep.report.context import ReportContext
 from scalesweep.report.reviewed import Reviewed
@@ -18,7 +18,7 @@ from scalesweep.report.studies import caveat, sources_table, values_table
 from scalesweep.report.warnings import meanings
 
 
-def render_markdown(analysis: Analysis, context: ReportContext, found: Reviewed, charts: Sequence[Chart]) -> str:
+def render_markdown(analysis: Analysis, context: ReportContext, found: Reviewed, charts: Sequence[Chart | Missing]) -> str:
     """The whole report as Markdown that refers to figures/*.png."""
     points, fit = analysis.points, analysis.fit
     parts = [f"# {_plain(context.title)}"]
@@ -30,7 +30,7 @@ def render_markdown(analysis: Analysis, context: ReportContext, found: Reviewed,
     parts += ["## Tuned frontier", f"```text\n{context.tuning}\n```"] if context.tuning else []
     parts += _reviewed(found)
     parts += ["## Figures"]
-    parts += [f"![{_plain(chart.caption)}](figures/{chart.name}.png)\n\n{_plain(chart.caption)}" for chart in charts]
+    parts += map(_figure, charts)
     meant = {code: meanings()[code] for code in sorted({f.code for f in fit.findings} & set(meanings()))}
     if meant:
         parts += ["## What the warnings mean", _table([{"code": code, **asdict(row)} for code, row in meant.items()])]
@@ -41,6 +41,13 @@ def render_markdown(analysis: Analysis, context: ReportContext, found: Reviewed,
     parts += ["## Provenance", _table([{"what": key, "value": value} for key, value in context.provenance.items()])]
     parts += ["## Make this report again", f"```sh\n{context.command}\n```"]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _figure(chart: Chart | Missing) -> str:
+    """The picture with its caption, or why there is none."""
+    if isinstance(chart, Missing):
+        return f"**{_plain(chart.title)}**: not drawn. {_plain(chart.reason)}"
+    return f"![{_plain(chart.caption)}](figures/{chart.name}.png)\n\n{_plain(chart.caption)}"
 
 
 def _reviewed(found: Reviewed) -> list[str]:
