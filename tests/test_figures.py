@@ -24,6 +24,7 @@ from scalesweep.report.comparisons import cost_of_gain
 from scalesweep.report.figures import TITLES, Material, charts, figures, thin
 from scalesweep.report.html import render_html
 from scalesweep.report.interactive import charts_json, rounded
+from scalesweep.report.measured import bars_in_words, measured
 from scalesweep.report.reviewed import reviewed
 from scalesweep.report.terminal import draw_text, plain
 from scalesweep.tuning import tuned_frontier
@@ -73,17 +74,41 @@ def test_every_figure_that_these_points_carry_is_drawn_by_its_own_name(material:
     assert list(drawn) == [name for name in figures() if name not in without]
 
 
-def test_all_points_are_shown_and_the_line_is_the_law(material: Material, drawn: Mapping[str, Chart]) -> None:
+def test_all_cells_are_shown_and_the_line_is_the_law(material: Material, drawn: Mapping[str, Chart]) -> None:
     fit = material.analysis.fit
     for i, law in enumerate((fit.by_n, fit.by_d, fit.by_c)):
         assert law is not None
         shown = np.concatenate([dots.y for dots in marks(drawn["power_laws"], Dots, i)])
-        assert sorted(shown) == sorted(material.points.loss)
+        used = material.points.used.assign(enters=material.points.used.index.isin(law.rows))
+        means = used.groupby(["n", "d", "enters"])["loss"].mean()
+        np.testing.assert_allclose(sorted(shown), sorted(means))
         (line,) = marks(drawn["power_laws"], Line, i)
         np.testing.assert_allclose(line.y, law.law.predict(line.x))
         (band,) = marks(drawn["power_laws"], Band, i)
         assert np.all(band.low <= band.high)
-    assert len(marks(drawn["power_laws"], Dots, 2)[1].x) == len(fit.by_c.rows)  # type: ignore[union-attr]
+    rows = material.points.used.iloc[list(fit.by_c.rows)]  # type: ignore[union-attr]
+    assert len(marks(drawn["power_laws"], Dots, 2)[1].x) == len(rows.groupby(["n", "d"]))
+
+
+def test_a_bar_is_the_spread_of_the_seeds_and_the_standard_error_of_a_lone_loss() -> None:
+    losses = [(1e5, 0, 3.0), (1e5, 1, 3.2), (1e5, 2, 3.1), (1e6, 0, 2.5)]
+    rows = [{"n": n, "d": 1e7, "c": 6e7 * n, "loss": loss, "loss_se": 0.02, "seed": seed} for n, seed, loss in losses]
+    points = points_from_rows(rows, "total", "six_n", "seeds.csv")
+    dots = measured(points, points.n)
+    assert dots.low is not None and dots.high is not None
+    np.testing.assert_allclose(dots.y, [3.1, 2.5])
+    np.testing.assert_allclose(dots.high - dots.low, [0.2, 0.04])
+    assert dots.hover == ("N 100k, D 10M, 3 seeds: 3.1000, sd 0.1000", "N 1M, D 10M, seed 0: 2.5000")
+    assert "standard deviation over seeds as bar; other bars are standard errors" in bars_in_words(points)
+    lone = points_from_rows([{**row, "seed": "a"} for row in rows], "total", "six_n", "copies.csv")
+    assert sorted(measured(lone, lone.n).y) == sorted(loss for _, _, loss in losses)
+    assert bars_in_words(lone) == "Bars: standard errors of the loss."
+    assert bars_in_words(points_from_rows([rows[3] | {"loss_se": None}], "total", "six_n", "one.csv")) == ""
+
+
+@pytest.mark.parametrize("name", ["power_laws", "joint_fit", "kaplan_form"])
+def test_the_caption_says_what_a_bar_is(drawn: Mapping[str, Chart], name: str) -> None:
+    assert drawn[name].caption.endswith("with the standard deviation over seeds as bar.")
 
 
 def test_the_joint_law_goes_through_its_own_lines_and_residuals(material: Material, drawn: Mapping[str, Chart]) -> None:

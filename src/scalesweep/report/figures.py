@@ -5,7 +5,7 @@ A figure is a function of `Material` that gives a chart, or the reason why there
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,7 +16,6 @@ from scalesweep.points import Points
 from scalesweep.report.chart import (
     Axis,
     Band,
-    BoolArray,
     Chart,
     Dots,
     FloatArray,
@@ -33,6 +32,7 @@ from scalesweep.report.chart import (
     log_scale,
     some_values,
 )
+from scalesweep.report.measured import bars_in_words, hovers, measured
 from scalesweep.tuning import Frontier
 
 Curves = Mapping[str, Sequence[tuple[float, float]]]
@@ -123,8 +123,8 @@ def power_laws(material: Material) -> Chart:
     panels = [_power_law(points, name, law, refusals.get(f"by_{name}", ""), y) for name, law in laws.items()]
     caption = (
         "Loss against parameters, tokens and compute. Filled: the points that enter the line; hollow: the others. "
-        f"Shaded: {fit.confidence:.0%} bootstrap interval of the line."
-    )
+        f"Shaded: {fit.confidence:.0%} bootstrap interval of the line. {bars_in_words(points)}"
+    ).strip()
     return Chart("power_laws", caption, tuple(panels), log_scale("n", points.n))
 
 
@@ -132,9 +132,8 @@ def _power_law(points: Points, name: str, law: LawFit | None, refusal: str, y: A
     x = getattr(points, name)
     chosen = np.zeros(len(x), dtype=bool)
     chosen[list(law.rows) if law else []] = True
-    marks: list[Mark] = [
-        Dots(x[~chosen], points.loss[~chosen], "faint", is_hollow=True, size=3.6, hover=hovers(points, ~chosen))
-    ]
+    others = measured(points, x, ~chosen)
+    marks: list[Mark] = [replace(others, colour="faint", low=None, high=None, is_hollow=True, size=3.6)]
     if law is not None:
         line, predicted = _on_law(points, name, law)
         if (band := law.band(line)) is not None:
@@ -152,28 +151,6 @@ def _on_law(points: Points, name: str, law: LawFit) -> tuple[FloatArray, FloatAr
     x = getattr(points, name)[list(law.rows)]
     line = np.geomspace(x.min(), x.max(), 60)
     return line, law.law.predict(line)
-
-
-def measured(points: Points, x: FloatArray, chosen: BoolArray | None = None) -> Dots:
-    """The measured losses of some rows over x, coloured by N, with standard errors where there are any."""
-    rows = np.ones(len(x), dtype=bool) if chosen is None else chosen
-    low = high = None
-    if "loss_se" in points.frame:
-        error = np.nan_to_num(points.used["loss_se"].to_numpy(dtype=np.float64))
-        low, high = (points.loss - error)[rows], (points.loss + error)[rows]
-    return Dots(x[rows], points.loss[rows], points.n[rows], low, high, hover=hovers(points, rows))
-
-
-def hovers(points: Points, rows: BoolArray) -> tuple[str, ...]:
-    """What the page says of each row."""
-    keys = points.used["key"].astype(str) if "key" in points.frame else [""] * len(rows)
-    seeds = [f", seed {seed:g}" for seed in points.used["seed"]] if "seed" in points.frame else [""] * len(rows)
-    values = zip(rows, keys, points.n, points.d, points.loss, seeds, strict=True)
-    return tuple(
-        f"{key[:12]} N {format_count(n)}, D {format_count(d)}{seed}: {loss:.4f}".strip()
-        for row, key, n, d, loss, seed in values
-        if row
-    )
 
 
 # -- training curves ----------------------------------------------------------------------------------------------------------
@@ -260,7 +237,8 @@ def joint_fit(material: Material) -> Chart | str:
     return Chart(
         "joint_fit",
         "Left: loss against tokens with the preferred law's line for some sizes. "
-        "Right: what the law leaves over; structure along compute means that the form is wrong.",
+        "Right: what the law leaves over of each loss; structure along compute means that the form is wrong. "
+        f"{bars_in_words(points)}".strip(),
         (_lines_by_size(points, law.predict, f"{fit.preferred_name} law".replace("joint", "additive")), right),
         log_scale("n", points.n),
     )
@@ -283,7 +261,8 @@ def kaplan_form(material: Material) -> Chart | str:
     right = Panel("loss against parameters", log_axis("n", points.n), left.y, (*lines, measured(points, points.n)))
     return Chart(
         "kaplan_form",
-        f"Kaplan's form with a floor, {law.equation}: {values}. Left: its line for some sizes; right: for some token counts.",
+        f"Kaplan's form with a floor, {law.equation}: {values}. Left: its line for some sizes; right: for some token counts. "
+        f"{bars_in_words(points)}".strip(),
         (left, right),
         log_scale("n", points.n),
     )
