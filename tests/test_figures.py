@@ -18,7 +18,7 @@ from scalesweep.laws import Chinchilla
 from scalesweep.points import points_from_rows
 from scalesweep.published import published_points
 from scalesweep.report import ReportContext, write_report
-from scalesweep.report.canvas import DARK, draw, in_math
+from scalesweep.report.canvas import DARK, LIGHT, Theme, colours, draw, in_math
 from scalesweep.report.chart import Band, Chart, Dots, Line, Rule, Scale, formula
 from scalesweep.report.comparisons import cost_of_gain
 from scalesweep.report.figures import TITLES, Material, charts, figures, thin
@@ -317,6 +317,15 @@ def test_a_scale_ends_at_its_ends() -> None:
     assert scale.share(np.array([1.0, 1e3, 1e4, 1e5, 1e9])).tolist() == pytest.approx([0, 0, 0.5, 1, 1])
     about = Scale("percent", -2.0, 2.0, (), "", is_diverging=True)
     assert about.share(np.array([-9.0, -2.0, 0.0, 1.0])).tolist() == [0, 0, 0.5, 0.75]
+
+
+@pytest.mark.parametrize("theme", [LIGHT, DARK])
+def test_colours_about_zero_are_nearest_to_the_page_at_zero_and_farther_with_size(theme: Theme) -> None:
+    page = np.array([int(theme.page[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+    distance = np.abs(colours(theme, True, 17)[:, :3] - page).sum(axis=1)
+    assert np.argmin(distance) == 8
+    assert min(distance[0], distance[-1]) > 3 * distance[8]
+    assert len({tuple(colour) for colour in colours(theme, True, 17)}) == 17
 
 
 def test_titles_in_three_spellings() -> None:

@@ -38,6 +38,8 @@ class Theme:
     roles: dict[Role, str]
     viridis: tuple[float, float]
     """The part of viridis that can be seen."""
+    diverging: tuple[str, ...] = ()
+    """Colours of a scale about zero; empty: RdBu reversed, whose middle is white."""
 
 
 LIGHT = Theme(
@@ -55,6 +57,7 @@ DARK = Theme(
     "#2d3338",
     {"fit": "#ff8f7a", "first": "#74b4ea", "second": "#ff8f7a", "third": "#d7dce1", "faint": "#5d666e", "ink": "#b9c0c7"},
     (0.22, 1.0),
+    ("#8cd0ff", "#4796d8", "#2c5878", "#2c3136", "#7a4335", "#e0694f", "#ffb09a"),
 )
 
 
@@ -178,12 +181,21 @@ def _colours(colour: Role | float | FloatArray, scale: Scale | None, theme: Them
 
 def palette(scale: Scale, theme: Theme) -> "ScalarMappable":
     """Colours of shares from 0 to 1."""
-    from matplotlib import colormaps
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import ListedColormap, Normalize
 
-    name, span = ("RdBu_r", (0.02, 0.98)) if scale.is_diverging else ("viridis", theme.viridis)
-    return ScalarMappable(Normalize(0, 1), ListedColormap(colormaps[name](np.linspace(*span, 256))))
+    return ScalarMappable(Normalize(0, 1), ListedColormap(colours(theme, scale.is_diverging, 256)))
+
+
+def colours(theme: Theme, is_diverging: bool, num: int) -> FloatArray:
+    """So many colours along a scale, shape (num, 4); what is near zero is near the page in both themes."""
+    from matplotlib import colormaps
+    from matplotlib.colors import LinearSegmentedColormap
+
+    if is_diverging and theme.diverging:
+        return LinearSegmentedColormap.from_list("diverging", theme.diverging)(np.linspace(0, 1, num))
+    name, span = ("RdBu_r", (0.02, 0.98)) if is_diverging else ("viridis", theme.viridis)
+    return colormaps[name](np.linspace(*span, num))
 
 
 def _colour_bar(figure: "Figure", axes: list["Axes"], scale: Scale, theme: Theme) -> None:

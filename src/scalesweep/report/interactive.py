@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from scalesweep.report.canvas import DARK, LIGHT, Theme
+from scalesweep.report.canvas import DARK, LIGHT, Theme, colours
 from scalesweep.report.chart import Axis, Band, Chart, Dots, FloatArray, Line, Mark, Panel, Rule, Scale, write
 
 _STOPS = 17
@@ -39,11 +39,7 @@ def charts_json(charts: Sequence[Chart]) -> str:
 
 
 def _theme(theme: Theme) -> dict[str, Any]:
-    from matplotlib import colormaps
     from matplotlib.colors import to_hex
-
-    def stops(name: str, low: float, high: float) -> list[str]:
-        return [to_hex(colour) for colour in colormaps[name](np.linspace(low, high, _STOPS))]
 
     return {
         "ink": theme.ink,
@@ -51,8 +47,8 @@ def _theme(theme: Theme) -> dict[str, Any]:
         "grid": theme.grid,
         "page": theme.page,
         "roles": dict(theme.roles),
-        "scale": stops("viridis", *theme.viridis),
-        "diverging": stops("RdBu_r", 0.02, 0.98),
+        "scale": [to_hex(colour) for colour in colours(theme, False, _STOPS)],
+        "diverging": [to_hex(colour) for colour in colours(theme, True, _STOPS)],
     }
 
 
