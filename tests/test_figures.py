@@ -157,10 +157,42 @@ def test_the_optima_are_those_of_the_approaches(material: Material, drawn: Mappi
     rows = [row for row in material.analysis.approaches.rows if row.allocation is not None]
     for i, name in enumerate(("n_opt", "d_opt")):
         lines = marks(drawn["optima"], Line, i)
-        assert len(lines) == len(rows)
-        for line, row in zip(lines, rows, strict=True):
+        assert len(lines) == 2 * len(rows)
+        for line, row in zip(lines, (row for row in rows for _ in range(2)), strict=True):
             np.testing.assert_allclose(line.y, getattr(row.allocation, name)(line.x))
     assert marks(drawn["optima"], Rule)[0].at == material.analysis.approaches.compared_at[0]
+
+
+def test_optima_are_solid_where_c_was_measured_and_dashed_to_ten_times_that(
+    material: Material, drawn: Mapping[str, Chart]
+) -> None:
+    largest = material.points.c.max()
+    solid, dashed = ([m for m in marks(drawn["optima"], Line) if m.dash == dash] for dash in ("solid", "dash"))
+    assert len(solid) == len(dashed) > 0
+    for inside, beyond in zip(solid, dashed, strict=True):
+        assert inside.x[-1] == pytest.approx(largest) == pytest.approx(beyond.x[0])
+        assert beyond.x[-1] == pytest.approx(10 * largest)
+
+
+def test_an_approach_without_an_interval_looks_like_it(analysis: Analysis) -> None:
+    approaches = analysis.approaches
+    law_row = approaches.rows[2]
+    rows = (replace(law_row, name="envelope", samples=(), cluster_samples=()), law_row)
+    chart = figures()["optima"](Material(replace(analysis, approaches=replace(approaches, rows=rows)), {}))
+    assert isinstance(chart, Chart)
+    lines = {line.group: line for line in marks(chart, Line) if line.name}
+    bare, law = lines["envelope"], lines["law"]
+    assert (bare.name, bare.colour) == ("1, envelope (no interval)", "faint")
+    assert (law.name, law.colour) == ("3, additive law", "third")
+    assert bare.width < law.width
+
+
+def test_without_minima_the_optima_begin_at_the_smallest_measured_compute(analysis: Analysis) -> None:
+    approaches = analysis.approaches
+    bare = replace(analysis, approaches=replace(approaches, minima=replace(approaches.minima, minima=())))
+    chart = figures()["optima"](Material(bare, {}))
+    assert isinstance(chart, Chart)
+    assert min(line.x[0] for line in marks(chart, Line)) == pytest.approx(analysis.points.c.min())
 
 
 def test_a_profile_has_its_minimum_at_the_estimate_and_meets_the_threshold_at_the_interval(
