@@ -255,6 +255,19 @@ def test_the_table_of_cells_is_sorted_and_filtered(browser: Browser, report: Pat
     assert (rows, words) == (5, "5 of 25 rows")
 
 
+def test_labels_lie_flat_and_those_of_a_scale_stay_beside_its_title(browser: Browser, report: Path) -> None:
+    angles = "[...document.querySelectorAll('.plot')].map(plot => plot._fullLayout.xaxis.tickangle)"
+    touching = """[...document.querySelectorAll('.scale')].filter(scale => {
+      const labels = [...scale.querySelectorAll("span")].map(part => part.getBoundingClientRect());
+      const bar = scale.querySelector('i').getBoundingClientRect();
+      return labels.some((l, i) => l.left < bar.left - 1 || l.right > bar.right + 1 || (i && l.left <= labels[i - 1].right));
+    }).map(scale => scale.textContent)"""
+    for width in WIDTHS:
+        flat, found = browser.visit(report, width, actions=[angles, touching]).answers
+        assert set(flat) == {0}
+        assert found == []
+
+
 def test_the_filter_finds_a_size_as_it_is_shown_and_in_full(browser: Browser, report: Path) -> None:
     field = "document.querySelector('table.sortable').closest('section').querySelector('input')"
     fill = [f"{field}.value = '{size}'; {field}.dispatchEvent(new Event('input'))" for size in ("300k", "300000.0")]

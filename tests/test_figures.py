@@ -18,8 +18,8 @@ from scalesweep.laws import Chinchilla
 from scalesweep.points import points_from_rows
 from scalesweep.published import published_points
 from scalesweep.report import ReportContext, write_report
-from scalesweep.report.canvas import DARK, LIGHT, Theme, colours, draw, in_math
-from scalesweep.report.chart import Band, Chart, Dots, Line, Rule, Scale, formula
+from scalesweep.report.canvas import DARK, LIGHT, Theme, colours, draw, in_math, lay_out
+from scalesweep.report.chart import Axis, Band, Chart, Dots, Line, Rule, Scale, formula
 from scalesweep.report.comparisons import cost_of_gain
 from scalesweep.report.figures import TITLES, Material, charts, figures, thin
 from scalesweep.report.html import render_html
@@ -358,6 +358,38 @@ def test_colours_about_zero_are_nearest_to_the_page_at_zero_and_farther_with_siz
     assert np.argmin(distance) == 8
     assert min(distance[0], distance[-1]) > 3 * distance[8]
     assert len({tuple(colour) for colour in colours(theme, True, 17)}) == 17
+
+
+@pytest.mark.parametrize("name", ["optima", "curves", "back_test"])
+def test_a_legend_covers_no_panel(drawn: Mapping[str, Chart], name: str) -> None:
+    figure = lay_out(drawn[name], LIGHT)
+    (legend,) = figure.legends
+    panels = [axis.get_window_extent() for axis in figure.axes]
+    assert not any(axis.get_legend() for axis in figure.axes)
+    assert all(legend.get_window_extent().y1 < panel.y0 for panel in panels[: len(drawn[name].panels)])
+    assert legend.get_window_extent().y0 >= 0
+
+
+def test_the_note_of_a_panel_lies_below_it_inside_the_figure(drawn: Mapping[str, Chart]) -> None:
+    panel = replace(drawn["power_laws"].panels[0], note="There is no line, because there are too few sizes for one. " * 2)
+    figure = lay_out(replace(drawn["power_laws"], panels=(panel,)), LIGHT)
+    axis = figure.axes[0]
+    (note,) = [text for text in axis.texts if text.get_text().startswith("There is no line")]
+    label = axis.xaxis.label.get_window_extent()
+    assert 0 <= note.get_window_extent().y0 < note.get_window_extent().y1 <= label.y0
+
+
+def test_labels_of_a_scale_keep_both_ends() -> None:
+    scale = Scale("n", 1.0, 100.0, (1.0, 2.0, 10.0, 80.0, 100.0), "")
+    assert scale.spaced_ticks(0.2) == [1.0, 10.0, 100.0]
+    assert scale.spaced_ticks(0.01) == list(scale.ticks)
+    assert Scale("n", 1.0, 4.0, (2.0,), "").spaced_ticks(0.2) == [2.0]
+
+
+def test_profiles_have_few_labels(drawn: Mapping[str, Chart]) -> None:
+    labels = [panel.x.ticks() for panel in drawn["profile"].panels]
+    assert all(2 <= len(ticks) <= 5 for ticks in labels)
+    assert len(Axis("number", 0.0, 9.0, "", is_log=False, most_ticks=5).ticks()) == 5
 
 
 def test_titles_in_three_spellings() -> None:

@@ -187,7 +187,9 @@ def test_one_size_only(tmp_path):
     points = make_points(sizes=(1e5,), tokens=tuple(np.geomspace(1e6, 1e8, 6)))
     points = replace(points, frame=points.frame[points.frame["excluded_reason"] == ""])
     page = write_report(tmp_path, analyse(points, FitSpec(bootstrap=20)), make_context(points))
-    assert "only one model size" in page.read_text(encoding="utf-8")
+    text = page.read_text(encoding="utf-8")
+    assert "only one model size" in text
+    assert re.search(r'aria-label="[^"]*against parameters N"></div><p class="note">A law in N needs', text)
 
 
 @given(low=st.floats(1e-3, 1e24), span=st.floats(1.001, 1e12))

@@ -47,7 +47,7 @@
   const axis = (a) => ({
     title: { text: a.label, standoff: 8, font: { size: 12.5 } }, type: a.log ? "log" : "linear", range: a.range,
     tickmode: "array", tickvals: a.ticks, ticktext: a.text, gridcolor: theme().grid, zeroline: false,
-    linecolor: theme().soft, automargin: true, ticks: "outside", ticklen: 3, tickcolor: theme().soft,
+    linecolor: theme().soft, automargin: true, tickangle: 0, ticks: "outside", ticklen: 3, tickcolor: theme().soft,
   });
 
   const layout = (panel) => ({
