@@ -235,7 +235,7 @@ def energy(seen: Evidence) -> Answer:
 def code(seen: Evidence) -> Answer:
     """22. Code, table, environment, command."""
     digest = hashlib.sha256(seen.points.frame.to_csv(index=False).encode()).hexdigest()[:16]
-    text = f"Made by: {seen.context.command}. Table of points: sha256 {digest}."
+    text = f"Made by: {seen.context.command.replace(chr(10), ' && ')}. Table of points: sha256 {digest}."
     versions = seen.fact("versions")
     if versions is None:
         return Answer(f"{text} {_TABLE} which code and versions measured it.", "partly", _SHARE)
