@@ -5,6 +5,7 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -13,7 +14,8 @@ from hypothesis import strategies as st
 
 from scalesweep.analysis import analyse
 from scalesweep.analysis.text import allocation_text, back_test_text, rivals_text
-from scalesweep.config import FitSpec
+from scalesweep.config import FitSpec, FlopsConvention, ParamsConvention
+from scalesweep.counting import FLOPS, PARAMS
 from scalesweep.errors import StoreError
 from scalesweep.laws import Chinchilla
 from scalesweep.points import points_from_rows
@@ -240,6 +242,16 @@ def test_every_prediction_of_the_back_test_is_in_its_table(report):
     assert np.median(errors) == pytest.approx(tested.rows[-1].error)
     held = [float(row["honest_low"]) <= float(row["measured"]) <= float(row["honest_high"]) for row in shown]
     assert np.mean(held) == pytest.approx(tested.rows[-1].covered["honest"])
+
+
+def test_conventions_are_said_in_words(report):
+    text = report[0].read_text(encoding="utf-8")
+    words = text.split("<script")[0] + text.split("</main>")[0].split("<main>")[1]
+    assert "N counts: all parameters but the input embedding. C counts: all matrices and attention&#x27;s context." in words
+    for name in ("with_head", "six_n", "non_embedding"):
+        assert name not in words
+    assert set(PARAMS) == set(get_args(ParamsConvention))
+    assert set(FLOPS) == set(get_args(FlopsConvention))
 
 
 def test_cells_start_with_what_is_looked_for(report):

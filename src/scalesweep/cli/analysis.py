@@ -120,10 +120,7 @@ def read_subject(arguments: Sequence[str], command: str) -> Subject:
     if published:
         name, _, variant = str(path).partition(":")
         points = published_points(name, variant or None)
-        origin = {
-            "table": f"ships with scalesweep {__version__}",
-            "sha256 of its rows": _digest(points.frame.to_csv(index=False)),
-        }
+        origin = {"sha256 of the rows": _digest(points.frame.to_csv(index=False))}
         return _points_subject(points, name, Path(f"{name}-report"), settings, named, again, origin)
     return _sweep_subject(path, settings, overrides) if path.is_dir() else _file_subject(path, settings, named, again)
 

@@ -12,12 +12,13 @@ from typing import Any
 from scalesweep.analysis import Analysis
 from scalesweep.fit import FitStatus, SweepFit
 from scalesweep.fit.results import Name
-from scalesweep.fit.summary import MEANINGS, TITLES, footer
+from scalesweep.fit.summary import MEANINGS, TITLES
 from scalesweep.horizon import supported_horizon
 from scalesweep.laws import format_count
 from scalesweep.report.cells import cell_rows, num_leading
 from scalesweep.report.chart import Chart, Missing
 from scalesweep.report.context import ReportContext
+from scalesweep.report.counts import footer_in_words
 from scalesweep.report.interactive import asset, charts_json, gradients
 from scalesweep.report.markup import heading, interval, number, paragraphs, section, sortable_section
 from scalesweep.report.reviewed import Reviewed
@@ -63,7 +64,7 @@ def render_html(analysis: Analysis, context: ReportContext, found: Reviewed, cha
         _cells(analysis, context),
         section("Excluded rows", excluded_rows(analysis.points)),
         heading("Data and method"),
-        paragraphs(footer(fit)),
+        paragraphs(footer_in_words(fit)),
         section("Provenance", [{"what": key, "value": value} for key, value in context.provenance.items()]),
         f"{heading('Make this report again')}\n<pre><code>{escape(context.command)}</code></pre>",
     ]

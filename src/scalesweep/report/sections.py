@@ -12,9 +12,10 @@ from scalesweep.laws import format_count, format_number
 from scalesweep.report.chart import Chart, Missing
 from scalesweep.report.checklist import ChecklistRow, count_status
 from scalesweep.report.comparisons import LABELS
+from scalesweep.report.counts import sources_in_words, values_in_words
 from scalesweep.report.interactive import figure
 from scalesweep.report.markup import Writer, heading, interval, number, paragraphs, percent, table
-from scalesweep.report.studies import StudyRow, caveat, sources_table, values_table
+from scalesweep.report.studies import StudyRow, caveat
 from scalesweep.report.warnings import meanings
 from scalesweep.rivals import TITLES
 
@@ -159,9 +160,9 @@ def studies_section(content: Content, rows: Sequence[StudyRow]) -> str:
             escape(shown["comparison"]),
             escape(row.distance),
         ]
-        for shown, row in zip(values_table(rows), rows, strict=True)
+        for shown, row in zip(values_in_words(rows), rows, strict=True)
     ]
-    sources = sources_table(rows)
+    sources = sources_in_words(rows)
     lines = [[escape(value) for value in source.values()] for source in sources]
     folded = table(list(sources[0]), lines, ["text", *["words"] * (len(sources[0]) - 1)])
     return "\n".join(

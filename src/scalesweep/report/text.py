@@ -13,8 +13,9 @@ from scalesweep.report.cells import Shown, cell_rows
 from scalesweep.report.chart import Chart, Missing
 from scalesweep.report.checklist import checklist_table, count_status
 from scalesweep.report.context import ReportContext
+from scalesweep.report.counts import sources_in_words, values_in_words
 from scalesweep.report.reviewed import Reviewed
-from scalesweep.report.studies import caveat, sources_table, values_table
+from scalesweep.report.studies import caveat
 from scalesweep.report.warnings import meanings
 
 
@@ -56,8 +57,8 @@ def _reviewed(found: Reviewed) -> list[str]:
     return [
         "## Beside published studies",
         _plain(caveat(studies)),
-        _table(values_table(studies)),
-        _table(sources_table(studies)),
+        _table(values_in_words(studies)),
+        _table(sources_in_words(studies)),
         "## Reviewer's checklist",
         _plain(count_status(checklist)),
         _table(checklist_table(checklist)),
