@@ -156,7 +156,7 @@ def studies_section(content: Content, rows: Sequence[StudyRow]) -> str:
             f"{escape(shown['study'])}<br>{escape(shown['quantity'])}",
             _lines(escape(shown["published"]), shown["published interval"]),
             _lines(_own(content, row), shown["interval here"]),
-            escape(f"{shown['counted here']}, {shown['estimated here by']}") if row.own else "",
+            escape(f"{shown['counted here']}; by {shown['estimated here by']}") if row.own else "",
             escape(shown["comparison"]),
             escape(row.distance),
         ]
