@@ -241,7 +241,7 @@ def test_a_series_is_hidden_and_shown_by_its_button_in_every_panel(browser: Brow
 
 def test_the_table_of_cells_is_sorted_and_filtered(browser: Browser, report: Path) -> None:
     table = "document.querySelector('table.sortable')"
-    heading = f"[...{table}.tHead.rows[0].cells].find(cell => cell.textContent === 'loss')"
+    heading = f"[...{table}.tHead.rows[0].cells].find(cell => cell.textContent === 'loss ± se')"
     column = f"[...{table}.tBodies[0].rows].map(row => Number(row.cells[{heading}.cellIndex].dataset.v))"
     click = f"{heading}.querySelector('button').click()"
     field = f"{table}.closest('section').querySelector('input')"
@@ -253,6 +253,40 @@ def test_the_table_of_cells_is_sorted_and_filtered(browser: Browser, report: Pat
     assert rising == sorted(first) != first
     assert falling == rising[::-1]
     assert (rows, words) == (5, "5 of 25 rows")
+
+
+def test_labels_lie_flat_and_those_of_a_scale_stay_beside_its_title(browser: Browser, report: Path) -> None:
+    angles = "[...document.querySelectorAll('.plot')].map(plot => plot._fullLayout.xaxis.tickangle)"
+    touching = """[...document.querySelectorAll('.scale')].filter(scale => {
+      const labels = [...scale.querySelectorAll("span")].map(part => part.getBoundingClientRect());
+      const bar = scale.querySelector('i').getBoundingClientRect();
+      return labels.some((l, i) => l.left < bar.left - 1 || l.right > bar.right + 1 || (i && l.left <= labels[i - 1].right));
+    }).map(scale => scale.textContent)"""
+    for width in WIDTHS:
+        flat, found = browser.visit(report, width, actions=[angles, touching]).answers
+        assert set(flat) == {0}
+        assert found == []
+
+
+def test_the_filter_finds_a_size_as_it_is_shown_and_in_full(browser: Browser, report: Path) -> None:
+    field = "document.querySelector('table.sortable').closest('section').querySelector('input')"
+    fill = [f"{field}.value = '{size}'; {field}.dispatchEvent(new Event('input'))" for size in ("300k", "300000.0")]
+    shown = "[...document.querySelectorAll('table.sortable tbody tr')].filter(row => !row.hidden).map(row => row.textContent)"
+    _, short, _, full = browser.visit(report, 1280, actions=[fill[0], shown, fill[1], shown]).answers
+    assert short == full
+    assert len(short) == 5
+
+
+def test_columns_beside_the_leading_ones_show_by_a_switch_and_the_key_stays(browser: Browser, report: Path) -> None:
+    heads = """[...document.querySelectorAll('table.sortable th')].filter(cell => cell.getBoundingClientRect().width)
+      .map(cell => cell.textContent)"""
+    switch = "document.querySelector('.filter [type=checkbox]').click()"
+    box, first = "document.querySelector('table.sortable').parentElement", "document.querySelector('table.sortable td')"
+    moved = f"{box}.scrollLeft = 9999; {box}.scrollLeft > 0 && {first}.getBoundingClientRect().left - {box}.offsetLeft"
+    before, _, after, left = browser.visit(report, 420, actions=[heads, switch, heads, moved]).answers
+    assert before == ["key", "N", "D", "C", "D/N", "loss ± se", "fitted loss", "residual", "used"]
+    assert after == [*before, "width", "depth", "state", "seconds", "epochs"]
+    assert left is not False and 0 <= left < 5
 
 
 def test_colours_follow_the_screen(browser: Browser, report: Path) -> None:

@@ -2,22 +2,28 @@
 
 import datetime
 import errno
+import hashlib
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from scalesweep import cli
+from scalesweep import __version__, cli
 from scalesweep.cli import main
+from scalesweep.cli.again import overrides_of
+from scalesweep.cli.analysis import read_subject
 from scalesweep.cli.compose import compose_settings
 from scalesweep.cli.help import USAGE
 from scalesweep.cli.paths import config_dir
 from scalesweep.errors import SpecError
 from scalesweep.grid import CorpusFacts
 from scalesweep.plan import make_plan
+from scalesweep.store import Store
 
 TINY = [
     "sweep=smoke",
@@ -136,7 +142,7 @@ def test_status_counts_states(sweep: Path, capsys: pytest.CaptureFixture[str]) -
 def test_fit_of_a_sweep_under_another_convention(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["fit", str(sweep), "count.params=total", "fit.bootstrap=20"]) == 0
     out = capsys.readouterr().out
-    assert "N counts: total" in out
+    assert "N counts: all parameters" in out
     assert "20 resamples" in out
 
 
@@ -144,6 +150,44 @@ def test_report_of_a_sweep(sweep: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert main(["report", str(sweep), "report.title='A title & more'"]) == 0
     assert "Report: " in capsys.readouterr().out
     assert "A title &amp; more" in (sweep / "report.html").read_text()
+    again = (sweep / "report.md").read_text().split("## Make this report again")[1]
+    run, made = [shlex.split(line) for line in again.splitlines() if line.startswith("scalesweep ")]
+    settings = Store(sweep).settings()
+    assert run[:3] == ["scalesweep", "run", "sweep=smoke"]
+    assert compose_settings(run[2:]) == settings
+    assert made == ["scalesweep", "report", settings.dir, "report.title='A title & more'"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        [],
+        ["sweep=smoke", "recipe=gpu", "train=gpu", "logger=none"],
+        ["sweep=tuned_small", "model=hf"],
+        ["data=files", "data.paths=[a.txt,/x y/b.txt]", "optim=muon", "dir='my runs'"],
+        ["sweep=kaplan_small", "launcher=slurm", "launcher.partition=a100", "launcher.setup=[module load x,. env]"],
+        ["sweep.name=mine", "+sweep.axes.recipe.lr=[0.002,0.005]", "report.title='A \"b\", it\\'s 1'"],
+    ],
+)
+def test_settings_are_written_as_overrides_that_compose_to_them(words: list[str]) -> None:
+    settings = compose_settings(words)
+    found = overrides_of(settings)
+    assert found is not None
+    assert compose_settings(found) == settings
+    assert len(found) < 20
+
+
+def test_the_provenance_of_a_table_traces_it(tmp_path: Path) -> None:
+    path = tmp_path / "points.csv"
+    rows = [(n, d, 1.7 + 400 / n**0.34 + 400 / d**0.28) for n in (1e6, 3e6, 1e7) for d in (1e8, 3e8, 1e9)]
+    path.write_text("n,d,loss,excluded_reason\n" + "".join(f"{n},{d},{loss},\n" for n, d, loss in rows) + "1e7,1e9,9,odd\n")
+    known = read_subject([str(path), "fit.bootstrap=20", "fit.seed=3"], "report").context.provenance
+    assert known["points"] == str(path)
+    assert known["sha256 of the file"] == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert known["rows"] == "10, 1 of them left out"
+    assert "bootstrap 20" in known["settings of the fit"] and "seed 3" in known["settings of the fit"]
+    assert known["reported with scalesweep"].startswith(__version__)
+    assert re.fullmatch(r"\d{4}-\d\d-\d\d", known["reported on"])
 
 
 def test_fit_and_report_of_a_csv(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -159,6 +203,8 @@ def test_fit_and_report_of_a_csv(tmp_path: Path, capsys: pytest.CaptureFixture[s
     content = json.loads((place / "fit.json").read_text())
     assert {"laws", "findings", "approaches", "rivals", "back_test"} <= set(content)
     assert main(["report", str(path), "fit.bootstrap=20", f"dir={tmp_path / 'other'}"]) == 0
+    cells = (place / "report.html").read_text(encoding="utf-8").split('id="cells"')[1].split("</table>")[0]
+    assert cells.count("<tr>") == 1 + len(rows)
     assert (tmp_path / "other" / "report.html").read_bytes()[:1000] == (place / "report.html").read_bytes()[:1000]
     (tmp_path / "file").write_text("x")
     assert "cannot be written" in refused(capsys, "fit", str(path), "fit.bootstrap=20", f"dir={tmp_path / 'file' / 'x'}")

@@ -18,12 +18,13 @@ from scalesweep.laws import Chinchilla
 from scalesweep.points import points_from_rows
 from scalesweep.published import published_points
 from scalesweep.report import ReportContext, write_report
-from scalesweep.report.canvas import DARK, draw, in_math
-from scalesweep.report.chart import Band, Chart, Dots, Line, Rule, Scale, formula
+from scalesweep.report.canvas import DARK, LIGHT, Theme, colours, draw, in_math, lay_out
+from scalesweep.report.chart import Axis, Band, Chart, Dots, Line, Rule, Scale, formula
 from scalesweep.report.comparisons import cost_of_gain
-from scalesweep.report.figures import Material, charts, figures, thin
+from scalesweep.report.figures import TITLES, Material, charts, figures, thin
 from scalesweep.report.html import render_html
 from scalesweep.report.interactive import charts_json, rounded
+from scalesweep.report.measured import bars_in_words, measured
 from scalesweep.report.reviewed import reviewed
 from scalesweep.report.terminal import draw_text, plain
 from scalesweep.tuning import tuned_frontier
@@ -73,17 +74,41 @@ def test_every_figure_that_these_points_carry_is_drawn_by_its_own_name(material:
     assert list(drawn) == [name for name in figures() if name not in without]
 
 
-def test_all_points_are_shown_and_the_line_is_the_law(material: Material, drawn: Mapping[str, Chart]) -> None:
+def test_all_cells_are_shown_and_the_line_is_the_law(material: Material, drawn: Mapping[str, Chart]) -> None:
     fit = material.analysis.fit
     for i, law in enumerate((fit.by_n, fit.by_d, fit.by_c)):
         assert law is not None
         shown = np.concatenate([dots.y for dots in marks(drawn["power_laws"], Dots, i)])
-        assert sorted(shown) == sorted(material.points.loss)
+        used = material.points.used.assign(enters=material.points.used.index.isin(law.rows))
+        means = used.groupby(["n", "d", "enters"])["loss"].mean()
+        np.testing.assert_allclose(sorted(shown), sorted(means))
         (line,) = marks(drawn["power_laws"], Line, i)
         np.testing.assert_allclose(line.y, law.law.predict(line.x))
         (band,) = marks(drawn["power_laws"], Band, i)
         assert np.all(band.low <= band.high)
-    assert len(marks(drawn["power_laws"], Dots, 2)[1].x) == len(fit.by_c.rows)  # type: ignore[union-attr]
+    rows = material.points.used.iloc[list(fit.by_c.rows)]  # type: ignore[union-attr]
+    assert len(marks(drawn["power_laws"], Dots, 2)[1].x) == len(rows.groupby(["n", "d"]))
+
+
+def test_a_bar_is_the_spread_of_the_seeds_and_the_standard_error_of_a_lone_loss() -> None:
+    losses = [(1e5, 0, 3.0), (1e5, 1, 3.2), (1e5, 2, 3.1), (1e6, 0, 2.5)]
+    rows = [{"n": n, "d": 1e7, "c": 6e7 * n, "loss": loss, "loss_se": 0.02, "seed": seed} for n, seed, loss in losses]
+    points = points_from_rows(rows, "total", "six_n", "seeds.csv")
+    dots = measured(points, points.n)
+    assert dots.low is not None and dots.high is not None
+    np.testing.assert_allclose(dots.y, [3.1, 2.5])
+    np.testing.assert_allclose(dots.high - dots.low, [0.2, 0.04])
+    assert dots.hover == ("N 100k, D 10M, 3 seeds: 3.1000, sd 0.1000", "N 1M, D 10M, seed 0: 2.5000")
+    assert "standard deviation over seeds as bar; other bars are standard errors" in bars_in_words(points)
+    lone = points_from_rows([{**row, "seed": "a"} for row in rows], "total", "six_n", "copies.csv")
+    assert sorted(measured(lone, lone.n).y) == sorted(loss for _, _, loss in losses)
+    assert bars_in_words(lone) == "Bars: standard errors of the loss."
+    assert bars_in_words(points_from_rows([rows[3] | {"loss_se": None}], "total", "six_n", "one.csv")) == ""
+
+
+@pytest.mark.parametrize("name", ["power_laws", "joint_fit", "kaplan_form"])
+def test_the_caption_says_what_a_bar_is(drawn: Mapping[str, Chart], name: str) -> None:
+    assert drawn[name].caption.endswith("with the standard deviation over seeds as bar.")
 
 
 def test_the_joint_law_goes_through_its_own_lines_and_residuals(material: Material, drawn: Mapping[str, Chart]) -> None:
@@ -92,7 +117,7 @@ def test_the_joint_law_goes_through_its_own_lines_and_residuals(material: Materi
     for line in marks(drawn["joint_fit"], Line):
         np.testing.assert_allclose(line.y, best.law.predict(line.colour, line.x))
     (dots,) = marks(drawn["joint_fit"], Dots, 1)
-    np.testing.assert_allclose(np.sort(np.log1p(dots.y / 100)), np.sort(best.residuals), atol=1e-12)
+    np.testing.assert_allclose(np.sort(dots.y / 100), np.sort(best.residuals), atol=1e-12)
 
 
 def test_a_residual_map_holds_the_mean_of_the_seeds(material: Material, drawn: Mapping[str, Chart]) -> None:
@@ -102,7 +127,7 @@ def test_a_residual_map_holds_the_mean_of_the_seeds(material: Material, drawn: M
     used = material.points.used
     assert len(dots.x) == len(used[["n", "d"]].drop_duplicates())
     mine = used[(used["n"] == dots.x[0]) & (used["d"] == dots.y[0])]
-    expected = np.mean([100 * (row["loss"] / law.law.predict(row["n"], row["d"]) - 1) for _, row in mine.iterrows()])
+    expected = np.mean([100 * np.log(row["loss"] / law.law.predict(row["n"], row["d"])) for _, row in mine.iterrows()])
     assert dots.colour[0] == pytest.approx(expected)
 
 
@@ -132,10 +157,42 @@ def test_the_optima_are_those_of_the_approaches(material: Material, drawn: Mappi
     rows = [row for row in material.analysis.approaches.rows if row.allocation is not None]
     for i, name in enumerate(("n_opt", "d_opt")):
         lines = marks(drawn["optima"], Line, i)
-        assert len(lines) == len(rows)
-        for line, row in zip(lines, rows, strict=True):
+        assert len(lines) == 2 * len(rows)
+        for line, row in zip(lines, (row for row in rows for _ in range(2)), strict=True):
             np.testing.assert_allclose(line.y, getattr(row.allocation, name)(line.x))
     assert marks(drawn["optima"], Rule)[0].at == material.analysis.approaches.compared_at[0]
+
+
+def test_optima_are_solid_where_c_was_measured_and_dashed_to_ten_times_that(
+    material: Material, drawn: Mapping[str, Chart]
+) -> None:
+    largest = material.points.c.max()
+    solid, dashed = ([m for m in marks(drawn["optima"], Line) if m.dash == dash] for dash in ("solid", "dash"))
+    assert len(solid) == len(dashed) > 0
+    for inside, beyond in zip(solid, dashed, strict=True):
+        assert inside.x[-1] == pytest.approx(largest) == pytest.approx(beyond.x[0])
+        assert beyond.x[-1] == pytest.approx(10 * largest)
+
+
+def test_an_approach_without_an_interval_looks_like_it(analysis: Analysis) -> None:
+    approaches = analysis.approaches
+    law_row = approaches.rows[2]
+    rows = (replace(law_row, name="envelope", samples=(), cluster_samples=()), law_row)
+    chart = figures()["optima"](Material(replace(analysis, approaches=replace(approaches, rows=rows)), {}))
+    assert isinstance(chart, Chart)
+    lines = {line.group: line for line in marks(chart, Line) if line.name}
+    bare, law = lines["envelope"], lines["law"]
+    assert (bare.name, bare.colour) == ("1, envelope (no interval)", "faint")
+    assert (law.name, law.colour) == ("3, additive law", "third")
+    assert bare.width < law.width
+
+
+def test_without_minima_the_optima_begin_at_the_smallest_measured_compute(analysis: Analysis) -> None:
+    approaches = analysis.approaches
+    bare = replace(analysis, approaches=replace(approaches, minima=replace(approaches.minima, minima=())))
+    chart = figures()["optima"](Material(bare, {}))
+    assert isinstance(chart, Chart)
+    assert min(line.x[0] for line in marks(chart, Line)) == pytest.approx(analysis.points.c.min())
 
 
 def test_a_profile_has_its_minimum_at_the_estimate_and_meets_the_threshold_at_the_interval(
@@ -218,6 +275,10 @@ def test_a_sweep_that_shows_little_still_has_a_page(seed: int) -> None:
     assert all(draw_text(chart, 80, has_colour=False) and draw(chart, kinds=["svg"]) for chart in drawn)
 
 
+def test_every_figure_has_a_title_for_where_it_is_missing() -> None:
+    assert list(TITLES) == list(figures())
+
+
 def test_reasons_name_what_is_missing() -> None:
     sizes = np.geomspace(1e5, 1e7, 8)
     rows = [{"n": n, "d": 20 * n, "c": 120 * n * n, "loss": float(LAW.predict(n, 20 * n))} for n in sizes]
@@ -288,6 +349,47 @@ def test_a_scale_ends_at_its_ends() -> None:
     assert scale.share(np.array([1.0, 1e3, 1e4, 1e5, 1e9])).tolist() == pytest.approx([0, 0, 0.5, 1, 1])
     about = Scale("percent", -2.0, 2.0, (), "", is_diverging=True)
     assert about.share(np.array([-9.0, -2.0, 0.0, 1.0])).tolist() == [0, 0, 0.5, 0.75]
+
+
+@pytest.mark.parametrize("theme", [LIGHT, DARK])
+def test_colours_about_zero_are_nearest_to_the_page_at_zero_and_farther_with_size(theme: Theme) -> None:
+    page = np.array([int(theme.page[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+    distance = np.abs(colours(theme, True, 17)[:, :3] - page).sum(axis=1)
+    assert np.argmin(distance) == 8
+    assert min(distance[0], distance[-1]) > 3 * distance[8]
+    assert len({tuple(colour) for colour in colours(theme, True, 17)}) == 17
+
+
+@pytest.mark.parametrize("name", ["optima", "curves", "back_test"])
+def test_a_legend_covers_no_panel(drawn: Mapping[str, Chart], name: str) -> None:
+    figure = lay_out(drawn[name], LIGHT)
+    (legend,) = figure.legends
+    panels = [axis.get_window_extent() for axis in figure.axes]
+    assert not any(axis.get_legend() for axis in figure.axes)
+    assert all(legend.get_window_extent().y1 < panel.y0 for panel in panels[: len(drawn[name].panels)])
+    assert legend.get_window_extent().y0 >= 0
+
+
+def test_the_note_of_a_panel_lies_below_it_inside_the_figure(drawn: Mapping[str, Chart]) -> None:
+    panel = replace(drawn["power_laws"].panels[0], note="There is no line, because there are too few sizes for one. " * 2)
+    figure = lay_out(replace(drawn["power_laws"], panels=(panel,)), LIGHT)
+    axis = figure.axes[0]
+    (note,) = [text for text in axis.texts if text.get_text().startswith("There is no line")]
+    label = axis.xaxis.label.get_window_extent()
+    assert 0 <= note.get_window_extent().y0 < note.get_window_extent().y1 <= label.y0
+
+
+def test_labels_of_a_scale_keep_both_ends() -> None:
+    scale = Scale("n", 1.0, 100.0, (1.0, 2.0, 10.0, 80.0, 100.0), "")
+    assert scale.spaced_ticks(0.2) == [1.0, 10.0, 100.0]
+    assert scale.spaced_ticks(0.01) == list(scale.ticks)
+    assert Scale("n", 1.0, 4.0, (2.0,), "").spaced_ticks(0.2) == [2.0]
+
+
+def test_profiles_have_few_labels(drawn: Mapping[str, Chart]) -> None:
+    labels = [panel.x.ticks() for panel in drawn["profile"].panels]
+    assert all(2 <= len(ticks) <= 5 for ticks in labels)
+    assert len(Axis("number", 0.0, 9.0, "", is_log=False, most_ticks=5).ticks()) == 5
 
 
 def test_titles_in_three_spellings() -> None:

@@ -6,6 +6,7 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -14,11 +15,13 @@ from hypothesis import strategies as st
 
 from scalesweep.analysis import analyse
 from scalesweep.analysis.text import allocation_text, back_test_text, rivals_text
-from scalesweep.config import FitSpec
+from scalesweep.config import FitSpec, FlopsConvention, ParamsConvention
+from scalesweep.counting import FLOPS, PARAMS
 from scalesweep.errors import StoreError
 from scalesweep.laws import Chinchilla
 from scalesweep.points import points_from_rows
 from scalesweep.report import ReportContext, write_report
+from scalesweep.report.cells import cell_rows, num_leading
 from scalesweep.report.chart import format_power, linear_ticks, log_ticks
 from scalesweep.report.markup import at_path
 from scalesweep.report.sections import meanings_section, warning_item
@@ -169,6 +172,12 @@ def test_refused_law_and_no_curves(tmp_path):
     text = page.read_text(encoding="utf-8")
     assert "do not identify the joint law" in text
     assert "tokens-per-parameter ray" in text
+    words = "No compute budget was measured at 3 sizes or more, so there are no isoFLOP curves."
+    assert f"<b>IsoFLOP curves</b>: not drawn. {words}" in text
+    markdown = (tmp_path / "report.md").read_text(encoding="utf-8")
+    assert f"**IsoFLOP curves**: not drawn. {words}" in markdown
+    assert "**Tuning curves**: not drawn. No learning rate was tuned." in markdown
+    assert "<b>Tuning curves</b>: not drawn. No learning rate was tuned." in text
     names = [p.name for p in sorted((tmp_path / "figures").iterdir())]
     assert names == ["mine.png", "power_laws.pdf", "power_laws.png", "power_laws.svg"]
     for heading in ("Compute-optimal allocation", "Rival laws", "Back-test"):
@@ -181,7 +190,9 @@ def test_one_size_only(tmp_path):
     points = make_points(sizes=(1e5,), tokens=tuple(np.geomspace(1e6, 1e8, 6)))
     points = replace(points, frame=points.frame[points.frame["excluded_reason"] == ""])
     page = write_report(tmp_path, analyse(points, FitSpec(bootstrap=20)), make_context(points))
-    assert "only one model size" in page.read_text(encoding="utf-8")
+    text = page.read_text(encoding="utf-8")
+    assert "only one model size" in text
+    assert re.search(r'aria-label="[^"]*against parameters N"></div><p class="note">A law in N needs', text)
 
 
 @given(low=st.floats(1e-3, 1e24), span=st.floats(1.001, 1e12))
@@ -232,6 +243,43 @@ def test_every_prediction_of_the_back_test_is_in_its_table(report):
     assert np.median(errors) == pytest.approx(tested.rows[-1].error)
     held = [float(row["honest_low"]) <= float(row["measured"]) <= float(row["honest_high"]) for row in shown]
     assert np.mean(held) == pytest.approx(tested.rows[-1].covered["honest"])
+
+
+def test_conventions_are_said_in_words(report):
+    text = report[0].read_text(encoding="utf-8")
+    words = text.split("<script")[0] + text.split("</main>")[0].split("<main>")[1]
+    assert "N counts: all parameters but the input embedding. C counts: all matrices and attention&#x27;s context." in words
+    for name in ("with_head", "six_n", "non_embedding"):
+        assert name not in words
+    assert set(PARAMS) == set(get_args(ParamsConvention))
+    assert set(FLOPS) == set(get_args(FlopsConvention))
+
+
+def test_cells_start_with_what_is_looked_for(report):
+    analysis = report[1]
+    frame = analysis.points.frame
+    cells = [{"width": 64, **row, "state": "COMPLETE"} for row in frame.to_dict("records")]
+    rows = cell_rows(analysis, replace(EMPTY, cells=cells))
+    leading = ["key", "N", "D", "C", "D/N", "loss ± se", "fitted loss", "residual", "used"]
+    assert list(rows[0]) == [*leading, "width", "state"]
+    assert num_leading(rows) == len(leading)
+    fitted = analysis.fit.preferred.law.predict(frame["n"], frame["d"])
+    for row, (_, point), expected in zip(rows[:-1], frame.iterrows(), fitted, strict=False):
+        assert row["fitted loss"].value == pytest.approx(expected)
+        assert row["residual"].value == pytest.approx(point["loss"] / expected - 1)
+        assert row["loss ± se"].text == f"{point['loss']:.4f} ± 0.0100"
+        assert row["used"] == "yes"
+    assert [rows[0][name].text for name in "NDC"] == ["10k", "1M", "6·10¹⁰"]
+    assert (rows[-1]["loss ± se"], rows[-1]["residual"]) == (None, None)
+    assert rows[-1]["used"] == f"no: diverged {NASTY}"
+
+
+def test_cells_without_keys_or_losses_are_told_apart(report):
+    cells = [{"n": 1e4, "d": 1e6, "c": 6e10, "loss": 3.5}, {"n": 1e4, "d": 2e6, "c": 12e10, "loss": None}]
+    rows = cell_rows(report[1], replace(EMPTY, cells=cells))
+    assert [row["row"] for row in rows] == [1, 2]
+    assert [row["used"] for row in rows] == ["yes", "no: no loss yet"]
+    assert rows[0]["loss ± se"].text == "3.5000"
 
 
 def test_a_warning_leads_to_what_the_documents_say_of_it():

@@ -1,19 +1,17 @@
 """The record of a cell: what was measured, of what, by which versions, on which device, and at what cost."""
 
 import dataclasses
-import functools
 import math
 import platform
-import subprocess
 import time
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import torch
 
 from scalesweep import __version__
 from scalesweep.cell import Cell
+from scalesweep.checkout import commit_words
 from scalesweep.config import CountSpec
 from scalesweep.data import Corpus, check_entropy
 from scalesweep.flops import ModuleShape, flops_per_token
@@ -44,7 +42,7 @@ def make_record(
             "host": platform.node(),
             "python": platform.python_version(),
             "torch": torch.__version__,
-            "scalesweep": f"{__version__}{_commit()}",
+            "scalesweep": f"{__version__}{commit_words()}",
             **({"transformers": version("transformers")} if isinstance(cell.shape, ModuleShape) else {}),
         },
         "times": {"started": started, "ended": time.time(), **_times(cell, outcome, device, pack)},
@@ -66,18 +64,6 @@ def _times(cell: Cell, outcome: Outcome, device: torch.device, pack: int) -> dic
         "flops_share": flops / peak_flops(device, cell.precision),
         "peak_memory_bytes": peak_memory,
     }
-
-
-@functools.cache
-def _commit() -> str:
-    """The commit of the checkout that runs, if it is one, with a mark if it was changed since."""
-    package = Path(__file__).resolve().parent
-    words = ["git", "-C", str(package), "describe", "--always", "--dirty", "--exclude=*"]
-    try:
-        found = subprocess.run(words, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return f" (commit {found})" if "site-packages" not in package.parts else ""
 
 
 def _finite(number: float) -> float | None:

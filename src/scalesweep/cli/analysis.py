@@ -1,13 +1,17 @@
 """The commands that fit and report, from a sweep's directory or from a table of points."""
 
+import hashlib
 import shlex
-from collections.abc import Sequence
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from scalesweep import __version__
 from scalesweep.analysis import analyse
+from scalesweep.checkout import commit_words
+from scalesweep.cli.again import commands_of
 from scalesweep.cli.compose import compose_settings
 from scalesweep.cli.facts import cost_rows, counts_of, facts_of
 from scalesweep.cli.laws import print_analysis, print_fit
@@ -124,16 +128,18 @@ def read_subject(arguments: Sequence[str], command: str) -> Subject:
             )
         name, _, variant = str(path).partition(":")
         points = published_points(name, variant or None)
-        return _points_subject(points, name, Path(f"{name}-report"), settings, named, again)
-    return _sweep_subject(path, settings, named, again) if path.is_dir() else _file_subject(path, settings, named, again)
+        origin = {"sha256 of the rows": _digest(points.frame.to_csv(index=False))}
+        return _points_subject(points, name, Path(f"{name}-report"), settings, named, again, origin)
+    return _sweep_subject(path, settings, overrides) if path.is_dir() else _file_subject(path, settings, named, again)
 
 
-def _sweep_subject(path: Path, settings: Settings, named: Sequence[str], command: str) -> Subject:
+def _sweep_subject(path: Path, settings: Settings, overrides: Sequence[str]) -> Subject:
     """A sweep, under the settings that it was run with and those that were named now."""
     store = Store(path)
     stored = store.settings().model_dump()
-    for name in named:
-        _copy(settings.model_dump(), stored, name.split("."))
+    command = commands_of(store.settings(), overrides)
+    for word in overrides:
+        _copy(settings.model_dump(), stored, word.split("=", 1)[0].split("."))
     settings = parse(Settings, stored)
     points, context = fitted_points(store.points(settings.count), context_of_store(store, settings, command))
     return Subject(points, settings.fit, context, path)
@@ -141,15 +147,39 @@ def _sweep_subject(path: Path, settings: Settings, named: Sequence[str], command
 
 def _file_subject(path: Path, settings: Settings, named: Sequence[str], command: str) -> Subject:
     """A table of points, whose report goes beside it unless `dir` was named."""
-    return _points_subject(read_points(path), path.stem, path.with_name(f"{path.stem}-report"), settings, named, command)
+    points, origin = read_points(path), {"sha256 of the file": _digest(path.read_bytes())}
+    return _points_subject(points, path.stem, path.with_name(f"{path.stem}-report"), settings, named, command, origin)
 
 
-def _points_subject(points: Points, name: str, place: Path, settings: Settings, named: Sequence[str], command: str) -> Subject:
+def _digest(content: str | bytes) -> str:
+    return hashlib.sha256(content.encode() if isinstance(content, str) else content).hexdigest()
+
+
+def _made(points: Points, spec: FitSpec) -> dict[str, str]:
+    """Rows, settings of the fit, version and day, for the provenance of a table of points."""
+    left_out = len(points.excluded)
+    return {
+        "rows": f"{len(points.frame)}" + (f", {left_out} of them left out" if left_out else ""),
+        "settings of the fit": ", ".join(f"{name} {value}" for name, value in spec.model_dump().items() if value is not None),
+        "reported with scalesweep": f"{__version__}{commit_words()}",
+        "reported on": time.strftime("%Y-%m-%d", time.gmtime()),
+    }
+
+
+def _points_subject(
+    points: Points,
+    name: str,
+    place: Path,
+    settings: Settings,
+    named: Sequence[str],
+    command: str,
+    origin: Mapping[str, str],
+) -> Subject:
     context = ReportContext(
         title=settings.report.title or name,
         curves={},
-        cells=[],
-        provenance={"points": points.source, "scalesweep": __version__},
+        cells=[{str(name): value for name, value in row.items()} for row in points.frame.to_dict("records")],
+        provenance={"points": points.source, **origin, **_made(points, settings.fit)},
         warnings=[],
         command=command,
     )
@@ -189,7 +219,7 @@ def context_of_store(store: Store, settings: Settings, command: str) -> ReportCo
             "PyTorch": made["torch"],
             "devices": made["device"],
             **cost_rows(settings, present),
-            "reported with scalesweep": __version__,
+            "reported with scalesweep": f"{__version__}{commit_words()}",
         },
         warnings=[
             *sweep["warnings"],

@@ -2,7 +2,6 @@
 
 import dataclasses
 import math
-import shlex
 import sys
 import time
 from collections import Counter
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from scalesweep.budget import describe, exceeded, shrink
+from scalesweep.cli.again import commands_of
 from scalesweep.cli.analysis import context_of_store, print_law, write
 from scalesweep.cli.compose import compose_settings
 from scalesweep.cli.pricing import Prices, limits_of, price_of
@@ -55,7 +55,7 @@ def run(overrides: Sequence[str]) -> int:
     each = store.states()
     states = Counter(each.values())
     try:
-        context = context_of_store(store, settings, f"scalesweep report {shlex.quote(str(store.directory))}")
+        context = context_of_store(store, settings, commands_of(store.settings(), []))
         points, context = fitted_points(store.points(), context)
         if context.tuning:
             _say(f"\n{context.tuning}")

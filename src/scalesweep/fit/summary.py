@@ -3,6 +3,7 @@
 import textwrap
 from collections.abc import Callable
 
+from scalesweep.counting import flops_in_words, params_in_words
 from scalesweep.fit.results import Estimate, LawFit, Name, SweepFit
 from scalesweep.laws import format_count, format_number, format_rough, plural
 
@@ -52,7 +53,8 @@ def footer(fit: SweepFit) -> list[str]:
     decades = fit.span.decades
     lines = [
         f"Points: {fit.num_used} used, {fit.num_excluded} excluded, from {fit.source}.",
-        f"N counts: {fit.params_convention}. C counts: {fit.flops_convention}. Optimal N and D use C = 6 N D.",
+        f"N counts: {params_in_words(fit.params_convention)}. C counts: {flops_in_words(fit.flops_convention)}. "
+        "Optimal N and D use C = 6 N D.",
         f"Measured: N {_range(fit.span.n)}{_decades(decades['n'])}, D {_range(fit.span.d)} tokens{_decades(decades['d'])}, "
         f"C {_range(fit.span.c, format_number)} FLOPs{_decades(decades['c'])}, D/N {_range(fit.span.tokens_per_parameter)}. "
         "Beyond that the laws extrapolate.",

@@ -22,14 +22,15 @@ def write_report(directory: Path, analysis: Analysis, context: ReportContext) ->
         StoreError: the directory cannot be written.
     """
     from scalesweep.report.canvas import draw
-    from scalesweep.report.figures import Material, charts
+    from scalesweep.report.chart import Chart
+    from scalesweep.report.figures import Material, all_figures
     from scalesweep.report.html import render_html
     from scalesweep.report.reviewed import reviewed
     from scalesweep.report.tables import render_back_test, render_csv, render_latex
     from scalesweep.report.text import render_markdown
 
     found = reviewed(analysis, context)
-    drawn = charts(Material(analysis, context.curves, context.frontier))
+    drawn = all_figures(Material(analysis, context.curves, context.frontier))
     files: dict[str, str | bytes] = {
         "fit.json": analysis.to_json(),
         "laws.csv": render_csv(analysis.fit),
@@ -41,7 +42,7 @@ def write_report(directory: Path, analysis: Analysis, context: ReportContext) ->
         files["back_test.csv"] = render_back_test(analysis.tournament.tested)
     if context.tuning:
         files["frontier.csv"] = analysis.points.frame.to_csv(index=False)
-    for chart in drawn:
+    for chart in (chart for chart in drawn if isinstance(chart, Chart)):
         files |= {f"figures/{chart.name}.{kind}": content for kind, content in draw(chart).items()}
     try:
         _write(Path(directory), files)

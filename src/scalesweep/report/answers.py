@@ -5,6 +5,7 @@ from collections import Counter
 
 import numpy as np
 
+from scalesweep.counting import flops_in_words, params_in_words
 from scalesweep.fit.design import count_levels
 from scalesweep.fit.results import Estimate
 from scalesweep.fit.summary import interval
@@ -26,7 +27,8 @@ def form(seen: Evidence) -> Answer:
     """1. Form, variables, units."""
     fit = seen.analysis.fit
     law = f"{fit.preferred.law.formula()}." if fit.preferred else f"No joint law: {fit.joint_refusal}"
-    text = f"{law} N counts {fit.params_convention}, C counts {fit.flops_convention}, L is in nats per token."
+    counted = f"N counts {params_in_words(fit.params_convention)}, C counts {flops_in_words(fit.flops_convention)}"
+    text = f"{law} {counted}, L is in nats per token."
     bytes_per_token, tokenizer = seen.fact("bytes_per_token"), seen.fact("tokenizer")
     if bytes_per_token is None:
         return Answer(
@@ -39,7 +41,7 @@ def form(seen: Evidence) -> Answer:
 def params(seen: Evidence) -> Answer:
     """2. N by every convention, and what the conclusions owe to it."""
     if len(seen.counted) < 2:
-        only = seen.points.params_convention
+        only = params_in_words(seen.points.params_convention)
         remedy = "give embedding, head and matrices apart, as a sweep of this package does."
         return Answer(f"The points have one count of N ({only}).", "not measured", remedy)
     found = list(seen.counted.values())
@@ -49,7 +51,7 @@ def params(seen: Evidence) -> Answer:
         values = [c.estimates[name].value for c in found if name in c.estimates]
         if values:
             moved.append(f"{title} {span((min(values), max(values)), format_number)}")
-    counts = ", ".join("/".join(convention) for convention in seen.counted)
+    counts = " / ".join(f"N {params_in_words(n)}, C {flops_in_words(c)}" for n, c in seen.counted)
     text = f"Refitted under {len(found)} counts of N and C ({counts}): {'; '.join(moved) or 'no law in any of them'}."
     return Answer(text, "answered" if moved else "partly")
 
@@ -58,7 +60,7 @@ def flops(seen: Evidence) -> Answer:
     """3. The FLOP formula."""
     points = seen.points
     ratio = points.c / (6 * points.n * points.d)
-    text = f"C counts {points.flops_convention}; it is {span((ratio.min(), ratio.max()))} times 6 N D."
+    text = f"C counts {flops_in_words(points.flops_convention)}; it is {span((ratio.min(), ratio.max()))} times 6 N D."
     by = seen.fact("flops_by")
     if by is None:
         return Answer(
@@ -235,7 +237,7 @@ def energy(seen: Evidence) -> Answer:
 def code(seen: Evidence) -> Answer:
     """22. Code, table, environment, command."""
     digest = hashlib.sha256(seen.points.frame.to_csv(index=False).encode()).hexdigest()[:16]
-    text = f"Made by: {seen.context.command}. Table of points: sha256 {digest}."
+    text = f"Made by: {seen.context.command.replace(chr(10), ' && ')}. Table of points: sha256 {digest}."
     versions = seen.fact("versions")
     if versions is None:
         return Answer(f"{text} {_TABLE} which code and versions measured it.", "partly", _SHARE)

@@ -23,6 +23,8 @@ _DASHES = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-."}
 _WIDTHS = {1: 6.4, 2: 10.6, 3: 12.4}
 """Inches, by panels in a row."""
 _MAX_ROW = 3
+_BAR_GAP = 0.05
+"""Room of a label beside the colour bar, as a share of its height."""
 KINDS = ("svg", "pdf", "png")
 """Kinds of files; PNG at 160 dots per inch."""
 
@@ -38,6 +40,8 @@ class Theme:
     roles: dict[Role, str]
     viridis: tuple[float, float]
     """The part of viridis that can be seen."""
+    diverging: tuple[str, ...] = ()
+    """Colours of a scale about zero; empty: RdBu reversed, whose middle is white."""
 
 
 LIGHT = Theme(
@@ -55,6 +59,7 @@ DARK = Theme(
     "#2d3338",
     {"fit": "#ff8f7a", "first": "#74b4ea", "second": "#ff8f7a", "third": "#d7dce1", "faint": "#5d666e", "ink": "#b9c0c7"},
     (0.22, 1.0),
+    ("#8cd0ff", "#4796d8", "#2c5878", "#2c3136", "#7a4335", "#e0694f", "#ffb09a"),
 )
 
 
@@ -63,14 +68,21 @@ def draw(chart: Chart, theme: Theme = LIGHT, kinds: Sequence[str] = KINDS) -> di
     import matplotlib
 
     with matplotlib.rc_context(_style(theme)):
-        figure, axes = _new_figure(len(chart.panels))
-        for axis, panel in zip(axes, chart.panels, strict=True):
-            _draw_panel(axis, panel, chart.scale, theme)
-        if chart.scale is not None:
-            _colour_bar(figure, axes, chart.scale, theme)
-        figure.draw_without_rendering()
-        figure.set_layout_engine("none")  # laid out once, not for each kind of file
+        figure = lay_out(chart, theme)
         return {kind: _render(figure, kind) for kind in kinds}
+
+
+def lay_out(chart: Chart, theme: Theme) -> "Figure":
+    """The chart with everything in its place, once for all kinds of files."""
+    figure, axes = _new_figure(len(chart.panels))
+    for axis, panel in zip(axes, chart.panels, strict=True):
+        _draw_panel(axis, panel, chart.scale, theme)
+    _legend(figure, axes)
+    if chart.scale is not None:
+        _colour_bar(figure, axes, chart.scale, theme)
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    return figure
 
 
 def _style(theme: Theme) -> Any:
@@ -126,11 +138,15 @@ def _draw_panel(axis: "Axes", panel: Panel, scale: Scale | None, theme: Theme) -
     if panel.note:
         import textwrap
 
-        box = {"facecolor": theme.page, "edgecolor": "none", "alpha": 0.85}
-        words = "\n".join(textwrap.wrap(panel.note, 44))
-        axis.text(0.03, 0.04, words, transform=axis.transAxes, color=theme.roles["fit"], va="bottom", fontsize=8, bbox=box)
-    if any(isinstance(mark, Dots | Line) and mark.name and isinstance(mark.colour, str) for mark in panel.marks):
-        axis.legend(loc="best", facecolor=theme.page, edgecolor="none", framealpha=0.85)
+        place: dict[str, Any] = {"xycoords": "axes fraction", "xytext": (0, -36), "textcoords": "offset points", "va": "top"}
+        axis.annotate("\n".join(textwrap.wrap(panel.note, 52)), (0, 0), color=theme.roles["fit"], fontsize=8, **place)
+
+
+def _legend(figure: "Figure", axes: Sequence["Axes"]) -> None:
+    """One legend of all panels below them, where it covers no point; nothing where no mark has a name."""
+    named = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
+    if named:
+        figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=len(named), frameon=False)
 
 
 def _draw_mark(axis: "Axes", mark: Dots | Line | Band | Rule, scale: Scale | None, theme: Theme, level: float) -> None:
@@ -178,18 +194,28 @@ def _colours(colour: Role | float | FloatArray, scale: Scale | None, theme: Them
 
 def palette(scale: Scale, theme: Theme) -> "ScalarMappable":
     """Colours of shares from 0 to 1."""
-    from matplotlib import colormaps
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import ListedColormap, Normalize
 
-    name, span = ("RdBu_r", (0.02, 0.98)) if scale.is_diverging else ("viridis", theme.viridis)
-    return ScalarMappable(Normalize(0, 1), ListedColormap(colormaps[name](np.linspace(*span, 256))))
+    return ScalarMappable(Normalize(0, 1), ListedColormap(colours(theme, scale.is_diverging, 256)))
+
+
+def colours(theme: Theme, is_diverging: bool, num: int) -> FloatArray:
+    """So many colours along a scale, shape (num, 4); what is near zero is near the page in both themes."""
+    from matplotlib import colormaps
+    from matplotlib.colors import LinearSegmentedColormap
+
+    if is_diverging and theme.diverging:
+        return LinearSegmentedColormap.from_list("diverging", theme.diverging)(np.linspace(0, 1, num))
+    name, span = ("RdBu_r", (0.02, 0.98)) if is_diverging else ("viridis", theme.viridis)
+    return colormaps[name](np.linspace(*span, num))
 
 
 def _colour_bar(figure: "Figure", axes: list["Axes"], scale: Scale, theme: Theme) -> None:
     """The scale of the colours beside the panels."""
     bar = figure.colorbar(palette(scale, theme), ax=axes, pad=0.012, aspect=30)
-    bar.set_ticks(scale.share(np.array(scale.ticks)).tolist(), labels=[write(scale.quantity)(tick) for tick in scale.ticks])
+    ticks = scale.spaced_ticks(_BAR_GAP)
+    bar.set_ticks(scale.share(np.array(ticks)).tolist(), labels=[write(scale.quantity)(tick) for tick in ticks])
     bar.minorticks_off()
     bar.outline.set_visible(False)
     bar.ax.tick_params(length=0)

@@ -53,10 +53,13 @@ class Axis:
     """Name and unit."""
     is_log: bool = True
     """Whether it is logarithmic."""
+    most_ticks: int = 9
+    """How many labels there is room for."""
 
     def ticks(self) -> list[tuple[float, str]]:
         """Positions and labels of round ticks inside the ends."""
         found = log_ticks(self.low, self.high) if self.is_log else linear_ticks(self.low, self.high)
+        found = found[:: -(-len(found) // self.most_ticks)]
         return [(tick, write(self.quantity)(tick)) for tick in found]
 
 
@@ -82,6 +85,14 @@ class Scale:
         if self.is_diverging:
             return np.clip((np.asarray(values) - self.low) / (self.high - self.low), 0.0, 1.0)
         return np.clip(np.log(np.asarray(values) / self.low) / math.log(self.high / self.low), 0.0, 1.0)
+
+    def spaced_ticks(self, gap: float) -> list[float]:
+        """The ticks whose labels keep `gap`, a share of the scale, from each other: the ends first, then upward."""
+        kept: list[float] = []
+        for tick in (*self.ticks[:1], *self.ticks[-1:], *self.ticks[1:-1]):
+            if all(abs(float(self.share(tick) - self.share(other))) >= gap for other in kept):
+                kept.append(tick)
+        return sorted(kept)
 
 
 @dataclass(frozen=True, eq=False)
@@ -157,7 +168,7 @@ class Panel:
     y: Axis
     marks: tuple[Mark, ...]
     note: str = ""
-    """A sentence inside the panel, such as why there is no line."""
+    """A sentence below the panel, such as why there is no line."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -171,6 +182,18 @@ class Chart:
     panels: tuple[Panel, ...]
     scale: Scale | None = None
     """What the colours mean, where they are no roles."""
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A figure that the data do not allow."""
+
+    name: str
+    """As of `Chart`."""
+    title: str
+    """What it would show, in a few words."""
+    reason: str
+    """Why it is not drawn."""
 
 
 # -- axes and scales ----------------------------------------------------------------------------------------------------------

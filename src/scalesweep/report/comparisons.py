@@ -17,7 +17,6 @@ from scalesweep.report.chart import (
     Band,
     BoolArray,
     Chart,
-    Dash,
     Dots,
     FloatArray,
     Line,
@@ -31,12 +30,7 @@ from scalesweep.report.chart import (
 )
 from scalesweep.report.figures import Material
 
-_APPROACHES: dict[str, tuple[Role, Dash]] = {
-    "envelope": ("first", "dash"),
-    "isoflop": ("second", "solid"),
-    "law": ("third", "dashdot"),
-    "coupled": ("fit", "solid"),
-}
+_APPROACHES: dict[str, Role] = {"envelope": "first", "isoflop": "second", "law": "third", "coupled": "third"}
 LABELS = {
     "envelope": "1, envelope",
     "isoflop": "2, isoFLOP minima",
@@ -101,22 +95,24 @@ def optima(material: Material) -> Chart | str:
     if not known:
         return "No approach gives a compute-optimal allocation: " + " ".join(row.messages[0] for row in approaches.rows)
     used = approaches.minima.used
-    c = np.geomspace(used[0].c if used else approaches.compared_at[0] / 1e3, approaches.compared_at[1], 40)
+    largest, farthest = approaches.compared_at
+    first = min(used[0].c if used else float(material.points.c.min()), largest)
+    spans = np.geomspace(first, largest, 30), np.geomspace(largest, farthest, 12)
     caption = (
-        f"Compute-optimal parameters and tokens by each approach, {known[0].confidence:.0%} intervals; dotted: the largest "
-        "measured C."
+        f"Compute-optimal parameters and tokens by each approach, {known[0].confidence:.0%} intervals; solid up to the largest "
+        f"measured C (dotted), dashed up to {farthest / largest:.3g} times that."
     )
     if used:
         caption += " Points: the isoFLOP minima with standard errors."
-    return Chart("optima", caption, tuple(_optimum(approaches, known, name, c) for name in ("n", "d")))
+    return Chart("optima", caption, tuple(_optimum(approaches, known, name, spans) for name in ("n", "d")))
 
 
-def _optimum(approaches: Approaches, known: Sequence[Approach], name: str, c: FloatArray) -> Panel:
+def _optimum(approaches: Approaches, known: Sequence[Approach], name: str, spans: tuple[FloatArray, FloatArray]) -> Panel:
     marks: list[Mark] = [Rule("x", approaches.compared_at[0], "dot")]
     shown: list[FloatArray] = []
+    c = np.concatenate([spans[0], spans[1][1:]])
     for row in known:
-        assert row.allocation is not None
-        colour, dash = _APPROACHES[row.name]
+        colour = _colour(row, known)
         if row.samples:
             sets = [samples for samples in (row.samples, row.cluster_samples) if samples]
             band = percentile_union(
@@ -124,9 +120,9 @@ def _optimum(approaches: Approaches, known: Sequence[Approach], name: str, c: Fl
             )
             marks.append(Band(c, *band, colour=colour, group=row.name))
             shown += band
-        line = getattr(row.allocation, f"{name}_opt")(c)
-        marks.append(Line(c, line, colour, dash, name=LABELS[row.name], group=row.name))
-        shown.append(line)
+        lines = _optimum_lines(row, name, spans, colour)
+        marks += lines
+        shown += [line.y for line in lines]
     if used := approaches.minima.used:
         centre = np.array([getattr(minimum, f"{name}_opt") for minimum in used])
         error = np.exp(np.nan_to_num([minimum.log_n_se for minimum in used], posinf=0.0))
@@ -136,6 +132,24 @@ def _optimum(approaches: Approaches, known: Sequence[Approach], name: str, c: Fl
     what = {"n": "parameters N*", "d": "tokens D*"}[name]
     y = log_axis(name, *shown, label=f"compute-optimal {what}")  # type: ignore[arg-type]
     return Panel(f"optimal {what}", log_axis("c", c), y, tuple(marks))
+
+
+def _colour(row: Approach, known: Sequence[Approach]) -> Role:
+    """Faint where others have intervals and this one has none, and where another law is preferred."""
+    has_none = not row.samples and any(other.samples for other in known)
+    beside = row.name == "law" and any(other.name == "coupled" for other in known)
+    return "faint" if has_none or beside else _APPROACHES[row.name]
+
+
+def _optimum_lines(row: Approach, name: str, spans: tuple[FloatArray, FloatArray], colour: Role) -> list[Line]:
+    """The optimum over the measured C, solid, and beyond, dashed; thin where it has no interval."""
+    optimum, width = getattr(row.allocation, f"{name}_opt"), 1.4 if row.samples else 0.9
+    label = LABELS[row.name] + ("" if row.samples else " (no interval)")
+    measured, beyond = spans
+    return [
+        Line(measured, optimum(measured), colour, width=width, name=label, group=row.name),
+        Line(beyond, optimum(beyond), colour, "dash", width=width, group=row.name),
+    ]
 
 
 # -- back-test ----------------------------------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ class ReportContext:
     warnings: Sequence[str]
     """Sentences to show beside the verdict."""
     command: str
-    """The command line that makes this report again."""
+    """The command lines that make this report again, one a line."""
     frontier: Frontier | None = None
     """The tuned frontier; None where nothing was tuned."""
     tuning: str = ""

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -21,6 +22,8 @@ _FEW = 5
 _EXACT = 1e-9
 """Residuals in log loss below which they are rounding."""
 _MAX_PANELS = 6
+_MOST_TICKS = 5
+"""Labels along the narrow panels of profiles."""
 
 
 def profile(material: Material) -> Chart | str:
@@ -57,7 +60,7 @@ def _profile(name: str, curve: ProfileCurve) -> Panel:
     )
     ends = ["∞" if math.isinf(end) else format_number(end) for end in (curve.low, curve.high)]
     title = f"{symbol.split()[0]} in [{', '.join(ends)}]"
-    at = linear_axis("number", symbol, curve.values[near])
+    at = replace(linear_axis("number", symbol, curve.values[near]), most_ticks=_MOST_TICKS)
     marks: tuple[Mark, ...] = (
         Rule("y", curve.threshold, "dash"),
         Rule("x", curve.centre, "dot"),

@@ -5,7 +5,7 @@ A figure is a function of `Material` that gives a chart, or the reason why there
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -16,12 +16,12 @@ from scalesweep.points import Points
 from scalesweep.report.chart import (
     Axis,
     Band,
-    BoolArray,
     Chart,
     Dots,
     FloatArray,
     Line,
     Mark,
+    Missing,
     Panel,
     Rule,
     Scale,
@@ -32,6 +32,7 @@ from scalesweep.report.chart import (
     log_scale,
     some_values,
 )
+from scalesweep.report.measured import bars_in_words, hovers, measured
 from scalesweep.tuning import Frontier
 
 Curves = Mapping[str, Sequence[tuple[float, float]]]
@@ -82,10 +83,32 @@ def figures() -> Mapping[str, Figure]:
     }
 
 
+TITLES = {
+    "power_laws": "Loss against parameters, tokens and compute",
+    "curves": "Training curves",
+    "joint_fit": "Joint law over the points",
+    "kaplan_form": "Kaplan's form",
+    "isoflops": "IsoFLOP curves",
+    "optima": "Compute-optimal N and D",
+    "residuals": "Residuals over N and D",
+    "profile": "Profile likelihood",
+    "back_test": "Back-test",
+    "next_gain": "Cost of the next gain",
+    "tuning": "Tuning curves",
+    "collapse": "Collapse of training curves",
+}
+"""What each figure shows, in a few words."""
+
+
+def all_figures(material: Material) -> list[Chart | Missing]:
+    """Every figure, or the reason why it is not there, in the order of the report."""
+    made = {name: make(material) for name, make in figures().items()}
+    return [Missing(name, TITLES[name], chart) if isinstance(chart, str) else chart for name, chart in made.items()]
+
+
 def charts(material: Material) -> list[Chart]:
     """All figures that the data allow."""
-    drawn = (make(material) for make in figures().values())
-    return [chart for chart in drawn if isinstance(chart, Chart)]
+    return [chart for chart in all_figures(material) if isinstance(chart, Chart)]
 
 
 # -- Kaplan et al. 2020, figure 1 ---------------------------------------------------------------------------------------------
@@ -100,8 +123,8 @@ def power_laws(material: Material) -> Chart:
     panels = [_power_law(points, name, law, refusals.get(f"by_{name}", ""), y) for name, law in laws.items()]
     caption = (
         "Loss against parameters, tokens and compute. Filled: the points that enter the line; hollow: the others. "
-        f"Shaded: {fit.confidence:.0%} bootstrap interval of the line."
-    )
+        f"Shaded: {fit.confidence:.0%} bootstrap interval of the line. {bars_in_words(points)}"
+    ).strip()
     return Chart("power_laws", caption, tuple(panels), log_scale("n", points.n))
 
 
@@ -109,9 +132,8 @@ def _power_law(points: Points, name: str, law: LawFit | None, refusal: str, y: A
     x = getattr(points, name)
     chosen = np.zeros(len(x), dtype=bool)
     chosen[list(law.rows) if law else []] = True
-    marks: list[Mark] = [
-        Dots(x[~chosen], points.loss[~chosen], "faint", is_hollow=True, size=3.6, hover=hovers(points, ~chosen))
-    ]
+    others = measured(points, x, ~chosen)
+    marks: list[Mark] = [replace(others, colour="faint", low=None, high=None, is_hollow=True, size=3.6)]
     if law is not None:
         line, predicted = _on_law(points, name, law)
         if (band := law.band(line)) is not None:
@@ -129,28 +151,6 @@ def _on_law(points: Points, name: str, law: LawFit) -> tuple[FloatArray, FloatAr
     x = getattr(points, name)[list(law.rows)]
     line = np.geomspace(x.min(), x.max(), 60)
     return line, law.law.predict(line)
-
-
-def measured(points: Points, x: FloatArray, chosen: BoolArray | None = None) -> Dots:
-    """The measured losses of some rows over x, coloured by N, with standard errors where there are any."""
-    rows = np.ones(len(x), dtype=bool) if chosen is None else chosen
-    low = high = None
-    if "loss_se" in points.frame:
-        error = np.nan_to_num(points.used["loss_se"].to_numpy(dtype=np.float64))
-        low, high = (points.loss - error)[rows], (points.loss + error)[rows]
-    return Dots(x[rows], points.loss[rows], points.n[rows], low, high, hover=hovers(points, rows))
-
-
-def hovers(points: Points, rows: BoolArray) -> tuple[str, ...]:
-    """What the page says of each row."""
-    keys = points.used["key"].astype(str) if "key" in points.frame else [""] * len(rows)
-    seeds = [f", seed {seed}" for seed in points.used["seed"]] if "seed" in points.frame else [""] * len(rows)
-    values = zip(rows, keys, points.n, points.d, points.loss, seeds, strict=True)
-    return tuple(
-        f"{key[:12]} N {format_count(n)}, D {format_count(d)}{seed}: {loss:.4f}".strip()
-        for row, key, n, d, loss, seed in values
-        if row
-    )
 
 
 # -- training curves ----------------------------------------------------------------------------------------------------------
@@ -229,15 +229,16 @@ def joint_fit(material: Material) -> Chart | str:
         return "There is no joint law: " + " ".join(fit.refusals.get(name, "") for name in ("joint", "coupled")).strip()
     law = best.law
     assert isinstance(law, JointLaw)
-    residual = 100 * (points.loss / law.predict(points.n, points.d) - 1)
+    residual = 100 * np.log(points.loss / law.predict(points.n, points.d))
     every = np.ones(len(residual), dtype=bool)
     left_over = Dots(points.c, residual, points.n, hover=hovers(points, every))
-    percent = linear_axis("percent", "residual (% of the fitted loss)", residual, around_zero=True)
+    percent = linear_axis("percent", "log(measured / fitted), %", residual, around_zero=True)
     right = Panel("measured against fitted", log_axis("c", points.c), percent, (Rule("y", 0.0), left_over))
     return Chart(
         "joint_fit",
         "Left: loss against tokens with the preferred law's line for some sizes. "
-        "Right: what the law leaves over; structure along compute means that the form is wrong.",
+        "Right: what the law leaves over of each loss; structure along compute means that the form is wrong. "
+        f"{bars_in_words(points)}".strip(),
         (_lines_by_size(points, law.predict, f"{fit.preferred_name} law".replace("joint", "additive")), right),
         log_scale("n", points.n),
     )
@@ -260,7 +261,8 @@ def kaplan_form(material: Material) -> Chart | str:
     right = Panel("loss against parameters", log_axis("n", points.n), left.y, (*lines, measured(points, points.n)))
     return Chart(
         "kaplan_form",
-        f"Kaplan's form with a floor, {law.equation}: {values}. Left: its line for some sizes; right: for some token counts.",
+        f"Kaplan's form with a floor, {law.equation}: {values}. Left: its line for some sizes; right: for some token counts. "
+        f"{bars_in_words(points)}".strip(),
         (left, right),
         log_scale("n", points.n),
     )
@@ -280,14 +282,14 @@ def residuals(material: Material) -> Chart | str:
     points, fit = material.points, material.analysis.fit
     laws = {"additive law": fit.joint, "coupled law": fit.coupled}
     left = {
-        title: 100 * (points.loss / found.law.predict(points.n, points.d) - 1)
+        title: 100 * np.log(points.loss / found.law.predict(points.n, points.d))
         for title, found in laws.items()
         if found is not None and isinstance(found.law, JointLaw)
     }
     if not left:
         return "There is no joint law, so nothing is left over."
     limit = float(np.quantile(np.abs(np.concatenate(list(left.values()))), _CLIPPED))
-    scale = diverging_scale("percent", np.array([limit]), "measured / fitted - 1 (%)")
+    scale = diverging_scale("percent", np.array([limit]), "log(measured / fitted), %")
     panels = [_residual_map(points, title, values, scale) for title, values in left.items()]
     return Chart(
         "residuals",

@@ -15,10 +15,20 @@ from scalesweep.fit import FitStatus
 from scalesweep.fit.results import Name
 from scalesweep.fit.summary import MEANINGS, TITLES, footer
 from scalesweep.laws import format_count, format_number
-from scalesweep.report.chart import Chart
+from scalesweep.report.cells import cell_rows, num_leading
+from scalesweep.report.chart import Chart, Missing
 from scalesweep.report.context import ReportContext
 from scalesweep.report.interactive import asset, charts_json, gradients
-from scalesweep.report.markup import Writer, at_path, heading, interval, number, paragraphs, section
+from scalesweep.report.markup import (
+    Writer,
+    at_path,
+    heading,
+    interval,
+    number,
+    paragraphs,
+    section,
+    sortable_section,
+)
 from scalesweep.report.reviewed import Reviewed
 from scalesweep.report.sections import (
     allocation_section,
@@ -52,7 +62,7 @@ _LABELS = {
 }
 
 
-def render_html(analysis: Analysis, context: ReportContext, found: Reviewed, charts: Sequence[Chart]) -> str:
+def render_html(analysis: Analysis, context: ReportContext, found: Reviewed, charts: Sequence[Chart | Missing]) -> str:
     """The whole page."""
     content, fit = analysis.to_dict(), analysis.fit
     sections = [
@@ -69,7 +79,7 @@ def render_html(analysis: Analysis, context: ReportContext, found: Reviewed, cha
         studies_section(content, found.studies),
         meanings_section([finding.code for finding in fit.findings]),
         checklist_section(found.checklist),
-        section("Cells", context.cells, is_sortable=True),
+        _cells(analysis, context),
         section("Excluded rows", excluded_rows(analysis.points)),
         heading("Data and method"),
         paragraphs(footer(fit)),
@@ -79,7 +89,7 @@ def render_html(analysis: Analysis, context: ReportContext, found: Reviewed, cha
     body = "\n".join(part for part in sections if part)
     first = [f"<h1>{escape(context.title)}</h1>", _question(content), _lead(content, analysis, context)]
     top = "\n".join([*first, _contents(body)])
-    return _page(context.title, f"{top}\n{body}", charts_json(charts))
+    return _page(context.title, f"{top}\n{body}", charts_json([chart for chart in charts if isinstance(chart, Chart)]))
 
 
 def _page(title: str, body: str, data: str) -> str:
@@ -123,7 +133,13 @@ def _question(content: Mapping[str, Any]) -> str:
     )
 
 
-def _recipe(context: ReportContext, charts: Sequence[Chart]) -> str:
+def _cells(analysis: Analysis, context: ReportContext) -> str:
+    """The cells, all but the leading columns behind a switch."""
+    rows = cell_rows(analysis, context)
+    return sortable_section("Cells", rows, num_leading(rows))
+
+
+def _recipe(context: ReportContext, charts: Sequence[Chart | Missing]) -> str:
     """Tuning and collapse: whether the recipe is that of a fair comparison."""
     drawn = figures_of(charts, "tuning", "collapse")
     words = f"<pre><code>{escape(context.tuning)}</code></pre>" if context.tuning else ""

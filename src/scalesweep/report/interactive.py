@@ -12,14 +12,16 @@ from typing import Any
 
 import numpy as np
 
-from scalesweep.report.canvas import DARK, LIGHT, Theme
+from scalesweep.report.canvas import DARK, LIGHT, Theme, colours
 from scalesweep.report.chart import Axis, Band, Chart, Dots, FloatArray, Line, Mark, Panel, Rule, Scale, write
 
 _STOPS = 17
 """Colours of a scale between which the page interpolates."""
-_GAPS = {"c": 0.21}
-_GAP = 0.12
+_GAPS = {"c": 0.24}
+_GAP = 0.14
 """Room of a label of the scale, as a share of its length; powers of ten are long."""
+_END = 0.05
+"""How near to an end of the scale, as a share of its length, a label is written inward."""
 
 
 @cache
@@ -39,11 +41,7 @@ def charts_json(charts: Sequence[Chart]) -> str:
 
 
 def _theme(theme: Theme) -> dict[str, Any]:
-    from matplotlib import colormaps
     from matplotlib.colors import to_hex
-
-    def stops(name: str, low: float, high: float) -> list[str]:
-        return [to_hex(colour) for colour in colormaps[name](np.linspace(low, high, _STOPS))]
 
     return {
         "ink": theme.ink,
@@ -51,8 +49,8 @@ def _theme(theme: Theme) -> dict[str, Any]:
         "grid": theme.grid,
         "page": theme.page,
         "roles": dict(theme.roles),
-        "scale": stops("viridis", *theme.viridis),
-        "diverging": stops("RdBu_r", 0.02, 0.98),
+        "scale": [to_hex(colour) for colour in colours(theme, False, _STOPS)],
+        "diverging": [to_hex(colour) for colour in colours(theme, True, _STOPS)],
     }
 
 
@@ -126,20 +124,22 @@ def figure(chart: Chart) -> str:
 def _frame(panel: Panel) -> str:
     note = f'<p class="note">{escape(panel.note)}</p>' if panel.note else ""
     label = escape(f"{panel.y.label} against {panel.x.label}", quote=True)
-    return f'<div class="panel"><h4>{panel.title}</h4>{note}<div class="plot" role="img" aria-label="{label}"></div></div>'
+    return f'<div class="panel"><h4>{panel.title}</h4><div class="plot" role="img" aria-label="{label}"></div>{note}</div>'
 
 
 def _scale_bar(scale: Scale | None) -> str:
     if scale is None:
         return ""
-    kept: list[tuple[float, str]] = []
-    for tick in scale.ticks:
-        at = float(scale.share(tick))
-        if not kept or at - kept[-1][0] >= _GAPS.get(scale.quantity, _GAP):
-            kept.append((at, write(scale.quantity)(tick)))
-    labels = "".join(f'<span style="left:{100 * at:.1f}%">{escape(text)}</span>' for at, text in kept)
+    gap = _GAPS.get(scale.quantity, _GAP)
+    kept = [(at, write(scale.quantity)(tick)) for tick in scale.spaced_ticks(gap) for at in (float(scale.share(tick)),)]
+    labels = "".join(f'<span{_inward(at)} style="left:{100 * at:.1f}%">{escape(text)}</span>' for at, text in kept)
     kind = "diverging" if scale.is_diverging else "sequential"
     return f'<div class="scale"><b>{escape(scale.label)}</b><div><i class="{kind}"></i>{labels}</div></div>'
+
+
+def _inward(at: float) -> str:
+    """The class of a label near an end of the bar, which must not reach beyond it."""
+    return ' class="start"' if at < _END else ' class="end"' if at > 1 - _END else ""
 
 
 def gradients() -> Mapping[str, str]:

@@ -6,6 +6,7 @@ from html import escape
 from typing import Any
 
 from scalesweep.laws import format_number
+from scalesweep.report.cells import Shown
 from scalesweep.report.text import columns_of, show
 
 Writer = Callable[[Any], str]
@@ -65,23 +66,26 @@ def paragraphs(sentences: Sequence[str], kind: str = "") -> str:
     return "\n".join(f"{start}{escape(sentence)}</p>" for sentence in sentences)
 
 
-def section(title: str, rows: Sequence[Mapping[str, Any]], is_sortable: bool = False) -> str:
-    """A heading and a table that scrolls inside its own box; nothing where there are no rows.
-
-    A sortable one has headings to click and a field that filters its rows.
-    """
+def section(title: str, rows: Sequence[Mapping[str, Any]]) -> str:
+    """A heading and a table that scrolls inside its own box; nothing where there are no rows."""
     if not rows:
         return ""
-    columns = columns_of(rows)
-    kinds = {name: _kind([row.get(name) for row in rows]) for name in columns}
-    head = "".join(_heading(name, kinds[name], is_sortable) for name in columns)
-    lines = "".join(f"<tr>{''.join(_cell(row.get(name), kinds[name]) for name in columns)}</tr>" for row in rows)
-    search = f'<p class="filter"><input type="search" placeholder="filter rows" aria-label="filter {escape(title)}"><output>'
-    search += f"{len(rows)} rows</output></p>"
-    kind = ' class="sortable"' if is_sortable else ""
+    kinds = _kinds(rows)
+    head = "".join(f'<th class="{kind}">{escape(name)}</th>' for name, kind in kinds.items())
+    return f'<section>{heading(title)}\n<div class="scroll"><table>{_body(head, rows, kinds)}</table></div></section>'
+
+
+def sortable_section(title: str, rows: Sequence[Mapping[str, Any]], leading: int) -> str:
+    """As `section`, with headings to click, a field that filters rows, and a switch for all but the leading columns."""
+    if not rows:
+        return ""
+    kinds = {name: kind + " more" * (i >= leading) for i, (name, kind) in enumerate(_kinds(rows).items())}
+    buttons = (f'<th class="{kind}"><button type="button">{escape(name)}</button></th>' for name, kind in kinds.items())
+    switch = f'<label><input type="checkbox"> all {len(kinds)} columns</label>' if len(kinds) > leading else ""
     return (
-        f"<section>{heading(title)}\n{search if is_sortable else ''}"
-        f'<div class="scroll"><table{kind}><thead><tr>{head}</tr></thead><tbody>{lines}</tbody></table></div></section>'
+        f'<section>{heading(title)}\n<p class="filter"><input type="search" placeholder="filter rows" '
+        f'aria-label="filter {escape(title)}"><output>{len(rows)} rows</output>{switch}</p>'
+        f'<div class="scroll"><table class="sortable">{_body("".join(buttons), rows, kinds)}</table></div></section>'
     )
 
 
@@ -95,20 +99,26 @@ def anchor(title: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
 
 
-def _heading(name: str, kind: str, is_sortable: bool) -> str:
-    text = f'<button type="button">{escape(name)}</button>' if is_sortable else escape(name)
-    return f'<th class="{kind}">{text}</th>'
+def _kinds(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """CSS class of each column."""
+    return {name: _kind([row.get(name) for row in rows]) for name in columns_of(rows)}
+
+
+def _body(head: str, rows: Sequence[Mapping[str, Any]], kinds: Mapping[str, str]) -> str:
+    lines = "".join(f"<tr>{''.join(_cell(row.get(name), kind) for name, kind in kinds.items())}</tr>" for row in rows)
+    return f"<thead><tr>{head}</tr></thead><tbody>{lines}</tbody>"
 
 
 def _cell(value: Any, kind: str) -> str:
     """A number carries its full value, by which it is sorted."""
-    full = f' data-v="{value!r}"' if kind == "number" and value is not None else ""
+    number = value.value if isinstance(value, Shown) else value
+    full = f' data-v="{number!r}"' if kind.startswith("number") and value is not None else ""
     return f'<td class="{kind}"{full}>{escape(show(value))}</td>'
 
 
 def _kind(values: Sequence[Any]) -> str:
     """CSS class of a column: number, words (long text that may wrap) or text."""
     known = [value for value in values if value is not None]
-    if known and all(isinstance(value, (int, float)) and not isinstance(value, bool) for value in known):
+    if known and all(isinstance(value, (int, float, Shown)) and not isinstance(value, bool) for value in known):
         return "number"
     return "words" if any(len(str(value)) > 40 and " " in str(value) for value in known) else "text"

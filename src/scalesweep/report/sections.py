@@ -9,7 +9,7 @@ from scalesweep.analysis.text import columns_text, horizon_columns, no_origin
 from scalesweep.fit.approaches_text import sentences
 from scalesweep.fit.isoflop import MIN_SIZES
 from scalesweep.laws import format_count, format_number
-from scalesweep.report.chart import Chart
+from scalesweep.report.chart import Chart, Missing
 from scalesweep.report.checklist import ChecklistRow, count_status
 from scalesweep.report.comparisons import LABELS
 from scalesweep.report.interactive import figure
@@ -21,7 +21,7 @@ from scalesweep.rivals import TITLES
 Content = Mapping[str, Any]
 
 
-def allocation_section(analysis: Analysis, content: Content, charts: Sequence[Chart]) -> str:
+def allocation_section(analysis: Analysis, content: Content, charts: Sequence[Chart | Missing]) -> str:
     """The three approaches: figure, table, what each says of itself, and the isoFLOP budgets."""
     known = content["approaches"]
     at = [number(content, f"approaches.compared_at.{i}") for i in range(len(known["compared_at"]))]
@@ -61,7 +61,7 @@ def _budget(content: Content, i: int) -> list[str]:
     return [*numbers, number(content, f"{path}.log_n_se"), escape(budget["rejection"] or budget["caveat"])]
 
 
-def rivals_section(analysis: Analysis, content: Content, charts: Sequence[Chart]) -> str:
+def rivals_section(analysis: Analysis, content: Content, charts: Sequence[Chart | Missing]) -> str:
     """The rivals, best forecaster first, or why there are none."""
     title = heading("Rival laws")
     if analysis.tournament is None:
@@ -105,7 +105,7 @@ def _centre(content: Content) -> str:
     )
 
 
-def back_test_section(analysis: Analysis, content: Content, charts: Sequence[Chart]) -> str:
+def back_test_section(analysis: Analysis, content: Content, charts: Sequence[Chart | Missing]) -> str:
     """The rolling origin: figure and table by horizon, or why there is none."""
     title = heading("Back-test")
     if analysis.tournament is None:
@@ -155,7 +155,7 @@ def studies_section(content: Content, rows: Sequence[StudyRow]) -> str:
             f"{escape(shown['study'])}<br>{escape(shown['quantity'])}",
             _lines(escape(shown["published"]), shown["published interval"]),
             _lines(_own(content, row), shown["interval here"]),
-            escape(f"{shown['counted here']}, {shown['estimated here by']}") if row.own else "",
+            escape(f"{shown['counted here']}; by {shown['estimated here by']}") if row.own else "",
             escape(shown["comparison"]),
             escape(row.distance),
         ]
@@ -197,7 +197,13 @@ def _status(status: str) -> str:
     return f'<span class="status {status.replace(" ", "-")}">{status}</span>'
 
 
-def figures_of(charts: Sequence[Chart], *names: str) -> str:
-    """The figures of these names, in this order, as far as there are any."""
+def figures_of(charts: Sequence[Chart | Missing], *names: str) -> str:
+    """The figures of these names, in this order; where the data do not allow one, why."""
     known = {chart.name: chart for chart in charts}
-    return "\n".join(figure(known[name]) for name in names if name in known)
+    return "\n".join(_figure(known[name]) for name in names if name in known)
+
+
+def _figure(chart: Chart | Missing) -> str:
+    if isinstance(chart, Chart):
+        return figure(chart)
+    return f'<p class="missing" id="figure-{chart.name}"><b>{escape(chart.title)}</b>: not drawn. {escape(chart.reason)}</p>'

@@ -11,6 +11,7 @@ from typing import Any
 
 from scalesweep.analysis import Analysis
 from scalesweep.analysis.conventions import Convention, Counted, Counts, under_conventions
+from scalesweep.counting import flops_in_words, params_in_words
 from scalesweep.fit.results import Estimate, Span
 from scalesweep.fit.summary import interval
 from scalesweep.laws import format_count, format_number
@@ -84,7 +85,7 @@ def _row(result: Result, found: Mapping[Convention, Counted]) -> StudyRow:
     own = counted.estimates.get(result.measure)
     refusal = counted.refusals.get(result.measure, "An analysis has no C_min, which needs the critical batch size.")
     reasons = [] if own else [refusal]
-    reasons += [] if same else [f"The points have one count only: N {counted.convention[0]}, C {counted.convention[1]}."]
+    reasons += [] if same else [f"The points have one count only: {_in_words(counted.convention)}."]
     return StudyRow(
         published=result,
         own=own,
@@ -174,7 +175,7 @@ def values_table(rows: Sequence[StudyRow]) -> list[dict[str, str]]:
             "published interval": _interval(row.published),
             "here": format_number(row.own.value) if row.own else "-",
             "interval here": _own_interval(row),
-            "counted here": f"N {row.convention[0]}, C {row.convention[1]}" + ("" if row.same_count else " (their only count)"),
+            "counted here": _in_words(row.convention) + ("" if row.same_count else " (their only count)"),
             "estimated here by": row.method,
             "comparison": row.agreement,
         }
@@ -188,8 +189,8 @@ def sources_table(rows: Sequence[StudyRow]) -> list[dict[str, str]]:
         {
             "study": row.published.study,
             "quantity": row.published.quantity,
-            "N counts": row.published.params,
-            "C counts": row.published.flops,
+            "N counts": params_in_words(row.published.params),
+            "C counts": flops_in_words(row.published.flops),
             "range of N": _range(row.published.n_range, format_count),
             "range of C": _range(row.published.c_range, format_number) if row.published.c_range else "not known",
             "objective": row.published.objective,
@@ -223,6 +224,10 @@ def _interval(result: Result) -> str:
 def _own_interval(row: StudyRow) -> str:
     words = interval(row.own) if row.own else "-"
     return words if words == "-" else f"{words} {row.confidence:.0%}"
+
+
+def _in_words(convention: Convention) -> str:
+    return f"N: {params_in_words(convention[0])}; C: {flops_in_words(convention[1])}"
 
 
 def _range(span: Interval, write: Any) -> str:

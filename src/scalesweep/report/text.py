@@ -9,7 +9,8 @@ from scalesweep.analysis.text import allocation_text, back_test_text, in_words, 
 from scalesweep.fit.summary import summarise
 from scalesweep.laws import format_number
 from scalesweep.points import Points
-from scalesweep.report.chart import Chart
+from scalesweep.report.cells import Shown, cell_rows
+from scalesweep.report.chart import Chart, Missing
 from scalesweep.report.checklist import checklist_table, count_status
 from scalesweep.report.context import ReportContext
 from scalesweep.report.reviewed import Reviewed
@@ -17,7 +18,7 @@ from scalesweep.report.studies import caveat, sources_table, values_table
 from scalesweep.report.warnings import meanings
 
 
-def render_markdown(analysis: Analysis, context: ReportContext, found: Reviewed, charts: Sequence[Chart]) -> str:
+def render_markdown(analysis: Analysis, context: ReportContext, found: Reviewed, charts: Sequence[Chart | Missing]) -> str:
     """The whole report as Markdown that refers to figures/*.png."""
     points, fit = analysis.points, analysis.fit
     parts = [f"# {_plain(context.title)}"]
@@ -29,17 +30,24 @@ def render_markdown(analysis: Analysis, context: ReportContext, found: Reviewed,
     parts += ["## Tuned frontier", f"```text\n{context.tuning}\n```"] if context.tuning else []
     parts += _reviewed(found)
     parts += ["## Figures"]
-    parts += [f"![{_plain(chart.caption)}](figures/{chart.name}.png)\n\n{_plain(chart.caption)}" for chart in charts]
+    parts += map(_figure, charts)
     meant = {code: meanings()[code] for code in sorted({f.code for f in fit.findings} & set(meanings()))}
     if meant:
         parts += ["## What the warnings mean", _table([{"code": code, **asdict(row)} for code, row in meant.items()])]
     if context.cells:
-        parts += ["## Cells", _table(context.cells)]
+        parts += ["## Cells", _table(cell_rows(analysis, context))]
     if len(points.excluded):
         parts += ["## Excluded rows", _table(excluded_rows(points))]
     parts += ["## Provenance", _table([{"what": key, "value": value} for key, value in context.provenance.items()])]
     parts += ["## Make this report again", f"```sh\n{context.command}\n```"]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _figure(chart: Chart | Missing) -> str:
+    """The picture with its caption, or why there is none."""
+    if isinstance(chart, Missing):
+        return f"**{_plain(chart.title)}**: not drawn. {_plain(chart.reason)}"
+    return f"![{_plain(chart.caption)}](figures/{chart.name}.png)\n\n{_plain(chart.caption)}"
 
 
 def _reviewed(found: Reviewed) -> list[str]:
@@ -82,6 +90,8 @@ def show(value: Any) -> str:
     """A cell of a table for people: numbers with four digits, or as whole numbers where those are longer."""
     if value is None:
         return ""
+    if isinstance(value, Shown):
+        return value.text
     if isinstance(value, float):
         return f"{value:.0f}" if 1e4 <= abs(value) < 1e9 else format_number(value)
     return str(value)

@@ -47,7 +47,7 @@
   const axis = (a) => ({
     title: { text: a.label, standoff: 8, font: { size: 12.5 } }, type: a.log ? "log" : "linear", range: a.range,
     tickmode: "array", tickvals: a.ticks, ticktext: a.text, gridcolor: theme().grid, zeroline: false,
-    linecolor: theme().soft, automargin: true, ticks: "outside", ticklen: 3, tickcolor: theme().soft,
+    linecolor: theme().soft, automargin: true, tickangle: 0, ticks: "outside", ticklen: 3, tickcolor: theme().soft,
   });
 
   const layout = (panel) => ({
@@ -159,13 +159,13 @@
       const button = heading.querySelector("button");
       button.addEventListener("click", () => sort(table, i, heading));
     });
-    const field = table.closest("section").querySelector("input");
+    const field = table.closest("section").querySelector("input[type=search]");
     const count = table.closest("section").querySelector("output");
     field.addEventListener("input", () => {
       const words = field.value.toLowerCase().split(/\s+/).filter(Boolean);
       let shown = 0;
       for (const row of table.tBodies[0].rows) {
-        const text = row.textContent.toLowerCase();
+        const text = [...row.cells].map((cell) => `${cell.textContent} ${cell.dataset.v ?? ""}`).join(" ").toLowerCase();
         row.hidden = !words.every((word) => text.includes(word));
         shown += !row.hidden;
       }

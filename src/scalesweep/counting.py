@@ -1,0 +1,28 @@
+"""Conventions by which N and C are counted, in words."""
+
+from collections.abc import Mapping
+
+PARAMS: Mapping[str, str] = {
+    "with_head": "all parameters but the input embedding",
+    "total": "all parameters",
+    "non_embedding": "all parameters but embedding and head",
+    "matmul": "matrices of layers and head",
+}
+"""What N counts, by `count.params`."""
+FLOPS: Mapping[str, str] = {
+    "attention": "all matrices and attention's context",
+    "kaplan": "the layers' matrices only",
+    "six_n": "6 N D",
+    "chinchilla": "every product, by appendix F of Hoffmann et al. 2022",
+}
+"""What C counts, by `count.flops`."""
+
+
+def params_in_words(convention: str) -> str:
+    """What N counts; a table's own words stay as they are."""
+    return PARAMS.get(convention, convention)
+
+
+def flops_in_words(convention: str) -> str:
+    """What C counts; a table's own words stay as they are."""
+    return FLOPS.get(convention, convention)
