@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from surfaces import measure
 from test_tuning import LRS, sweep
 
 from scalesweep.analysis import Analysis, analyse
@@ -397,3 +398,13 @@ def test_titles_in_three_spellings() -> None:
     assert title == "<i>L</i>(N, D) = 1.5 + 400 / N<sup>0.34</sup> + 2·10<sup>6</sup> / D<sup>0.28</sup>"
     assert plain(title) == "L(N, D) = 1.5 + 400 / N⁰·³⁴ + 2·10⁶ / D⁰·²⁸"
     assert in_math("<i>L</i> = 10<sup>6</sup>") == r"$L$ = 10$^{\mathregular{6}}$"
+
+
+def test_a_line_from_which_the_points_bend_is_dashed_and_says_so() -> None:
+    """Sizes of a law with a floor at equal tokens."""
+    n = np.geomspace(1e5, 1e9, 12)
+    points = measure(Chinchilla(E=1.9, A=120, B=300, alpha=0.32, beta=0.35), n, np.full(12, 1e10), 0.0005, 0)
+    chart = figures()["power_laws"](Material(analyse(points, FitSpec(bootstrap=0)), {}))
+    assert isinstance(chart, Chart)
+    assert chart.panels[0].note == "Rejected: the points bend away from this line."
+    assert [mark.dash for mark in chart.panels[0].marks if isinstance(mark, Line)] == ["dash"]

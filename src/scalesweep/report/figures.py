@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from scalesweep.analysis import Analysis
-from scalesweep.fit import LawFit
+from scalesweep.fit import FitStatus, LawFit
 from scalesweep.laws import JointLaw, PowerLaw, format_count, format_number
 from scalesweep.points import Points
 from scalesweep.report.chart import (
@@ -129,7 +129,7 @@ def power_laws(material: Material) -> Chart:
 
 
 def _power_law(points: Points, name: str, law: LawFit | None, refusal: str, y: Axis) -> Panel:
-    x = getattr(points, name)
+    x, bent = getattr(points, name), law is not None and law.status is FitStatus.REJECTED
     chosen = np.zeros(len(x), dtype=bool)
     chosen[list(law.rows) if law else []] = True
     others = measured(points, x, ~chosen)
@@ -139,10 +139,10 @@ def _power_law(points: Points, name: str, law: LawFit | None, refusal: str, y: A
         if (band := law.band(line)) is not None:
             marks.append(Band(line, *band))
         marks.append(measured(points, x, chosen))
-        marks.append(Line(line, predicted))
+        marks.append(Line(line, predicted, dash="dash" if bent else "solid"))
     title = formula(law.law) if law else "no law"
     axis = log_axis(name, x)  # type: ignore[arg-type]
-    return Panel(title, axis, y, tuple(marks), "" if law else refusal)
+    return Panel(title, axis, y, tuple(marks), "Rejected: the points bend away from this line." if bent else refusal)
 
 
 def _on_law(points: Points, name: str, law: LawFit) -> tuple[FloatArray, FloatArray]:
