@@ -222,7 +222,7 @@ def _envelope(members: Sequence[NDArray[np.int64]], log_n: FloatArray, log_loss:
 
 def allocation_of_law(fit: LawFit | str, points: Points, spec: FitSpec, name: Literal["law", "coupled"] = "law") -> Approach:
     """Approach 3: the compute optimum of the fitted law, or its refusal; of the additive law, or the coupled one."""
-    title = "3, additive law L(N, D)" if name == "law" else "3, coupled law L(N, D), preferred"
+    title = "3, additive law L(N, D)" if name == "law" else "3, coupled law (preferred)"
     if isinstance(fit, str):
         return refused_approach(name, title, [fit], (len(points.loss), len(points.excluded)), spec)
     c0 = float(np.exp(np.log(points.c).mean()))
