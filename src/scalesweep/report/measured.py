@@ -1,6 +1,6 @@
 """Measured losses as dots of a figure: one a cell, the mean where it has several seeds, with a bar that the caption names."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -8,27 +8,31 @@ from scalesweep.laws import format_count
 from scalesweep.points import Points
 from scalesweep.report.chart import BoolArray, Dots, FloatArray
 
+if TYPE_CHECKING:  # pandas takes half a second to import
+    import pandas as pd
+
 
 def measured(points: Points, x: FloatArray, chosen: BoolArray | None = None) -> Dots:
     """The measured losses of some rows over x, coloured by N, seeds of one cell as their mean, with bars where there are any.
 
     A bar is the standard deviation over the seeds of a cell or, of a cell with one, the standard error of its loss.
     """
-    rows = np.ones(len(x), dtype=bool) if chosen is None else chosen
-    cells = _cells(points, x, rows)
+    rows, used = np.ones(len(x), dtype=bool) if chosen is None else chosen, points.used
+    cells, losses = _cells(used, x, rows), points.loss
     first = np.array([cell[0] for cell in cells], dtype=np.int64)
-    loss = np.array([points.loss[cell].mean() for cell in cells])
-    bar = np.array([_bar(points, cell) for cell in cells])
+    loss = np.array([losses[cell].mean() for cell in cells])
+    bar = _bars(used, cells)
     low, high = (loss - bar, loss + bar) if bar.any() else (None, None)
-    hover = tuple(_hover(points, cell, float(y), float(e)) for cell, y, e in zip(cells, loss, bar, strict=True))
+    hover = tuple(_hover(used, cell, float(y), float(e)) for cell, y, e in zip(cells, loss, bar, strict=True))
     return Dots(x[first], loss, points.n[first], low, high, hover=hover)
 
 
 def bars_in_words(points: Points) -> str:
     """What the dots and bars of `measured` are; empty where each dot is one loss without a bar."""
-    cells = _cells(points, points.d, np.ones(len(points.d), dtype=bool))
+    used = points.used
+    cells = _cells(used, points.d, np.ones(len(used), dtype=bool))
     has_seeds = any(len(cell) > 1 for cell in cells)
-    has_errors = any(len(cell) == 1 and _bar(points, cell) > 0 for cell in cells)
+    has_errors = any(len(cell) == 1 and bar > 0 for cell, bar in zip(cells, _bars(used, cells), strict=True))
     if has_seeds and has_errors:
         return (
             "Dots of cells with several seeds are means, with the standard deviation over seeds as bar; other bars are "
@@ -41,12 +45,13 @@ def bars_in_words(points: Points) -> str:
 
 def hovers(points: Points, rows: BoolArray) -> tuple[str, ...]:
     """What the page says of each row."""
-    return tuple(_hover(points, [int(row)], float(points.loss[row]), 0.0) for row in np.flatnonzero(rows))
+    used, losses = points.used, points.loss
+    return tuple(_hover(used, [int(row)], float(losses[row]), 0.0) for row in np.flatnonzero(rows))
 
 
-def _cells(points: Points, x: FloatArray, rows: BoolArray) -> list[list[int]]:
+def _cells(used: "pd.DataFrame", x: FloatArray, rows: BoolArray) -> list[list[int]]:
     """The rows by cell: equal N, D and x with different seeds; a row without a seed is its own cell."""
-    used, n, d = points.used, points.n, points.d
+    n, d = used["n"].to_numpy(), used["d"].to_numpy()
     seeds = [str(seed) for seed in used["seed"]] if "seed" in used else [""] * len(used)
     found: dict[Any, list[int]] = {}
     for row in np.flatnonzero(rows).tolist():
@@ -58,14 +63,14 @@ def _cells(points: Points, x: FloatArray, rows: BoolArray) -> list[list[int]]:
     return cells
 
 
-def _bar(points: Points, cell: list[int]) -> float:
-    if len(cell) > 1:
-        return float(np.std(points.loss[cell], ddof=1))
-    return float(np.nan_to_num(points.used["loss_se"].iloc[cell[0]])) if "loss_se" in points.frame else 0.0
+def _bars(used: "pd.DataFrame", cells: list[list[int]]) -> FloatArray:
+    losses = used["loss"].to_numpy(dtype=np.float64)
+    errors = np.nan_to_num(used["loss_se"].to_numpy(dtype=np.float64)) if "loss_se" in used else np.zeros(len(used))
+    return np.array([np.std(losses[cell], ddof=1) if len(cell) > 1 else errors[cell[0]] for cell in cells])
 
 
-def _hover(points: Points, cell: list[int], loss: float, bar: float) -> str:
-    row = points.used.iloc[cell[0]]
+def _hover(used: "pd.DataFrame", cell: list[int], loss: float, bar: float) -> str:
+    row = used.iloc[cell[0]]
     place = f"N {format_count(row['n'])}, D {format_count(row['d'])}"
     if len(cell) > 1:
         return f"{place}, {len(cell)} seeds: {loss:.4f}, sd {bar:.4f}"
