@@ -12,11 +12,12 @@ from dataclasses import replace
 
 import numpy as np
 
-from scalesweep.backtest import AXES, Axis, Kind, Outcomes, back_test, render_rows, tabulate
-from scalesweep.config import FitSpec
-from scalesweep.points import Points
-from scalesweep.published import published_points, published_variants
-from scalesweep.rivals import THEORIES
+from scalesweep.analysis.forecast.backtest import AXES, Axis, Kind, Outcomes, back_test, render_rows, tabulate
+from scalesweep.analysis.forecast.rivals import THEORIES
+from scalesweep.points.points import Points
+from scalesweep.points.published import published_points, published_variants
+from scalesweep.report.words.summary import summary
+from scalesweep.settings.fit import FitSpec
 
 
 def studies() -> dict[str, Points]:
@@ -52,7 +53,7 @@ def main() -> None:
         if result.outcomes is not None:
             parts.append(result.outcomes)
         if arguments.each:
-            print(f"{result.summary()}\n  {len(result.cuts)} origins, {time.perf_counter() - begun:.1f} s\n", flush=True)
+            print(f"{summary(result)}\n  {len(result.cuts)} origins, {time.perf_counter() - begun:.1f} s\n", flush=True)
     print(f"All {len(parts)} tables by {AXES[axis]}, every prediction alike")
     print("\n".join(render_rows(tabulate(Outcomes.join(parts)), spec.confidence)))
     refused = [part.holds("honest")[part.abstained] for part in parts]

@@ -12,14 +12,16 @@ import tempfile
 import time
 from pathlib import Path
 
-from scalesweep.cli.compose import compose_settings
-from scalesweep.cli.experiment import corpus_facts
-from scalesweep.config import Settings
-from scalesweep.data import Corpus, prepare, unique_tokens
-from scalesweep.grid import CorpusFacts
-from scalesweep.plan import Plan, make_plan
-from scalesweep.store import Store
-from scalesweep.worker import prepare_device, work
+from scalesweep.plan.grid import CorpusFacts
+from scalesweep.plan.plan import Plan, make_plan
+from scalesweep.run.store.store import Store
+from scalesweep.run.worker import work
+from scalesweep.settings.compose import compose_settings
+from scalesweep.settings.settings import Settings
+from scalesweep.sweep.run import corpus_facts
+from scalesweep.train.data import prepare, unique_tokens
+from scalesweep.train.data.corpus import Corpus
+from scalesweep.train.device import prepare_device
 
 BATCH = 512
 RATIO = 2**0.5

@@ -25,10 +25,10 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import logsumexp
 
-from scalesweep.fit.huber import minimise
 from scalesweep.fit.joint import Optimum, find_optimum, to_laws
-from scalesweep.fit.powers import Problem
 from scalesweep.fit.resampling import draw_weights, refit
+from scalesweep.fit.solve.huber import minimise
+from scalesweep.fit.solve.powers import Problem
 from scalesweep.laws import Chinchilla
 from scalesweep.points import read_points
 

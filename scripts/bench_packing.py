@@ -12,13 +12,12 @@ import statistics
 
 import torch
 
-from scalesweep.cell import Cell
-from scalesweep.cli.compose import compose_settings
-from scalesweep.grid import CorpusFacts
-from scalesweep.plan import make_plan
-from scalesweep.train.device import device_name, is_out_of_memory
-from scalesweep.train.measure import seconds_per_step
-from scalesweep.worker import prepare_device
+from scalesweep.plan.cell import Cell
+from scalesweep.plan.grid import CorpusFacts
+from scalesweep.plan.plan import make_plan
+from scalesweep.settings.compose import compose_settings
+from scalesweep.train.benchmark import seconds_per_step
+from scalesweep.train.device import device_name, is_out_of_memory, prepare_device
 
 CONTEXT = 32
 

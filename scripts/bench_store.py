@@ -19,12 +19,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from scalesweep import jobs
-from scalesweep.cli.compose import compose_settings
-from scalesweep.grid import CorpusFacts
-from scalesweep.launch.monitor import Monitor
-from scalesweep.plan import Plan, make_plan
-from scalesweep.store import Claim, Store
+from scalesweep.plan.grid import CorpusFacts
+from scalesweep.plan.plan import Plan, make_plan
+from scalesweep.run.launch.monitor import Monitor
+from scalesweep.run.store import free_cells as jobs
+from scalesweep.run.store.store import Claim, Store
+from scalesweep.settings.compose import compose_settings
 
 SIZES = 20
 

@@ -33,14 +33,16 @@ from typing import Any
 
 import numpy as np
 
-from scalesweep.cli.compose import compose_settings
-from scalesweep.config import CountSpec, Settings
-from scalesweep.data import Corpus, prepare, unique_tokens, validation_windows
-from scalesweep.grid import CorpusFacts
-from scalesweep.launch.device import resolve_device
-from scalesweep.launch.local import num_workers
-from scalesweep.plan import Plan, make_plan
-from scalesweep.store import Store
+from scalesweep.plan.grid import CorpusFacts
+from scalesweep.plan.plan import Plan, make_plan
+from scalesweep.run.launch.device import resolve_device
+from scalesweep.run.launch.local import num_workers
+from scalesweep.run.store.store import Store
+from scalesweep.settings.compose import compose_settings
+from scalesweep.settings.plan import CountSpec
+from scalesweep.settings.settings import Settings
+from scalesweep.train.data import prepare, unique_tokens, validation_windows
+from scalesweep.train.data.corpus import Corpus
 
 CPU = ("sweep=demo", "sweep.seeds=[0]")
 CPU_QUICK = ("sweep=demo", "sweep.seeds=[0]", "sweep.sizes=[14k,80k,462k]", "sweep.budgets=[64k,128k,256k]")

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import qmc
 
-from scalesweep.points import points_from_rows
-from scalesweep.response import fit_surface
-from scalesweep.tuning import LR, REACH, tuned_frontier
+from scalesweep.analysis.tuning.frontier import LR
+from scalesweep.analysis.tuning.optima import REACH, tuned_frontier
+from scalesweep.analysis.tuning.response import fit_surface
+from scalesweep.points.points import points_from_rows
 
 CURVATURE, SKEW, REPLICATES = 0.06, 0.6, 2000
 FloatArray = NDArray[np.float64]

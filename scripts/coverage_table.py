@@ -7,9 +7,10 @@ import argparse
 
 import numpy as np
 
-from scalesweep.config import FitSpec
 from scalesweep.fit.coverage import NoiseModel, simulate_coverage, standard_noises
 from scalesweep.laws import Chinchilla
+from scalesweep.report.words.summary import summary
+from scalesweep.settings.fit import FitSpec
 
 LAW = Chinchilla(E=1.69, A=406.4, B=410.7, alpha=0.34, beta=0.28)
 """Hoffmann et al. 2022, as printed."""
@@ -30,7 +31,7 @@ def main() -> None:
         NoiseModel("by size, weak", SD, size_share=0.3),
         NoiseModel("outliers", SD, tails="outliers"),
     )
-    print(simulate_coverage(n, n * ratio, LAW, noises, FitSpec(bootstrap=options.resamples), options.replicates).summary())
+    print(summary(simulate_coverage(n, n * ratio, LAW, noises, FitSpec(bootstrap=options.resamples), options.replicates)))
 
 
 if __name__ == "__main__":

@@ -25,15 +25,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from scalesweep.config import Settings, parse_settings
 from scalesweep.errors import StoreError
-from scalesweep.store import Store
+from scalesweep.run.store.store import Store
+from scalesweep.settings.settings import Settings, parse_settings
 
 KINDS = ("claim", "curve", "checkpoint", "snapshot", "record")
 POINTS = ("step", *(f"{kind}-{when}" for kind in KINDS for when in ("mid", "after")))
 SUICIDE = """
 import os, sys
-if 'scalesweep.worker' in ' '.join(sys.orig_argv) and 'SCALESWEEP_KILL_LOG' in os.environ:
+if 'scalesweep.run.worker' in ' '.join(sys.orig_argv) and 'SCALESWEEP_KILL_LOG' in os.environ:
     import random, re, signal, threading
     log, most = os.environ['SCALESWEEP_KILL_LOG'], int(os.environ['SCALESWEEP_KILL_MOST'])
     point = random.choice(os.environ['SCALESWEEP_KILL_POINTS'].split(','))
@@ -146,7 +146,7 @@ def run_campaign(campaign: Campaign, options: argparse.Namespace) -> Report:
 
 def tiny_settings(home: Path, sweep: str = "", **changes: Any) -> Settings:
     """Some cells of a second of training each, three of a trunk, written with many checkpoints."""
-    from scalesweep.cli.compose import compose_values
+    from scalesweep.settings.compose import compose_values
 
     words = ["data=markov", "data.max_tokens=200k", f"data.cache={home / 'corpus'}", "logger=none", "launcher.workers=3"]
     words += ["train.device=cpu", "train.checkpoint_seconds=0.05", "train.validation_tokens=2048", "model.context=32"]
@@ -166,10 +166,10 @@ def tiny_settings(home: Path, sweep: str = "", **changes: Any) -> Settings:
 
 def new_store(directory: Path, settings: Settings) -> Store:
     """A sweep that nothing is measured of."""
-    from scalesweep.cli.experiment import corpus_facts
-    from scalesweep.data import prepare, unique_tokens
-    from scalesweep.grid import CorpusFacts
-    from scalesweep.plan import make_plan
+    from scalesweep.plan.grid import CorpusFacts
+    from scalesweep.plan.plan import make_plan
+    from scalesweep.sweep.run import corpus_facts
+    from scalesweep.train.data import prepare, unique_tokens
 
     corpus = prepare(settings.data, lambda _: None)
     unique = unique_tokens(corpus.train_tokens, settings.model.context)
@@ -181,8 +181,8 @@ def new_store(directory: Path, settings: Settings) -> Store:
 
 def control(store: Store) -> int:
     """Be the controller of a sweep, as `scalesweep run` is."""
-    from scalesweep.launch import launch
-    from scalesweep.launch.monitor import Monitor
+    from scalesweep.run.launch import launch
+    from scalesweep.run.launch.monitor import Monitor
 
     try:
         launch(store, store.settings(), "cpu", Monitor(store, store.plan()))

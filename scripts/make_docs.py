@@ -9,9 +9,9 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from pydantic.fields import FieldInfo
 
-from scalesweep.config import Settings
-from scalesweep.spec import Ladder, Range, Shape, Spec, parse_quantity
-from scalesweep.tune_grid import LrLaw, TuneSpec
+from scalesweep.settings.base import Ladder, Range, Shape, Spec, parse_quantity
+from scalesweep.settings.settings import Settings
+from scalesweep.settings.tune import LrLaw, TuneSpec
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "configuration.md"

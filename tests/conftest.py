@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from scalesweep.config import Settings, parse_settings
-from scalesweep.data import Corpus, prepare, unique_tokens
-from scalesweep.grid import CorpusFacts
-from scalesweep.report import canvas
+from scalesweep.plan.grid import CorpusFacts
+from scalesweep.report.charts import canvas
+from scalesweep.settings.settings import Settings, parse_settings
+from scalesweep.train.data import prepare, unique_tokens
+from scalesweep.train.data.corpus import Corpus
 
 if TYPE_CHECKING:
-    from scalesweep.store import Store
+    from scalesweep.run.store.store import Store
 
 os.environ.setdefault("WANDB_MODE", "offline")
 
@@ -104,10 +105,11 @@ def facts(corpus: Corpus, settings: Settings) -> CorpusFacts:
 @pytest.fixture(scope="session")
 def reviewed_store(home: Path, corpus: Corpus, facts: CorpusFacts) -> "Store":
     """A measured sweep of 3 sizes, 4 budgets and 2 seeds, some seconds of training."""
-    from scalesweep.cli.experiment import corpus_facts
-    from scalesweep.plan import make_plan
-    from scalesweep.store import Store
-    from scalesweep.worker import prepare_device, work
+    from scalesweep.plan.plan import make_plan
+    from scalesweep.run.store.store import Store
+    from scalesweep.run.worker import work
+    from scalesweep.sweep.run import corpus_facts
+    from scalesweep.train.device import prepare_device
 
     sizes = [{"width": width, "depth": 1} for width in (8, 16, 32)]
     sweep = {"sizes": sizes, "budgets": [2048, 4096, 8192, 16384], "seeds": [0, 1]}

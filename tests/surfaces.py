@@ -3,7 +3,7 @@
 import numpy as np
 
 from scalesweep.laws import Chinchilla, Coupled
-from scalesweep.points import Points, points_from_rows
+from scalesweep.points.points import Points, points_from_rows
 
 TRUTH = Chinchilla(E=1.69, A=406.4, B=410.7, alpha=0.34, beta=0.28)
 COUPLED_TRUTH = Coupled(E=1.69, A=406.4, B=410.7, alpha=0.34, beta=0.28, kappa=0.6)

@@ -6,12 +6,13 @@ import numpy as np
 import pytest
 from surfaces import TRUTH, make_points, measure, sweep
 
-from scalesweep.analysis import RESAMPLES, analyse
-from scalesweep.analysis.text import back_test_text, rivals_text
-from scalesweep.config import FitSpec
+from scalesweep.analysis.allocation.approaches import compare_approaches
+from scalesweep.analysis.analyse import RESAMPLES, analyse
+from scalesweep.analysis.forecast.tournament import run_tournament
 from scalesweep.fit import fit_laws
-from scalesweep.fit.approaches import compare_approaches
-from scalesweep.tournament import run_tournament
+from scalesweep.report.words.analysis import back_test_text, rivals_text
+from scalesweep.report.words.summary import summary
+from scalesweep.settings.fit import FitSpec
 
 SPEC = FitSpec(bootstrap=30)
 
@@ -61,7 +62,7 @@ def test_exponents_are_taken_at_the_measured_centre(points, analysis):
 
 
 def test_text_has_every_part_in_order_and_fits_a_terminal(analysis):
-    text = analysis.summary()
+    text = summary(analysis)
     places = [
         text.index(words) for words in ("Joint law", "by three approaches", "Rival laws on 42", "Back-test:", "Points: 42")
     ]
@@ -84,7 +85,7 @@ def test_a_ray_refuses_what_it_cannot_carry():
     found = analyse(make_points(n, 20 * n, TRUTH.predict(n, 20 * n)), SPEC)
     assert found.tournament is None
     assert "tokens-per-parameter ray" in found.tournament_refusal
-    text = " ".join(found.summary().split())
+    text = " ".join(summary(found).split())
     assert "Compute-optimal allocation by approaches 1 and 2: refused" in text
     assert f"Rival laws and back-test: refused. {found.tournament_refusal}" in text
     content = json.loads(found.to_json())
@@ -101,14 +102,14 @@ def test_a_law_whose_intervals_miss_held_out_runs_is_said_to():
     covered = found.tournament.tested.rows[-1].covered["form"]
     (finding,) = [finding for finding in found.fit.findings if finding.code == "A15"]
     assert f"held {covered:.0%} of " in finding.text
-    assert "A15 Intervals of the preferred law held" in found.summary()
+    assert "A15 Intervals of the preferred law held" in summary(found)
     assert [f["code"] for f in found.to_dict()["findings"]] == sorted(f.code for f in found.fit.findings)
 
 
 def test_without_resamples_there_are_no_rivals():
     found = analyse(sweep(), FitSpec(bootstrap=0))
     assert found.tournament is None
-    assert "fit.bootstrap = 0" in found.summary()
+    assert "fit.bootstrap = 0" in summary(found)
     assert found.fit.joint is not None
 
 
@@ -118,4 +119,4 @@ def test_few_points_have_rivals_of_few_resamples_but_no_origin():
     assert found.fit.bootstrap == RESAMPLES + 10
     assert found.to_dict()["rivals"]["resamples"] == RESAMPLES
     assert found.tournament.tested.rows == ()
-    assert "No cut leaves enough rows" in found.summary()
+    assert "No cut leaves enough rows" in summary(found)

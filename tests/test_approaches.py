@@ -6,14 +6,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scalesweep.config import FitSpec
+from scalesweep.analysis.allocation.approaches import approach2_bias, compare_approaches, fit_envelope, fit_isoflops
+from scalesweep.analysis.allocation.lines import ApproachStatus, fit_allocation
+from scalesweep.analysis.allocation.minima import curve_noise, draw_noise, isoflop_minima
 from scalesweep.errors import FitError
-from scalesweep.fit.allocation import ApproachStatus, fit_allocation
-from scalesweep.fit.approaches import approach2_bias, compare_approaches, fit_envelope, fit_isoflops
-from scalesweep.fit.isoflop import curve_noise, draw_noise, isoflop_minima
 from scalesweep.laws import Chinchilla
-from scalesweep.points import Points, points_from_rows
-from scalesweep.published import published_points
+from scalesweep.points.points import Points, points_from_rows
+from scalesweep.points.published import published_points
+from scalesweep.report.words.summary import summary
+from scalesweep.settings.fit import FitSpec
 
 CHINCHILLA = Chinchilla(E=1.69, A=406.4, B=410.7, alpha=0.34, beta=0.28)
 ASYMMETRIC = Chinchilla(E=1.69, A=406.4, B=410.7, alpha=0.465, beta=0.155)
@@ -219,23 +220,23 @@ def test_bias_on_the_design_is_that_of_the_fitted_surface():
     comparison = compare_approaches(isoflops(), POINT, "full_parabola")
     true_bias = approach2_bias(isoflops(), CHINCHILLA, comparison.minima, comparison.compared_at)
     assert comparison.bias.n == pytest.approx(true_bias.n, rel=1e-3)
-    assert f"{true_bias.n[0]:+.1%} in N*" in comparison.summary()
+    assert f"{true_bias.n[0]:+.1%} in N*" in summary(comparison)
 
 
 def test_bias_is_not_invented():
     grid = [axis.ravel() for axis in np.meshgrid(np.geomspace(1e6, 1e8, 5), np.geomspace(1e8, 3e10, 5))]
     points = make_points(*grid, CHINCHILLA.predict(*grid))
-    assert "not computed" in compare_approaches(points, POINT).summary()
+    assert "not computed" in summary(compare_approaches(points, POINT))
     other = compare_approaches(make_points(points.n, points.d, points.loss, c=8 * points.n * points.d), POINT)
     assert "not counted as 6 N D" in other.bias_refusal
-    assert "differ by up to 33%" in other.summary()
+    assert "differ by up to 33%" in summary(other)
 
 
 def test_without_noise_no_interval():
     comparison = compare_approaches(isoflops(), POINT)
     assert {row.status for row in comparison.rows} == {ApproachStatus.UNKNOWN}
     assert comparison.rows[1].a.low is None
-    assert "Intervals: none" in comparison.summary()
+    assert "Intervals: none" in summary(comparison)
 
 
 def test_replicate_noise_is_preferred():
@@ -263,7 +264,7 @@ def test_result_is_json_and_text(comparison):
     content = json.loads(json.dumps(comparison.to_dict(), allow_nan=False))
     assert [row["name"] for row in content["approaches"]] == ["envelope", "isoflop", "law"]
     assert content["approaches"][1]["a"]["value"] == comparison.rows[1].a.value
-    text = comparison.summary()
+    text = summary(comparison)
     for part in (
         "1, envelope",
         "2, isoFLOP minima (akima)",

@@ -12,26 +12,29 @@ from conftest import small_settings
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import AutoModelForCausalLM
 
-from scalesweep.cell import Cell, cell_from_dict
 from scalesweep.cli import main
-from scalesweep.cli.experiment import corpus_facts
-from scalesweep.config import ArchitectureSpec, CountSpec, Settings
-from scalesweep.data import Corpus
 from scalesweep.errors import SpecError
-from scalesweep.flops import ModuleShape, flops_per_token, num_params
-from scalesweep.grid import CorpusFacts
-from scalesweep.model.architecture import build_module, config_from_json, parameter_groups, scaled_shape
-from scalesweep.model.export import export_model
-from scalesweep.model.module import ModuleModel, build_model
-from scalesweep.plan import make_plan
-from scalesweep.recipe import resolve_module
-from scalesweep.store import Store
+from scalesweep.plan.cell import Cell, cell_from_dict
+from scalesweep.plan.flops import ModuleShape, flops_per_token, num_params
+from scalesweep.plan.grid import CorpusFacts
+from scalesweep.plan.plan import make_plan
+from scalesweep.plan.recipe import resolve_module
+from scalesweep.run.store.store import Store
+from scalesweep.run.worker import work
+from scalesweep.settings.plan import ArchitectureSpec, CountSpec
+from scalesweep.settings.settings import Settings
+from scalesweep.sweep.run import corpus_facts
 from scalesweep.train.checkpoint import Checkpoint
+from scalesweep.train.data.corpus import Corpus
+from scalesweep.train.device import prepare_device
 from scalesweep.train.gradient import Execution
 from scalesweep.train.loop import Hooks, Interrupted, train
-from scalesweep.train.optim import group_settings, groups_of, make_optimizer
+from scalesweep.train.model.architecture import build_module, config_from_json, parameter_groups, scaled_shape
+from scalesweep.train.model.export import export_model
+from scalesweep.train.model.module import ModuleModel, build_model
+from scalesweep.train.optim import make_optimizer
+from scalesweep.train.optim.groups import group_settings, groups_of
 from scalesweep.train.pack import Outcome, Run
-from scalesweep.worker import prepare_device, work
 
 ATTENTION = ["GPT2", "GPTNeoX", "Llama", "Qwen3"]
 CPU = prepare_device("cpu")

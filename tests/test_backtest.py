@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 from surfaces import TRUTH, make_points, sweep
 
-from scalesweep.backtest import MIN_ROWS, Outcomes, back_test, find_cuts, tabulate
-from scalesweep.config import FitSpec
-from scalesweep.horizon import DRIFT, MAX_GROWTH, MIN_RATIO, Range, supported_horizon, walk_sd
-from scalesweep.outlook import Band, widening
-from scalesweep.published import published_points, published_variants
+from scalesweep.analysis.forecast.backtest import MIN_ROWS, Outcomes, back_test, find_cuts, tabulate
+from scalesweep.analysis.forecast.bands import Band, widening
+from scalesweep.fit.horizon import DRIFT, MAX_GROWTH, MIN_RATIO, Range, supported_horizon, walk_sd
+from scalesweep.points.published import published_points, published_variants
+from scalesweep.report.words.summary import summary
+from scalesweep.settings.fit import FitSpec
 
 SPEC = FitSpec(bootstrap=40)
 
@@ -78,7 +79,7 @@ def test_other_directions(axis):
 
 
 def test_texts(tested):
-    assert max(len(line) for line in tested.summary().splitlines()) <= 100
+    assert max(len(line) for line in summary(tested).splitlines()) <= 100
     assert json.loads(json.dumps(tested.to_dict(), allow_nan=False))["axis"] == "compute"
 
 
@@ -88,7 +89,7 @@ def test_too_few_points_have_no_origin():
     tested = back_test(few, SPEC)
     assert (tested.cuts, tested.outcomes, tested.widening) == ((), None, 1.0)
     assert math.isnan(tested.score)
-    assert "No cut leaves" in tested.summary()
+    assert "No cut leaves" in summary(tested)
 
 
 def test_cuts_are_levels_that_leave_rows_on_both_sides():

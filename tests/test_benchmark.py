@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 import torch
 
-from scalesweep.cell import Cell
-from scalesweep.config import Settings
-from scalesweep.grid import CorpusFacts
-from scalesweep.plan import make_plan
-from scalesweep.train import measure
+from scalesweep.plan.cell import Cell
+from scalesweep.plan.grid import CorpusFacts
+from scalesweep.plan.plan import make_plan
+from scalesweep.settings.settings import Settings
+from scalesweep.train import benchmark as measure
 from scalesweep.train.benchmark import benchmark, describe
 
 

@@ -18,11 +18,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from scalesweep.analysis import analyse
-from scalesweep.config import FitSpec
+from scalesweep.analysis.analyse import analyse
 from scalesweep.laws import Chinchilla
-from scalesweep.points import points_from_rows
-from scalesweep.report import ReportContext, canvas, write_report
+from scalesweep.points.points import points_from_rows
+from scalesweep.report import ReportContext, write_report
+from scalesweep.report.charts import canvas
+from scalesweep.settings.fit import FitSpec
 
 pytestmark = pytest.mark.browser
 

@@ -10,14 +10,15 @@ import numpy as np
 import pytest
 from conftest import small_settings
 
-from scalesweep.budget import Limit, describe, exceeded, shrink
-from scalesweep.cell import Cell
-from scalesweep.config import CountSpec, Settings
 from scalesweep.errors import SpecError
 from scalesweep.fit import fit_laws
-from scalesweep.grid import CorpusFacts
-from scalesweep.plan import Plan, make_plan
-from scalesweep.points import points_from_rows
+from scalesweep.plan.budget import Limit, describe, exceeded, shrink
+from scalesweep.plan.cell import Cell
+from scalesweep.plan.grid import CorpusFacts
+from scalesweep.plan.plan import Plan, make_plan
+from scalesweep.points.points import points_from_rows
+from scalesweep.settings.plan import CountSpec
+from scalesweep.settings.settings import Settings
 
 FACTS = CorpusFacts("none", "0" * 12, 257, 10**9)
 SIZES = [{"width": w, "depth": 1} for w in (16, 32, 48, 64, 96)]

@@ -8,17 +8,17 @@ from typing import Any
 import numpy as np
 import pytest
 
-from scalesweep.analysis import Analysis, analyse
-from scalesweep.cli.analysis import context_of_store
-from scalesweep.cli.facts import cost_of_records
-from scalesweep.config import FitSpec
+from scalesweep.analysis.allocation.approaches import compare_approaches
+from scalesweep.analysis.analyse import Analysis, analyse
 from scalesweep.fit import fit_laws
-from scalesweep.fit.approaches import compare_approaches
 from scalesweep.laws import Chinchilla
-from scalesweep.points import Points, points_from_rows
+from scalesweep.points.points import Points, points_from_rows
 from scalesweep.report import ReportContext
-from scalesweep.report.checklist import FACTS, ChecklistRow, checklist_table, count_status, review
-from scalesweep.store import Store
+from scalesweep.report.review.checklist import FACTS, ChecklistRow, checklist_table, count_status, review
+from scalesweep.run.store.store import Store
+from scalesweep.settings.fit import FitSpec
+from scalesweep.sweep.facts import cost_of_records
+from scalesweep.sweep.subject import context_of_store
 
 LAW = Chinchilla(E=1.5, A=60, B=90, alpha=0.35, beta=0.3)
 EMPTY = ReportContext("empty", {}, [], {}, [], "scalesweep report points.csv")

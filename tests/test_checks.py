@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 from test_fit import SIZES, TOKENS, TRUTH, grid, make_points
 
-from scalesweep.config import FitSpec
+from scalesweep.analysis.allocation.approaches import compare_approaches
 from scalesweep.fit import fit_laws
-from scalesweep.fit.approaches import compare_approaches
 from scalesweep.fit.checks import check_coverage
-from scalesweep.fit.isoflop import designed_curves, isoflop_curves, lowest_edge
-from scalesweep.laws import Coupled, format_count
-from scalesweep.points import Points
+from scalesweep.laws import Coupled
+from scalesweep.points.design import designed_curves, isoflop_curves, lowest_edge
+from scalesweep.points.points import Points
+from scalesweep.report.words.summary import summary
+from scalesweep.settings.fit import FitSpec
+from scalesweep.units import format_count
 
 SPEC = FitSpec(bootstrap=100)
 
@@ -51,7 +53,7 @@ def test_an_irreducible_loss_that_is_not_seen():
     high = Coupled(E=0.0, A=20.0, B=44.0, alpha=0.1, beta=0.1, kappa=1.0)
     fit = fit_laws(grid(high, noise=0.004), SPEC)
     assert "A06" in [finding.code for finding in fit.findings]
-    assert "A06 " in fit.summary()
+    assert "A06 " in summary(fit)
 
 
 def test_residuals_above_the_seed_noise():

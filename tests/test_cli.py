@@ -13,17 +13,17 @@ from pathlib import Path
 
 import pytest
 
-from scalesweep import __version__, cli
+from scalesweep import cli
 from scalesweep.cli import main
-from scalesweep.cli.again import overrides_of
-from scalesweep.cli.analysis import read_subject
-from scalesweep.cli.compose import compose_settings
 from scalesweep.cli.help import USAGE
-from scalesweep.cli.paths import config_dir
 from scalesweep.errors import SpecError
-from scalesweep.grid import CorpusFacts
-from scalesweep.plan import make_plan
-from scalesweep.store import Store
+from scalesweep.plan.grid import CorpusFacts
+from scalesweep.plan.plan import make_plan
+from scalesweep.run.store.store import Store
+from scalesweep.settings.again import overrides_of
+from scalesweep.settings.compose import compose_settings, config_dir
+from scalesweep.sweep.subject import read_subject
+from scalesweep.version import __version__
 
 TINY = [
     "sweep=smoke",
@@ -434,7 +434,7 @@ def test_a_forecast_that_cannot_be_filed_is_not_computed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, place: str, reason: str
 ) -> None:
     (tmp_path / "taken.json").touch()
-    monkeypatch.setattr("scalesweep.forecast.forecast", lambda *_, **__: pytest.fail("computed"))
+    monkeypatch.setattr("scalesweep.analysis.forecast.forecast.forecast", lambda *_, **__: pytest.fail("computed"))
     said = refused(capsys, "forecast", "points=chinchilla", "compute=1e21", f"file={tmp_path / place}")
     assert reason in said and "file=..." in said
 

@@ -13,9 +13,10 @@ from scalesweep.cli import main
 from scalesweep.cli.help import command_help
 from scalesweep.cli.plot import plot
 from scalesweep.errors import SpecError
-from scalesweep.fit.summary import TITLES
-from scalesweep.laws import Chinchilla, format_number
+from scalesweep.laws import Chinchilla
 from scalesweep.report.figures import figures
+from scalesweep.report.words.fit import TITLES
+from scalesweep.units import format_number
 
 LAW = Chinchilla(E=1.9, A=120, B=300, alpha=0.32, beta=0.35)
 

@@ -22,7 +22,7 @@ from conftest import UNDER_NOHUP
 from scalesweep.cli import experiment, main, status
 from scalesweep.cli.tables import _fitting, wrapped
 from scalesweep.errors import FitError
-from scalesweep.store import Store
+from scalesweep.run.store.store import Store
 
 GRID = [
     "sweep=smoke",
@@ -369,7 +369,7 @@ def test_export_refuses_in_words(sweep: Path, words: list[str], said: str, capsy
 
 
 def test_workers_look_for_a_request_once_in_a_while_and_no_oftener(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from scalesweep import worker
+    from scalesweep.run import worker
 
     store = Store(tmp_path)
     stop = worker.or_cancelled(lambda: False, store)

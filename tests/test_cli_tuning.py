@@ -12,9 +12,9 @@ from typing import Any
 import pytest
 
 from scalesweep.cli import main
-from scalesweep.config import CountSpec
-from scalesweep.launch.monitor import cell_line
-from scalesweep.store import Store
+from scalesweep.run.launch.monitor import cell_line
+from scalesweep.run.store.store import Store
+from scalesweep.settings.plan import CountSpec
 
 SMALL = ["data=python_small", "data.max_bytes=300k", "logger=none", "launcher=inline", "fit.bootstrap=10", "model.context=32"]
 GRID = [
@@ -58,7 +58,7 @@ def simulate(store: Store, *_: Any) -> None:
 
 @pytest.fixture(autouse=True)
 def simulator(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("scalesweep.cli.experiment.launch", simulate)
+    monkeypatch.setattr("scalesweep.sweep.run.launch", simulate)
 
 
 def run(directory: Path, *words: str) -> int:

@@ -12,11 +12,12 @@ from conftest import HANGUP, small_settings
 from test_worker import make_store, measured
 
 from scalesweep.cli import main
-from scalesweep.config import Settings
-from scalesweep.data import Corpus
-from scalesweep.grid import CorpusFacts
-from scalesweep.store import Store
-from scalesweep.worker import prepare_device, work
+from scalesweep.plan.grid import CorpusFacts
+from scalesweep.run.store.store import Store
+from scalesweep.run.worker import work
+from scalesweep.settings.settings import Settings
+from scalesweep.train.data.corpus import Corpus
+from scalesweep.train.device import prepare_device
 
 
 @pytest.fixture

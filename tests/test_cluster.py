@@ -12,17 +12,19 @@ from pathlib import Path
 import pytest
 from test_worker import make_store, measured
 
-from scalesweep.config import LauncherSpec, Settings
-from scalesweep.data import Corpus
 from scalesweep.errors import SpecError, StoreError
-from scalesweep.grid import CorpusFacts
-from scalesweep.launch import cluster, slurm
-from scalesweep.launch.cluster import End, keep_jobs, start_worker
-from scalesweep.launch.device import device_of_sweep
-from scalesweep.launch.monitor import Monitor
-from scalesweep.launch.slurm import in_words, sbatch_parameters
-from scalesweep.store import Store
-from scalesweep.worker import prepare_device, work
+from scalesweep.plan.grid import CorpusFacts
+from scalesweep.run.launch import cluster, slurm
+from scalesweep.run.launch.cluster import End, keep_jobs, start_worker
+from scalesweep.run.launch.device import device_of_sweep
+from scalesweep.run.launch.monitor import Monitor
+from scalesweep.run.launch.slurm import in_words, sbatch_parameters
+from scalesweep.run.store.store import Store
+from scalesweep.run.worker import work
+from scalesweep.settings.run import LauncherSpec
+from scalesweep.settings.settings import Settings
+from scalesweep.train.data.corpus import Corpus
+from scalesweep.train.device import prepare_device
 
 
 @dataclass

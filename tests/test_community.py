@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from scalesweep import __version__
+from scalesweep.version import __version__
 
 ROOT = Path(__file__).parents[1]
 PYPROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))

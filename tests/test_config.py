@@ -5,9 +5,11 @@ from conftest import small_settings
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scalesweep.config import LauncherSpec, SweepSpec, parse_settings
 from scalesweep.errors import SpecError, did_you_mean
-from scalesweep.spec import Ladder, Shape, parse, parse_quantity
+from scalesweep.settings.base import Ladder, Shape, parse, parse_quantity
+from scalesweep.settings.plan import SweepSpec
+from scalesweep.settings.run import LauncherSpec
+from scalesweep.settings.settings import parse_settings
 
 GRID = {"name": "a", "sizes": ["10k"], "budgets": ["1M"]}
 

@@ -5,10 +5,11 @@ import random
 
 import pytest
 
-from scalesweep.config import CostSpec, Settings
-from scalesweep.cost import Work, cost_of, evaluation_steps, rates_of, wall_seconds, work_of
-from scalesweep.grid import CorpusFacts
-from scalesweep.plan import Plan, make_plan
+from scalesweep.plan.cost import Work, cost_of, evaluation_steps, rates_of, wall_seconds, work_of
+from scalesweep.plan.grid import CorpusFacts
+from scalesweep.plan.plan import Plan, make_plan
+from scalesweep.settings.plan import CostSpec
+from scalesweep.settings.settings import Settings
 
 
 def test_a_constant_power_is_energy_times_rates() -> None:

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 from test_fit import TRUTH, grid, make_points
 
-from scalesweep.config import FitSpec
 from scalesweep.errors import FitError
 from scalesweep.fit.coverage import NoiseModel, coverage, simulate_coverage, standard_noises
 from scalesweep.laws import Coupled
+from scalesweep.report.words.summary import summary
+from scalesweep.settings.fit import FitSpec
 
 N, RATIO = (axis.ravel() for axis in np.meshgrid(np.geomspace(5e6, 1.6e8, 6), [5.0, 10, 20, 40, 80]))
 D = N * RATIO
@@ -69,7 +70,7 @@ def test_the_table_of_a_user_s_own_points():
     assert len(table.rows) == 3 * (3 * 4 + 3)  # the profile has no forecast
     content = json.loads(json.dumps(table.to_dict(), allow_nan=False))
     assert content["rows"][0]["covered"] == table.rows[0].covered
-    text = table.summary()
+    text = summary(table)
     assert "3 simulated sweeps of 30 points at 6 model sizes" in text
     assert f"{table.covered('by size', 'auto', 'alpha'):.1%}" in text
     assert table == coverage(points, FitSpec(bootstrap=40), replicates=3)

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from test_fit import TRUTH, grid, make_points
 
-from scalesweep.config import FitSpec
 from scalesweep.fit import FitStatus, fit_laws
 from scalesweep.fit.curvature import MAX_P_VALUE, find_curvature
 from scalesweep.fit.lines import select_envelope
-from scalesweep.published import published_points
+from scalesweep.points.published import published_points
+from scalesweep.report.words.summary import summary
+from scalesweep.settings.fit import FitSpec
 
 POINT = FitSpec(bootstrap=0)
 
@@ -60,7 +61,7 @@ def test_a_floor_bends_the_law_and_is_said():
     loss = TRUTH.predict(n, d) * np.exp(0.003 * np.random.default_rng(0).standard_normal(12))
     fit = fit_laws(make_points(n, d, loss), FitSpec(bootstrap=50))
     assert fit.by_d.status is FitStatus.REJECTED
-    text = " ".join(fit.summary().split())
+    text = " ".join(summary(fit).split())
     assert "Rejected: the points bend away from this law, so do not extrapolate it. A quadratic in log D has t = " in text
     content = json.loads(fit.to_json())["laws"]["by_d"]
     assert content["status"] == "rejected"

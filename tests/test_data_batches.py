@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scalesweep.data import batch, count_windows, unique_tokens, validation_shortage, validation_windows
 from scalesweep.errors import DataError
+from scalesweep.train.data import batch, count_windows, unique_tokens, validation_shortage, validation_windows
 
 seeds = st.integers(0, 2**31)
 contexts = st.integers(1, 9)

@@ -7,10 +7,11 @@ import time
 import numpy as np
 import pytest
 
-from scalesweep.config import DataSpec
-from scalesweep.data import cache_dir, open_corpus, prepare
-from scalesweep.data.tokenizer import train_bpe
 from scalesweep.errors import DataError
+from scalesweep.settings.data import DataSpec
+from scalesweep.train.data import prepare
+from scalesweep.train.data.corpus import cache_dir, open_corpus
+from scalesweep.train.data.tokenizer import train_bpe
 
 
 @pytest.fixture
@@ -157,8 +158,8 @@ def test_a_cache_that_cannot_be_written_is_one_sentence(texts):
 # Runs prepare in a process of its own; `at_tokenizing` is a statement that runs when all text was read.
 CHILD = """
 import os, pathlib, signal, sys, time
-from scalesweep.config import DataSpec
-from scalesweep.data import prepare
+from scalesweep.settings.data import DataSpec
+from scalesweep.train.data import prepare
 def announce(sentence):
     if sentence.startswith("tokenizing"):
         {at_tokenizing}

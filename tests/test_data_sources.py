@@ -8,10 +8,10 @@ import sysconfig
 
 import pytest
 
-from scalesweep.config import DataSpec
-from scalesweep.data import enwik8, prepare, python_text
-from scalesweep.data.sources import open_source
 from scalesweep.errors import DataError
+from scalesweep.settings.data import DataSpec
+from scalesweep.train.data import enwik8, prepare, python_text
+from scalesweep.train.data.sources import open_source
 
 BYTES = {"kind": "bytes"}
 
@@ -165,8 +165,8 @@ def test_enwik8_is_fetched_and_split_as_the_benchmark(tmp_path):
 
 
 HUB = """
-from scalesweep.config import DataSpec
-from scalesweep.data import prepare
+from scalesweep.settings.data import DataSpec
+from scalesweep.train.data import prepare
 from scalesweep.errors import DataError
 try:
     prepare(DataSpec(source="hub", name="someone/something", tokenizer={"kind": "bytes"}))
@@ -195,8 +195,8 @@ def test_a_hub_out_of_reach_is_one_sentence_in_seconds(tmp_path, variables, reme
 
 LOCAL = """
 import sys
-from scalesweep.config import DataSpec
-from scalesweep.data import prepare
+from scalesweep.settings.data import DataSpec
+from scalesweep.train.data import prepare
 from scalesweep.errors import DataError
 settings = {"source": "hub", "name": sys.argv[1], "tokenizer": {"kind": "bytes"}}
 print(prepare(DataSpec.model_validate(settings)).documents)

@@ -2,8 +2,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scalesweep.data.spool import cut, split, write_spool
 from scalesweep.errors import DataError
+from scalesweep.train.data.spool import cut, split, write_spool
 
 DOCUMENTS = [f"document {index} ".encode() * (1 + index % 7) for index in range(100)]
 

@@ -9,9 +9,14 @@ import numpy as np
 import pytest
 from conftest import small_settings
 
-from scalesweep.config import DataSpec, parse_settings
-from scalesweep.data import Corpus, check_entropy, open_corpus, prepare, unique_tokens
-from scalesweep.data.synthetic import (
+from scalesweep.errors import SpecError
+from scalesweep.plan.grid import CorpusFacts
+from scalesweep.plan.plan import make_plan
+from scalesweep.settings.data import DataSpec
+from scalesweep.settings.settings import parse_settings
+from scalesweep.train.data import check_entropy, prepare, unique_tokens
+from scalesweep.train.data.corpus import Corpus, open_corpus
+from scalesweep.train.data.synthetic import (
     KEY_DIGITS,
     RECORD_TOKENS,
     entropy_of,
@@ -24,13 +29,10 @@ from scalesweep.data.synthetic import (
     stationary_pairs,
     token_source,
 )
-from scalesweep.errors import SpecError
-from scalesweep.grid import CorpusFacts
-from scalesweep.plan import make_plan
+from scalesweep.train.device import prepare_device
 from scalesweep.train.gradient import Execution
 from scalesweep.train.loop import Hooks, train
 from scalesweep.train.pack import Outcome, Run
-from scalesweep.worker import prepare_device
 
 
 def make_spec(source: str, **settings: Any) -> DataSpec:

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scalesweep.config import TokenizerSpec
-from scalesweep.data.tokenizer import byte_tokenizer, encode, load_tokenizer, make_tokenizer, pieces, train_bpe
 from scalesweep.errors import DataError
+from scalesweep.settings.data import TokenizerSpec
+from scalesweep.train.data.tokenizer import byte_tokenizer, encode, load_tokenizer, make_tokenizer, pieces, train_bpe
 
 TEXT = [b"the cat sat on the mat and the dog sat on the log\n" * 20, "naïve café\n".encode() * 20]
 
@@ -53,7 +53,7 @@ def test_a_local_tokenizer_json_is_the_tokenizer_it_was_saved_from(tmp_path):
 
 @pytest.mark.parametrize("name", ["tokenizer.json", "./mine", "~/none/such", "/none/such"])
 def test_a_tokenizer_file_that_is_not_there_is_not_sought_on_the_hub(monkeypatch, name):
-    monkeypatch.setattr("scalesweep.data.tokenizer._from_cache_or_hub", lambda name: pytest.fail("asked the hub"))
+    monkeypatch.setattr("scalesweep.train.data.tokenizer._from_cache_or_hub", lambda name: pytest.fail("asked the hub"))
     with pytest.raises(DataError, match="there is no such file"):
         load_tokenizer(name)
 
@@ -74,7 +74,7 @@ def test_a_tokenizer_without_an_end_token_is_refused(tmp_path):
 
 
 HUB = """
-from scalesweep.data.tokenizer import load_tokenizer
+from scalesweep.train.data.tokenizer import load_tokenizer
 from scalesweep.errors import DataError
 try:
     load_tokenizer("someone/something")

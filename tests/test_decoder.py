@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from scalesweep.flops import DecoderShape
-from scalesweep.model.decoder import Decoder
+from scalesweep.plan.flops import DecoderShape
+from scalesweep.train.model.decoder import Decoder
 
 SHAPE = DecoderShape(width=32, depth=2, num_heads=2, ffn_width=48, vocab_size=50, context=16, qk_norm=True)
 

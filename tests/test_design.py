@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from surfaces import COUPLED_TRUTH, TRUTH, measure, sweep
 
-from scalesweep.config import FitSpec
-from scalesweep.design import MAX_SHARE, NextCell, _expect, ladder_flops, next_cells
+from scalesweep.analysis.forecast.next_cells import MAX_SHARE, NextCell, _expect, ladder_flops, next_cells
 from scalesweep.errors import SpecError
+from scalesweep.report.words.summary import summary
+from scalesweep.settings.fit import FitSpec
 
 SPEC = FitSpec(bootstrap=1)
 BUDGET, TARGET = 2e19, 1e21
@@ -55,7 +56,7 @@ def test_exchange_has_the_lowest_variance_and_keeps_the_budget():
 
 def test_texts():
     proposal = next_cells(sweep(), SPEC, 1e20, 1e22)
-    assert max(len(line) for line in proposal.summary().splitlines()) <= 100
+    assert max(len(line) for line in summary(proposal).splitlines()) <= 100
     assert len(json.loads(json.dumps(proposal.to_dict(), allow_nan=False))["cells"]) == len(proposal.cells)
 
 

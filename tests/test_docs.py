@@ -8,10 +8,9 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
-from scalesweep.cli.compose import compose_settings
 from scalesweep.cli.help import main_help
-from scalesweep.cli.paths import config_dir
 from scalesweep.report.figures import figures
+from scalesweep.settings.compose import compose_settings, config_dir
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *ROOT.glob("CONTRIBUTING.md"), *sorted((ROOT / "docs").glob("*.md"))]

@@ -9,21 +9,23 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from scalesweep.cell import Cell
 from scalesweep.cli import main
-from scalesweep.config import Settings, TokenizerSpec
-from scalesweep.data import Corpus, prepare, validation_windows
-from scalesweep.data.export import export_tokenizer
-from scalesweep.grid import CorpusFacts
-from scalesweep.model.decoder import Decoder
-from scalesweep.model.export import export_model, load_weights, save_weights
-from scalesweep.model.module import build_model
-from scalesweep.plan import make_plan
+from scalesweep.plan.cell import Cell
+from scalesweep.plan.grid import CorpusFacts
+from scalesweep.plan.plan import make_plan
+from scalesweep.settings.data import TokenizerSpec
+from scalesweep.settings.settings import Settings
+from scalesweep.train.data import prepare, validation_windows
+from scalesweep.train.data.corpus import Corpus
+from scalesweep.train.data.export import export_tokenizer
+from scalesweep.train.device import prepare_device
 from scalesweep.train.evaluate import evaluate
 from scalesweep.train.gradient import Execution
 from scalesweep.train.loop import Hooks, train
+from scalesweep.train.model.decoder import Decoder
+from scalesweep.train.model.export import export_model, load_weights, save_weights
+from scalesweep.train.model.module import build_model
 from scalesweep.train.pack import Run
-from scalesweep.worker import prepare_device
 
 HARD_TEXT = "def f(x):\n\treturn 'naïve 日本 <|endoftext|>'  # \x00 " + "".join(map(chr, range(1, 300)))
 

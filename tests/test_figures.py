@@ -12,23 +12,25 @@ import pytest
 from surfaces import measure
 from test_tuning import LRS, sweep
 
-from scalesweep.analysis import Analysis, analyse
-from scalesweep.config import FitSpec
+from scalesweep.analysis.analyse import Analysis, analyse
+from scalesweep.analysis.tuning.optima import tuned_frontier
 from scalesweep.errors import FitError
 from scalesweep.laws import Chinchilla
-from scalesweep.points import points_from_rows
-from scalesweep.published import published_points
+from scalesweep.points.points import points_from_rows
+from scalesweep.points.published import published_points
 from scalesweep.report import ReportContext, write_report
-from scalesweep.report.canvas import DARK, LIGHT, Theme, colours, draw, in_math, lay_out
-from scalesweep.report.chart import Axis, Band, Chart, Dots, Line, Rule, Scale, formula
-from scalesweep.report.comparisons import cost_of_gain
-from scalesweep.report.figures import TITLES, Material, charts, figures, thin
-from scalesweep.report.html import render_html
-from scalesweep.report.interactive import charts_json, rounded
-from scalesweep.report.measured import bars_in_words, measured
-from scalesweep.report.reviewed import reviewed
-from scalesweep.report.terminal import draw_text, plain
-from scalesweep.tuning import tuned_frontier
+from scalesweep.report.charts.canvas import DARK, LIGHT, Theme, colours, draw, in_math, lay_out
+from scalesweep.report.charts.chart import Axis, Band, Chart, Dots, Line, Rule, Scale
+from scalesweep.report.charts.interactive import charts_json, rounded
+from scalesweep.report.charts.terminal import draw_text, plain
+from scalesweep.report.figures import TITLES, charts, figures
+from scalesweep.report.figures.comparisons import cost_of_gain
+from scalesweep.report.figures.laws import formula, thin
+from scalesweep.report.figures.material import Material
+from scalesweep.report.figures.measured import bars_in_words, measured
+from scalesweep.report.pages.html import render_html
+from scalesweep.report.review.checklist import reviewed
+from scalesweep.settings.fit import FitSpec
 
 LAW = Chinchilla(E=1.9, A=120, B=300, alpha=0.32, beta=0.35)
 SIZES, BUDGETS, SEEDS = (1e4, 1e5, 1e6), (1e6, 1e7, 1e8, 1e9), (0, 1)

@@ -12,17 +12,19 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scalesweep.config import FitSpec
 from scalesweep.errors import FitError
 from scalesweep.fit import FitStatus, fit_laws
-from scalesweep.fit.design import LEVEL_TOLERANCE, WIDEST_LEVEL, count_levels, find_levels, replicate_noise
-from scalesweep.fit.huber import derivatives, minimise, objective, profile_starts
-from scalesweep.fit.joint import find_optimum, robust_scale, to_laws
-from scalesweep.fit.powers import SumOfPowers
-from scalesweep.fit.resampling import group_rows
+from scalesweep.fit.joint import find_optimum, to_laws
 from scalesweep.fit.results import corrected_akaike
+from scalesweep.fit.solve.huber import derivatives, minimise, objective, profile_starts
+from scalesweep.fit.solve.objectives import robust_scale
+from scalesweep.fit.solve.powers import SumOfPowers
 from scalesweep.laws import Chinchilla
-from scalesweep.points import Points, points_from_rows, read_points
+from scalesweep.points.clusters import group_rows
+from scalesweep.points.design import LEVEL_TOLERANCE, WIDEST_LEVEL, count_levels, find_levels, replicate_noise
+from scalesweep.points.points import Points, points_from_rows, read_points
+from scalesweep.report.words.summary import summary
+from scalesweep.settings.fit import FitSpec
 
 TRUTH = Chinchilla(E=1.69, A=406.4, B=410.7, alpha=0.34, beta=0.28)
 POINT = FitSpec(bootstrap=0)
@@ -243,7 +245,7 @@ def test_one_ray_is_refused():
     assert "tokens-per-parameter ray" in fit.joint_refusal
     assert fit.verdict.startswith(FitStatus.NOT_IDENTIFIED.value)
     assert fit.by_n is not None
-    assert "refused" in fit.summary()
+    assert "refused" in summary(fit)
 
 
 def test_one_compute_budget_is_refused():
@@ -349,7 +351,7 @@ def test_replicate_noise_is_pooled():
     assert noise.log_loss_sd == pytest.approx(0.004, rel=0.15)
     fit = fit_laws(points, FitSpec(bootstrap=50))
     assert fit.noise_ratio == pytest.approx(1, abs=0.1)
-    assert f"Seed noise: {noise.log_loss_sd:.2%}" in fit.summary()
+    assert f"Seed noise: {noise.log_loss_sd:.2%}" in summary(fit)
 
 
 def test_a_form_that_misses_something_is_named():
@@ -373,7 +375,7 @@ def test_result_is_json(epoch_fit):
 
 
 def test_summary_tells_law_interval_convention_and_range(epoch_fit):
-    text = epoch_fit.summary()
+    text = summary(epoch_fit)
     for part in (
         "L(N, D) = 1.817 + 477.8 / N^0.3473",
         "0.001018274018",

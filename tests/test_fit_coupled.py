@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 from test_fit import POINT, TRUTH, epoch, grid  # noqa: F401
 
-from scalesweep.config import FitSpec
 from scalesweep.fit import FitStatus, fit_laws
-from scalesweep.fit.huber import derivatives, objective
-from scalesweep.fit.powers import CoupledPowers
+from scalesweep.fit.solve.huber import derivatives, objective
+from scalesweep.fit.solve.powers import CoupledPowers
 from scalesweep.laws import Chinchilla, Coupled
+from scalesweep.report.words.summary import summary
+from scalesweep.settings.fit import FitSpec
 
 LAW = Coupled(E=1.5, A=20.0, B=44.0, alpha=0.24, beta=0.26, kappa=0.36)
 SIZES, TOKENS = np.geomspace(1.4e4, 4.6e5, 6), np.geomspace(1e5, 4e6, 6)
@@ -76,7 +77,7 @@ def test_a_coupled_truth_is_preferred():
     assert fit.preferred_name == "coupled"
     assert fit.preferred.status is FitStatus.IDENTIFIED
     assert fit.to_dict()["preferred"] == "coupled"
-    assert fit.summary().startswith("Joint law of parameters and tokens, coupled")
+    assert summary(fit).startswith("Joint law of parameters and tokens, coupled")
 
 
 def test_intervals_cover_about_as_often_as_they_say():

@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from scalesweep.flops import DecoderShape, attention_flops_per_token, count_params, flops_per_token, num_params
-from scalesweep.model.decoder import Decoder
+from scalesweep.plan.flops import DecoderShape, attention_flops_per_token, count_params, flops_per_token, num_params
+from scalesweep.train.model.decoder import Decoder
 
 shapes = st.builds(
     lambda heads, head_dim, depth, ffn, vocab, context, qk_norm: DecoderShape(

@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 from surfaces import TRUTH, make_points, sweep
 
-from scalesweep.backtest import back_test
-from scalesweep.config import FitSpec
+from scalesweep.analysis.forecast.backtest import back_test
+from scalesweep.analysis.forecast.dated import hash_points, read_forecast
+from scalesweep.analysis.forecast.forecast import forecast
+from scalesweep.analysis.forecast.scoring import Score, score
 from scalesweep.errors import FitError, PointsError, SpecError
-from scalesweep.forecast import forecast, hash_points, read_forecast
-from scalesweep.scoring import Score, score
+from scalesweep.report.words.summary import summary
+from scalesweep.settings.fit import FitSpec
 
 SPEC = FitSpec(bootstrap=60)
 DAY = date(2026, 1, 2)
@@ -59,13 +61,13 @@ def test_the_compute_optimum(optimum):
 def test_beyond_the_support_it_abstains_in_words(refused):
     assert refused.honest is None
     assert "beyond the measured compute" in refused.abstention
-    assert "the tool abstains" in refused.summary()
+    assert "the tool abstains" in summary(refused)
     assert refused.form.low < refused.form.value < refused.form.high
 
 
 def test_texts_fit_a_terminal(model, optimum, refused):
     for made in (model, optimum, refused):
-        lines = made.summary().splitlines()
+        lines = summary(made).splitlines()
         assert max(map(len, lines)) <= 100
         assert any("if this form holds" in line for line in lines)
         assert any(line.strip().startswith("honest ") for line in lines)
@@ -106,8 +108,8 @@ def test_score_of_a_model(model):
     assert [row.in_form for row in result.rows] == [True, False]
     assert result.rows[1].error == pytest.approx(model.honest.value / (2 * truth) - 1)
     assert result.is_unseen
-    assert "OUTSIDE honest" in result.summary()
-    assert max(map(len, result.summary().splitlines())) <= 110
+    assert "OUTSIDE honest" in summary(result)
+    assert max(map(len, summary(result).splitlines())) <= 110
     assert json.loads(json.dumps(result.to_dict()))["rows"][0]["in_form"] is True
 
 
@@ -125,7 +127,7 @@ def test_score_says_when_it_is_no_test_or_finds_no_row(tested):
     result = score(filed, points)
     assert isinstance(result, Score)
     assert not result.is_unseen
-    assert "no test" in result.summary()
+    assert "no test" in summary(result)
     away = make_points(points.n * 100, points.d, points.loss)
     with pytest.raises(PointsError, match="no used row within 5%"):
         score(filed, away)

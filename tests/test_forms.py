@@ -12,9 +12,9 @@ from test_fit import epoch, make_points  # noqa: F401
 from scalesweep.errors import FitError
 from scalesweep.fit import FitStatus
 from scalesweep.fit.forms import fit_form
-from scalesweep.fit.huber import minimise
 from scalesweep.fit.joint import find_optimum
-from scalesweep.fit.objectives import Objective
+from scalesweep.fit.solve.huber import minimise
+from scalesweep.fit.solve.objectives import Objective
 from scalesweep.laws import Chinchilla, Coupled, KaplanFloor, Law, Parameter, Saturating, steps_at_batch
 
 HOFFMANN = (0.5267228, math.exp(6.0073404), math.exp(6.0179186), 0.33917084, 0.2849083)

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scalesweep.data.tokenizer import train_bpe
+from scalesweep.train.data.tokenizer import train_bpe
 
 ROOT = Path(__file__).parents[1]
 RUN = ["quickstart", "concepts", "own", "reading", "grid", "reproduce"]

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 import pytest
 import torch
 
-from scalesweep.cell import Cell
-from scalesweep.config import Settings
-from scalesweep.grid import CorpusFacts
-from scalesweep.model.decoder import Decoder
-from scalesweep.plan import make_plan
+from scalesweep.plan.cell import Cell
+from scalesweep.plan.grid import CorpusFacts
+from scalesweep.plan.plan import make_plan
+from scalesweep.settings.settings import Settings
 from scalesweep.train import head_loss
+from scalesweep.train.device import prepare_device
 from scalesweep.train.gradient import Execution, gradient_of
-from scalesweep.worker import prepare_device
+from scalesweep.train.model.decoder import Decoder
 
 CPU = prepare_device("cpu")
 

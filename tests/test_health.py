@@ -6,8 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scalesweep.fit.design import replicate_noise
-from scalesweep.health import (
+from scalesweep.analysis.health import (
     Curve,
     collapse,
     entropy_lines,
@@ -17,7 +16,8 @@ from scalesweep.health import (
     normalised_curve,
     spike_lines,
 )
-from scalesweep.points import Points, read_points
+from scalesweep.points.design import replicate_noise
+from scalesweep.points.points import Points, read_points
 from scalesweep.train.schedule import curve_steps
 
 FLOOR = 1.8

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from scalesweep.config import FitSpec
+from scalesweep.settings.fit import FitSpec
 
 EXPERIMENT_ONLY = {"torch", "transformers", "datasets", "tokenizers", "hydra", "omegaconf", "wandb"}
 
@@ -22,7 +22,7 @@ def test_the_package_itself_loads_nothing():
 
 
 @pytest.mark.parametrize(
-    "module", ["config", "points", "laws", "fit", "analysis", "report", "flops", "recipe", "plan", "store"]
+    "module", ["settings.settings", "points", "laws", "fit", "analysis.analyse", "report", "plan.plan", "run.store.store"]
 )
 def test_module_loads_without_the_experiment(module):
     assert not modules_after(f"import scalesweep.{module}") & EXPERIMENT_ONLY
@@ -53,11 +53,11 @@ def test_points_are_fitted_and_reported_where_torch_is_not_installed(tmp_path):
 def test_the_analysis_is_at_hand_in_the_package():
     import scalesweep
 
-    for name in ("FitSpec", "compare_approaches", "fit_form", "fit_laws", "published_points", "read_points"):
+    names = "FitSpec compare_approaches fit_form fit_laws published_points read_points read_sweep summary"
+    for name in names.split():
         assert callable(getattr(scalesweep, name))
         assert name in dir(scalesweep)
-    points = scalesweep.published_points("gadre")
-    spec = FitSpec(bootstrap=0)
-    assert scalesweep.fit(points, spec).to_dict() == scalesweep.fit_laws(points, spec).to_dict()
+    fit = scalesweep.fit_laws(scalesweep.published_points("gadre"), FitSpec(bootstrap=0))
+    assert "Joint law" in scalesweep.summary(fit)
     with pytest.raises(AttributeError, match="no attribute 'fit_law'"):
         scalesweep.fit_law  # noqa: B018

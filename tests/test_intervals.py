@@ -15,27 +15,21 @@ from hypothesis import strategies as st
 from scipy.stats import t as student
 from test_fit import TRUTH, epoch, grid, make_points  # noqa: F401
 
-from scalesweep.config import FitSpec
+from scalesweep.analysis.allocation.approaches import allocation_of_law
 from scalesweep.errors import FitError
 from scalesweep.fit import fit_laws, predict_interval
-from scalesweep.fit.approaches import allocation_of_law
-from scalesweep.fit.huber import derivatives, minimise, objective
 from scalesweep.fit.joint import find_coupled, find_optimum
-from scalesweep.fit.powers import CoupledPowers, SumOfPowers
-from scalesweep.fit.profile import Pinned, profile_interval
-from scalesweep.fit.resampling import (
-    CLUSTER_P_VALUE,
-    cluster_p_value,
-    draw_weights,
-    group_rows,
-    refit,
-    separate_rows,
-    within_sizes,
-)
+from scalesweep.fit.resampling import CLUSTER_P_VALUE, cluster_p_value, draw_weights, refit, within_sizes
+from scalesweep.fit.solve.huber import derivatives, minimise, objective
+from scalesweep.fit.solve.powers import CoupledPowers, SumOfPowers
+from scalesweep.fit.solve.profile import Pinned, profile_interval
 from scalesweep.laws import Coupled
 from scalesweep.laws.base import MAX_EXPONENT
 from scalesweep.laws.joint import KAPPA_BOUNDS
-from scalesweep.points import Points
+from scalesweep.points.clusters import group_rows, separate_rows
+from scalesweep.points.points import Points
+from scalesweep.report.words.summary import summary
+from scalesweep.settings.fit import FitSpec
 
 SIZES = np.geomspace(5e6, 1.6e8, 6)
 
@@ -205,7 +199,7 @@ def test_independent_noise_keeps_the_pairs_interval():
     auto, pairs = (fit_laws(sweep(seed=1), FitSpec(bootstrap=100, interval=name)).joint for name in ("auto", "pairs"))
     assert auto.estimates == pairs.estimates
     assert "do not differ clearly (permutation test, p = " in auto.intervals
-    assert auto.intervals in " ".join(fit_laws(sweep(seed=1), FitSpec(bootstrap=100)).summary().split())
+    assert auto.intervals in " ".join(summary(fit_laws(sweep(seed=1), FitSpec(bootstrap=100))).split())
     assert auto.to_dict()["intervals"] == auto.intervals
 
 
@@ -413,7 +407,7 @@ def test_an_end_at_a_bound_of_the_search_is_open():
     alpha, a = (fit.joint.estimates[name] for name in ("alpha", "A"))
     assert (alpha.high, alpha.is_high_open, a.is_high_open, alpha.is_low_open) == (MAX_EXPONENT, True, True, False)
     assert not fit.joint.estimates["E"].is_low_open  # a loss of zero is an end by itself
-    assert re.search(rf"alpha +{alpha.value:.4g}  \[{alpha.low:.4g}, open\] +exponent of N", fit.summary())
+    assert re.search(rf"alpha +{alpha.value:.4g}  \[{alpha.low:.4g}, open\] +exponent of N", summary(fit))
     assert "alpha above" in fit.verdict
     content = json.loads(fit.to_json())["laws"]["joint"]["estimates"]["alpha"]
     assert (content["high"], content["is_high_open"], content["is_low_open"]) == (MAX_EXPONENT, True, False)
@@ -429,4 +423,4 @@ def test_ends_that_the_points_limit_are_not_open():
     fit = fit_laws(grid(noise=0.003), FitSpec(bootstrap=50))
     ends = [found for law in fit.laws.values() for found in law.estimates.values()]
     assert not any(found.is_low_open or found.is_high_open for found in ends)
-    assert "open" not in fit.summary().lower()
+    assert "open" not in summary(fit).lower()

@@ -13,16 +13,18 @@ import yaml
 from conftest import small_settings
 from test_worker import make_store, measured, one_size
 
-from scalesweep.config import LauncherSpec, Settings, TrainSpec
-from scalesweep.data import Corpus
 from scalesweep.errors import SpecError, StoreError
 from scalesweep.files import StorageFailed
-from scalesweep.grid import CorpusFacts
-from scalesweep.launch import launch, local
-from scalesweep.launch.device import resolve_device
-from scalesweep.launch.local import num_workers
-from scalesweep.launch.monitor import Monitor, si
-from scalesweep.store import Store
+from scalesweep.plan.grid import CorpusFacts
+from scalesweep.run.launch import launch, local
+from scalesweep.run.launch.device import resolve_device
+from scalesweep.run.launch.local import num_workers
+from scalesweep.run.launch.monitor import Monitor, si
+from scalesweep.run.store.store import Store
+from scalesweep.settings.run import LauncherSpec
+from scalesweep.settings.settings import Settings
+from scalesweep.settings.train import TrainSpec
+from scalesweep.train.data.corpus import Corpus
 
 
 def with_launcher(settings: Settings, name: str, workers: int = 2) -> Settings:
@@ -76,9 +78,9 @@ def test_a_cell_that_kills_its_worker_again_and_again_is_given_up(
     """A worker program that claims the longest cell and dies stands for one that the system kills for its memory."""
     (tmp_path / "sitecustomize.py").write_text(
         "import os, sys\n"
-        "if 'scalesweep.worker' in ' '.join(sys.orig_argv):\n"
+        "if 'scalesweep.run.worker' in ' '.join(sys.orig_argv):\n"
         "    from pathlib import Path\n"
-        "    from scalesweep.store import Store\n"
+        "    from scalesweep.run.store.store import Store\n"
         "    store = Store(Path(sys.orig_argv[4]))\n"
         "    if store.claim(store.plan().longest_first[0].key): os.kill(os.getpid(), 9)\n"
     )
@@ -100,7 +102,7 @@ def test_workers_that_die_before_they_have_a_cell_end_the_sweep(
     tmp_path: Path, settings: Settings, corpus: Corpus, facts: CorpusFacts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "sitecustomize.py").write_text(
-        "import os, sys\nif 'scalesweep.worker' in ' '.join(sys.orig_argv): os.kill(os.getpid(), 9)\n"
+        "import os, sys\nif 'scalesweep.run.worker' in ' '.join(sys.orig_argv): os.kill(os.getpid(), 9)\n"
     )
     chosen = with_launcher(settings, "local", workers=2)
     store = make_store(tmp_path / "sweep", chosen, corpus, facts)
@@ -117,7 +119,7 @@ def test_a_worker_that_hangs_is_killed_and_its_cell_goes_on(
     """The first worker sleeps for ever at its 20th batch, as in a collective or on a device that does not answer."""
     (tmp_path / "sitecustomize.py").write_text(
         "import os, sys\n"
-        "if 'scalesweep.worker' in ' '.join(sys.orig_argv):\n"
+        "if 'scalesweep.run.worker' in ' '.join(sys.orig_argv):\n"
         "    import time\n"
         "    from scalesweep import lease\n"
         "    from scalesweep.train import stepper\n"
@@ -145,7 +147,7 @@ def test_a_worker_whose_heartbeats_do_not_come_back_is_killed(
     """A stopped process (SIGSTOP) beats no more, and its cell is lost when the lease is over."""
     store = make_store(tmp_path / "sweep", settings, corpus, facts)
     key = store.keys()[0]
-    code = "import pathlib, time; from scalesweep.store import Store; "
+    code = "import pathlib, time; from scalesweep.run.store.store import Store; "
     code += f"Store(pathlib.Path({str(store.directory)!r})).claim({key!r})"
     slot = local.Slot("cpu", None, "worker-0.log", subprocess.Popen([sys.executable, "-c", f"{code}; time.sleep(600)"]))
     assert slot.process is not None
@@ -190,7 +192,8 @@ def test_a_worker_that_ends_by_a_fault_of_its_own_is_replaced(
 ) -> None:
     store = make_store(tmp_path / "sweep", settings, corpus, facts)
     key = store.keys()[0]
-    code = f"import pathlib; from scalesweep.store import Store; Store(pathlib.Path({str(store.directory)!r})).claim({key!r})"
+    imports = "import pathlib; from scalesweep.run.store.store import Store"
+    code = f"{imports}; Store(pathlib.Path({str(store.directory)!r})).claim({key!r})"
     for deaths in range(local.MAX_DEATHS + 1):
         slot = local.Slot("cpu", None, "worker-0.log", subprocess.Popen([sys.executable, "-c", f"{code}; raise ValueError"]))
         slot.process.wait()  # type: ignore[union-attr]
@@ -207,9 +210,9 @@ def test_workers_that_die_together_are_each_charged_for_their_own_cell(
     """Four workers each take a cell and die once, at the same time; nothing is given up."""
     (tmp_path / "sitecustomize.py").write_text(
         "import os, sys\n"
-        "if 'scalesweep.worker' in ' '.join(sys.orig_argv):\n"
+        "if 'scalesweep.run.worker' in ' '.join(sys.orig_argv):\n"
         "    from pathlib import Path\n"
-        "    from scalesweep.store import Store\n"
+        "    from scalesweep.run.store.store import Store\n"
         "    store = Store(Path(sys.orig_argv[4]))\n"
         "    fresh = [c.key for c in store.plan().cells if not list(store.cell_dir(c.key).glob('claim-*'))]\n"
         "    if any(map(store.claim, fresh)): os.kill(os.getpid(), 9)\n"

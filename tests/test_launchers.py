@@ -19,13 +19,13 @@ from conftest import small_settings
 from test_launch import command_line
 from test_worker import make_store, measured
 
-from scalesweep.config import Settings
-from scalesweep.data import Corpus
 from scalesweep.errors import SpecError, StoreError
-from scalesweep.grid import CorpusFacts
-from scalesweep.launch import cluster, launch, slurm
-from scalesweep.launch.monitor import Monitor
-from scalesweep.store import Store
+from scalesweep.plan.grid import CorpusFacts
+from scalesweep.run.launch import cluster, launch, slurm
+from scalesweep.run.launch.monitor import Monitor
+from scalesweep.run.store.store import Store
+from scalesweep.settings.settings import Settings
+from scalesweep.train.data.corpus import Corpus
 
 CLUSTERS = [pytest.param("slurm", marks=pytest.mark.slurm), pytest.param("ray", marks=pytest.mark.ray)]
 SEPARATE = ["local", *CLUSTERS]

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from scalesweep.errors import FitError
-from scalesweep.laws import Chinchilla, PowerLaw, format_count, format_number
+from scalesweep.laws import Chinchilla, PowerLaw
+from scalesweep.units import format_count, format_number
 
 HOFFMANN = Chinchilla(E=1.69, A=406.4, B=410.7, alpha=0.34, beta=0.28)
 

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from scalesweep import lease as module
-from scalesweep.config import Settings
-from scalesweep.grid import CorpusFacts
-from scalesweep.lease import Lease, LeaseLost
-from scalesweep.plan import make_plan
-from scalesweep.store import Claim, Store
+from scalesweep.plan.grid import CorpusFacts
+from scalesweep.plan.plan import make_plan
+from scalesweep.run import lease as module
+from scalesweep.run.lease import Lease, LeaseLost
+from scalesweep.run.store.store import Claim, Store
+from scalesweep.settings.settings import Settings
 
 
 @pytest.fixture

@@ -5,9 +5,9 @@ import pytest
 from scipy.stats import linregress
 from scipy.stats import t as student
 
-from scalesweep.config import FitSpec
 from scalesweep.fit.lines import Selection, fit_line
-from scalesweep.fit.resampling import Units
+from scalesweep.points.clusters import Units
+from scalesweep.settings.fit import FitSpec
 
 SPEC = FitSpec(bootstrap=400)
 

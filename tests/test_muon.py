@@ -14,23 +14,25 @@ from test_parametrisation import FACTS, TOKENS, cell_of
 from test_train import PACK_TOLERANCE, measured, pack, run
 from torch import Tensor
 
-from scalesweep.cell import Cell
-from scalesweep.config import OptimSpec, Settings
-from scalesweep.data import Corpus, batch
+from scalesweep.analysis.tuning.transfer import CoordinateCheck
 from scalesweep.errors import SpecError
-from scalesweep.grid import CorpusFacts
-from scalesweep.jobs import pack_signature
-from scalesweep.model.decoder import Decoder
-from scalesweep.plan import make_plan
-from scalesweep.spec import parse
+from scalesweep.plan.cell import Cell, pack_signature
+from scalesweep.plan.grid import CorpusFacts
+from scalesweep.plan.plan import make_plan
+from scalesweep.settings.base import parse
+from scalesweep.settings.settings import Settings
+from scalesweep.settings.train import OptimSpec
 from scalesweep.train.checkpoint import Checkpoint
 from scalesweep.train.coordinates import coordinates
+from scalesweep.train.data import batch
+from scalesweep.train.data.corpus import Corpus
 from scalesweep.train.gradient import accumulate_gradient
 from scalesweep.train.loop import Hooks, Interrupted
-from scalesweep.train.muon import COEFFICIENTS, STEPS, orthogonalise, update_scale
-from scalesweep.train.optim import group_of, group_settings, make_optimizer
+from scalesweep.train.model.decoder import Decoder
+from scalesweep.train.optim import make_optimizer
+from scalesweep.train.optim.groups import group_of, group_settings
+from scalesweep.train.optim.muon import COEFFICIENTS, STEPS, orthogonalise, update_scale
 from scalesweep.train.pack import Run
-from scalesweep.transfer import CoordinateCheck
 
 MUON = {"name": "muon", "momentum": 0.95, "lr_ratio": 1.0}
 

@@ -80,4 +80,4 @@ def test_wheel_holds_what_the_warnings_mean(wheel):
 def test_wheel_holds_the_published_points(wheel):
     with zipfile.ZipFile(wheel) as archive:
         names = {Path(name).name for name in archive.namelist() if "/published/" in name}
-    assert {path.name for path in (ROOT / "src" / "scalesweep" / "published").iterdir() if path.is_file()} <= names
+    assert {path.name for path in (ROOT / "src" / "scalesweep" / "points" / "published").iterdir() if path.is_file()} <= names

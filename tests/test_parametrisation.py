@@ -10,17 +10,18 @@ import pytest
 import torch
 from conftest import small_settings
 
-from scalesweep.cell import Cell
-from scalesweep.data import batch
-from scalesweep.grid import CorpusFacts
-from scalesweep.model.decoder import Decoder
-from scalesweep.plan import make_plan
+from scalesweep.analysis.tuning.transfer import CoordinateCheck
+from scalesweep.plan.cell import Cell
+from scalesweep.plan.grid import CorpusFacts
+from scalesweep.plan.plan import make_plan
 from scalesweep.train.coordinates import coordinates
+from scalesweep.train.data import batch
 from scalesweep.train.gradient import Execution
 from scalesweep.train.loop import Hooks, train
-from scalesweep.train.optim import group_of, group_settings, make_optimizer
+from scalesweep.train.model.decoder import Decoder
+from scalesweep.train.optim import make_optimizer
+from scalesweep.train.optim.groups import group_of, group_settings
 from scalesweep.train.pack import Run
-from scalesweep.transfer import CoordinateCheck
 
 FACTS = CorpusFacts("text", "0123", 64, 10**6)
 TOKENS = (np.arange(40_000) ** 2 // 7 % 61 % 64).astype(np.uint16)

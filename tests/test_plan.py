@@ -7,13 +7,14 @@ from conftest import small_settings
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scalesweep.cell import cell_from_dict
-from scalesweep.config import CountSpec, Settings
 from scalesweep.errors import SpecError
-from scalesweep.grid import CorpusFacts
-from scalesweep.plan import Plan, make_plan
-from scalesweep.recipe import ladder_targets, resolve_shape
-from scalesweep.spec import Ladder
+from scalesweep.plan.cell import cell_from_dict
+from scalesweep.plan.grid import CorpusFacts
+from scalesweep.plan.plan import Plan, make_plan
+from scalesweep.plan.recipe import ladder_targets, resolve_shape
+from scalesweep.settings.base import Ladder
+from scalesweep.settings.plan import CountSpec
+from scalesweep.settings.settings import Settings
 
 FACTS = CorpusFacts("text", "0123", 257, 10**6)
 
@@ -138,8 +139,8 @@ def test_a_target_is_met_by_the_nearest_width(target: int) -> None:
 
 
 def make_shape(settings: Settings, width: int) -> int:
-    from scalesweep.flops import num_params
-    from scalesweep.spec import Shape
+    from scalesweep.plan.flops import num_params
+    from scalesweep.settings.base import Shape
 
     size = Shape(width=width, depth=settings.recipe.depth)
     return num_params(resolve_shape(size, settings.recipe, settings.model, 257, "with_head"), "with_head")

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scalesweep.errors import PointsError
-from scalesweep.points import points_from_rows, read_points
+from scalesweep.points.points import points_from_rows, read_points
 
 EPOCH = Path(__file__).parent / "data" / "epoch_chinchilla.csv"
 HEADER = "n,d,c,loss\n"
@@ -97,7 +97,7 @@ def test_files_that_are_no_tables(tmp_path):
         read_points(tmp_path / "absent.csv")
     with pytest.raises(PointsError, match=r"extension \.txt is not known; give \.csv"):
         read_points(write(tmp_path, HEADER, "points.txt"))
-    with pytest.raises(PointsError, match=r"this is a directory; .* scalesweep\.store\.read_sweep"):
+    with pytest.raises(PointsError, match=r"this is a directory; .* scalesweep\.read_sweep"):
         read_points(tmp_path)
     binary = tmp_path / "binary.csv"
     binary.write_bytes(bytes(range(256)))

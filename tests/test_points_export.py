@@ -6,13 +6,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scalesweep.analysis import Analysis, analyse
+from scalesweep.analysis.analyse import Analysis, analyse
 from scalesweep.cli import main
 from scalesweep.errors import PointsError
-from scalesweep.export import layout_of, write_table
-from scalesweep.points import Points, points_from_rows, read_points
+from scalesweep.points.export import layout_of, write_table
+from scalesweep.points.points import Points, points_from_rows, read_points
 from scalesweep.report.figures import figures
-from scalesweep.store import Store
+from scalesweep.run.store.store import Store
 
 
 @pytest.fixture

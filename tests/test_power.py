@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from scalesweep.power import mean_watts, watts_now
+from scalesweep.train.power import mean_watts, watts_now
 
 
 def pretend(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, script: str) -> None:

@@ -9,14 +9,15 @@ from typing import Any
 
 import pytest
 
-from scalesweep.cell import Cell
-from scalesweep.config import CountSpec, Settings
-from scalesweep.cost import evaluation_steps
-from scalesweep.flops import flops_per_token
-from scalesweep.grid import CorpusFacts
-from scalesweep.plan import Plan, make_plan
-from scalesweep.progress import curve_end, logs_of, progress_of, speeds
-from scalesweep.store import Claim, Store
+from scalesweep.plan.cell import Cell
+from scalesweep.plan.cost import evaluation_steps
+from scalesweep.plan.flops import flops_per_token
+from scalesweep.plan.grid import CorpusFacts
+from scalesweep.plan.plan import Plan, make_plan
+from scalesweep.run.store.progress import curve_end, logs_of, progress_of, speeds
+from scalesweep.run.store.store import Claim, Store
+from scalesweep.settings.plan import CountSpec
+from scalesweep.settings.settings import Settings
 
 
 @pytest.fixture

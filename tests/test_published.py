@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy.optimize import minimize_scalar
 
+from scalesweep.analysis.allocation.lines import fit_allocation
 from scalesweep.errors import PointsError
-from scalesweep.fit.allocation import fit_allocation
-from scalesweep.published import published_names, published_points, published_source, published_variants
+from scalesweep.points.published import published_names, published_points, published_source, published_variants
 
 VARIANTS = {"chinchilla": 1, "porian": 15, "gadre": 24, "muennighoff": 1, "nanochat": 3}
 ROWS = {"chinchilla": 245, "porian": 1745, "gadre": 8 * 104, "muennighoff": 229, "nanochat": 12}
@@ -28,7 +28,7 @@ def test_every_row_of_every_variant_is_valid(name):
 
 @pytest.mark.parametrize("name", published_names())
 def test_attribution_is_in_the_package(name):
-    text = files("scalesweep.published").joinpath("SOURCES.md").read_text()
+    text = files("scalesweep.points.published").joinpath("SOURCES.md").read_text()
     assert f"| {name}.csv | {ROWS[name] // (8 if name == 'gadre' else 1):,} |" in text
     origin = published_source(name).rsplit("from ", 1)[1]
     assert origin.split(" ")[0] in text

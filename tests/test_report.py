@@ -13,19 +13,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scalesweep.analysis import analyse
-from scalesweep.analysis.text import allocation_text, back_test_text, rivals_text
-from scalesweep.config import FitSpec, FlopsConvention, ParamsConvention
-from scalesweep.counting import FLOPS, PARAMS
+from scalesweep.analysis.analyse import analyse
+from scalesweep.counting import FLOPS, PARAMS, FlopsConvention, ParamsConvention
 from scalesweep.errors import StoreError
 from scalesweep.laws import Chinchilla
-from scalesweep.points import points_from_rows
+from scalesweep.points.points import points_from_rows
 from scalesweep.report import ReportContext, write_report
-from scalesweep.report.cells import cell_rows, num_leading
-from scalesweep.report.chart import format_power, linear_ticks, log_ticks
-from scalesweep.report.markup import at_path
-from scalesweep.report.sections import meanings_section, warning_item
-from scalesweep.report.warnings import meanings
+from scalesweep.report.charts.chart import format_power, linear_ticks, log_ticks
+from scalesweep.report.pages.cells import cell_rows, num_leading
+from scalesweep.report.pages.markup import at_path
+from scalesweep.report.pages.sections import meanings_section, warning_item
+from scalesweep.report.review.warnings import meanings
+from scalesweep.report.words.analysis import allocation_text, back_test_text, rivals_text
+from scalesweep.report.words.summary import summary
+from scalesweep.settings.fit import FitSpec
 
 LAW = Chinchilla(E=1.9, A=120, B=300, alpha=0.32, beta=0.35)
 NASTY = 'a <script>alert("1")</script> & | `b`'
@@ -125,7 +126,7 @@ def test_numbers_equal_the_json(report):
     for where, text in numbers:
         assert float(text) == at_path(content, where), where
     markdown = (path.parent / "report.md").read_text(encoding="utf-8")
-    for text in (analysis.fit.summary(), allocation_text(analysis), rivals_text(analysis)):
+    for text in (summary(analysis.fit), allocation_text(analysis), rivals_text(analysis)):
         assert text in markdown
     assert back_test_text(analysis.tournament.tested) in markdown
 
@@ -310,8 +311,8 @@ def test_a_directory_that_cannot_be_written_is_one_sentence(report, tmp_path):
 
 def test_ends_at_a_bound_of_the_search_are_open_on_the_page_and_in_latex():
     from scalesweep.fit.results import Estimate
-    from scalesweep.report.markup import interval
-    from scalesweep.report.tables import _interval
+    from scalesweep.report.pages.markup import interval
+    from scalesweep.report.pages.tables import _interval
 
     found = Estimate(0.86, 0.03, 10.0, is_high_open=True)
     page = interval({"e": dataclasses.asdict(found)}, "e")

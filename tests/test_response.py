@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from scalesweep.response import fit_surface
+from scalesweep.analysis.tuning.response import fit_surface
 
 REACH = [math.log(3)]
 

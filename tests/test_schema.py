@@ -6,10 +6,10 @@ from conftest import small_settings
 
 from scalesweep.errors import StoreError
 from scalesweep.files import sealed
-from scalesweep.grid import CorpusFacts
-from scalesweep.plan import make_plan
-from scalesweep.schema import SCHEMA, UPGRADES, upgrade
-from scalesweep.store import Store
+from scalesweep.plan.grid import CorpusFacts
+from scalesweep.plan.plan import make_plan
+from scalesweep.run.store.schema import SCHEMA, UPGRADES, upgrade
+from scalesweep.run.store.store import Store
 
 
 @pytest.mark.parametrize("kind", sorted(UPGRADES))

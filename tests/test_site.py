@@ -47,7 +47,7 @@ def test_the_api_page_shows_signatures_and_docstrings(site: Path) -> None:
 @pytest.mark.parametrize(
     ("markdown", "shown"),
     [
-        ("see [store.py](../src/scalesweep/store.py).", "see `src/scalesweep/store.py`."),
+        ("see [store.py](../src/scalesweep/run/store/store.py).", "see `src/scalesweep/run/store/store.py`."),
         ("[rules](../README.md#nouns)", "`README.md`"),
         ("[runs](runs.md) and [x](https://example.org/../y)", "[runs](runs.md) and [x](https://example.org/../y)"),
         ("```md\n[a](../b.py)\n```\n", "```md\n[a](../b.py)\n```\n"),

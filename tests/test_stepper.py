@@ -9,20 +9,20 @@ import numpy as np
 import pytest
 import torch
 
-from scalesweep.cell import Cell
-from scalesweep.config import Settings
-from scalesweep.grid import CorpusFacts
-from scalesweep.model.decoder import Decoder
-from scalesweep.plan import make_plan
+from scalesweep.plan.cell import Cell
+from scalesweep.plan.grid import CorpusFacts
+from scalesweep.plan.plan import make_plan
+from scalesweep.settings.settings import Settings
 from scalesweep.train import stepper
-from scalesweep.train.device import is_device_lost, is_out_of_memory
+from scalesweep.train.device import is_device_lost, is_out_of_memory, prepare_device
 from scalesweep.train.gradient import Execution, gradient_of
 from scalesweep.train.loop import Hooks, train
-from scalesweep.train.optim import corrections, make_optimizer
+from scalesweep.train.model.decoder import Decoder
+from scalesweep.train.optim import make_optimizer
+from scalesweep.train.optim.adamw import corrections
 from scalesweep.train.pack import Outcome, Run
 from scalesweep.train.schedule import lr_factor
 from scalesweep.train.stepper import HostStepper, ResidentStepper, make_stepper, schedule_rows, state_of, window_starts
-from scalesweep.worker import prepare_device
 
 CPU = prepare_device("cpu")
 STEPS = 40
@@ -75,7 +75,7 @@ def test_a_step_on_the_device_is_one_from_the_host(
 
 
 def test_windows_and_learning_rates_are_those_of_the_host(cell: Cell, tokens: np.ndarray) -> None:
-    from scalesweep.data import batch
+    from scalesweep.train.data import batch
 
     cells = pack_of(cell, 2)
     T, B = cell.shape.context, cell.batch_sequences

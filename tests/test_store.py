@@ -11,15 +11,16 @@ from typing import Any
 import pytest
 from conftest import small_settings
 
-from scalesweep import files, holding, plan_file
-from scalesweep import store as module
-from scalesweep.config import Settings
+from scalesweep import files
 from scalesweep.errors import StoreError
 from scalesweep.files import Damaged, read_json, set_aside
-from scalesweep.grid import CorpusFacts
-from scalesweep.jobs import claimable, snapshot_steps, unfinished, waits_for_trunk
-from scalesweep.plan import Plan, make_plan
-from scalesweep.store import Store, read_sweep
+from scalesweep.plan.grid import CorpusFacts
+from scalesweep.plan.plan import Plan, make_plan
+from scalesweep.run.store import holding, plan_file
+from scalesweep.run.store import store as module
+from scalesweep.run.store.free_cells import claimable, snapshot_steps, unfinished, waits_for_trunk
+from scalesweep.run.store.store import Store, read_sweep
+from scalesweep.settings.settings import Settings
 
 
 @pytest.fixture

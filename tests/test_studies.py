@@ -7,22 +7,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from scalesweep.analysis import Analysis
+from scalesweep.analysis.allocation.approaches import compare_approaches
+from scalesweep.analysis.analyse import Analysis
 from scalesweep.analysis.conventions import RESAMPLES, recount, under_conventions
-from scalesweep.cli.analysis import context_of_store
-from scalesweep.cli.facts import counts_of
-from scalesweep.config import CountSpec, FitSpec
 from scalesweep.errors import FitError
 from scalesweep.fit import fit_laws
-from scalesweep.fit.approaches import compare_approaches
-from scalesweep.fit.results import Estimate, Span
+from scalesweep.fit.results import Estimate
 from scalesweep.laws import Chinchilla
-from scalesweep.points import Points, points_from_rows
-from scalesweep.published import published_points
-from scalesweep.published.results import Result, local_exponent, published_results
+from scalesweep.points.design import Span
+from scalesweep.points.points import Points, points_from_rows
+from scalesweep.points.published import published_points
+from scalesweep.points.published.results import Result, local_exponent, published_results
 from scalesweep.report import ReportContext, write_report
-from scalesweep.report.markup import at_path
-from scalesweep.report.studies import (
+from scalesweep.report.pages.markup import at_path
+from scalesweep.report.review.published import (
     StudyRow,
     _agreement,
     _distance,
@@ -31,7 +29,11 @@ from scalesweep.report.studies import (
     sources_table,
     values_table,
 )
-from scalesweep.store import Store
+from scalesweep.run.store.store import Store
+from scalesweep.settings.fit import FitSpec
+from scalesweep.settings.plan import CountSpec
+from scalesweep.sweep.facts import counts_of
+from scalesweep.sweep.subject import context_of_store
 
 LAW = Chinchilla(E=1.5, A=60, B=90, alpha=0.35, beta=0.3)
 

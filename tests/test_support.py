@@ -4,14 +4,14 @@ import numpy as np
 import pytest
 from surfaces import measure
 
-from scalesweep.analysis import analyse
-from scalesweep.analysis.support import support_of
-from scalesweep.analysis.words import law_in_words
-from scalesweep.config import FitSpec
+from scalesweep.analysis.analyse import analyse, support_of
 from scalesweep.fit import fit_laws
-from scalesweep.horizon import Range
+from scalesweep.fit.horizon import Range
 from scalesweep.laws import Chinchilla
-from scalesweep.points import Points
+from scalesweep.points.points import Points
+from scalesweep.report.words.analysis import law_in_words
+from scalesweep.report.words.summary import summary
+from scalesweep.settings.fit import FitSpec
 
 LAW = Chinchilla(E=1.7, A=400.0, B=800.0, alpha=0.34, beta=0.34)
 QUICK = FitSpec(bootstrap=0)
@@ -50,7 +50,7 @@ def test_the_back_test_says_how_far_it_was_tried() -> None:
     assert support.tested_factor is not None
     assert f"Tried by the back-test: up to {support.tested_factor:.2g} times." in support.words
     assert found.to_dict()["extrapolation"]["supported"]["factor"] == support.factor
-    assert support.words.split(".")[0] in " ".join(found.summary().split())
+    assert support.words.split(".")[0] in " ".join(summary(found).split())
 
 
 def test_the_law_in_words_has_its_numbers() -> None:

@@ -14,18 +14,20 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from test_worker import make_store
 
-from scalesweep.cell import Cell
-from scalesweep.data import Corpus
-from scalesweep.flops import DecoderShape
-from scalesweep.grid import CorpusFacts
-from scalesweep.model.decoder import Decoder
-from scalesweep.plan import make_plan
+from scalesweep.plan.cell import Cell
+from scalesweep.plan.flops import DecoderShape
+from scalesweep.plan.grid import CorpusFacts
+from scalesweep.plan.plan import make_plan
+from scalesweep.run.worker import work
+from scalesweep.train.data.corpus import Corpus
+from scalesweep.train.device import prepare_device
 from scalesweep.train.gradient import Execution, gradient_of
 from scalesweep.train.loop import Hooks, train
-from scalesweep.train.optim import FusedAdamW, group_settings, groups_of
+from scalesweep.train.model.decoder import Decoder
+from scalesweep.train.optim.adamw import FusedAdamW
+from scalesweep.train.optim.groups import group_settings, groups_of
 from scalesweep.train.pack import Outcome, Run
 from scalesweep.train.tape import Tape, can_record
-from scalesweep.worker import prepare_device, work
 
 CPU = prepare_device("cpu")
 
@@ -93,7 +95,9 @@ def test_gradients_are_those_of_autograd(
     seed: int,
 ) -> None:
     shape = shape_of(heads * head_dim, depth, heads, ffn, context, qk_norm)
-    assert compare(decoder(shape, residual_scale, seed), sequences) < 1e-6  # the loss itself is computed in float32
+    # The loss itself is computed in float32 (eps 6e-8), whose rounding gradients near zero amplify by some tens; a term that is
+    # missing or wrong shows at 1e-3 and more.
+    assert compare(decoder(shape, residual_scale, seed), sequences) < 1e-5
 
 
 def test_in_float32_gradients_agree_to_five_digits() -> None:

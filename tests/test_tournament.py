@@ -8,12 +8,21 @@ import numpy as np
 import pytest
 from surfaces import COUPLED_TRUTH, TRUTH, make_points, sweep
 
-from scalesweep.config import FitSpec
+from scalesweep.analysis.forecast.rivals import (
+    RIVALS,
+    cross_validate,
+    fit_rivals,
+    folds_of,
+    refit,
+    sorted_columns,
+    sorted_units,
+)
+from scalesweep.analysis.forecast.tournament import run_tournament
 from scalesweep.errors import FitError, SpecError
 from scalesweep.fit import fit_laws
 from scalesweep.fit.forms import fit_form
-from scalesweep.rivals import RIVALS, cross_validate, fit_rivals, folds_of, refit, sorted_columns, sorted_units
-from scalesweep.tournament import run_tournament
+from scalesweep.report.words.summary import summary
+from scalesweep.settings.fit import FitSpec
 
 SPEC = FitSpec(bootstrap=40)
 
@@ -134,7 +143,7 @@ def test_ranking_and_texts(tournament):
     rolling = [standing.rolling_rms for standing in tournament.standings]
     assert rolling == sorted(rolling)
     assert {standing.name for standing in tournament.standings} == set(RIVALS)
-    assert max(len(line) for line in tournament.summary().splitlines()) <= 100
+    assert max(len(line) for line in summary(tournament).splitlines()) <= 100
     content = json.loads(json.dumps(tournament.to_dict(), allow_nan=False))
     assert [row["name"] for row in content["standings"]] == [standing.name for standing in tournament.standings]
 
@@ -170,5 +179,5 @@ def test_a_criterion_that_does_not_exist_is_a_dash():
     few = [0, 4, 12, 15, 25, 29, 8]
     found = run_tournament(make_points(points.n[few], points.d[few], points.loss[few]), FitSpec(bootstrap=5))
     unmeasured = replace(found.standings[0], size_rms=math.nan, budget_rms=math.nan)
-    text = replace(found, standings=(unmeasured, *found.standings[1:])).summary()
+    text = summary(replace(found, standings=(unmeasured, *found.standings[1:])))
     assert "nan" not in text

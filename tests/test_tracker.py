@@ -15,14 +15,16 @@ import numpy as np
 import pytest
 from conftest import small_settings
 
-from scalesweep import tracker
-from scalesweep.analysis import analyse
+from scalesweep.analysis.analyse import analyse
 from scalesweep.cli import main
-from scalesweep.config import FitSpec, LoggerSpec
 from scalesweep.errors import SpecError
-from scalesweep.points import Points, points_from_rows, read_points
+from scalesweep.points.points import Points, points_from_rows, read_points
 from scalesweep.report import ReportContext, write_report
-from scalesweep.tracker import SweepSummary, log_sweep, require_installed, start_tracker, summarise_sweep
+from scalesweep.run import tracker
+from scalesweep.run.tracker import SweepSummary, log_sweep, require_installed, start_tracker
+from scalesweep.settings.fit import FitSpec
+from scalesweep.settings.run import LoggerSpec
+from scalesweep.sweep.tracking import summarise_sweep
 
 ROW = {"key": "0123456789ab", "n": 1000, "d": 4096, "seed": 0, "lr": 0.004, "optimizer": "adamw"}
 CURVE = [{"step": step, "tokens": 128 * step, "phase": "stable", "loss": 5 / step, "lr": 0.004} for step in (1, 2, 4)]
@@ -393,7 +395,7 @@ def test_tensorboard_needs_no_torch() -> None:
     pytest.importorskip("tensorboard")
     from test_imports import modules_after
 
-    assert not modules_after("import scalesweep.tracker.tensorboard") & {"torch", "tensorflow", "wandb"}
+    assert not modules_after("import scalesweep.run.tracker.tensorboard") & {"torch", "tensorflow", "wandb"}
 
 
 # -- trackio ------------------------------------------------------------------------------------------------------------------

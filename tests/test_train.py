@@ -11,20 +11,23 @@ import numpy as np
 import pytest
 import torch
 
-from scalesweep.cell import Cell
-from scalesweep.config import Settings
-from scalesweep.data import Corpus, batch
-from scalesweep.grid import CorpusFacts
-from scalesweep.jobs import pack_signature
-from scalesweep.model.decoder import Decoder
-from scalesweep.plan import make_plan
-from scalesweep.train.checkpoint import Checkpoint, load_checkpoint, load_start, previous, save_checkpoint
+from scalesweep.plan.cell import Cell, pack_signature
+from scalesweep.plan.grid import CorpusFacts
+from scalesweep.plan.plan import make_plan
+from scalesweep.run.checkpoints import load_checkpoint, load_start, previous, save_checkpoint
+from scalesweep.settings.settings import Settings
+from scalesweep.train.checkpoint import Checkpoint
+from scalesweep.train.data import batch
+from scalesweep.train.data.corpus import Corpus
+from scalesweep.train.device import prepare_device
 from scalesweep.train.gradient import Execution, accumulate_gradient
 from scalesweep.train.loop import Hooks, Interrupted, train
-from scalesweep.train.optim import StackedAdamW, clip_gradients, group_of, group_settings, make_optimizer
+from scalesweep.train.model.decoder import Decoder
+from scalesweep.train.optim import make_optimizer
+from scalesweep.train.optim.adamw import StackedAdamW
+from scalesweep.train.optim.groups import clip_gradients, group_of, group_settings
 from scalesweep.train.pack import Outcome, Run
 from scalesweep.train.schedule import curve_steps, lr_factor, phase
-from scalesweep.worker import prepare_device
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from scalesweep.errors import SpecError
-from scalesweep.spec import parse
-from scalesweep.tune_grid import Extension, LrLaw, Trial, TuneSpec, lr_from_law, trials
+from scalesweep.plan.trials import Extension, Trial, lr_from_law, trials
+from scalesweep.settings.base import parse
+from scalesweep.settings.tune import LrLaw, TuneSpec
 
 
 def tune(**values: Any) -> TuneSpec:

@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from scalesweep.config import FitSpec
+from scalesweep.analysis.tuning.laws import describe, optimum_laws
+from scalesweep.analysis.tuning.optima import is_tuned, tuned_frontier
 from scalesweep.errors import FitError
 from scalesweep.fit import fit_laws
-from scalesweep.points import Points, points_from_rows
-from scalesweep.tuning import is_tuned, tuned_frontier
-from scalesweep.tuning_laws import describe, optimum_laws
+from scalesweep.points.points import Points, points_from_rows
+from scalesweep.settings.fit import FitSpec
 
 SIZES = [1e4, 3e4, 1e5, 3e5]
 BUDGETS = [1e5, 3e5, 1e6, 3e6]

@@ -6,13 +6,14 @@ import numpy as np
 import pytest
 from test_fit import TRUTH, grid, make_points
 
-from scalesweep.config import FitSpec
 from scalesweep.fit import fit_laws
-from scalesweep.laws import format_rough, plural
+from scalesweep.report.words.summary import summary
+from scalesweep.settings.fit import FitSpec
+from scalesweep.units import format_rough, plural
 
 
 def words(points):
-    return " ".join(fit_laws(points, FitSpec(bootstrap=20)).summary().split())
+    return " ".join(summary(fit_laws(points, FitSpec(bootstrap=20))).split())
 
 
 def outlier():

@@ -15,18 +15,20 @@ import pytest
 import torch
 from conftest import HANGUP, small_settings
 
-from scalesweep import worker
-from scalesweep.cli.experiment import corpus_facts
-from scalesweep.config import Settings
-from scalesweep.data import Corpus, prepare
 from scalesweep.errors import DeviceLost, StoreError
-from scalesweep.grid import CorpusFacts
-from scalesweep.plan import make_plan
-from scalesweep.store import Store
-from scalesweep.train.checkpoint import load_checkpoint
+from scalesweep.plan.grid import CorpusFacts
+from scalesweep.plan.plan import make_plan
+from scalesweep.run import worker
+from scalesweep.run.checkpoints import load_checkpoint
+from scalesweep.run.store.store import Store
+from scalesweep.run.worker import sleep_watch, work
+from scalesweep.settings.settings import Settings
+from scalesweep.sweep.run import corpus_facts
+from scalesweep.train.benchmark import seconds_per_step
+from scalesweep.train.data import prepare
+from scalesweep.train.data.corpus import Corpus
+from scalesweep.train.device import prepare_device
 from scalesweep.train.loop import train
-from scalesweep.train.measure import seconds_per_step
-from scalesweep.worker import prepare_device, sleep_watch, work
 
 
 def make_store(directory: Path, settings: Settings, corpus: Corpus, facts: CorpusFacts) -> Store:
@@ -103,7 +105,7 @@ def test_a_worker_that_lost_its_lease_writes_nothing(
     tmp_path: Path, settings: Settings, corpus: Corpus, facts: CorpusFacts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another worker takes the cell over while this one trains it, as happens to a process that was paused."""
-    monkeypatch.setattr("scalesweep.lease.HEARTBEAT_SECONDS", 0.0)
+    monkeypatch.setattr("scalesweep.run.lease.HEARTBEAT_SECONDS", 0.0)
     store = make_store(tmp_path / "sweep", settings, corpus, facts)
     key = store.plan().longest_first[0].key
     steps = 0
@@ -148,7 +150,7 @@ def test_a_gpu_that_is_lost_ends_the_worker_and_not_its_cells(
     def refuse(*_: Any) -> Any:
         raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
 
-    monkeypatch.setattr("scalesweep.worker.train", refuse)
+    monkeypatch.setattr("scalesweep.run.worker.train", refuse)
     store = make_store(tmp_path / "sweep", settings, corpus, facts)
     with pytest.raises(DeviceLost, match="cpu does not answer this process any more"):
         work(store, prepare_device("cpu"), lambda: False)
@@ -157,7 +159,7 @@ def test_a_gpu_that_is_lost_ends_the_worker_and_not_its_cells(
 
 def test_a_machine_that_slept_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
     has_slept, ahead, clock = sleep_watch(), 0.0, time.time
-    monkeypatch.setattr("scalesweep.worker.time.time", lambda: clock() + ahead)
+    monkeypatch.setattr("scalesweep.run.worker.time.time", lambda: clock() + ahead)
     assert not has_slept()
     ahead = 3600.0
     assert has_slept()
@@ -179,7 +181,7 @@ def test_a_worker_ends_with_the_process_that_started_it(tmp_path: Path, home: Pa
     store = make_store(tmp_path / "sweep", settings, corpus, facts)
     starter = (
         "import os, subprocess, sys, time\n"
-        f"command = [sys.executable, '-m', 'scalesweep.worker', {str(store.directory)!r}, '--parent', str(os.getpid())]\n"
+        f"command = [sys.executable, '-m', 'scalesweep.run.worker', {str(store.directory)!r}, '--parent', str(os.getpid())]\n"
         "subprocess.Popen(command)\n"
         f"while not any(os.scandir({str(store.cell_dir(store.keys()[0]))!r})): time.sleep(0.1)\n"
     )
@@ -286,7 +288,7 @@ def claim_and_sleep(directory: Path, key: str) -> None:
 def test_a_cell_waits_for_its_trunk_and_is_let_go_by_the_holder_s_death(
     tmp_path: Path, home: Path, corpus: Corpus, facts: CorpusFacts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("scalesweep.worker.WAIT_SECONDS", 0.05)
+    monkeypatch.setattr("scalesweep.run.worker.WAIT_SECONDS", 0.05)
     store = make_store(tmp_path / "sweep", one_size(home), corpus, facts)
     longest = store.plan().longest_first[0].key
     holder = multiprocessing.get_context("spawn").Process(target=claim_and_sleep, args=(store.directory, longest))
@@ -357,7 +359,7 @@ def test_a_pack_that_is_too_large_is_halved(
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return train(runs, *rest)
 
-    monkeypatch.setattr("scalesweep.worker.train", with_little_memory)
+    monkeypatch.setattr("scalesweep.run.worker.train", with_little_memory)
     store, said = packed(tmp_path / "sweep", home, corpus, facts), list[str]()
     assert work(store, prepare_device("cpu"), lambda: False, said.append)
     assert losses(store) == pytest.approx(losses(seeds_alone), abs=1e-3)
@@ -421,7 +423,7 @@ def test_a_micro_batch_that_is_too_large_is_halved_and_remembered(
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return train(runs, train_tokens, validation_tokens, execution, hooks)
 
-    monkeypatch.setattr("scalesweep.worker.train", with_little_memory)
+    monkeypatch.setattr("scalesweep.run.worker.train", with_little_memory)
     store, said = make_store(tmp_path / "sweep", settings, corpus, facts), list[str]()
     assert work(store, prepare_device("cpu"), lambda: False, said.append)
     assert losses(store) == pytest.approx(losses(undisturbed), abs=1e-4)
@@ -443,7 +445,7 @@ def test_a_cell_of_which_not_one_sequence_fits_fails_alone(
             raise torch.OutOfMemoryError("CUDA out of memory.")
         return train(runs, *rest)
 
-    monkeypatch.setattr("scalesweep.worker.train", without_memory)
+    monkeypatch.setattr("scalesweep.run.worker.train", without_memory)
     store = make_store(tmp_path / "sweep", settings, corpus, facts)
     assert work(store, prepare_device("cpu"), lambda: False)
     states = store.states()
@@ -503,7 +505,7 @@ def test_a_directory_that_vanishes_ends_the_worker_in_one_sentence(
 
 def worker_process(store: Store, **options: Any) -> subprocess.Popen[str]:
     """A worker, with what it says in a pipe."""
-    command = [sys.executable, "-m", "scalesweep.worker", str(store.directory)]
+    command = [sys.executable, "-m", "scalesweep.run.worker", str(store.directory)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options)
 
 

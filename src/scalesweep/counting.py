@@ -1,6 +1,7 @@
 """Conventions by which N and C are counted, in words."""
 
 from collections.abc import Mapping
+from typing import Literal
 
 PARAMS: Mapping[str, str] = {
     "with_head": "all parameters but the input embedding",
@@ -16,6 +17,8 @@ FLOPS: Mapping[str, str] = {
     "chinchilla": "every product, by appendix F of Hoffmann et al. 2022",
 }
 """What C counts, by `count.flops`."""
+ParamsConvention = Literal["with_head", "total", "non_embedding", "matmul"]
+FlopsConvention = Literal["attention", "kaplan", "six_n", "chinchilla"]
 
 
 def params_in_words(convention: str) -> str:

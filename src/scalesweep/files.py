@@ -24,7 +24,6 @@ STORAGE_ERRORS = frozenset(
     | {errno.ETIMEDOUT, errno.EHOSTDOWN}
 )
 """What a full, read-only, forbidden or vanished file system answers; no cell is to blame for it."""
-
 _log = logging.getLogger(__name__)
 
 

@@ -27,3 +27,28 @@ def plain(number: float, digits: int = 2) -> str:
     places = max(0, digits - 1 - math.floor(math.log10(abs(rounded))))
     text = f"{rounded:,.{places}f}"
     return text.rstrip("0").rstrip(".") if places else text
+
+
+def format_number(value: float) -> str:
+    """The value with four significant digits, for people; stored values keep full precision."""
+    return f"{value:.4g}".replace("e+0", "e").replace("e+", "e")
+
+
+def format_rough(value: float) -> str:
+    """The value with two significant digits, for people: 0.61, 4.9, 130, 2.2e6."""
+    return format_number(float(f"{value:.2g}"))
+
+
+def format_count(value: float) -> str:
+    """A count with a unit: 30k, 1.5M, 2B; beyond the units a power of ten."""
+    if value >= 1e15:
+        return format_number(value)
+    for unit, suffix in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
+        if value >= unit * 0.9995:
+            return f"{value / unit:.3g}{suffix}"
+    return f"{value:.3g}"
+
+
+def plural(count: int, noun: str) -> str:
+    """The count with its noun, which takes an s unless there is one."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"

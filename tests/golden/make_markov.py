@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from scalesweep.cell import Cell
-from scalesweep.config import DataSpec
-from scalesweep.data.synthetic import token_source
-from scalesweep.flops import DecoderShape
+from scalesweep.plan.cell import Cell
+from scalesweep.plan.flops import DecoderShape
+from scalesweep.settings.data import DataSpec
+from scalesweep.train.data.synthetic import token_source
 from scalesweep.train.gradient import Execution
 from scalesweep.train.loop import Hooks, train
 from scalesweep.train.pack import Run

@@ -9,27 +9,26 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from scalesweep.analysis import Analysis
-from scalesweep.config import FitSpec
+from scalesweep.analysis.allocation.approaches import allocation_of_law, draw_known_noise, fit_envelope, fit_isoflops
+from scalesweep.analysis.allocation.lines import Approach
+from scalesweep.analysis.allocation.minima import isoflop_minima
+from scalesweep.analysis.analyse import Analysis
+from scalesweep.arrays import FloatArray
 from scalesweep.errors import FitError
-from scalesweep.fit.allocation import Approach
-from scalesweep.fit.approaches import allocation_of_law, draw_known_noise, fit_envelope, fit_isoflops
-from scalesweep.fit.design import measure_span, refuse_joint
-from scalesweep.fit.isoflop import isoflop_minima
 from scalesweep.fit.joint import fit_additive
 from scalesweep.fit.lines import fit_line, select_bottleneck, select_frontier
-from scalesweep.fit.resampling import Units, group_rows
-from scalesweep.fit.results import Estimate, LawFit, Span, SweepFit
-from scalesweep.points import Points
+from scalesweep.fit.results import Estimate, LawFit
+from scalesweep.fit.sweep_fit import SweepFit
+from scalesweep.points.clusters import Units, group_rows
+from scalesweep.points.design import Span, measure_span, refuse_joint
+from scalesweep.points.points import Points
+from scalesweep.settings.fit import FitSpec
 
-FloatArray = NDArray[np.float64]
 Convention = tuple[str, str]
 """What N and what C count: names of `count.params` and `count.flops`, or words of a table of points."""
 Counts = Mapping[Convention, Mapping[str, tuple[float, float]]]
 """For each convention: key of a cell -> N and training FLOPs per token."""
-
 RESAMPLES = 100
 """Resamples of a refit are capped here, because a report must not wait for a comparison."""
 _LAW = ("alpha", "beta", "E", "tokens_per_parameter")

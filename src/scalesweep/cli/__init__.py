@@ -8,15 +8,13 @@ import importlib
 import sys
 from collections.abc import Callable, Sequence
 
-from scalesweep import __version__
 from scalesweep.cli.help import command_help, main_help
 from scalesweep.cli.output import forgiving_output
 from scalesweep.cli.paths import refusal
 from scalesweep.errors import EXIT_AGAIN, EXIT_BAD_INPUT, EXIT_INTERRUPTED, EXIT_OK, Requeue, ScaleSweepError, did_you_mean
+from scalesweep.version import __version__
 
 Command = Callable[[list[str]], int]
-
-
 _COMMANDS = {
     "run": "experiment.run",
     "plan": "experiment.plan",

@@ -9,16 +9,19 @@ from typing import Any
 
 import numpy as np
 
-from scalesweep.cell import Cell
-from scalesweep.cli.compose import compose_settings
-from scalesweep.config import ArchitectureSpec, Settings, parse_settings
-from scalesweep.data import Corpus, prepare, unique_tokens
+from scalesweep.analysis.tuning.transfer import CoordinateCheck, LearningRates
 from scalesweep.errors import EXIT_OK, SpecError
-from scalesweep.grid import CorpusFacts, Device
-from scalesweep.launch.device import resolve_device
-from scalesweep.plan import make_plan
-from scalesweep.spec import parse_quantity
-from scalesweep.transfer import CoordinateCheck, LearningRates
+from scalesweep.plan.cell import Cell
+from scalesweep.plan.grid import CorpusFacts, Device
+from scalesweep.plan.plan import make_plan
+from scalesweep.report.words.summary import summary
+from scalesweep.run.launch.device import resolve_device
+from scalesweep.settings.base import parse_quantity
+from scalesweep.settings.compose import compose_settings
+from scalesweep.settings.plan import ArchitectureSpec
+from scalesweep.settings.settings import Settings, parse_settings
+from scalesweep.train.data import prepare, unique_tokens
+from scalesweep.train.data.corpus import Corpus
 
 UPDATES = 10
 """Updates of a coordinate check."""
@@ -57,8 +60,8 @@ def check(arguments: Sequence[str]) -> int:
 
 def transfer(arguments: Sequence[str]) -> int:
     """Print, plot and file the coordinate checks and the optimal learning rate of each size."""
-    from scalesweep.report.canvas import draw
-    from scalesweep.report.transfer import coordinates, learning_rates
+    from scalesweep.report.charts.canvas import draw
+    from scalesweep.report.figures.transfer import coordinates, learning_rates
 
     own = {name: value for name, sign, value in (w.partition("=") for w in arguments) if sign and name in _DEFAULTS}
     overrides = [word for word in arguments if word.split("=", 1)[0] not in _DEFAULTS]
@@ -76,11 +79,11 @@ def transfer(arguments: Sequence[str]) -> int:
         if sizes
     ]
     for made in checks:
-        print(made.summary(), flush=True)
+        print(summary(made), flush=True)
     rates = measure_learning_rates(settings, corpus, options, device) if options.sizes else None
     charts = [coordinates(checks)] if checks else []
     if rates is not None:
-        print(rates.summary(), flush=True)
+        print(summary(rates), flush=True)
         charts.append(learning_rates(rates))
     directory.mkdir(parents=True, exist_ok=True)
     for chart in charts:
@@ -160,7 +163,7 @@ def plan_cells(
 def measure_coordinates(settings: Settings, corpus: Corpus, axis: str, sizes: Sequence[int]) -> CoordinateCheck:
     """The coordinate check along one axis, from the base model's other dimension; the mean over the sweep's seeds."""
     from scalesweep.train.coordinates import coordinates
-    from scalesweep.worker import prepare_device
+    from scalesweep.train.device import prepare_device
 
     prepare_device("cpu")
     base = settings.recipe
@@ -194,10 +197,10 @@ def measure_learning_rates(settings: Settings, corpus: Corpus, options: Options,
 
 def _loss(cell: Cell, train_tokens: Any, validation_tokens: Any, micro_batch: int | None, device: Device) -> float:
     """Validation loss of one cell in nats per token; nan if it diverged."""
+    from scalesweep.train.device import prepare_device
     from scalesweep.train.gradient import Execution
     from scalesweep.train.loop import Hooks, train
     from scalesweep.train.pack import Run
-    from scalesweep.worker import prepare_device
 
     execution = Execution(prepare_device(device), micro_batch, curve_points=1)
     return train([Run(cell)], train_tokens, validation_tokens, execution, Hooks())[0].loss

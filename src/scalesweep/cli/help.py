@@ -1,6 +1,6 @@
 """The texts of --help: written here, with the options of each config group read from its directory."""
 
-from scalesweep.cli.paths import config_dir
+from scalesweep.settings.compose import config_dir
 
 _ABOUT = {
     "run": "Plan a sweep, train what is not yet measured, fit the law, write the report.",

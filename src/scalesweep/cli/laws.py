@@ -7,11 +7,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from scalesweep.analysis import Analysis
+from scalesweep.analysis.analyse import Analysis
 from scalesweep.cli.tables import output_width
-from scalesweep.fit import FitStatus, LawFit, SweepFit
-from scalesweep.fit.summary import MEANINGS, TITLES, closing, interval
-from scalesweep.laws import format_number
+from scalesweep.fit import FitStatus, LawFit
+from scalesweep.fit.sweep_fit import SweepFit
+from scalesweep.report.words.fit import MEANINGS, TITLES, closing, interval
+from scalesweep.report.words.summary import summary
+from scalesweep.units import format_number
 
 _WIDE = 100
 """Columns from which the meaning of the parameters is shown beside them."""
@@ -26,9 +28,9 @@ _COLOURS = {
 def print_analysis(analysis: Analysis) -> None:
     """Laws, approaches, rivals, back-test, warnings."""
     if not sys.stdout.isatty():
-        print(analysis.summary(), flush=True)
+        print(summary(analysis), flush=True)
         return
-    from scalesweep.analysis.text import allocation_text, back_test_text, in_words, rivals_text
+    from scalesweep.report.words.analysis import allocation_text, back_test_text, in_words, rivals_text
 
     blocks = [in_words(analysis), allocation_text(analysis), rivals_text(analysis)]
     blocks += [back_test_text(analysis.tournament.tested)] if analysis.tournament else []
@@ -40,7 +42,7 @@ def print_fit(fit: SweepFit) -> None:
     if sys.stdout.isatty():
         _print(fit, [])
     else:
-        print(fit.summary(), flush=True)
+        print(summary(fit), flush=True)
 
 
 def _print(fit: SweepFit, blocks: list[str]) -> None:

@@ -5,15 +5,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from scalesweep.cli.paths import is_setting
-from scalesweep.config import CountSpec
 from scalesweep.errors import EXIT_OK, PointsError, SpecError, StoreError
-from scalesweep.export import LAYOUTS, layout_of, write_table
 from scalesweep.files import plain_storage_errors
-from scalesweep.launch.slurm import withdraw
-from scalesweep.progress import logs_of
-from scalesweep.spec import parse
-from scalesweep.store import Store
+from scalesweep.points.export import LAYOUTS, layout_of, write_table
+from scalesweep.run.launch.slurm import withdraw
+from scalesweep.run.store.progress import logs_of
+from scalesweep.run.store.store import Store
+from scalesweep.settings.base import parse
+from scalesweep.settings.compose import is_setting
+from scalesweep.settings.plan import CountSpec
 
 
 def logs(arguments: Sequence[str]) -> int:

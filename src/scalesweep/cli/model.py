@@ -3,12 +3,12 @@
 from collections.abc import Sequence
 from pathlib import Path
 
-from scalesweep.cell import Cell
-from scalesweep.cli.paths import is_setting
-from scalesweep.data import open_corpus
-from scalesweep.data.export import export_tokenizer
 from scalesweep.errors import EXIT_OK, SpecError, StoreError, did_you_mean
-from scalesweep.store import Store
+from scalesweep.plan.cell import Cell
+from scalesweep.run.store.store import Store
+from scalesweep.settings.compose import is_setting
+from scalesweep.train.data.corpus import open_corpus
+from scalesweep.train.data.export import export_tokenizer
 
 
 def model(arguments: Sequence[str]) -> int:
@@ -23,11 +23,8 @@ def model(arguments: Sequence[str]) -> int:
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise StoreError(f"to={to} is there already and not an empty directory; choose another place with to=....")
     corpus = open_corpus(Path(store.sweep()["facts"]["corpus_directory"]))
-    from transformers.utils import logging
+    from scalesweep.train.model.export import export_model, load_weights
 
-    from scalesweep.model.export import export_model, load_weights
-
-    logging.disable_progress_bar()
     try:
         export_model(load_weights(weights), cell, to, corpus.eod_id)
         has_tokenizer = export_tokenizer(corpus, to, cell.shape.context)

@@ -6,13 +6,14 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
 
-from scalesweep.analysis import Analysis, analyse
-from scalesweep.cli.analysis import read_subject
+from scalesweep.analysis.analyse import Analysis, analyse
 from scalesweep.cli.tables import output_width
 from scalesweep.errors import EXIT_OK, SpecError, did_you_mean
-from scalesweep.points import Points
-from scalesweep.report.chart import Chart
-from scalesweep.report.figures import Material, figures
+from scalesweep.points.points import Points
+from scalesweep.report.charts.chart import Chart
+from scalesweep.report.figures import figures
+from scalesweep.report.figures.material import Material
+from scalesweep.sweep.subject import read_subject
 
 _POINTS = "--points"
 _THEMES = ("light", "dark")
@@ -37,7 +38,7 @@ def plot(arguments: Sequence[str]) -> int:
     if isinstance(drawn, str):
         raise SpecError(f"{name} cannot be drawn. {drawn}")
     if out is None:
-        from scalesweep.report.terminal import draw_text
+        from scalesweep.report.charts.terminal import draw_text
 
         print(draw_text(drawn, min(output_width(), _MAX_WIDTH), sys.stdout.isatty()))
     else:
@@ -70,7 +71,7 @@ def _name(arguments: Sequence[str]) -> tuple[str, list[str]]:
 
 def _options(words: Sequence[str]) -> tuple[Path | None, str, list[str]]:
     """`out` and `theme`, and the other words."""
-    from scalesweep.report.canvas import KINDS
+    from scalesweep.report.charts.canvas import KINDS
 
     own = {name: value for name, sign, value in (word.partition("=") for word in words) if sign and name in ("out", "theme")}
     theme, out = own.get("theme", "light"), own.get("out")
@@ -83,7 +84,7 @@ def _options(words: Sequence[str]) -> tuple[Path | None, str, list[str]]:
 
 
 def _write(chart: Chart, out: Path, theme: str) -> None:
-    from scalesweep.report.canvas import DARK, LIGHT, draw
+    from scalesweep.report.charts.canvas import DARK, LIGHT, draw
 
     kind = out.suffix.removeprefix(".")
     content = draw(chart, DARK if theme == "dark" else LIGHT, [kind])[kind]

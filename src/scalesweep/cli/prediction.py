@@ -8,24 +8,25 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from scalesweep.cli.analysis import read_subject
 from scalesweep.errors import EXIT_OK, PointsError, SpecError
-from scalesweep.spec import parse_quantity
+from scalesweep.report.words.summary import summary
+from scalesweep.settings.base import parse_quantity
+from scalesweep.sweep.subject import read_subject
 
 
 def tournament(arguments: Sequence[str]) -> int:
     """Fit rival laws to the same points, rank them by what they predict, and show the back-test behind the ranking."""
-    from scalesweep.tournament import run_tournament
+    from scalesweep.analysis.forecast.tournament import run_tournament
 
     subject = read_subject(arguments, "tournament")
     result = run_tournament(subject.points, subject.spec)
-    print(f"{result.summary()}\n\n{result.tested.summary()}")
+    print(f"{summary(result)}\n\n{summary(result.tested)}")
     return EXIT_OK
 
 
 def forecast(arguments: Sequence[str]) -> int:
     """Print a forecast, and file it with its date and hash."""
-    from scalesweep.forecast import forecast as predict
+    from scalesweep.analysis.forecast.forecast import forecast as predict
 
     rest, own = _own(arguments, ("at", "compute", "file"))
     path = _place(own.get("file"))
@@ -33,7 +34,7 @@ def forecast(arguments: Sequence[str]) -> int:
     at = _pair(own["at"]) if "at" in own else None
     compute = _number("compute", own["compute"]) if "compute" in own else None
     made = predict(subject.points, subject.spec, at=at, compute=compute)
-    print(made.summary())
+    print(summary(made))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("x") as file:
@@ -69,8 +70,8 @@ def _unwritable(path: Path, why: str | None) -> str:
 
 def score(arguments: Sequence[str]) -> int:
     """Compare a filed forecast with points that were measured since."""
-    from scalesweep.forecast import read_forecast
-    from scalesweep.scoring import score as compare
+    from scalesweep.analysis.forecast.dated import read_forecast
+    from scalesweep.analysis.forecast.scoring import score as compare
 
     if len(arguments) < 2:
         raise SpecError("score takes a forecast's file and what was measured, such as: score forecast.json runs/large.")
@@ -82,13 +83,13 @@ def score(arguments: Sequence[str]) -> int:
     except PointsError as error:
         raise PointsError(f"{path}: {error}") from None
     subject = read_subject(arguments[1:], f"score {path}")
-    print(compare(filed, subject.points).summary())
+    print(summary(compare(filed, subject.points)))
     return EXIT_OK
 
 
 def propose(arguments: Sequence[str]) -> int:
     """Propose the next cells to measure."""
-    from scalesweep.design import next_cells
+    from scalesweep.analysis.forecast.next_cells import next_cells
 
     rest, own = _own(arguments, ("budget", "target", "method"))
     for name in ("budget", "target"):
@@ -97,7 +98,7 @@ def propose(arguments: Sequence[str]) -> int:
     subject = read_subject(rest, "next")
     budget, target = (_number(name, own[name]) for name in ("budget", "target"))
     method: Any = own.get("method", "ladder")
-    print(next_cells(subject.points, subject.spec, budget, target, method).summary())
+    print(summary(next_cells(subject.points, subject.spec, budget, target, method)))
     return EXIT_OK
 
 

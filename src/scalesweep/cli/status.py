@@ -17,17 +17,17 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from scalesweep.cli.paths import is_setting
+from scalesweep.analysis.health import entropy_lines, health_lines
 from scalesweep.cli.tables import output_width, wrapped
-from scalesweep.cost import Cost, Rates, cost_of, rates_of
 from scalesweep.errors import EXIT_INCOMPLETE, EXIT_OK, SpecError, did_you_mean
-from scalesweep.health import entropy_lines, health_lines
-from scalesweep.launch.monitor import cell_line
-from scalesweep.launch.slurm import in_words, jobs_of
-from scalesweep.plan import Plan
-from scalesweep.power import watts_now
-from scalesweep.progress import Progress, curve_end, progress_of
-from scalesweep.store import Store
+from scalesweep.plan.cost import Cost, Rates, cost_of, rates_of
+from scalesweep.plan.plan import Plan
+from scalesweep.run.launch.monitor import cell_line
+from scalesweep.run.launch.slurm import in_words, jobs_of
+from scalesweep.run.store.progress import Progress, curve_end, progress_of
+from scalesweep.run.store.store import Store
+from scalesweep.settings.compose import is_setting
+from scalesweep.train.power import watts_now
 from scalesweep.units import duration, si
 
 SCHEMA = 1
@@ -65,9 +65,6 @@ def status(arguments: Sequence[str]) -> int:
 
 def _exit_code(progress: Progress) -> int:
     return EXIT_OK if set(progress.counts) <= {"COMPLETE", "WAITING", "RUNNING"} else EXIT_INCOMPLETE
-
-
-# -- watching -----------------------------------------------------------------------------------------------------------------
 
 
 def _watch(store: Store, as_lines: bool) -> int:
@@ -125,9 +122,6 @@ def _view(store: Store, progress: Progress) -> Group:
         *(Text(line) for line in _failure_lines(progress)),
         *(Text(line, style="dim") for line in [*cost_lines(store, progress), *_queue_lines(store)]),
     )
-
-
-# -- in words -----------------------------------------------------------------------------------------------------------------
 
 
 def _print(store: Store, progress: Progress) -> None:
@@ -221,9 +215,6 @@ def _health(store: Store) -> list[str]:
     return [*entropy_lines(records), *health_lines(store.points(), curves, floor)]
 
 
-# -- tables -------------------------------------------------------------------------------------------------------------------
-
-
 def _table(*names: str, left: Sequence[str] = ()) -> Table:
     table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
     for name in names:
@@ -280,9 +271,6 @@ def worker_table(plan: Plan, progress: Progress) -> Table:
             f"{worker.heartbeat_seconds:.0f} s ago",
         )
     return table
-
-
-# -- for programs -------------------------------------------------------------------------------------------------------------
 
 
 def as_json(progress: Progress, store: Store, health: bool = True) -> dict[str, Any]:

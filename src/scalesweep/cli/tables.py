@@ -9,11 +9,12 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
-from scalesweep.cell import Cell
-from scalesweep.cli.pricing import Price
-from scalesweep.config import CountSpec, Settings
-from scalesweep.flops import ModuleShape
-from scalesweep.plan import Plan
+from scalesweep.plan.cell import Cell
+from scalesweep.plan.flops import ModuleShape
+from scalesweep.plan.plan import Plan
+from scalesweep.run.launch.pricing import Price
+from scalesweep.settings.plan import CountSpec
+from scalesweep.settings.settings import Settings
 from scalesweep.units import duration, si
 
 _DROPPED_FIRST = ("batch", "epochs", "width", "lr", "tokens/N", "steps", "C", "seed")

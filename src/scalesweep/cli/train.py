@@ -9,10 +9,9 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from scalesweep.cli.compose import compose_values
-from scalesweep.cli.paths import config_dir
-from scalesweep.config import parse_settings
 from scalesweep.errors import EXIT_BAD_INPUT, EXIT_OK, ScaleSweepError
+from scalesweep.settings.compose import compose_values, config_dir
+from scalesweep.settings.settings import parse_settings
 
 
 def train(arguments: Sequence[str]) -> int:
@@ -27,7 +26,7 @@ def train(arguments: Sequence[str]) -> int:
 
 def _train_cell(config: DictConfig) -> float:
     """Measure the one cell of the configuration in Hydra's output directory; its validation loss, for Hydra's sweepers."""
-    from scalesweep.cli.experiment import measure_cell
+    from scalesweep.sweep.run import measure_cell
 
     values: dict[str, Any] = OmegaConf.to_container(config, resolve=True)
     size, budget, seed = (values.pop(name) for name in ("size", "budget", "seed"))
@@ -35,7 +34,7 @@ def _train_cell(config: DictConfig) -> float:
     values["sweep"] = {"name": "cell", "sizes": [size], "budgets": [budget], "seeds": [seed]}
     values["launcher"] = {"name": "inline"}
     try:
-        return measure_cell(parse_settings(values), Path(values["dir"]) / "sweep")
+        return measure_cell(parse_settings(values), Path(values["dir"]) / "sweep", lambda line: print(line, flush=True))
     except ScaleSweepError as error:
         sentence = str(error)
         for long, short in (("sweep.sizes.0", "size"), ("sweep.budgets.0", "budget"), ("sweep.seeds.0", "seed")):

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from scalesweep.errors import EXIT_OK, Cancelled, SpecError
-from scalesweep.launch import join
-from scalesweep.launch.device import num_gpus, resolve_device
-from scalesweep.launch.local import num_workers
-from scalesweep.launch.monitor import Monitor
-from scalesweep.store import Store
+from scalesweep.run.launch import join
+from scalesweep.run.launch.device import num_gpus, resolve_device
+from scalesweep.run.launch.local import num_workers
+from scalesweep.run.launch.monitor import Monitor
+from scalesweep.run.store.store import Store
 
 
 class _Parser(argparse.ArgumentParser):

@@ -1,32 +1,27 @@
 """Estimation of scaling laws from a table of points: values with a status in words and intervals.
 
-The one entry is `fit_laws`; calling the module is the same (`scalesweep.fit(points)`). It needs neither the experiment half of
-the package nor a GPU.
+The one entry is `fit_laws`. It needs neither the experiment half of the package nor a GPU.
 """
 
-import sys
 from dataclasses import replace
-from types import ModuleType
 
 import numpy as np
 from numpy.typing import NDArray
 
-from scalesweep.config import FitSpec
 from scalesweep.errors import FitError
 from scalesweep.fit.checks import check
-from scalesweep.fit.design import measure_span, refuse_joint, replicate_noise
 from scalesweep.fit.intervals import predict_interval
 from scalesweep.fit.joint import fit_joint
 from scalesweep.fit.lines import fit_line, select_bottleneck, select_frontier
-from scalesweep.fit.resampling import group_rows
-from scalesweep.fit.results import Estimate, FitStatus, LawFit, Name, Noise, Span, SweepFit
-from scalesweep.laws import format_rough
-from scalesweep.points import Points
+from scalesweep.fit.results import Estimate, FitStatus, LawFit, Name
+from scalesweep.fit.sweep_fit import SweepFit
+from scalesweep.points.clusters import group_rows
+from scalesweep.points.design import Noise, measure_span, refuse_joint, replicate_noise
+from scalesweep.points.points import Points
+from scalesweep.settings.fit import FitSpec
+from scalesweep.units import format_rough
 
-__all__ = ["Estimate", "FitStatus", "LawFit", "Noise", "Span", "SweepFit", "fit_laws", "predict_interval"]
-
-FloatArray = NDArray[np.float64]
-
+__all__ = ["Estimate", "FitStatus", "LawFit", "fit_laws", "predict_interval"]
 MIN_POINTS = 5
 MAX_NOISE_RATIO = 2.0
 """Residuals above this many times the seed noise are reported as a misfit of the form."""
@@ -103,13 +98,3 @@ def _with_misfit(fit: LawFit, noise: Noise | None) -> LawFit:
         return fit
     message = f"The residuals are {format_rough(ratio)} times the seed noise: the form misses something that the points show."
     return replace(fit, messages=(*fit.messages, message))
-
-
-class _Callable(ModuleType):
-    """This module, which can be called, because `scalesweep.fit` is at once where fits live and what one wants to do."""
-
-    def __call__(self, points: Points, spec: FitSpec | None = None) -> SweepFit:
-        return fit_laws(points, spec)
-
-
-sys.modules[__name__].__class__ = _Callable

@@ -11,19 +11,19 @@ from dataclasses import fields
 import numpy as np
 from numpy.typing import NDArray
 
-from scalesweep.fit.design import count_levels, refuse_joint
+from scalesweep.arrays import FloatArray
 from scalesweep.fit.forms import fit_form
+from scalesweep.fit.horizon import Range
 from scalesweep.fit.intervals import FEW_CLUSTERS
-from scalesweep.fit.isoflop import designed_curves, lowest_edge
 from scalesweep.fit.joint import MIN_COUPLED_POINTS, find_coupled, find_optimum, to_laws
-from scalesweep.fit.objectives import robust_scale
-from scalesweep.fit.resampling import group_rows
-from scalesweep.fit.results import Finding, LawFit, SweepFit, corrected_akaike, is_wide
-from scalesweep.horizon import Range
-from scalesweep.laws import Coupled, JointLaw, format_count, format_number, format_rough, plural
-from scalesweep.points import Points
-
-FloatArray = NDArray[np.float64]
+from scalesweep.fit.results import Finding, LawFit, corrected_akaike, is_wide
+from scalesweep.fit.solve.objectives import robust_scale
+from scalesweep.fit.sweep_fit import SweepFit
+from scalesweep.laws import Coupled, JointLaw
+from scalesweep.points.clusters import group_rows
+from scalesweep.points.design import count_levels, designed_curves, lowest_edge, refuse_joint
+from scalesweep.points.points import Points
+from scalesweep.units import format_count, format_number, format_rough, plural
 
 FEW_LEVELS = 5
 MANY_EPOCHS = 4.0
@@ -33,7 +33,6 @@ HIGH_LEVERAGE = 0.5
 STRONG_CORRELATION = 0.9
 SPREAD_RATIO = 3.0
 """Ratio of residual sd between the halves of the points, by loss, above which the noise is called uneven."""
-
 FAR_OFF = 6.0
 """Residuals beyond this many robust standard deviations of the fit are named; of normal ones, two in a thousand million are."""
 _LEAST_SCALE = 1e-5

@@ -12,20 +12,20 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from scalesweep.config import FitSpec
+from scalesweep.arrays import FloatArray
 from scalesweep.errors import FitError
-from scalesweep.fit.design import refuse_joint
-from scalesweep.fit.huber import Solution
 from scalesweep.fit.intervals import Resampled, resample
-from scalesweep.fit.joint import Optimum, find_coupled, find_optimum, profile_estimates, robust_scale, to_laws
-from scalesweep.fit.resampling import Units, group_rows, separate_rows
+from scalesweep.fit.joint import Optimum, find_coupled, find_optimum, profile_estimates, to_laws
 from scalesweep.fit.results import percentile_union
+from scalesweep.fit.solve.huber import Solution
+from scalesweep.fit.solve.objectives import robust_scale
 from scalesweep.laws import Coupled, JointLaw
-from scalesweep.points import Points
+from scalesweep.points.clusters import Units, group_rows, separate_rows
+from scalesweep.points.design import refuse_joint
+from scalesweep.points.points import Points
+from scalesweep.settings.fit import FitSpec
 
-FloatArray = NDArray[np.float64]
 Method = Literal["auto", "pairs", "cluster", "profile"]
-
 METHODS: tuple[Method, ...] = ("auto", "pairs", "cluster", "profile")
 QUANTITIES = ("alpha", "beta", "E", "loss_10x")
 """`loss_10x` is the loss of the compute-optimal model at ten times the largest C."""
@@ -112,28 +112,6 @@ class CoverageTable:
             if (row.noise, row.method, row.quantity) == (noise, method, quantity):
                 return row.covered
         raise KeyError((noise, method, quantity))
-
-    def summary(self) -> str:
-        """The table as text: coverage in per cent, and the median width of the forecast's interval."""
-        present = {(row.noise, row.method): None for row in self.rows}
-        names = ["alpha", "beta", "E", "loss at 10x C", "width at 10x C"]
-        lines = [
-            f"Coverage of {self.confidence:.0%} intervals in {self.replicates} simulated sweeps of {self.num_points} points "
-            f"at {self.num_sizes} model sizes;",
-            f"a share that is right has a standard error of {self.standard_error:.1%}. {self.bootstrap} resamples, "
-            f"seed {self.seed}.",
-            f"Truth: {self.law}.",
-            *(f"Noise {noise.name}: {_describe(noise)}." for noise in self.noises),
-            "",
-            f"{'noise':<14}{'interval':<10}" + "".join(f"{name:>16}" for name in names),
-        ]
-        return "\n".join(lines + [self._line(noise, method) for noise, method in present])
-
-    def _line(self, noise: str, method: Method) -> str:
-        found = {row.quantity: row for row in self.rows if (row.noise, row.method) == (noise, method)}
-        cells = [f"{found[name].covered:.1%}" if name in found else "-" for name in QUANTITIES]
-        width = f"{found['loss_10x'].width:.2%}" if "loss_10x" in found else "-"
-        return f"{noise:<14}{method:<10}" + "".join(f"{cell:>16}" for cell in [*cells, width])
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready content."""
@@ -279,14 +257,3 @@ def _count(noise: str, methods: Sequence[Method], ends: FloatArray, truth: Float
         for q, name in enumerate(QUANTITIES)
         if known[m, q]
     ]
-
-
-def _describe(noise: NoiseModel) -> str:
-    """A noise model in words."""
-    tails = {
-        "normal": "normal",
-        "t3": "Student's t with 3 degrees of freedom",
-        "outliers": "normal, 5% of the points ten times as far",
-    }[noise.tails]
-    shared = f", {noise.size_share:.0%} of the variance shared by the points of a size" if noise.size_share else ""
-    return f"sd {noise.sd:.2%} of the loss, {tails}{shared}"

@@ -7,9 +7,8 @@ interval says nothing of it.
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-FloatArray = NDArray[np.float64]
+from scalesweep.arrays import FloatArray
 
 MAX_P_VALUE = 1e-3
 """Above this p value of the t test of the quadratic term a line is not called bent."""

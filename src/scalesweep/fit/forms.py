@@ -9,16 +9,15 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
+from scalesweep.arrays import FloatArray
 from scalesweep.errors import FitError, did_you_mean
-from scalesweep.fit.objectives import Descent, Objective, descend
-from scalesweep.fit.problems import FormProblem, find_starts
 from scalesweep.fit.results import FitStatus
+from scalesweep.fit.solve.objectives import Descent, Objective, descend
+from scalesweep.fit.solve.problems import FormProblem, find_starts
 from scalesweep.laws import LAWS, Law
 from scalesweep.laws.base import VANISHING
-
-FloatArray = NDArray[np.float64]
 
 NUM_STARTS = 8
 """Starts that are followed; twice as many where more than five parameters are estimated, six times where the law has kinks."""

@@ -12,17 +12,17 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from scalesweep.config import FitSpec
+from scalesweep.arrays import FloatArray
 from scalesweep.errors import FitError
-from scalesweep.fit.huber import Solution
-from scalesweep.fit.powers import Problem
-from scalesweep.fit.resampling import CLUSTER_P_VALUE, Units, cluster_p_value, draw_weights, refit, within_sizes
+from scalesweep.fit.resampling import CLUSTER_P_VALUE, cluster_p_value, draw_weights, refit, within_sizes
 from scalesweep.fit.results import LawFit, percentile_union
-from scalesweep.laws import plural
-
-FloatArray = NDArray[np.float64]
+from scalesweep.fit.solve.huber import Solution
+from scalesweep.fit.solve.powers import Problem
+from scalesweep.points.clusters import Units
+from scalesweep.settings.fit import FitSpec
+from scalesweep.units import plural
 
 FEW_CLUSTERS = 5
 """With fewer runs or sizes, resampling them says little about the next one."""

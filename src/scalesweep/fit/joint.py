@@ -9,23 +9,20 @@ import math
 from dataclasses import astuple, dataclass, fields, replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from scalesweep.config import FitSpec
-from scalesweep.fit.huber import Solution, profile_starts
+from scalesweep.arrays import FloatArray
 from scalesweep.fit.intervals import Resampled, resample
-from scalesweep.fit.objectives import CONTINUATION, FIRST_DELTA, adaptive_delta, stages, through
-from scalesweep.fit.objectives import robust_scale as robust_scale
-from scalesweep.fit.powers import CoupledPowers, Problem, SumOfPowers
-from scalesweep.fit.profile import ProfileCurve, profile_curve, profile_interval
-from scalesweep.fit.resampling import Units, separate_rows
 from scalesweep.fit.results import Estimate, FitStatus, LawFit, Name, estimate, is_wide, join
+from scalesweep.fit.solve.huber import Solution, profile_starts
+from scalesweep.fit.solve.objectives import CONTINUATION, FIRST_DELTA, adaptive_delta, stages, through
+from scalesweep.fit.solve.powers import CoupledPowers, Problem, SumOfPowers
+from scalesweep.fit.solve.profile import ProfileCurve, profile_curve, profile_interval
 from scalesweep.laws import Chinchilla, Coupled, JointLaw
 from scalesweep.laws.base import MAX_EXPONENT
 from scalesweep.laws.joint import KAPPA_BOUNDS
-from scalesweep.points import Points
-
-FloatArray = NDArray[np.float64]
+from scalesweep.points.clusters import Units, separate_rows
+from scalesweep.points.points import Points
+from scalesweep.settings.fit import FitSpec
 
 _NUM_STARTS = 8
 _KAPPA_PATHS = ((1.0, 0.7, 0.45, 0.25, 0.12), (1.5, 2.5))

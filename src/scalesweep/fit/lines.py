@@ -3,17 +3,16 @@
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from scalesweep.config import FitSpec
+from scalesweep.arrays import FloatArray, IntArray
 from scalesweep.fit.curvature import Curvature, find_curvature
-from scalesweep.fit.design import MIN_LEVELS, count_levels, is_largest
-from scalesweep.fit.resampling import Units, draw_weights, separate_rows
+from scalesweep.fit.resampling import draw_weights
 from scalesweep.fit.results import Estimate, FitStatus, LawFit, estimate, is_wide, join
-from scalesweep.laws import PowerLaw, Variable, plural
-
-FloatArray = NDArray[np.float64]
-IntArray = NDArray[np.int64]
+from scalesweep.laws import PowerLaw, Variable
+from scalesweep.points.clusters import Units, separate_rows
+from scalesweep.points.design import MIN_LEVELS, count_levels, is_largest
+from scalesweep.settings.fit import FitSpec
+from scalesweep.units import plural
 
 FEW_POINTS = 6
 """Independent points below which a bootstrap has too few different resamples for its interval to be trusted."""

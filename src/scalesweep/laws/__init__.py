@@ -7,7 +7,8 @@ form by its name; `base` says what a form of one's own has to define.
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from scalesweep.laws.base import FloatArray, Law, Parameter, format_count, format_number, format_rough, plural
+from scalesweep.arrays import FloatArray
+from scalesweep.laws.base import Law, Parameter
 from scalesweep.laws.batch import (
     KAPLAN_C_MIN,
     KAPLAN_CRITICAL_BATCH,
@@ -55,13 +56,8 @@ __all__ = [
     "StepsLaw",
     "Variable",
     "breakdown",
-    "format_count",
-    "format_number",
-    "format_rough",
-    "plural",
     "steps_at_batch",
 ]
-
 _FORMS: tuple[type[Law], ...] = (
     *(PowerLaw, PowerLawFloor, Broken, M4),
     *(Chinchilla, Coupled, Kaplan, KaplanFloor, LargerTerm, Saturating, Quadratic),

@@ -13,40 +13,16 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-FloatArray = NDArray[np.float64]
+from scalesweep.arrays import FloatArray
+from scalesweep.units import format_number
+
 Gradient = tuple[FloatArray, ...]
 Kind = Literal["loss", "pure", "scaled"]
-
 MAX_EXPONENT = 10.0
 VANISHING = 1e-12
 """Size below which a positive coefficient counts as zero, where the largest loss is about 1."""
-
-
-def format_number(value: float) -> str:
-    """The value with four significant digits, for people; stored values keep full precision."""
-    return f"{value:.4g}".replace("e+0", "e").replace("e+", "e")
-
-
-def format_rough(value: float) -> str:
-    """The value with two significant digits, for people: 0.61, 4.9, 130, 2.2e6."""
-    return format_number(float(f"{value:.2g}"))
-
-
-def format_count(value: float) -> str:
-    """A count with a unit: 30k, 1.5M, 2B; beyond the units a power of ten."""
-    if value >= 1e15:
-        return format_number(value)
-    for unit, suffix in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if value >= unit * 0.9995:
-            return f"{value / unit:.3g}{suffix}"
-    return f"{value:.3g}"
-
-
-def plural(count: int, noun: str) -> str:
-    """The count with its noun, which takes an s unless there is one."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 @dataclass(frozen=True)

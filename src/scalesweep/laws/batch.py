@@ -8,8 +8,9 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
+from scalesweep.arrays import FloatArray
 from scalesweep.errors import FitError
-from scalesweep.laws.base import EXPONENT, FloatArray, Gradient, Law, Parameter, power
+from scalesweep.laws.base import EXPONENT, Gradient, Law, Parameter, power
 from scalesweep.laws.single import PowerLaw
 
 PF_DAY_FLOPS = 8.64e19

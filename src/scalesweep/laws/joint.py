@@ -8,19 +8,10 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
+from scalesweep.arrays import FloatArray
 from scalesweep.errors import FitError
-from scalesweep.laws.base import (
-    COARSE_EXPONENT,
-    EXPONENT,
-    FLOOR,
-    VANISHING,
-    FloatArray,
-    Gradient,
-    Law,
-    Parameter,
-    format_number,
-    power,
-)
+from scalesweep.laws.base import COARSE_EXPONENT, EXPONENT, FLOOR, VANISHING, Gradient, Law, Parameter, power
+from scalesweep.units import format_number
 
 _RATIOS = tuple(np.geomspace(0.03, 30, 7).tolist())
 COUPLED = {

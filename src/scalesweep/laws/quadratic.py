@@ -8,8 +8,9 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
+from scalesweep.arrays import FloatArray
 from scalesweep.errors import FitError
-from scalesweep.laws.base import FloatArray, Gradient, Law, Parameter
+from scalesweep.laws.base import Gradient, Law, Parameter
 
 _FREE = Parameter(lower=-math.inf)
 

@@ -11,7 +11,8 @@ from typing import Any, ClassVar, Self
 import numpy as np
 from numpy.typing import ArrayLike
 
-from scalesweep.laws.base import COARSE_EXPONENT, FLOOR, VANISHING, FloatArray, Gradient, Law, Parameter, power
+from scalesweep.arrays import FloatArray
+from scalesweep.laws.base import COARSE_EXPONENT, FLOOR, VANISHING, Gradient, Law, Parameter, power
 from scalesweep.laws.joint import JointLaw
 
 _REUSE = Parameter(lower=1e-3, upper=1e6, grid=(1.0, 5.0, 25.0), is_log=True, kind="pure")

@@ -8,7 +8,9 @@ from typing import Any, ClassVar, Literal, Self, cast
 import numpy as np
 from numpy.typing import ArrayLike
 
-from scalesweep.laws.base import EXPONENT, FLOOR, FloatArray, Gradient, Law, Parameter, format_number, power
+from scalesweep.arrays import FloatArray
+from scalesweep.laws.base import EXPONENT, FLOOR, Gradient, Law, Parameter, power
+from scalesweep.units import format_number
 
 Variable = Literal["N", "D", "C"]
 

@@ -6,7 +6,8 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from scalesweep.laws.base import COARSE_EXPONENT, FLOOR, VANISHING, FloatArray, Gradient, Parameter
+from scalesweep.arrays import FloatArray
+from scalesweep.laws.base import COARSE_EXPONENT, FLOOR, VANISHING, Gradient, Parameter
 from scalesweep.laws.joint import COUPLED, JointLaw, couple
 
 _SATURATING = Parameter(lower=VANISHING, upper=1 / VANISHING, is_log=True, grid=(0.03, 0.2, 1.0, 5.0))

@@ -5,7 +5,7 @@ Who calls it: the command line, with an analysis of points from any source. It c
 
 from pathlib import Path
 
-from scalesweep.analysis import Analysis
+from scalesweep.analysis.analyse import Analysis
 from scalesweep.errors import StoreError
 from scalesweep.report.context import ReportContext
 
@@ -21,13 +21,14 @@ def write_report(directory: Path, analysis: Analysis, context: ReportContext) ->
     Raises:
         StoreError: the directory cannot be written.
     """
-    from scalesweep.report.canvas import draw
-    from scalesweep.report.chart import Chart
-    from scalesweep.report.figures import Material, all_figures
-    from scalesweep.report.html import render_html
-    from scalesweep.report.reviewed import reviewed
-    from scalesweep.report.tables import render_back_test, render_csv, render_latex
-    from scalesweep.report.text import render_markdown
+    from scalesweep.report.charts.canvas import draw
+    from scalesweep.report.charts.chart import Chart
+    from scalesweep.report.figures import all_figures
+    from scalesweep.report.figures.material import Material
+    from scalesweep.report.pages.html import render_html
+    from scalesweep.report.pages.markdown import render_markdown
+    from scalesweep.report.pages.tables import render_back_test, render_csv, render_latex
+    from scalesweep.report.review.checklist import reviewed
 
     found = reviewed(analysis, context)
     drawn = all_figures(Material(analysis, context.curves, context.frontier))
@@ -56,7 +57,7 @@ def write_report(directory: Path, analysis: Analysis, context: ReportContext) ->
 
 def _write(directory: Path, files: dict[str, str | bytes]) -> None:
     """The files, and none of an earlier report that this one does not have."""
-    from scalesweep.report.canvas import KINDS
+    from scalesweep.report.charts.canvas import KINDS
     from scalesweep.report.figures import figures
 
     (directory / "figures").mkdir(parents=True, exist_ok=True)

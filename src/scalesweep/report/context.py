@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from scalesweep.tuning import Frontier
+from scalesweep.analysis.tuning.frontier import Frontier
 
 
 @dataclass(frozen=True)

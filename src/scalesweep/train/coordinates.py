@@ -9,10 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from scalesweep.cell import Cell
-from scalesweep.data import batch
-from scalesweep.flops import DecoderShape
-from scalesweep.model.decoder import Decoder
+from scalesweep.plan.cell import Cell
+from scalesweep.plan.flops import DecoderShape
+from scalesweep.train.data import batch
+from scalesweep.train.model.decoder import Decoder
 from scalesweep.train.optim import make_optimizer
 
 

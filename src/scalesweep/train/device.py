@@ -45,3 +45,13 @@ def reset_peak_memory(device: torch.device) -> None:
     """Begin to count the peak anew, where the device can."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
+
+
+def prepare_device(name: str) -> torch.device:
+    """The device; on CPU with one thread, which makes results repeatable and small steps fast; a GPU as the current one."""
+    device = torch.device(name)
+    if device.type == "cpu":
+        torch.set_num_threads(1)
+    elif device.index is not None:
+        torch.cuda.set_device(device)  # streams and graphs are made on the current one
+    return device

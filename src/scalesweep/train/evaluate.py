@@ -6,8 +6,8 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from scalesweep.model.module import Model
 from scalesweep.train.gradient import Autocast
+from scalesweep.train.model.module import Model
 from scalesweep.train.stepper import to_device
 
 EVALUATION_TOKENS = {"cpu": 4096, "cuda": 65536}

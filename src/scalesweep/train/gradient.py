@@ -8,15 +8,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from scalesweep.cell import Cell
-from scalesweep.model.decoder import Decoder, cross_entropy
-from scalesweep.model.module import Model
+from scalesweep.plan.cell import Cell
 from scalesweep.train.head_loss import has_many_logits, mean_loss
+from scalesweep.train.model.decoder import Decoder, cross_entropy
+from scalesweep.train.model.module import Model
 from scalesweep.train.tape import Tape, can_record
 
 Gradient = Callable[[Tensor], Tensor]
 """Takes windows of shape (R, B, T + 1), leaves gradients in the parameters, returns the mean losses, shape (R,)."""
-
 Autocast = Callable[[], contextlib.AbstractContextManager[object]]
 """Makes the context in which products are computed."""
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from scalesweep.model.decoder import Decoder
+from scalesweep.train.model.decoder import Decoder
 
 PART_LOGITS = 2**25
 """Logits of a part, all runs together: 128 MiB in float32. Smaller losses are computed at once."""

@@ -15,12 +15,12 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from scalesweep.data import validation_windows
-from scalesweep.jobs import pack_signature
-from scalesweep.model.module import build_model
+from scalesweep.plan.cell import pack_signature
 from scalesweep.train.checkpoint import Checkpoint
+from scalesweep.train.data import validation_windows
 from scalesweep.train.evaluate import evaluate
 from scalesweep.train.gradient import Execution, autocast_of
+from scalesweep.train.model.module import build_model
 from scalesweep.train.optim import make_optimizer
 from scalesweep.train.pack import Outcome, Pack, Run, clone_matrices, restore, slices
 from scalesweep.train.schedule import curve_steps

@@ -9,10 +9,10 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from scalesweep.cell import Cell
-from scalesweep.model.module import Model, ModuleModel
+from scalesweep.plan.cell import Cell
 from scalesweep.train.checkpoint import Checkpoint
-from scalesweep.train.optim import Optimizer
+from scalesweep.train.model.module import Model, ModuleModel
+from scalesweep.train.optim.groups import Optimizer
 from scalesweep.train.schedule import lr_factor, phase
 from scalesweep.train.stepper import Stepper
 

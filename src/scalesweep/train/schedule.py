@@ -3,7 +3,7 @@
 import math
 from typing import Literal
 
-from scalesweep.cell import Cell
+from scalesweep.plan.cell import Cell
 
 
 def lr_factor(step: int, cell: Cell) -> float:

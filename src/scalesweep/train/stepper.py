@@ -15,13 +15,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from scalesweep.cell import Cell
-from scalesweep.data import batch, visited_windows
-from scalesweep.model.decoder import Decoder
-from scalesweep.model.module import Model
+from scalesweep.plan.cell import Cell
+from scalesweep.train.data import batch, visited_windows
 from scalesweep.train.device import is_out_of_memory
 from scalesweep.train.gradient import Execution, Gradient, gradient_of
-from scalesweep.train.optim import FusedAdamW, Optimizer, StackedAdamW, corrections
+from scalesweep.train.model.decoder import Decoder
+from scalesweep.train.model.module import Model
+from scalesweep.train.optim.adamw import FusedAdamW, StackedAdamW, corrections
+from scalesweep.train.optim.groups import Optimizer
 from scalesweep.train.schedule import lr_factor
 
 CHUNK_STEPS = 256

@@ -18,7 +18,7 @@ from functools import partial
 import torch
 from torch import Tensor
 
-from scalesweep.model.decoder import NORM_EPS, Decoder, Layer
+from scalesweep.train.model.decoder import NORM_EPS, Decoder, Layer
 
 LARGEST_LOGITS = 2**22
 """Logits that are computed at a time, 16 MiB of them. Fewer are no faster, and slower with large vocabularies."""

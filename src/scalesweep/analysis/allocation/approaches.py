@@ -1,0 +1,356 @@
+"""Compute-optimal allocation by the three approaches of Hoffmann et al. 2022 (arXiv 2203.15556), side by side.
+
+Each gives N*(C) and D*(C) as lines in logs, with exponents a and b:
+
+    approach 1   through the rows with the lowest loss in bins of C (the envelope)
+    approach 2   through the minima of isoFLOP curves (`isoflop`)
+    approach 3   from the additive law L(N, D), with C = 6 N D
+
+They differ in what they assume, so their disagreement is worth reading. Approach 2 has a bias even without noise, because an
+isoFLOP curve is not symmetric about its minimum (Czech et al. 2026, arXiv 2603.22339). It is computed here for the very design:
+the same code runs on the losses that the fitted law gives at the measured (N, D), and is compared with the law's own optimum.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scalesweep.analysis.allocation.lines import (
+    MIN_BUDGETS,
+    Allocation,
+    Approach,
+    ApproachStatus,
+    assemble_approach,
+    fit_allocation,
+    refused_approach,
+    resampled_allocations,
+)
+from scalesweep.analysis.allocation.minima import (
+    IsoflopMinima,
+    Method,
+    Minimum,
+    NoiseDraws,
+    curve_noise,
+    describe_minima,
+    draw_noise,
+    isoflop_minima,
+)
+from scalesweep.arrays import FloatArray
+from scalesweep.errors import FitError
+from scalesweep.fit import fit_laws
+from scalesweep.fit.horizon import supported_horizon
+from scalesweep.fit.results import Estimate, FitStatus, LawFit
+from scalesweep.fit.sweep_fit import SweepFit
+from scalesweep.laws import JointLaw
+from scalesweep.points.design import LEVEL_TOLERANCE, MIN_SIZES, replicate_noise
+from scalesweep.points.points import Points
+from scalesweep.settings.fit import FitSpec
+from scalesweep.units import format_rough
+
+BINS_PER_DECADE = 4
+"""Bins of C of the envelope."""
+MAX_COUNT_GAP = 0.01
+"""Largest |C / 6ND - 1| at which approach 3 and the others mean the same C."""
+EXTRAPOLATION = 10.0
+"""Beside the largest measured C, allocations are compared at this multiple of it."""
+
+
+@dataclass(frozen=True)
+class Bias:
+    """What approach 2 would get wrong if a law were true, without any noise."""
+
+    c: tuple[float, ...]
+    """Training FLOPs."""
+    n: tuple[float, ...]
+    """Relative error of N* at each of them."""
+    d: tuple[float, ...]
+    """Relative error of D* at each of them."""
+    a: float
+    """Error of the exponent of N*."""
+    num_budgets: int
+    """Budgets of approach 2 that have a minimum on the law's surface too; the bias is that of the lines through these."""
+
+
+@dataclass(frozen=True, eq=False)
+class Approaches:
+    """The three approaches on one table of points."""
+
+    rows: tuple[Approach, ...]
+    """Approach 1, 2 and 3."""
+    minima: IsoflopMinima
+    """The isoFLOP minima of approach 2."""
+    bias: Bias | None
+    """The known bias of approach 2 on this design; None where it is not defined."""
+    bias_refusal: str
+    """Why there is no bias; empty where there is one."""
+    compared_at: tuple[float, ...]
+    """Training FLOPs at which allocations are compared: the largest measured, and ten times that."""
+    notes: tuple[str, ...]
+    """What the approaches do not share."""
+    source: str
+    """Where the points come from."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready content; the resamples are left out."""
+        return {
+            "source": self.source,
+            "compared_at": list(self.compared_at),
+            "approaches": [_row_dict(row, self.compared_at) for row in self.rows],
+            "isoflop": {
+                "method": self.minima.method,
+                "noise": self.minima.noise,
+                "budgets": [_minimum_dict(minimum) for minimum in self.minima.minima],
+            },
+            "bias": asdict(self.bias) if self.bias else None,
+            "bias_refusal": self.bias_refusal,
+            "notes": list(self.notes),
+        }
+
+
+def compare_approaches(
+    points: Points,
+    spec: FitSpec,
+    method: Method = "akima",
+    log_loss_sd: float | FloatArray | None = None,
+    tolerance: float = LEVEL_TOLERANCE,
+    fit: SweepFit | None = None,
+) -> Approaches:
+    """Approaches 1, 2 and 3 on the used rows, the optimum of the coupled law where it is preferred, and the bias of approach 2.
+
+    Args:
+        points: rows of several sizes and several C.
+        spec: resamples, confidence and seed of all three; objective of approach 3.
+        method: how isoFLOP minima are found.
+        log_loss_sd: standard deviation of log L, one for all or of shape (used rows,). By default that of replicates, or else
+            the scatter about smooth isoFLOP curves.
+        tolerance: relative gap in C below which neighbouring rows are one budget of approach 2.
+        fit: `fit_laws(points, spec)` where it is already known.
+
+    Raises:
+        FitError: the points cannot be fitted at all.
+    """
+    laws = fit or fit_laws(points, spec)
+    noise = draw_known_noise(points, spec, log_loss_sd, tolerance)
+    minima = isoflop_minima(points, method, noise, tolerance)
+    compared_at = (float(points.c.max()), EXTRAPOLATION * float(points.c.max()))
+    bias, refusal = _bias_on_design(points, laws.joint, minima, compared_at)
+    rows = [
+        fit_envelope(points, spec, noise),
+        fit_isoflops(minima, spec),
+        allocation_of_law(laws.joint if laws.joint else laws.joint_refusal, points, spec),
+    ]
+    if laws.coupled and laws.preferred_name == "coupled":
+        rows.append(allocation_of_law(laws.coupled, points, spec, "coupled"))
+    return Approaches(tuple(rows), minima, bias, refusal, compared_at, _notes(points), points.source)
+
+
+def fit_isoflops(minima: IsoflopMinima, spec: FitSpec) -> Approach:
+    """Approach 2: lines through isoFLOP minima, weighted by 1 / se(log N*)^2 where that is known. Porian et al. 2024."""
+    used = minima.used
+    title = f"2, isoFLOP minima ({minima.method})"
+    messages = describe_minima(minima)
+    log_c, weight = np.log([m.c for m in used]), _weights(minima)
+    if len(used) < MIN_BUDGETS:
+        messages.insert(0, f"Only {len(used)} budgets have a minimum; lines need {MIN_BUDGETS}.")
+        return refused_approach("isoflop", title, messages, (len(used), len(minima.rejected)), spec)
+    allocation = fit_allocation(np.exp(log_c), [m.n_opt for m in used], [m.d_opt for m in used], weight)
+    log_n, log_d = (np.stack([m.samples[i] for m in used], axis=1) for i in (0, 1))
+    samples = resampled_allocations(log_c, log_n, log_d, weight)
+    counts = (len(used), len(minima.rejected))
+    return assemble_approach("isoflop", title, allocation, samples, messages, counts, spec, _interval_words(minima.noise))
+
+
+def _weights(minima: IsoflopMinima) -> FloatArray:
+    """Weight of each used minimum."""
+    errors = np.array([minimum.log_n_se for minimum in minima.used])
+    return np.ones(len(errors)) if np.isnan(errors).any() else errors**-2
+
+
+def fit_envelope(points: Points, spec: FitSpec, noise: NoiseDraws | None = None) -> Approach:
+    """Approach 1: lines through the rows with the lowest loss in bins of C.
+
+    A bin counts where smaller and larger models were measured in it and all cheaper bins have a higher loss. Intervals include
+    that the best size may lie anywhere up to half-way to the next one.
+    """
+    logs = tuple(np.log(column) for column in (points.c, points.n, points.d))
+    log_loss = np.log(points.loss)
+    members = _bins(logs[0])
+    rows = _envelope(members, logs[1], log_loss)
+    counts = (len(rows), len(members) - len(rows))
+    title = f"1, envelope ({BINS_PER_DECADE} bins a decade)"
+    left_out = f"{counts[1]} of {len(members)} bins left out: no interior lowest loss, or none below all cheaper ones."
+    messages = [left_out] if counts[1] else []
+    if len(rows) < MIN_BUDGETS:
+        return refused_approach("envelope", title, [*messages, f"Lines need {MIN_BUDGETS} bins."], counts, spec)
+    allocation = fit_allocation(*(np.exp(log[rows]) for log in logs))
+    draws = log_loss + noise.z * noise.log_loss_sd if noise else np.empty((0, len(log_loss)))
+    chosen = [picked for draw in draws if len(picked := _envelope(members, logs[1], draw)) >= MIN_BUDGETS]
+    reach, rng = _half_spacing(members, logs[1]), np.random.default_rng(spec.seed)
+    samples = []
+    for picked in chosen:
+        c, n, d = (log[picked] for log in logs)
+        shift = reach[picked] * rng.uniform(-1, 1, len(picked))
+        samples.append(fit_allocation(np.exp(c), np.exp(n + shift), np.exp(d - shift)))
+    words = f"{_interval_words(noise.words)} and the spacing of sizes" if noise else ""
+    return assemble_approach("envelope", title, allocation, samples, messages, counts, spec, words)
+
+
+def _bins(log_c: FloatArray) -> list[NDArray[np.int64]]:
+    """Rows of each bin of C, by increasing C; the smallest C is the centre of its bin, so that rounding splits no budget."""
+    place = np.floor((log_c - log_c.min()) / math.log(10) * BINS_PER_DECADE + 0.5)
+    return [np.flatnonzero(place == value) for value in np.unique(place)]
+
+
+def _half_spacing(members: Sequence[NDArray[np.int64]], log_n: FloatArray) -> FloatArray:
+    """Half the mean distance of the sizes in each row's bin, in log N, shape (rows,)."""
+    half = np.zeros(len(log_n))
+    for rows in members:
+        half[rows] = np.ptp(log_n[rows]) / (2 * max(len(np.unique(log_n[rows])) - 1, 1))
+    return half
+
+
+def _envelope(members: Sequence[NDArray[np.int64]], log_n: FloatArray, log_loss: FloatArray) -> NDArray[np.int64]:
+    """Rows that are lowest in their bin, at an interior size of it, and below all cheaper bins."""
+    rows, best = [], math.inf
+    for bin_rows in members:
+        lowest = bin_rows[np.argmin(log_loss[bin_rows])]
+        is_inside = log_n[bin_rows].min() < log_n[lowest] < log_n[bin_rows].max()
+        if log_loss[lowest] < best and is_inside and len(np.unique(log_n[bin_rows])) >= MIN_SIZES:
+            rows.append(lowest)
+        best = min(best, float(log_loss[lowest]))
+    return np.array(rows, dtype=np.int64)
+
+
+def allocation_of_law(fit: LawFit | str, points: Points, spec: FitSpec, name: Literal["law", "coupled"] = "law") -> Approach:
+    """Approach 3: the compute optimum of the fitted law, or its refusal; of the additive law, or the coupled one."""
+    title = "3, additive law L(N, D)" if name == "law" else "3, coupled law (preferred)"
+    if isinstance(fit, str):
+        return refused_approach(name, title, [fit], (len(points.loss), len(points.excluded)), spec)
+    c0 = float(np.exp(np.log(points.c).mean()))
+    first, second = (
+        tuple(allocation for law in fit.resampled_laws(samples) if (allocation := _of_law(law, c0)))
+        for samples in (fit.samples, fit.cluster_samples)
+    )
+    if (allocation := _of_law(fit.law, c0)) is None:
+        return refused_approach(name, title, fit.messages, (len(fit.rows), len(points.excluded)), spec)
+    counts = (len(fit.rows), len(points.excluded))
+    approach = assemble_approach(name, title, allocation, first, fit.messages, counts, spec, _resampled_words(fit))
+    approach = replace(approach, cluster_samples=second)
+    is_weak = fit.status in (FitStatus.WEAK, FitStatus.AT_BOUND)
+    return replace(approach, status=ApproachStatus.WEAK) if is_weak else approach
+
+
+def _resampled_words(fit: LawFit) -> str:
+    return "refits to resampled rows" + (", joined with refits to resampled sizes" if len(fit.cluster_samples) else "")
+
+
+def _of_law(law: Any, c0: float) -> Allocation | None:
+    """The allocation of a law; None where it has no optimum."""
+    if not isinstance(law, JointLaw) or min(law.A, law.B, law.alpha, law.beta) <= 0:
+        return None
+    return Allocation(c0, float(law.n_opt(c0)), float(law.d_opt(c0)), law.a, law.b)
+
+
+def approach2_bias(points: Points, law: JointLaw, minima: IsoflopMinima, c: Sequence[float]) -> Bias:
+    """Error of approach 2 on the losses that the law gives at the used rows, at these C and without noise.
+
+    Method, budgets and weights are those of `minima`, so that only the noise is missing. C must count 6 N D.
+
+    Raises:
+        FitError: fewer than 3 of these budgets have a minimum on the law's surface, or the law has no optimum.
+    """
+    frame = points.used.assign(loss=law.predict(points.n, points.d))
+    surface = isoflop_minima(replace(points, frame=frame), minima.method, tolerance=minima.tolerance)
+    ideal = {m.rows: m for m in surface.used}
+    pairs = [(ideal[m.rows], w) for m, w in zip(minima.used, _weights(minima), strict=True) if m.rows in ideal]
+    if len(pairs) < MIN_BUDGETS:
+        raise FitError(f"The surface of the law has an interior minimum in only {len(pairs)} of {len(minima.used)} budgets.")
+    kept, weights = zip(*pairs, strict=True)
+    found = fit_allocation([m.c for m in kept], [m.n_opt for m in kept], [m.d_opt for m in kept], weights)
+    at = np.asarray(c, dtype=np.float64)
+    n, d = found.n_opt(at) / law.n_opt(at) - 1, found.d_opt(at) / law.d_opt(at) - 1
+    return Bias(tuple(at.tolist()), tuple(n.tolist()), tuple(d.tolist()), found.a - law.a, len(pairs))
+
+
+def _bias_on_design(points: Points, fit: LawFit | None, minima: IsoflopMinima, c: tuple[float, ...]) -> tuple[Bias | None, str]:
+    """The bias if the fitted additive law were true, or why it is not defined."""
+    if fit is None or not isinstance(fit.law, JointLaw):
+        return None, "There is no joint law to take as true."
+    if _count_gap(points) > MAX_COUNT_GAP:
+        return None, "C is not counted as 6 N D, so the law has no optimum in this count."
+    try:
+        return approach2_bias(points, fit.law, minima, c), ""
+    except FitError as error:
+        return None, str(error)
+
+
+def draw_known_noise(
+    points: Points, spec: FitSpec, log_loss_sd: float | FloatArray | None = None, tolerance: float = LEVEL_TOLERANCE
+) -> NoiseDraws | None:
+    """Noise of the losses from the caller, from replicates, or from the curves; None where none is known or wanted."""
+    replicates, curves = replicate_noise(points), curve_noise(points, tolerance)
+    sd: float | FloatArray
+    if log_loss_sd is not None:
+        sd, words = log_loss_sd, "given noise"
+    elif replicates is not None:
+        sd, words = replicates.log_loss_sd, f"seed noise of replicates, {replicates.log_loss_sd:.2%}"
+    elif curves is not None:
+        sd, words = curves.log_loss_sd, f"scatter about smooth isoFLOP curves, {curves.log_loss_sd:.2%}, without replicates"
+    else:
+        return None
+    if spec.bootstrap == 0:
+        return None
+    return draw_noise(np.broadcast_to(np.asarray(sd, dtype=np.float64), points.loss.shape), spec.bootstrap, spec.seed, words)
+
+
+def _count_gap(points: Points) -> float:
+    return float(np.max(np.abs(points.c / (6 * points.n * points.d) - 1)))
+
+
+def _notes(points: Points) -> tuple[str, ...]:
+    notes, gap = [], _count_gap(points)
+    if gap > MAX_COUNT_GAP:
+        notes.append(f"Approaches 1 and 2 use C as counted, approach 3 C = 6 N D; the two differ by up to {gap:.0%} here.")
+    span = math.log10(float(points.c.max() / points.c.min()))
+    if 10 ** supported_horizon(span) < EXTRAPOLATION:
+        notes.append(
+            f"A14 Allocations at {EXTRAPOLATION:g} times the largest C extrapolate too far: {span:.2g} measured decades of "
+            f"compute support a factor of {format_rough(10 ** supported_horizon(span))}."
+        )
+    return tuple(notes)
+
+
+def _interval_words(noise: str) -> str:
+    return f"parametric bootstrap of the losses ({noise})" if noise else ""
+
+
+def _row_dict(row: Approach, compared_at: tuple[float, ...]) -> dict[str, Any]:
+    def values(estimate: Estimate | None) -> dict[str, float | None] | None:
+        return {"value": estimate.value, "low": estimate.low, "high": estimate.high} if estimate else None
+
+    return {
+        "name": row.name,
+        "title": row.title,
+        "status": row.status.name.lower(),
+        "verdict": row.status.value,
+        "messages": list(row.messages),
+        "a": values(row.a),
+        "b": values(row.b),
+        "n_opt": [values(row.n_opt(c)) for c in compared_at],
+        "d_opt": [values(row.d_opt(c)) for c in compared_at],
+        "num_used": row.num_used,
+        "num_rejected": row.num_rejected,
+        "confidence": row.confidence,
+        "intervals": row.intervals,
+    }
+
+
+def _minimum_dict(minimum: Minimum) -> dict[str, Any]:
+    """JSON has no NaN; it becomes null."""
+    numbers = {name: getattr(minimum, name) for name in ("c", "n_opt", "d_opt", "log_n_se")}
+    finite = {name: value if math.isfinite(value) else None for name, value in numbers.items()}
+    return {**finite, "num_sizes": minimum.num_sizes, "rejection": minimum.rejection, "caveat": minimum.caveat}

@@ -1,0 +1,286 @@
+"""Rolling origin: fit what lies below a cut, predict everything above it, and compare; by compute, by size, by budget.
+
+The intervals are those that `forecast` prints: at each origin the honest band is widened by the errors of earlier origins on
+rows that had been measured by then, so that no prediction has seen its future. Where the points below a cut support no forecast
+at a row, the prediction is counted as an abstention and not as a success.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, fields
+from itertools import pairwise
+from typing import Any, Literal
+
+import numpy as np
+
+from scalesweep.analysis.forecast.bands import Band, Outlook, look_ahead, widening
+from scalesweep.analysis.forecast.rivals import THEORIES, fit_rivals, sorted_columns, sorted_units
+from scalesweep.arrays import BoolArray, FloatArray
+from scalesweep.errors import FitError
+from scalesweep.fit.horizon import Range
+from scalesweep.points.design import find_levels, refuse_joint
+from scalesweep.points.points import Points
+from scalesweep.settings.fit import FitSpec
+
+Axis = Literal["c", "n", "d"]
+Kind = Literal["honest", "form", "form_mean", "additive", "additive_mean"]
+AXES: dict[Axis, str] = {"c": "compute", "n": "parameters", "d": "tokens"}
+HORIZONS = (2.0, 4.0, 8.0, 16.0, 32.0)
+"""Upper ends of the horizons, as factors of the cut; a last one is open."""
+MIN_ROWS = 10
+"""Rows below a cut: four more than the six parameters of the largest rival."""
+MAX_ORIGINS = 8
+RESAMPLES = 200
+"""Resamples at an origin are capped here: its intervals are compared with data, not printed."""
+
+
+@dataclass(frozen=True, eq=False)
+class Outcomes:
+    """Predictions with what was measured, one entry a (cut, row), each array of shape (predictions,); losses are logs."""
+
+    cut: FloatArray
+    """Largest value of the axis that the fit saw."""
+    factor: FloatArray
+    """Horizon: the row's value over the cut."""
+    n: FloatArray
+    """Parameters."""
+    d: FloatArray
+    """Tokens."""
+    actual: FloatArray
+    """Measured."""
+    centre: FloatArray
+    """Mean of the forms."""
+    forms: dict[str, FloatArray]
+    """Each form; NaN where it was refused."""
+    abstained: BoolArray
+    """Whether no honest interval would have been printed."""
+    scores: FloatArray
+    """Error in units of the band before widening."""
+    lows: dict[Kind, FloatArray]
+    """Lower ends of the intervals: honest; of the preferred law for a run, for the mean; of the additive law for both."""
+    highs: dict[Kind, FloatArray]
+    """Upper ends."""
+
+    def select(self, keep: BoolArray) -> "Outcomes":
+        """Some of the predictions."""
+        return _map([self], lambda parts: parts[0][keep])
+
+    @staticmethod
+    def join(parts: Sequence["Outcomes"]) -> "Outcomes":
+        """Predictions of several back-tests together."""
+        return _map(parts, np.concatenate)
+
+    @property
+    def additive(self) -> FloatArray:
+        """The additive law; NaN where it was refused or not asked for."""
+        return self.forms.get("chinchilla", np.full(len(self.cut), np.nan))
+
+    def holds(self, kind: Kind) -> BoolArray:
+        """Whether each interval of this kind holds what was measured."""
+        return Band(self.lows[kind], self.highs[kind]).holds(self.actual)
+
+
+@dataclass(frozen=True)
+class HorizonRow:
+    """What happened at one horizon."""
+
+    horizon: str
+    """Factors of the cut."""
+    num: int
+    """Predictions, abstentions included."""
+    abstained: float
+    """Share of abstentions."""
+    error: float
+    """Median |L_predicted / L - 1| of the mean of the forms where it did not abstain; NaN where it always did."""
+    bias: float
+    """Mean log(L_predicted / L) there: positive, the models turned out better."""
+    additive_error: float
+    """Median |L_predicted / L - 1| of the additive law on the same predictions."""
+    covered: dict[Kind, float]
+    """Share of the intervals of each kind that hold what was measured."""
+    width: dict[Kind, float]
+    """Median full width in log loss."""
+
+
+@dataclass(frozen=True, eq=False)
+class BackTest:
+    """A rolling origin along one axis."""
+
+    axis: Axis
+    """What the cuts are of."""
+    confidence: float
+    """Nominal coverage."""
+    cuts: tuple[float, ...]
+    """Origins at which forms could be fitted."""
+    outcomes: Outcomes | None
+    """None without an origin."""
+    source: str
+    """Where the points come from."""
+
+    @property
+    def rows(self) -> tuple[HorizonRow, ...]:
+        """Each horizon with predictions, and all together last."""
+        return () if self.outcomes is None else tabulate(self.outcomes)
+
+    @property
+    def widening(self) -> float:
+        """Factor by which all origins together say that an honest band has to be stretched, at least 1."""
+        if self.outcomes is None:
+            return 1.0
+        return widening(self.outcomes.scores[~self.outcomes.abstained], self.confidence)
+
+    @property
+    def score(self) -> float:
+        """Root mean square log error of the mean of the forms where it did not abstain; NaN without such a prediction."""
+        if self.outcomes is None or self.outcomes.abstained.all():
+            return float("nan")
+        kept = self.outcomes.select(~self.outcomes.abstained)
+        return float(np.sqrt(np.mean((kept.centre - kept.actual) ** 2)))
+
+    def score_of(self, form: str) -> float:
+        """The same of one form, where every form was fitted."""
+        if self.outcomes is None or form not in self.outcomes.forms:
+            return float("nan")
+        every = np.array(list(self.outcomes.forms.values()))
+        common = ~self.outcomes.abstained & np.isfinite(every).all(axis=0)
+        error = (self.outcomes.forms[form] - self.outcomes.actual)[common]
+        return float(np.sqrt(np.mean(error**2))) if len(error) else float("nan")
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready content; the single predictions are left out."""
+        return {
+            "axis": AXES[self.axis],
+            "confidence": self.confidence,
+            "cuts": list(self.cuts),
+            "widening": self.widening,
+            "source": self.source,
+            "horizons": [_finite(asdict(row)) for row in self.rows],
+        }
+
+
+def back_test(
+    points: Points,
+    spec: FitSpec,
+    axis: Axis = "c",
+    *,
+    forms: Sequence[str] = THEORIES,
+    max_origins: int = MAX_ORIGINS,
+) -> BackTest:
+    """Predict the used rows above each of at most `max_origins` cuts, spread evenly in the logarithm of the axis.
+
+    An origin whose rows cannot be fitted at all is no origin. Needs at least one resample in `spec`.
+    """
+    n, d, c, loss = sorted_columns(points)
+    units = sorted_units(points)
+    values = {"c": c, "n": n, "d": d}[axis]
+    spec = spec.model_copy(update={"bootstrap": min(spec.bootstrap, RESAMPLES)})
+    parts: list[Outcomes] = []
+    for cut in find_cuts(n, d, values, max_origins):
+        below = values <= cut
+        try:
+            rivals = fit_rivals(n[below], d[below], loss[below], spec, forms, units.take(np.flatnonzero(below)))
+        except FitError:
+            continue
+        outlook = look_ahead(rivals, Range.of(n[below], d[below]), (n[~below], d[~below]), spec.confidence)
+        past = [part.scores[~part.abstained & (part.cut * part.factor <= cut * (1 + 1e-9))] for part in parts]
+        factor = widening(np.concatenate(past), spec.confidence) if past else 1.0
+        parts.append(_outcomes(outlook, cut, values[~below], np.log(loss[~below]), factor, spec.confidence))
+    cuts = tuple(float(part.cut[0]) for part in parts)
+    return BackTest(axis, spec.confidence, cuts, Outcomes.join(parts) if parts else None, points.source)
+
+
+def find_cuts(n: FloatArray, d: FloatArray, values: FloatArray, count: int) -> list[float]:
+    """At most `count` levels of `values`, shape (rows,), below which there are `MIN_ROWS` rows that tell N from D."""
+    levels = np.sort(values)
+    ends = levels[:-1][np.diff(find_levels(levels)) > 0]
+    feasible = [
+        cut for cut in ends if np.sum(values <= cut) >= MIN_ROWS and not refuse_joint(n[values <= cut], d[values <= cut])
+    ]
+    if len(feasible) <= count:
+        return [float(cut) for cut in feasible]
+    logs = np.log(feasible)
+    nearest = {int(np.argmin(np.abs(logs - wanted))) for wanted in np.linspace(logs[0], logs[-1], count)}
+    return [float(feasible[i]) for i in sorted(nearest)]
+
+
+def tabulate(outcomes: Outcomes) -> tuple[HorizonRow, ...]:
+    """Each horizon with predictions, and all together last."""
+    edges = (1.0, *HORIZONS, np.inf)
+    rows = []
+    for low, high in pairwise(edges):
+        inside = (low < outcomes.factor) & (outcomes.factor <= high)
+        if inside.any():
+            label = f"x{low:g} to x{high:g}" if np.isfinite(high) else f"over x{low:g}"
+            rows.append(_row(label, outcomes.select(inside)))
+    return (*rows, _row("all", outcomes))
+
+
+def _outcomes(
+    outlook: Outlook, cut: float, values: FloatArray, actual: FloatArray, factor: float, confidence: float
+) -> Outcomes:
+    honest = outlook.honest.stretched(outlook.centre, factor)
+    preferred, additive = outlook.rivals.preferred, outlook.rivals.find("chinchilla")
+    bands: dict[Kind, Band] = {
+        "honest": honest,
+        "form": outlook.form_band(preferred, confidence, "run"),
+        "form_mean": outlook.form_band(preferred, confidence, "mean"),
+    }
+    missing = np.full(len(actual), np.nan)
+    bands["additive"] = outlook.form_band(additive, confidence, "run") if additive else Band(missing, missing)
+    bands["additive_mean"] = outlook.form_band(additive, confidence, "mean") if additive else Band(missing, missing)
+    return Outcomes(
+        cut=np.full(len(actual), cut),
+        factor=values / cut,
+        n=outlook.n,
+        d=outlook.d,
+        actual=actual,
+        centre=outlook.centre,
+        forms={form: _predict(outlook, form) for form in (*outlook.rivals.refusals, *outlook.rivals.names)},
+        abstained=np.array([bool(reason) for reason in outlook.refusals]),
+        scores=outlook.scores(actual),
+        lows={kind: band.low for kind, band in bands.items()},
+        highs={kind: band.high for kind, band in bands.items()},
+    )
+
+
+def _predict(outlook: Outlook, form: str) -> FloatArray:
+    rival = outlook.rivals.find(form)
+    return rival.log_loss(outlook.n, outlook.d) if rival else np.full(len(outlook.n), np.nan)
+
+
+def _row(label: str, outcomes: Outcomes) -> HorizonRow:
+    kept = outcomes.select(~outcomes.abstained)
+    error, additive = kept.centre - kept.actual, kept.additive - kept.actual
+    return HorizonRow(
+        horizon=label,
+        num=len(outcomes.actual),
+        abstained=float(np.mean(outcomes.abstained)),
+        error=_median(np.abs(np.expm1(error))),
+        bias=float(np.mean(error)) if len(error) else float("nan"),
+        additive_error=_median(np.abs(np.expm1(additive))),
+        covered={kind: float(np.mean(kept.holds(kind))) if len(error) else float("nan") for kind in kept.lows},
+        width={kind: _median(kept.highs[kind] - kept.lows[kind]) for kind in kept.lows},
+    )
+
+
+def _median(values: FloatArray) -> float:
+    known = values[np.isfinite(values)]
+    return float(np.median(known)) if len(known) else float("nan")
+
+
+def _map(parts: Sequence[Outcomes], combine: Callable[[list[Any]], Any]) -> Outcomes:
+    """Outcomes of which each array is made from the parts' arrays."""
+    values: dict[str, Any] = {}
+    for field in fields(Outcomes):
+        columns = [getattr(part, field.name) for part in parts]
+        if isinstance(columns[0], dict):
+            values[field.name] = {kind: combine([column[kind] for column in columns]) for kind in columns[0]}
+        else:
+            values[field.name] = combine(columns)
+    return Outcomes(**values)
+
+
+def _finite(value: Any) -> Any:
+    """JSON has no NaN; it becomes null."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -1,0 +1,165 @@
+"""A dated, hashed prediction of a model that is not measured yet, with two intervals; `scoring` compares it with the model.
+
+*If this form holds*: the preferred law's interval for one new run (resamples of the points, and a residual for the run).
+*Honest*: the envelope over all forms of that interval with a drifting exponent, stretched by what a rolling origin on the same
+points got wrong (`outlook`, `horizon`, `backtest`). Beyond the factor that the points support there is no honest interval, and
+the forecast says why. Loss is in nats per token, C = 6 N D. The two printed texts are for a terminal of 100 columns.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+from scalesweep.analysis.forecast.backtest import BackTest, back_test
+from scalesweep.analysis.forecast.bands import Band, Outlook, look_ahead
+from scalesweep.analysis.forecast.dated import Forecast, Interval, Origin, Target, hash_points
+from scalesweep.analysis.forecast.rivals import THEORIES, Rival, Rivals, fit_rivals, sorted_columns, sorted_units
+from scalesweep.arrays import FloatArray
+from scalesweep.errors import FitError, SpecError
+from scalesweep.fit.horizon import Range, supported_horizon
+from scalesweep.points.points import Points
+from scalesweep.settings.fit import FitSpec
+from scalesweep.units import format_number
+
+NUM_ORIGINS = 6
+"""Origins of the back-test behind a forecast."""
+
+
+def forecast(
+    points: Points,
+    spec: FitSpec,
+    *,
+    at: tuple[float, float] | None = None,
+    compute: float | None = None,
+    forms: Sequence[str] = THEORIES,
+    tested: BackTest | None = None,
+) -> Forecast:
+    """Predict the loss of a model, or of the compute-optimal model of a budget.
+
+    Args:
+        points: measured rows.
+        spec: estimation, resamples and confidence.
+        at: N in parameters and D in tokens.
+        compute: FLOPs, counted as 6 N D; exactly one of `at` and `compute`.
+        forms: names of the rivals.
+        tested: the rolling origin by compute of the same points, if it was made before.
+
+    Raises:
+        SpecError: not exactly one target, a target that is not positive, or no resamples.
+        FitError: no form can be fitted, or at `compute` no form has a compute optimum.
+    """
+    _check(at, compute, spec)
+    n, d, _, loss = sorted_columns(points)
+    rivals = fit_rivals(n, d, loss, spec, forms, sorted_units(points))
+    place = at or _optimal_model(rivals, float(compute or 0))
+    outlook = look_ahead(rivals, Range.of(n, d), ([place[0]], [place[1]]), spec.confidence)
+    test = back_test(points, spec, forms=forms, max_origins=NUM_ORIGINS) if tested is None else tested
+    return _assemble(outlook, test, points, spec, "model" if at else "compute")
+
+
+def _assemble(outlook: Outlook, test: BackTest, points: Points, spec: FitSpec, target: Target) -> Forecast:
+    preferred, refusal = outlook.rivals.preferred, outlook.refusals[0]
+    n, d = float(outlook.n[0]), float(outlook.d[0])
+    measured = Range.of(points.n, points.d)
+    honest = outlook.honest.stretched(outlook.centre, test.widening)
+    form = outlook.form_band(preferred, spec.confidence, "run")
+    optimum = _optimum_intervals(outlook.rivals, 6 * n * d, spec.confidence) if target == "compute" else None
+    return Forecast(
+        target=target,
+        n=n,
+        d=d,
+        c=6 * n * d,
+        form=_interval(preferred.log_loss(outlook.n, outlook.d), form),
+        form_name=preferred.name,
+        formula=preferred.fit.law.formula(),
+        honest=None if refusal else _interval(outlook.centre, honest),
+        abstention=refusal,
+        forms={rival.name: float(np.exp(rival.log_loss(n, d))) for rival in outlook.rivals.members},
+        n_opt=optimum.get(preferred.name) if optimum else None,
+        d_opt=_over(n * d, optimum[preferred.name]) if optimum and preferred.name in optimum else None,
+        n_opt_range=(min(i.low for i in optimum.values()), max(i.high for i in optimum.values())) if optimum else None,
+        confidence=spec.confidence,
+        factor=n * d / float(np.max(points.n * points.d)),
+        supported_factor=10.0 ** supported_horizon(measured.spans()["c"]),
+        widening=test.widening,
+        num_origins=len(test.cuts),
+        origin=_origin(points, spec),
+    )
+
+
+def _origin(points: Points, spec: FitSpec) -> Origin:
+    return Origin(
+        source=points.source,
+        sha256=hash_points(points),
+        rows=len(points.n),
+        params_convention=points.params_convention,
+        flops_convention=points.flops_convention,
+        bootstrap=spec.bootstrap,
+        seed=spec.seed,
+        huber_delta=spec.huber_delta,
+    )
+
+
+def _optimal_model(rivals: Rivals, compute: float) -> tuple[float, float]:
+    """N* and D* of the preferred form, or of the first other that has them."""
+    for rival in (rivals.preferred, *rivals.members):
+        n_opt = _n_opt(rival, compute)
+        if math.isfinite(n_opt):
+            return n_opt, compute / 6 / n_opt
+    raise FitError(f"No form has a compute optimum at {format_number(compute)} FLOPs; give the model with at=[N,D].")
+
+
+def _n_opt(rival: Rival, compute: float) -> float:
+    """N* of a form; NaN where it has none."""
+    return _attempt(lambda: float(rival.fit.law.n_opt(compute)))  # type: ignore[attr-defined]  # rivals are laws of N and D
+
+
+def _optimum_intervals(rivals: Rivals, compute: float, confidence: float) -> dict[str, Interval]:
+    """N* with the interval of its resamples, by form, of the forms that have one."""
+    found, percents = {}, (50 * (1 - confidence), 50 * (1 + confidence))
+    for rival in rivals.members:
+        value = _n_opt(rival, compute)
+        sets = [_resampled_optima(rival, part, compute) for part in (rival.samples, rival.cluster_samples)]
+        ends = [np.percentile(known, percents) for known in sets if len(known)]
+        if math.isfinite(value) and ends:
+            low, high = np.min(ends, axis=0)[0], np.max(ends, axis=0)[1]
+            found[rival.name] = Interval(value, min(float(low), value), max(float(high), value))
+    return found
+
+
+def _resampled_optima(rival: Rival, samples: FloatArray, compute: float) -> FloatArray:
+    """N* by each row of samples that has one."""
+    laws = [rival.fit.law.build(sample, ("N", "D")) for sample in samples.tolist()]
+    values = np.array([_attempt(lambda law=law: float(law.n_opt(compute))) for law in laws])  # type: ignore[misc]
+    return np.asarray(values[np.isfinite(values)])
+
+
+def _attempt(value: Callable[[], float]) -> float:
+    """The value, or NaN where a law has no optimum."""
+    try:
+        result = value()
+    except FitError:
+        return math.nan
+    return result if result > 0 else math.nan
+
+
+def _over(product: float, interval: Interval) -> Interval:
+    """The other factor of a product, with its interval."""
+    return Interval(product / interval.value, product / interval.high, product / interval.low)
+
+
+def _interval(log_loss: FloatArray, band: Band) -> Interval:
+    """In nats per token; the point prediction is inside, because a form's value is not always among its resamples."""
+    value, low, high = (float(np.exp(part[0])) for part in (log_loss, band.low, band.high))
+    return Interval(value, min(low, value), max(high, value))
+
+
+def _check(at: tuple[float, float] | None, compute: float | None, spec: FitSpec) -> None:
+    if (at is None) == (compute is None):
+        raise SpecError("A forecast needs one target: at=[N,D] for a model, or compute=C for the best model of a budget.")
+    for value in at or (compute,):
+        if value is None or not (math.isfinite(value) and value > 0):
+            raise SpecError(f"The target {value!r} is not possible; give positive numbers of parameters, tokens or FLOPs.")
+    if spec.bootstrap < 1:
+        raise SpecError("fit.bootstrap: 0 resamples give no interval; a forecast needs at least 1.")

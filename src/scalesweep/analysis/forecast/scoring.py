@@ -1,0 +1,84 @@
+"""The comparison of a filed forecast with what was measured later."""
+
+import math
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from scalesweep.analysis.forecast.dated import DatedForecast, Forecast, hash_points, name_target
+from scalesweep.errors import PointsError
+from scalesweep.points.points import Points
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """A forecast and one measured row."""
+
+    key: str
+    """The row's key; empty without."""
+    n: float
+    """Its parameters."""
+    d: float
+    """Its tokens."""
+    loss: float
+    """Its loss, nats per token."""
+    error: float
+    """L_predicted / L - 1, of the honest point prediction, or else of the form's."""
+    in_form: bool
+    """Whether the loss lies in the interval *if this form holds*."""
+    in_honest: bool | None
+    """Whether it lies in the honest interval; None if the forecast abstained."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """A forecast compared with what was measured."""
+
+    filed: DatedForecast
+    """The forecast."""
+    rows: tuple[Comparison, ...]
+    """The measured rows that it was about."""
+    is_unseen: bool
+    """Whether the points differ from those that the forecast was made from."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-ready content."""
+        return {
+            "date": self.filed.day.isoformat(),
+            "sha256": self.filed.sha256,
+            "is_unseen": self.is_unseen,
+            "rows": [asdict(row) for row in self.rows],
+        }
+
+
+def score(filed: DatedForecast, points: Points, tolerance: float = 0.05) -> Score:
+    """Compare a filed forecast with rows that were measured later.
+
+    Of a model, these are the rows whose N and D are both within the tolerance; of a compute, the row with the lowest loss among
+    those whose 6 N D is.
+
+    Raises:
+        PointsError: no used row is near the target.
+    """
+    made = filed.forecast
+    n, d, _, loss = points.n, points.d, points.c, points.loss
+    limit = math.log1p(tolerance) + 1e-12
+    if made.target == "model":
+        near = (np.abs(np.log(n / made.n)) <= limit) & (np.abs(np.log(d / made.d)) <= limit)
+    else:
+        near = np.abs(np.log(6 * n * d / made.c)) <= limit
+    rows = np.flatnonzero(near)
+    if not len(rows):
+        raise PointsError(f"{points.source} has no used row within {tolerance:.0%} of the forecast's {name_target(made)}.")
+    if made.target == "compute":
+        rows = rows[[int(np.argmin(loss[rows]))]]
+    keys = points.used["key"].tolist() if "key" in points.used else [""] * len(n)
+    compared = tuple(_compare(made, str(keys[row]), float(n[row]), float(d[row]), float(loss[row])) for row in rows)
+    return Score(filed, compared, hash_points(points) != made.origin.sha256)
+
+
+def _compare(made: Forecast, key: str, n: float, d: float, loss: float) -> Comparison:
+    best = made.honest or made.form
+    in_honest = made.honest.holds(loss) if made.honest else None
+    return Comparison(key, n, d, loss, best.value / loss - 1, made.form.holds(loss), in_honest)

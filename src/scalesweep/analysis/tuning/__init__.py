@@ -1,0 +1,1 @@
+"""Settings that were tuned: responses, optima, the tuned frontier, laws of the optima, transfer between sizes."""

@@ -1,0 +1,196 @@
+"""Laws of the optima: eta*(N, D) and B*(N, D) as a plane in logarithms, checked on sizes that it was not fitted to.
+
+    log value* = log coefficient + n_exponent log N + d_exponent log D
+
+by ordinary least squares over the inner optima, with intervals by Student's t. Published laws of this form: StepLaw (eta =
+1.79 N^-0.713 D^0.307, arXiv 2503.04715), DeepSeek (arXiv 2401.02954), Porian et al. (arXiv 2406.19146). The learning rate is
+the recipe's (`recipe.lr`): where the recipe already scales it with the width, the law is of what is left.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from scalesweep.analysis.tuning.frontier import BATCH, LR, Frontier, Optimum
+from scalesweep.arrays import FloatArray
+from scalesweep.fit.results import Estimate
+from scalesweep.points.design import count_levels
+from scalesweep.units import format_count, format_number
+
+LAW_OF = (LR, BATCH)
+"""Settings that have a law, where they were tuned."""
+CONFIDENCE = 0.90
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """A prediction for a size by the law of the others."""
+
+    n: float
+    """Parameters N."""
+    factor: float
+    """Root mean square of |log(predicted / found)| as a factor; 1 is exact."""
+    regret: float
+    """Mean loss that the predicted value costs by the quadratics, in nats per token; NaN for other settings than the first."""
+
+
+@dataclass(frozen=True)
+class OptimumLaw:
+    """The law of one setting's optimum."""
+
+    setting: str
+    """Dotted setting."""
+    estimates: dict[str, Estimate]
+    """coefficient, n_exponent and d_exponent; an exponent whose variable does not vary is 0 without an interval."""
+    num_points: int
+    """Inner optima that it was fitted to."""
+    residual: float
+    """Standard deviation of log value* about the law; NaN without points to spare."""
+    held_out: tuple[HeldOut, ...]
+    """Each size predicted from the others; empty with fewer than three sizes."""
+
+    def at(self, n: float, d: float) -> float:
+        """The law's value at N parameters and D tokens."""
+        c, p, q = (self.estimates[name].value for name in ("coefficient", "n_exponent", "d_exponent"))
+        return float(c * n**p * d**q)
+
+    @property
+    def override(self) -> str:
+        """What makes the law the recipe of a sweep; empty for other settings than the learning rate."""
+        if self.setting != LR:
+            return ""
+        numbers = ", ".join(f"{name}: {estimate.value:.6g}" for name, estimate in self.estimates.items())
+        return f"'recipe.lr_law={{{numbers}}}'"
+
+
+def optimum_laws(frontier: Frontier) -> tuple[OptimumLaw, ...]:
+    """The laws of the learning rate and the batch, of those that were tuned and have at least three inner optima."""
+    laws = []
+    for setting in LAW_OF:
+        optima = [o for o in frontier.used if setting in o.settings]
+        if len(optima) >= 3:
+            laws.append(_law(setting, optima))
+    return tuple(laws)
+
+
+def _law(setting: str, optima: Sequence[Optimum]) -> OptimumLaw:
+    from scipy.stats import t
+
+    coefficients, covariance, spare = _plane(setting, optima)
+    reach = t.ppf((1 + CONFIDENCE) / 2, spare) * np.sqrt(np.diag(covariance)) if spare else np.full(3, math.nan)
+    names = ("coefficient", "n_exponent", "d_exponent")
+    estimates = {}
+    for i, name in enumerate(names):
+        ends = [coefficients[i] - reach[i], coefficients[i] + reach[i]] if reach[i] > 0 else [math.nan, math.nan]
+        value, low, high = (math.exp(v) if i == 0 else float(v) for v in (coefficients[i], *ends))
+        estimates[name] = Estimate(value, None if math.isnan(low) else low, None if math.isnan(high) else high)
+    log = np.log([o.values[setting] for o in optima])
+    rss = float(np.sum((log - _variables(optima) @ coefficients) ** 2))
+    return OptimumLaw(
+        setting, estimates, len(optima), math.sqrt(rss / spare) if spare else math.nan, tuple(_held_out(setting, optima))
+    )
+
+
+def _variables(optima: Sequence[Optimum]) -> FloatArray:
+    return np.array([(1.0, math.log(o.n), math.log(o.d)) for o in optima])
+
+
+def _plane(setting: str, optima: Sequence[Optimum]) -> tuple[FloatArray, FloatArray, int]:
+    """Coefficients of 1, log N, log D, their covariance, and points to spare; 0 for a variable that does not vary."""
+    variables, log = _variables(optima), np.log([o.values[setting] for o in optima])
+    levels = [count_levels(np.exp(variables[:, i])) for i in (1, 2)]
+    varied = [0, *(i for i in (1, 2) if levels[i - 1] > 1)]
+    if np.linalg.matrix_rank(variables[:, varied] - variables[:, varied].mean(axis=0) * (np.array(varied) > 0)) < len(varied):
+        varied = varied[:2]  # N and D move together: the law is along that line, written in N
+    design = variables[:, varied]
+    solution, *_ = np.linalg.lstsq(design, log, rcond=None)
+    spare = max(0, len(log) - len(varied))
+    variance = float(np.sum((log - design @ solution) ** 2)) / spare if spare else math.nan
+    coefficients, covariance = np.zeros(3), np.zeros((3, 3))
+    coefficients[varied] = solution
+    covariance[np.ix_(varied, varied)] = variance * np.linalg.pinv(design.T @ design)
+    return coefficients, covariance, spare
+
+
+def _held_out(setting: str, optima: Sequence[Optimum]) -> list[HeldOut]:
+    sizes = sorted({o.n for o in optima})
+    if len(sizes) < 3:
+        return []
+    found = []
+    for n in sizes:
+        rest, out = [o for o in optima if o.n != n], [o for o in optima if o.n == n]
+        if len(rest) < 3:
+            continue
+        error = _variables(out) @ _plane(setting, rest)[0] - np.log([o.values[setting] for o in out])
+        regrets = [o.curvature * e**2 / 2 for o, e in zip(out, error, strict=True) if o.settings[0] == setting]
+        found.append(HeldOut(n, float(np.exp(np.sqrt(np.mean(error**2)))), float(np.mean(regrets)) if regrets else math.nan))
+    return found
+
+
+def frontier_rows(frontier: Frontier) -> list[dict[str, str]]:
+    """The table of frontier points, for people."""
+    rows = []
+    for o in frontier.optima:
+        row = {"N": format_count(o.n), "D": format_count(o.d), "seed": str(o.row.get("seed", "")), "tried": str(o.num_settings)}
+        row |= {f"{name}*": _with_factor(o, name) for name in frontier.settings}
+        row |= {"loss*": _pm(o.loss, o.loss_se, 4), "lowest": _pm(o.lowest, math.nan, 4)}
+        row |= {f"{name} lr": _pm(*o.regret(name), 4) for name in ("half", "double") if LR in frontier.settings}
+        rows.append({**row, "left out because": o.reason})
+    return rows
+
+
+def _with_factor(optimum: Optimum, name: str) -> str:
+    if name not in optimum.values:
+        return "" if optimum.reason else "flat"
+    error = optimum.value_ses[name]
+    return f"{optimum.values[name]:.3g}" + ("" if math.isnan(error) else f" (×/÷ {math.exp(error):.2f})")
+
+
+def _pm(value: float, error: float, digits: int) -> str:
+    if math.isnan(value):
+        return ""
+    return f"{value:.{digits}f}" + ("" if math.isnan(error) else f" ± {error:.{digits}f}")
+
+
+def describe(frontier: Frontier) -> str:
+    """The frontier and the laws of its optima as text for a terminal or a report."""
+    lines = [
+        f"Tuned frontier over {', '.join(frontier.settings)}: {len(frontier.used)} inner optima of {len(frontier.optima)}, "
+        f"from {len(frontier.measured.frame)} measured cells.",
+        "loss* is the vertex of a local quadratic, corrected for the winner's curse; lowest is the lowest loss measured; half "
+        "and double are the tuning regret, what that learning rate costs above loss*.",
+    ]
+    if not math.isnan(frontier.noise):
+        lines.append(f"Scatter about the quadratics: {format_number(frontier.noise)} nats, {frontier.dof} degrees of freedom.")
+    rows = frontier_rows(frontier)
+    names = [name for name in rows[0] if any(row[name] for row in rows)]
+    widths = {name: max(len(name), *(len(row[name]) for row in rows)) for name in names}
+    lines += ["", "  ".join(name.ljust(widths[name]) for name in names).rstrip()]
+    lines += ["  ".join(row[name].ljust(widths[name]) for name in names).rstrip() for row in rows]
+    for law in optimum_laws(frontier):
+        lines += ["", *_describe_law(law, frontier)]
+    return "\n".join(lines)
+
+
+def _describe_law(law: OptimumLaw, frontier: Frontier) -> list[str]:
+    c, p, q = law.estimates.values()
+    spread = "" if math.isnan(law.residual) else f", scatter ×/÷ {math.exp(law.residual):.2f}"
+    lines = [
+        f"Law of the optimum: {law.setting} = {format_number(c.value)} N^{p.value:.3f} D^{q.value:.3f} "
+        f"({law.num_points} optima, N counted {frontier.measured.params_convention}{spread})",
+        "  "
+        + ", ".join(
+            f"{name} {format_number(e.value)} [{format_number(e.low)}, {format_number(e.high)}]"
+            if e.low is not None and e.high is not None
+            else f"{name} {format_number(e.value)} (no interval)"
+            for name, e in law.estimates.items()
+        ),
+    ]
+    for held in law.held_out:
+        cost = "" if math.isnan(held.regret) else f", which costs {held.regret:.4f} nats"
+        lines.append(f"  N = {format_count(held.n)} predicted from the other sizes: off by ×/÷ {held.factor:.2f}{cost}")
+    if law.override:
+        lines.append(f"  As a recipe for other sizes: {law.override}")
+    return lines

@@ -1,0 +1,225 @@
+"""The tuned frontier: from many settings at each size and budget to one point a (N, D, seed), the loss at the tuned optimum.
+
+A law of badly tuned models is a law of the bad tuning (Porian et al. 2024, arXiv 2406.19146), and the lowest of many noisy
+losses is biased low (the winner's curse). So the loss is taken from a local quadratic over the logarithms of the tuned
+settings (`scalesweep.analysis.tuning.response`), corrected for the latter; the lowest measured loss is reported beside it.
+Seeds are kept apart: each gives a point of its own, so that the fit still sees how much seeds differ. What one seed's settings
+share (its initialisation and data order) is then in that difference, not in the standard error of the optimum, which comes from
+the scatter about the quadratics, pooled over all of them.
+
+An optimum must lie inside what was tried. One at an end of a range is reported as an `Edge`, which says where the range
+should be extended, and its point carries an `excluded_reason`.
+"""
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from scalesweep.analysis.tuning.frontier import AXIS, BATCH, IDLE, LR, TUNE, Edge, Frontier, Optimum
+from scalesweep.analysis.tuning.response import Surface, fit_surface, num_features
+from scalesweep.arrays import FloatArray
+from scalesweep.errors import FitError
+from scalesweep.points.points import Points
+from scalesweep.settings.tune import Side, coordinate, value_at
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+REACH = {LR: math.log(3)}
+"""Half-width of the window of the quadratic: a factor of 3 in the learning rate. Measured in docs/tuning.md."""
+WIDE_REACH = math.log(16)
+"""The same for the other settings, to which the loss is less sensitive."""
+SAME_BUDGET = 0.1
+"""Token counts closer than this, relatively, are one budget, as tuned batches round it to different numbers of steps."""
+SIGNIFICANT = 0.05
+"""Level of the F-test by which a setting other than the first, without an inner minimum, is at its edge rather than flat."""
+
+
+def is_tuned(points: Points) -> bool:
+    """Whether the table holds tuned settings."""
+    return any(str(name).startswith(TUNE) for name in points.frame.columns)
+
+
+def tuned_frontier(points: Points) -> Frontier:
+    """The tuned optimum of every size, budget and seed.
+
+    Args:
+        points: measured cells with a column `tune.SETTING` for each tuned setting, diverged ones with their reason.
+
+    Raises:
+        FitError: the table has no such column.
+    """
+    names = [str(name).removeprefix(TUNE) for name in points.frame.columns if str(name).startswith(TUNE)]
+    if not names:
+        raise FitError(f"{points.source} has no tuned settings (columns {TUNE}...), so it has no tuned frontier.")
+    names.sort(key=lambda name: name != LR)
+    optima = [_optimum(group, names) for group in _groups(points.frame)]
+    fitted = [o.surface for o in optima if o.surface is not None]
+    dof = sum(s.dof for s in fitted)
+    noise = math.sqrt(sum(s.rss for s in fitted) / dof) if dof else math.nan
+    return Frontier(
+        tuple(sorted((_with_noise(o, noise) for o in optima), key=lambda o: (o.n, o.d, o.row.get("seed", 0)))),
+        tuple(names),
+        noise,
+        dof,
+        points,
+    )
+
+
+def _with_noise(optimum: Optimum, noise: float) -> Optimum:
+    return replace(optimum, noise=noise)
+
+
+def _groups(frame: "pd.DataFrame") -> Iterator["pd.DataFrame"]:
+    """The rows of each size, axis value and seed, split where the token count jumps."""
+    by = [name for name in frame.columns if name in ("n", "width", "depth", "seed") or str(name).startswith(AXIS)]
+    for _, group in frame.groupby(by, dropna=False, sort=True):
+        rows = group.sort_values("d", kind="stable")
+        jumps = np.diff(np.log(rows["d"].to_numpy(dtype=np.float64))) > math.log1p(SAME_BUDGET)
+        for budget in np.split(np.arange(len(rows)), np.flatnonzero(jumps) + 1):
+            yield rows.iloc[budget]
+
+
+def _optimum(group: "pd.DataFrame", names: Sequence[str]) -> Optimum:
+    """The optimum of one group, before the noise is known."""
+    trained = group[group["excluded_reason"] == ""]
+    diverged = len(group) - len(trained)
+    n, tokens = float(group["n"].iloc[0]), group["d"].to_numpy(dtype=np.float64)
+    d = float(tokens[0] if np.ptp(tokens) == 0 else np.exp(np.log(tokens).mean()))
+    if not len(trained):
+        row = {str(k): v for k, v in group.iloc[0].to_dict().items()}
+        lowest = float(group[TUNE + LR].min()) if LR in names else math.nan
+        edges = (Edge(n, d, LR, "low", lowest),) if LR in names else ()
+        reason = f"all {len(group)} settings tried here diverged"
+        return Optimum(row, n, d, len(group), diverged, math.nan, edges=edges, reason=reason)
+    x, y = _coordinates(trained, names), trained["loss"].to_numpy(dtype=np.float64)
+    best = int(np.argmin(y))
+    row = {str(k): v for k, v in trained.iloc[best].to_dict().items()}
+    base = Optimum(row, n, d, len(group), diverged, float(y[best]))
+    return _locate(base, x, y, _coordinates(group, names), names)
+
+
+def _locate(base: Optimum, x: FloatArray, y: FloatArray, tried: FloatArray, names: Sequence[str]) -> Optimum:
+    """The optimum with its quadratic, or with its edges or the reason why there is none.
+
+    The first setting must have an inner minimum. Another one is left out as flat unless the loss depends on it, by an F-test
+    against the quadratic without it; without that, the best of a setting that does nothing would be fitted to the noise. If
+    the loss depends on it and it has no inner minimum, it is at its edge.
+    """
+    axes = list(range(len(names)))
+    edges: list[tuple[int, Side]] = []
+    while True:
+        surface = _surface(x[:, axes], y, [names[j] for j in axes])
+        chances = {j: _p_value(x, y, axes, j, names) for j in axes[1:]}
+        outside = {j for k, j in enumerate(axes) if k and _is_outside(surface, k, x[:, axes])}
+        left_out = [j for j in axes[1:] if j in outside or chances[j] >= IDLE]
+        if not left_out:
+            break
+        worst = max(left_out, key=lambda j: chances[j])
+        if chances[worst] < SIGNIFICANT:
+            edges.append((worst, _best_side(x[:, worst], y)))
+        axes.remove(worst)
+    first = x[:, axes[0]]
+    if side := _first_edge(first, y, surface):
+        edges.append((axes[0], side))
+    found = [_edge(base, names[j], side, x[:, j], tried[:, j]) for j, side in edges]
+    real = tuple(edge for edge, stopped in found if not stopped)
+    if found:
+        said = "; ".join(_say_edge(edge, stopped) for edge, stopped in found)
+        return replace(base, edges=real, reason=said)
+    if surface is None:
+        return replace(base, reason=f"{len(y)} settings show no minimum over {names[axes[0]]}: too few, or lost in the noise")
+    settings = tuple(names[j] for j in axes)
+    return replace(base, surface=surface, settings=settings, far=_far(surface, x[:, axes], y) if axes == [0] else {})
+
+
+def _surface(x: FloatArray, y: FloatArray, names: Sequence[str]) -> Surface | None:
+    if len(y) < num_features(x.shape[1], False):
+        return None
+    return fit_surface(x, y, [REACH.get(name, WIDE_REACH) for name in names])
+
+
+def _is_outside(surface: Surface | None, k: int, x: FloatArray) -> bool:
+    """Whether the k-th axis has no inner minimum; without a surface any axis may be the cause."""
+    return surface is None or not x[:, k].min() < surface.x[k] < x[:, k].max()
+
+
+def _p_value(x: FloatArray, y: FloatArray, axes: Sequence[int], j: int, names: Sequence[str]) -> float:
+    """F-test of the terms of axis j in a separable quadratic, within the window around the best setting."""
+    from scipy.stats import f
+
+    reach = np.array([REACH.get(names[i], WIDE_REACH) for i in axes])
+    near = np.all(np.abs(x[:, axes] - x[np.argmin(y)][list(axes)]) <= reach + 1e-9, axis=1)
+    if near.sum() <= num_features(len(axes), False):
+        near = np.ones(len(y), dtype=bool)
+    full = _rss(x[near][:, axes], y[near])
+    less = _rss(x[near][:, [i for i in axes if i != j]], y[near])
+    spare = int(near.sum()) - num_features(len(axes), False)
+    if spare <= 0:
+        return 1.0
+    return float(f.sf((less - full) / 2 / max(full / spare, 1e-30), 2, spare))
+
+
+def _rss(x: FloatArray, y: FloatArray) -> float:
+    design = np.column_stack([np.ones(len(y)), x, x**2])
+    return float(np.sum((y - design @ np.linalg.lstsq(design, y, rcond=None)[0]) ** 2))
+
+
+def _best_side(x: FloatArray, y: FloatArray) -> Side:
+    """The end nearer to the best setting."""
+    return "low" if 2 * x[np.argmin(y)] < x.min() + x.max() else "high"
+
+
+def _first_edge(x: FloatArray, y: FloatArray, surface: Surface | None) -> Side | None:
+    """The end at which the optimum of the first setting lies: the lowest loss is there, or the vertex is past it."""
+    for side, end in (("low", x.min()), ("high", x.max())):
+        if x[np.argmin(y)] == end or (surface is not None and (surface.x[0] - end) * (1 if side == "high" else -1) >= 0):
+            return "low" if side == "low" else "high"
+    return None
+
+
+def _edge(base: Optimum, setting: str, side: Side, x: FloatArray, tried: FloatArray) -> tuple[Edge, bool]:
+    """The edge, and whether settings beyond it were tried and diverged."""
+    end, last = (x.min(), tried.min()) if side == "low" else (x.max(), tried.max())
+    return Edge(base.n, base.d, setting, side, value_at(setting, float(end))), bool(abs(last - end) > 1e-9)
+
+
+def _say_edge(edge: Edge, stopped: bool) -> str:
+    if stopped:
+        return f"the best {edge.setting} tried, {edge.value:.3g}, is the last before those that diverged; try values between"
+    return f"the best {edge.setting} tried, {edge.value:.3g}, is at the end of its range; the optimum may lie beyond"
+
+
+def _coordinates(group: "pd.DataFrame", names: Sequence[str]) -> FloatArray:
+    """Coordinates of the tuned settings, shape (rows, settings); a zero stands one typical step below the smallest value.
+
+    For the batch it is the batch that was trained, which is rounded to whole sequences.
+    """
+    columns = []
+    for name in names:
+        column = "batch_tokens" if name == BATCH and "batch_tokens" in group else TUNE + name
+        positions = np.array([coordinate(name, float(value)) for value in group[column]])
+        finite = np.unique(positions[np.isfinite(positions)])
+        step = float(np.diff(finite).mean()) if len(finite) > 1 else 1.0
+        columns.append(np.where(np.isfinite(positions), positions, (finite.min() if len(finite) else 0.0) - step))
+    return np.column_stack(columns)
+
+
+def _far(surface: Surface, x: FloatArray, y: FloatArray) -> dict[str, tuple[float, float]]:
+    """At half and double the optimum: residual of the measured losses from the quadratic, interpolated between neighbours.
+
+    It is what the quadratic, which is symmetric, misses of the curve; zero past the ends of what was tried.
+    """
+    positions = np.unique(x[:, 0])
+    residuals = y - surface.predict(x)
+    means = np.array([residuals[x[:, 0] == position].mean() for position in positions])
+    counts = np.array([np.sum(x[:, 0] == position) for position in positions])
+    found = {}
+    for name, at in (("half", surface.x[0] - math.log(2)), ("double", surface.x[0] + math.log(2))):
+        if positions[0] <= at <= positions[-1]:
+            weights = np.array([np.interp(at, positions, row) for row in np.eye(len(positions))])
+            found[name] = float(weights @ means), float(np.sum(weights**2 / counts))
+    return found

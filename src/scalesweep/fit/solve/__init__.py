@@ -1,0 +1,1 @@
+"""Minimisation: objectives, problems in the solver's coordinates, the batched Newton method, profiles of the likelihood."""

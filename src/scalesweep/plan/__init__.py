@@ -1,0 +1,1 @@
+"""Settings and the facts of a corpus to cells: shapes, counts, keys, prices."""

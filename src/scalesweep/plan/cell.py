@@ -1,0 +1,177 @@
+"""One point to measure, fully resolved.
+
+Its key is the hash of that content, never of a name or of a difference from a default: equal content, equal key, whatever sweep
+declares it. What cannot change a measured loss (device, micro-batch, logging) is no part of a cell.
+"""
+
+import dataclasses
+import functools
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from scalesweep.plan.flops import ModelShape, ModuleShape, count_params, flops_per_token, num_params, shape_from_dict
+from scalesweep.settings.plan import CountSpec
+
+Precision = Literal["float32", "bfloat16"]
+CELL_SCHEMA = 1
+"""Raised whenever the same content would be trained to another loss."""
+_PER_RUN = (
+    *("seed", "warmup_steps", "decay_steps", "beta1", "beta2", "momentum", "weight_decay", "head_weight_decay"),
+    *("grad_clip", "z_loss"),
+)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One point to measure: everything that determines its loss."""
+
+    shape: ModelShape
+    rope_theta: float
+    """0 where the shape's own configuration says it, as of all models but the decoder; so `embedding_std`."""
+    embedding_std: float
+    residual_scale: float
+    """Factor of every residual branch."""
+    corpus: str
+    corpus_hash: str
+    unique_tokens: int
+    seed: int
+    steps: int
+    batch_sequences: int
+    warmup_steps: int
+    schedule: Literal["wsd", "cosine"]
+    decay_steps: int
+    optimizer: Literal["adamw", "muon"]
+    """Of the layers' matrices; all else has AdamW."""
+    hidden_lr: float
+    """Peak learning rate of the layers' matrices."""
+    head_lr: float
+    embedding_lr: float
+    """Peak learning rate of the embedding and the norms."""
+    beta1: float
+    beta2: float
+    momentum: float
+    """Muon's; 0 where there is none."""
+    hidden_eps: float
+    """Adam's epsilon of the layers' matrices and norms."""
+    head_eps: float
+    embedding_eps: float
+    """Adam's epsilon of the embedding and the last norm."""
+    qk_norm_eps: float
+    weight_decay: float
+    """Of the layers' matrices, multiplied by `hidden_lr`."""
+    head_weight_decay: float
+    """Of the head, multiplied by `head_lr`."""
+    grad_clip: float
+    z_loss: float
+    """Weight of log(Z)^2 in what is minimised."""
+    precision: Precision
+    validation_tokens: int
+
+    @functools.cached_property
+    def key(self) -> str:
+        """Twelve hex digits of the content's hash."""
+        return self._hash()
+
+    @functools.cached_property
+    def trunk(self) -> str:
+        """Hash of what a cell's trajectory is before its decay: cells that differ in length alone have one trunk.
+
+        Only a wsd schedule has such a part, as the whole of a cosine depends on the length: its cells have a trunk each.
+        """
+        return self._hash("steps", "decay_steps") if self.schedule == "wsd" and self.decay_steps else self.key
+
+    @property
+    def branch_step(self) -> int:
+        """Finished steps at which the decay begins; a wsd cell equals every longer one of its trunk up to here."""
+        return self.steps - self.decay_steps
+
+    def _hash(self, *without: str) -> str:
+        content = dataclasses.asdict(self)
+        for name in ("corpus", *without):  # the corpus's name; it is identified by its hash
+            del content[name]
+        content["shape"].pop("counts", None)  # they follow from the rest
+        return hashlib.sha256(json.dumps({"schema": CELL_SCHEMA, **content}, sort_keys=True).encode()).hexdigest()[:12]
+
+    @property
+    def batch_tokens(self) -> int:
+        """Tokens per step."""
+        return self.batch_sequences * self.shape.context
+
+    @property
+    def tokens(self) -> int:
+        """D, training tokens."""
+        return self.steps * self.batch_tokens
+
+    @property
+    def epochs(self) -> float:
+        """D / U."""
+        return self.tokens / self.unique_tokens
+
+    def num_params(self, count: CountSpec) -> int:
+        """N by the convention of `count`."""
+        return num_params(self.shape, count.params)
+
+    def flops(self, count: CountSpec) -> float:
+        """C, training FLOPs, by the convention of `count`."""
+        return self.tokens * flops_per_token(self.shape, count.flops, count.params)
+
+    def row(self, count: CountSpec) -> dict[str, Any]:
+        """The cell as columns of the table of points, every parameter group included."""
+        groups = count_params(self.shape)
+        return {
+            "key": self.key,
+            "n": self.num_params(count),
+            "d": self.tokens,
+            "c": self.flops(count),
+            "width": self.shape.width,
+            "depth": self.shape.depth,
+            "residual_scale": self.residual_scale,
+            "seed": self.seed,
+            "batch_tokens": self.batch_tokens,
+            "steps": self.steps,
+            "optimizer": self.optimizer,
+            "lr": self.hidden_lr,
+            "embedding_lr": self.embedding_lr,
+            "weight_decay": self.weight_decay,
+            "beta1": self.beta1,
+            "beta2": self.beta2,
+            "schedule": self.schedule,
+            "warmup_steps": self.warmup_steps,
+            "decay_steps": self.decay_steps,
+            "context": self.shape.context,
+            "precision": self.precision,
+            "tokens_per_param": self.tokens / self.num_params(count),
+            "unique_tokens": self.unique_tokens,
+            "epochs": self.epochs,
+            "params_embedding": groups.embedding,
+            "params_head": groups.head,
+            "params_matrices": groups.matrices,
+            "params_norms": groups.norms,
+            **({"architecture": self.shape.architecture} if isinstance(self.shape, ModuleShape) else {}),
+        }
+
+
+def cell_from_dict(values: Mapping[str, Any]) -> Cell:
+    """Inverse of `dataclasses.asdict`."""
+    return Cell(**{**values, "shape": shape_from_dict(values["shape"])})
+
+
+def pack_signature(cell: Cell) -> Any:
+    """Cells with equal signatures can be stepped together: one shape, batch, length, schedule, precision and corpus.
+
+    Whatever else there is must be equal; learning rates, epsilons and the rest of `_PER_RUN` may differ. Only the decoder has a
+    run axis: every other model goes alone.
+    """
+    if isinstance(cell.shape, ModuleShape):
+        return cell.key
+    content = dataclasses.asdict(cell)
+    free = {name for name in content if name in _PER_RUN or name == "eps" or name.endswith(("_lr", "_eps"))}
+    return tuple((name, str(value)) for name, value in content.items() if name not in free)
+
+
+def size_name(cell: Cell) -> str:
+    """The cell's size for people."""
+    return f"width {cell.shape.width}, depth {cell.shape.depth}"

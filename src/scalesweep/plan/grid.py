@@ -1,0 +1,157 @@
+"""Cells from declared sizes and budgets: the shape, the schedule and the rates of every one, by the recipe."""
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from scalesweep.errors import SpecError
+from scalesweep.plan import recipe as rules
+from scalesweep.plan.cell import Cell, Precision
+from scalesweep.plan.flops import ModelShape, flops_per_token, num_params
+from scalesweep.plan.trials import lr_from_law
+from scalesweep.settings.base import Ladder, Shape
+from scalesweep.settings.plan import ArchitectureSpec, RecipeSpec
+from scalesweep.settings.settings import Settings
+from scalesweep.settings.train import TrainSpec
+
+Device = Literal["cpu", "cuda"]
+
+
+@dataclass(frozen=True)
+class CorpusFacts:
+    """What a plan needs to know of a prepared corpus, and of models that only their library can describe."""
+
+    name: str
+    hash: str
+    """Hash of the tokens of both splits and the tokenizer."""
+    vocab_size: int
+    unique_tokens: int
+    """U: training tokens that can be read without repeating one."""
+    scaled: rules.Scaled | None = None
+    """Scales and counts an architecture of `transformers`; None where only the decoder is planned."""
+
+
+def resolve_precision(spec: TrainSpec, device: Device) -> Precision:
+    """By default bfloat16 on CUDA and float32 on CPU, where bfloat16 products are many times slower than float32 on most."""
+    if spec.precision == "auto":
+        return "bfloat16" if device == "cuda" else "float32"
+    return spec.precision
+
+
+def grid_cells(settings: Settings, corpus: CorpusFacts, device: Device) -> Iterator[Cell]:
+    """The cells of one variant of a sweep, by size, budget and seed.
+
+    Raises:
+        SpecError: a budget below one batch, or two sizes that become one.
+    """
+    sweep, convention = settings.sweep, settings.count.params
+    sizes = declared_sizes(settings)
+    shapes = [resolve_shape(size, settings, corpus) for size in sizes]
+    rules.check_near(shapes, sizes, settings.recipe, convention)
+    rules.check_distinct(shapes, sizes, convention)
+    shapes.sort(key=lambda shape: num_params(shape, convention))
+    low, high = sweep.tokens_per_parameter or (0.0, math.inf)
+    for (i, shape), (j, budget), seed in itertools.product(
+        enumerate(shapes), enumerate(sorted(set(sweep.budgets))), sweep.seeds
+    ):
+        on_grid = sweep.design != "lshape" or i == 0 or j == 0
+        if on_grid and low <= declared_tokens(settings, shape, budget) / num_params(shape, convention) <= high:
+            yield _cell(settings, shape, budget, seed, corpus, device)
+
+
+def declared_sizes(settings: Settings) -> list[Shape | int]:
+    """The sizes as declared, a ladder written out."""
+    sizes = settings.sweep.sizes
+    return list(rules.ladder_targets(sizes)) if isinstance(sizes, Ladder) else list(sizes)
+
+
+def resolve_shape(size: Shape | int, settings: Settings, corpus: CorpusFacts) -> ModelShape:
+    """The model of a declared size.
+
+    Raises:
+        SpecError: heads that do not divide the width, or an architecture that cannot be scaled so.
+    """
+    recipe, model, convention = settings.recipe, settings.model, settings.count.params
+    if not isinstance(model, ArchitectureSpec):
+        return rules.resolve_shape(size, recipe, model, corpus.vocab_size, convention)
+    if recipe.parametrisation != "sp":
+        raise SpecError(
+            f"recipe.parametrisation = {recipe.parametrisation!r}: its rules are those of model=decoder; "
+            f"use recipe=sp with model.architecture = {model.architecture!r}."
+        )
+    if settings.optim.name != "adamw":
+        raise SpecError(
+            f"optim.name = {settings.optim.name!r}: it must know which matrices lie fused in a parameter, which it does of "
+            f"model=decoder alone; use optim=adamw with model.architecture = {model.architecture!r}."
+        )
+    assert corpus.scaled is not None
+    return rules.resolve_module(size, recipe, model, corpus.vocab_size, convention, corpus.scaled)
+
+
+def declared_tokens(settings: Settings, shape: ModelShape, budget: float) -> float:
+    """Training tokens of a declared budget, whose unit the design gives."""
+    if settings.sweep.design == "rays":
+        return budget * num_params(shape, settings.count.params)
+    if settings.sweep.design == "isoflop":
+        return budget / flops_per_token(shape, settings.count.flops, settings.count.params)
+    return budget
+
+
+def _cell(
+    settings: Settings,
+    shape: ModelShape,
+    budget: float,
+    seed: int,
+    corpus: CorpusFacts,
+    device: Device,
+) -> Cell:
+    tokens = declared_tokens(settings, shape, budget)
+    recipe, train, optim = _with_lr_law(settings, shape, tokens), settings.train, settings.optim
+    sequences = rules.batch_sequences(tokens, recipe, shape.context)
+    if tokens < sequences * shape.context:
+        raise SpecError(
+            f"sweep.budgets: {budget:g} ({settings.sweep.design}) is {tokens:,.0f} tokens at width {shape.width}, below "
+            f"one batch of {sequences * shape.context:,} tokens; raise it, or lower recipe.batch_tokens or model.context."
+        )
+    steps = round(tokens / (sequences * shape.context))
+    warmup = rules.warmup_steps(steps, recipe)
+    decay = min(steps - warmup, math.ceil(train.decay_fraction * steps)) if train.schedule == "wsd" else steps - warmup
+    return Cell(
+        shape=shape,
+        rope_theta=getattr(settings.model, "rope_theta", 0.0),
+        embedding_std=getattr(settings.model, "embedding_std", 0.0),
+        corpus=corpus.name,
+        corpus_hash=corpus.hash,
+        unique_tokens=corpus.unique_tokens,
+        seed=seed,
+        steps=steps,
+        batch_sequences=sequences,
+        warmup_steps=warmup,
+        schedule=train.schedule,
+        decay_steps=decay,
+        **dataclasses.asdict(rules.parametrise(shape, recipe, optim)),
+        optimizer=optim.name,
+        beta1=optim.beta1,
+        beta2=optim.beta2,
+        momentum=optim.momentum or 0.0,
+        grad_clip=optim.grad_clip,
+        z_loss=optim.z_loss,
+        precision=resolve_precision(train, device),
+        validation_tokens=train.validation_tokens,
+    )
+
+
+def _with_lr_law(settings: Settings, shape: ModelShape, tokens: float) -> RecipeSpec:
+    """The recipe, its learning rate set by its law where it has one."""
+    recipe = settings.recipe
+    if recipe.lr_law is None:
+        return recipe
+    return recipe.model_copy(update={"lr": lr_from_law(recipe.lr_law, num_params(shape, settings.count.params), tokens)})
+
+
+def declared_budget(settings: Settings, cell: Cell) -> float:
+    """The declared budget, in its design's unit, whose tokens are nearest to the cell's."""
+    return min(settings.sweep.budgets, key=lambda b: abs(math.log(declared_tokens(settings, cell.shape, b) / cell.tokens)))

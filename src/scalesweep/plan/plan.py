@@ -1,0 +1,270 @@
+"""From declared intent to the cells that are measured: pure, deterministic, nothing is read or written."""
+
+import copy
+import functools
+import hashlib
+import itertools
+import math
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from scalesweep.errors import SpecError, did_you_mean
+from scalesweep.plan.cell import Cell
+from scalesweep.plan.flops import ModelShape, num_params
+from scalesweep.plan.grid import (
+    CorpusFacts,
+    Device,
+    declared_budget,
+    declared_sizes,
+    declared_tokens,
+    grid_cells,
+    resolve_shape,
+)
+from scalesweep.plan.trials import Trial, trials
+from scalesweep.settings.plan import CountSpec
+from scalesweep.settings.settings import Settings, parse_settings
+from scalesweep.settings.tune import whole
+
+_AXIS_SECTIONS = ("recipe", "model", "optim", "train")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The cells of a sweep in declared order, without repeats, and what the user should know of the design."""
+
+    name: str
+    count: CountSpec
+    cells: tuple[Cell, ...]
+    warnings: tuple[str, ...]
+    columns: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Of a tuned sweep: key -> the cell's tuned settings (`tune.recipe.lr`) and axes (`axis.model.context`), as declared."""
+
+    @property
+    def hash(self) -> str:
+        """Twelve hex digits over the cells' keys."""
+        return hashlib.sha256("\n".join(sorted(c.key for c in self.cells)).encode()).hexdigest()[:12]
+
+    def tuned(self, key: str) -> str:
+        """The tuned settings and axes by which a cell differs from others of its size, budget and seed; empty without any."""
+        named = {name.partition(".")[2]: value for name, value in self.columns.get(key, {}).items()}
+        return ", ".join(f"{name} {f'{v:.3g}' if isinstance(v, float) else v}" for name, v in named.items())
+
+    @functools.cached_property
+    def longest_first(self) -> tuple[Cell, ...]:
+        """The order in which workers claim: most FLOPs first, so that no long cell starts last."""
+        return tuple(sorted(self.cells, key=lambda c: (-c.flops(CountSpec()), c.key)))
+
+    @functools.cached_property
+    def siblings(self) -> Mapping[str, tuple[Cell, ...]]:
+        """The cells of each trunk."""
+        groups: dict[str, list[Cell]] = {}
+        for cell in self.cells:
+            groups.setdefault(cell.trunk, []).append(cell)
+        return {trunk: tuple(cells) for trunk, cells in groups.items()}
+
+    def shared_flops(self, count: CountSpec) -> float:
+        """Training FLOPs of all cells when each trunk is trained once: its longest constant part, and every decay."""
+        return sum(
+            cells[0].flops(count) / cells[0].steps * (max(c.branch_step for c in cells) + sum(c.decay_steps for c in cells))
+            for cells in self.siblings.values()
+        )
+
+
+def make_plan(
+    settings: Settings,
+    corpus: CorpusFacts,
+    device: Device,
+    extended: Collection[str] = (),
+    left_out: Collection[str] = (),
+) -> Plan:
+    """The cells of a sweep that is to be trained on `device`.
+
+    Args:
+        settings: what was asked for.
+        corpus: what is to be trained on.
+        device: decides the precision where that is not asked for.
+        extended: keys of cells past the ends of the tuned ranges that belong to the plan; other keys mean nothing.
+        left_out: keys of cells that are declared and yet not part of the plan, as `budget.shrink` chooses them.
+
+    Raises:
+        SpecError: a budget below one batch, two sizes that become one, an axis that is not a setting or changes nothing.
+    """
+    tried = [
+        [t for t in tuned_cells(variant, corpus, device, bool(extended)) if t.trial.extension is None or t.cell.key in extended]
+        for variant in _variants(settings)
+    ]
+    tried = [[t for t in variant if t.cell.key not in left_out] for variant in tried] if left_out else tried
+    variants = [[t.cell for t in variant] for variant in tried]
+    cells = tuple({cell.key: cell for grid in variants for cell in grid}.values())
+    if not cells:
+        low, high = settings.sweep.tokens_per_parameter or (0, math.inf)
+        raise SpecError(f"sweep.tokens_per_parameter = [{low:g}, {high:g}] leaves no cell of the grid; widen it.")
+    if len({frozenset(c.key for c in grid) for grid in variants}) < len(variants):
+        names = " and ".join(".".join(path) for path, _ in _leaves(settings))
+        raise SpecError(f"sweep.axes: some values of {names} make no difference to any cell; remove them.")
+    if settings.sweep.tune is not None and len(cells) == len({(c.shape, c.tokens, c.seed) for c in cells}):
+        raise SpecError(
+            f"sweep.tune: the values of {' and '.join(settings.sweep.tune.choices)} make no difference to any cell."
+        )
+    warnings = _warnings(settings, corpus, cells, declared=sum(map(len, variants)))
+    return Plan(settings.sweep.name, settings.count, cells, tuple(warnings), _columns(settings, tried))
+
+
+def _variants(settings: Settings) -> Iterator[Settings]:
+    """The settings at every combination of the further axes."""
+    axes = list(_leaves(settings))
+    values = settings.model_dump(mode="json")
+    for combination in itertools.product(*(choices for _, choices in axes)):
+        variant = copy.deepcopy(values)
+        for (path, _), value in zip(axes, combination, strict=True):
+            variant[path[0]][path[1]] = value
+        yield parse_settings(variant) if axes else settings
+
+
+def _leaves(settings: Settings) -> Iterator[tuple[tuple[str, str], list[Any]]]:
+    """Paths of the further axes with their values."""
+    for section, names in settings.sweep.axes.items():
+        here = f"sweep.axes.{section}"
+        if section not in _AXIS_SECTIONS or not isinstance(names, Mapping):
+            raise SpecError(
+                f"{here}: an axis is a setting of {', '.join(_AXIS_SECTIONS)}, such as sweep.axes.recipe.lr=[1e-3,3e-3]."
+            )
+        for name, choices in names.items():
+            allowed = list(type(getattr(settings, section)).model_fields)
+            if name not in allowed:
+                raise SpecError(f"{here}.{name} is not a setting of {section}{did_you_mean(str(name), allowed)}.")
+            if not isinstance(choices, list | tuple) or not choices:
+                raise SpecError(f"{here}.{name} = {choices!r}: give a list of values, such as [1e-3,3e-3].")
+            yield (section, name), list(choices)
+
+
+@dataclass(frozen=True)
+class TunedCell:
+    """A cell and the combination of the tuned settings that it was resolved with."""
+
+    cell: Cell
+    trial: Trial
+
+
+def tuned_cells(settings: Settings, corpus: CorpusFacts, device: Device, extensions: bool) -> Iterator[TunedCell]:
+    """The cells of every combination of the tuned settings; with `extensions` also those past the ends of their ranges.
+
+    Raises:
+        SpecError: a tuned setting that is not one, is an axis too, or changes the model.
+    """
+    tune = settings.sweep.tune
+    if tune is None:
+        yield from (TunedCell(cell, Trial({})) for cell in grid_cells(settings, corpus, device))
+        return
+    _check_tuned(settings)
+    shapes: set[ModelShape] = set()
+    for trial in trials(tune):
+        if trial.extension is not None and not extensions:
+            return  # extensions come last
+        try:
+            grid = list(grid_cells(_at(settings, trial), corpus, device))
+        except SpecError:
+            if trial.extension is None:
+                raise
+            continue  # past what the setting can be
+        shapes = shapes or {cell.shape for cell in grid}
+        if shapes != {cell.shape for cell in grid}:
+            names = " and ".join(tune.choices)
+            raise SpecError(f"sweep.tune: {names} changes the model, which a tuned setting must not; use sweep.axes.")
+        yield from (TunedCell(cell, trial) for cell in grid)
+
+
+def tuned_variants(settings: Settings, corpus: CorpusFacts, device: Device, extensions: bool) -> Iterator[TunedCell]:
+    """`tuned_cells` at every combination of the further axes."""
+    for variant in _variants(settings):
+        yield from tuned_cells(variant, corpus, device, extensions)
+
+
+def _check_tuned(settings: Settings) -> None:
+    axes = {".".join(path) for path, _ in _leaves(settings)}
+    for setting in settings.sweep.tune.choices if settings.sweep.tune else ():
+        section, name = setting.split(".", 1)
+        allowed = [
+            key
+            for key, value in getattr(settings, section).model_dump().items()
+            if isinstance(value, int | float) and not isinstance(value, bool)
+        ]
+        if name not in allowed:
+            hint = did_you_mean(name, allowed)
+            raise SpecError(
+                f"sweep.tune.{setting} is not a setting that can be tuned{hint}; those of {section} are {', '.join(allowed)}."
+            )
+        if setting in axes:
+            raise SpecError(f"{setting} is in sweep.axes and in sweep.tune; remove one.")
+        if setting == "recipe.lr" and settings.recipe.lr_law is not None:
+            raise SpecError("sweep.tune.recipe.lr: recipe.lr_law sets the learning rate; set recipe.lr_law=null to tune it.")
+
+
+def _at(settings: Settings, trial: Trial) -> Settings:
+    """The settings with the trial's values."""
+    values = settings.model_dump(mode="json")
+    present = {name: values[name.split(".")[0]][name.split(".")[1]] for name in trial.values}
+    for name, value in whole(trial.values, present).items():
+        section, key = name.split(".")
+        values[section][key] = value
+    return parse_settings(values)
+
+
+def _columns(settings: Settings, tried: list[list[TunedCell]]) -> dict[str, dict[str, Any]]:
+    """What identifies each cell of a tuned sweep among the declared settings."""
+    if settings.sweep.tune is None:
+        return {}
+    columns: dict[str, dict[str, Any]] = {}
+    for choices, variant in zip(itertools.product(*(c for _, c in _leaves(settings))), tried, strict=True):
+        axes = {f"axis.{'.'.join(path)}": v for (path, _), v in zip(_leaves(settings), choices, strict=True)}
+        for t in variant:
+            columns.setdefault(t.cell.key, {**axes, **{f"tune.{name}": value for name, value in t.trial.values.items()}})
+    return columns
+
+
+def _warnings(settings: Settings, corpus: CorpusFacts, cells: tuple[Cell, ...], declared: int) -> Iterator[str]:
+    """Sentences about a design that is not quite what was declared, or cannot answer what will be asked of it."""
+    yield from _missed_targets(settings, corpus)
+    off = [c for c in cells if abs(c.tokens / _asked(settings, c) - 1) > 0.01]
+    if off:
+        yield f"{len(off)} budgets are more than 1 % off after rounding to whole steps, because they are few steps long."
+    seeds = settings.sweep.seeds
+    if doubled := [seed for seed, number in Counter(seeds).items() if number > 1]:
+        yield f"sweep.seeds = {list(seeds)} names seed {doubled[0]} more than once: a replicate needs a seed of its own."
+    if declared * len(set(seeds)) > len(cells) * len(seeds):
+        yield f"{declared - len(cells)} declared cells equal others, as rounding can make them, and are measured once."
+    if len({c.num_params(settings.count) for c in cells}) == 1:
+        yield "One size: the effect of N cannot be measured; add sizes to sweep.sizes."
+    if len({c.tokens for c in cells}) == 1:
+        yield "One token budget: the effect of D cannot be measured; add budgets to sweep.budgets."
+    if settings.sweep.design == "rays" and len(set(settings.sweep.budgets)) == 1 and len(cells) > 1:
+        yield (
+            "One ray of tokens per parameter: D is proportional to N, so their effects cannot be told apart "
+            "(Kricheli et al. 2026); add a second value to sweep.budgets, or use design=full."
+        )
+    if settings.sweep.axes:
+        names = " and ".join(".".join(path) for path, _ in _leaves(settings))
+        yield f"The laws pool all values of {names} as if they were replicates; fit a sweep of one value for a law to rely on."
+    most = max(cells, key=lambda c: c.epochs)
+    if most.epochs > 1:
+        yield (
+            f"The largest budget, {most.tokens:,} tokens, is {most.epochs:.1f} epochs of the corpus "
+            f"({most.unique_tokens:,} unique tokens): a law fitted on repeated data is not the law of fresh data."
+        )
+
+
+def _missed_targets(settings: Settings, corpus: CorpusFacts) -> Iterator[str]:
+    """Target sizes that no width comes near."""
+    for size in declared_sizes(settings):
+        if isinstance(size, int):
+            shape = resolve_shape(size, settings, corpus)
+            n = num_params(shape, settings.count.params)
+            if abs(math.log(n / size)) > math.log(1.1):
+                yield f"The nearest size to {size:,} parameters is width {shape.width} with {n:,} ({n / size - 1:+.0%})."
+
+
+def _asked(settings: Settings, cell: Cell) -> float:
+    """The declared budget nearest to the cell's tokens, in tokens."""
+    return declared_tokens(settings, cell.shape, declared_budget(settings, cell))

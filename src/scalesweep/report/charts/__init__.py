@@ -1,0 +1,1 @@
+"""Figures as values, and what draws them: for papers, for the page, for a terminal."""

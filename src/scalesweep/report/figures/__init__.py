@@ -1,0 +1,56 @@
+"""The figures of a report by name, in its order."""
+
+from collections.abc import Callable, Mapping
+
+from scalesweep.report.charts.chart import Chart, Missing
+from scalesweep.report.figures.laws import joint_fit, kaplan_form, power_laws, residuals, training_curves
+from scalesweep.report.figures.material import Material
+
+Figure = Callable[[Material], Chart | str]
+"""Gives a chart, or the reason why there is none."""
+TITLES = {
+    "power_laws": "Loss against parameters, tokens and compute",
+    "curves": "Training curves",
+    "joint_fit": "Joint law over the points",
+    "kaplan_form": "Kaplan's form",
+    "isoflops": "IsoFLOP curves",
+    "optima": "Compute-optimal N and D",
+    "residuals": "Residuals over N and D",
+    "profile": "Profile likelihood",
+    "back_test": "Back-test",
+    "next_gain": "Cost of the next gain",
+    "tuning": "Tuning curves",
+    "collapse": "Collapse of training curves",
+}
+"""What each figure shows, in a few words."""
+
+
+def figures() -> Mapping[str, Figure]:
+    """Every figure by name, in the order of the report."""
+    from scalesweep.report.figures import comparisons, diagnostics
+
+    return {
+        "power_laws": power_laws,
+        "curves": training_curves,
+        "joint_fit": joint_fit,
+        "kaplan_form": kaplan_form,
+        "isoflops": comparisons.isoflops,
+        "optima": comparisons.optima,
+        "residuals": residuals,
+        "profile": diagnostics.profile,
+        "back_test": comparisons.back_test,
+        "next_gain": comparisons.next_gain,
+        "tuning": diagnostics.tuning,
+        "collapse": diagnostics.collapse,
+    }
+
+
+def all_figures(material: Material) -> list[Chart | Missing]:
+    """Every figure, or the reason why it is not there, in the order of the report."""
+    made = {name: make(material) for name, make in figures().items()}
+    return [Missing(name, TITLES[name], chart) if isinstance(chart, str) else chart for name, chart in made.items()]
+
+
+def charts(material: Material) -> list[Chart]:
+    """All figures that the data allow."""
+    return [chart for chart in all_figures(material) if isinstance(chart, Chart)]

@@ -1,0 +1,263 @@
+"""The figures that compare: isoFLOP curves, N*(C) and D*(C) by three approaches, the back-test, the cost of the next gain."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from scalesweep.analysis.allocation.approaches import Approaches
+from scalesweep.analysis.allocation.lines import Approach
+from scalesweep.analysis.forecast.backtest import Outcomes
+from scalesweep.arrays import BoolArray, FloatArray
+from scalesweep.fit import LawFit
+from scalesweep.fit.results import percentile_union
+from scalesweep.laws import JointLaw
+from scalesweep.points.design import MIN_SIZES, Curve, isoflop_curves
+from scalesweep.report.charts.chart import (
+    Axis,
+    Band,
+    Chart,
+    Dots,
+    Line,
+    Mark,
+    Panel,
+    Role,
+    Rule,
+    linear_axis,
+    log_axis,
+    log_scale,
+)
+from scalesweep.report.figures.material import Material
+
+_APPROACHES: dict[str, Role] = {"envelope": "first", "isoflop": "second", "law": "third", "coupled": "third"}
+LABELS = {
+    "envelope": "1, envelope",
+    "isoflop": "2, isoFLOP minima",
+    "law": "3, additive law",
+    "coupled": "3, coupled law (preferred)",
+}
+"""Short names of the approaches."""
+GAIN = 0.1
+"""Nats per token."""
+_FAR = 1e9
+"""Multiples of compute beyond which a gain is not asked for."""
+_SOME_SAMPLES = 200
+
+
+def isoflops(material: Material) -> Chart | str:
+    """Loss against parameters at equal compute, with the minimum of each budget. Hoffmann et al. 2022, figure 3, left."""
+    points, approaches = material.points, material.analysis.approaches
+    curves = [c for c in isoflop_curves(points, approaches.minima.tolerance) if len(c.log_n) >= MIN_SIZES]
+    if not curves:
+        return f"No compute budget was measured at {MIN_SIZES} sizes or more, so there are no isoFLOP curves."
+    found = {minimum.rows: minimum for minimum in approaches.minima.minima}
+    budgets = np.array([curve.c for curve in curves])
+    marks: list[Mark] = []
+    for curve in curves:
+        minimum = found[tuple(int(row) for row in curve.rows)]
+        colour: Role | float = "faint" if minimum.rejection else curve.c
+        marks += _isoflop(curve, np.log(points.loss), colour, math.nan if minimum.rejection else minimum.n_opt)
+    rows = np.concatenate([curve.rows for curve in curves])
+    panel = Panel("isoFLOP curves", log_axis("n", points.n[rows]), log_axis("loss", points.loss[rows]), tuple(marks))
+    return Chart(
+        "isoflops",
+        "Loss against parameters at equal compute (Akima interpolants), with a ring at each minimum; grey: budgets whose "
+        "minimum was rejected.",
+        (panel,),
+        log_scale("c", budgets),
+    )
+
+
+def _isoflop(curve: Curve, log_losses: FloatArray, colour: Role | float, n_opt: float) -> list[Mark]:
+    from scipy.interpolate import Akima1DInterpolator
+
+    log_loss = curve.over_sizes(log_losses)
+    interpolant = Akima1DInterpolator(curve.log_n, log_loss)
+    dense = np.linspace(curve.log_n[0], curve.log_n[-1], 60)
+    own = colour if isinstance(colour, str) else np.full(len(log_loss), colour)
+    marks: list[Mark] = [
+        Line(np.exp(dense), np.exp(interpolant(dense)), colour, width=1.1),
+        Dots(np.exp(curve.log_n), np.exp(log_loss), own, size=3.6),
+    ]
+    if math.isfinite(n_opt):
+        marks.append(Dots(np.array([n_opt]), np.exp(interpolant(np.log([n_opt]))), "fit", is_hollow=True, size=7))
+    return marks
+
+
+def optima(material: Material) -> Chart | str:
+    """N*(C) and D*(C) by approaches 1, 2 and 3 with intervals. Hoffmann et al. 2022, figures 1 to 3."""
+    approaches = material.analysis.approaches
+    known = [row for row in approaches.rows if row.allocation is not None]
+    if not known:
+        return "No approach gives a compute-optimal allocation: " + " ".join(row.messages[0] for row in approaches.rows)
+    used = approaches.minima.used
+    largest, farthest = approaches.compared_at
+    first = min(used[0].c if used else float(material.points.c.min()), largest)
+    spans = np.geomspace(first, largest, 30), np.geomspace(largest, farthest, 12)
+    caption = (
+        f"Compute-optimal parameters and tokens by each approach, {known[0].confidence:.0%} intervals; solid up to the largest "
+        f"measured C (dotted), dashed up to {farthest / largest:.3g} times that."
+    )
+    if used:
+        caption += " Points: the isoFLOP minima with standard errors."
+    return Chart("optima", caption, tuple(_optimum(approaches, known, name, spans) for name in ("n", "d")))
+
+
+def _optimum(approaches: Approaches, known: Sequence[Approach], name: str, spans: tuple[FloatArray, FloatArray]) -> Panel:
+    marks: list[Mark] = [Rule("x", approaches.compared_at[0], "dot")]
+    shown: list[FloatArray] = []
+    c = np.concatenate([spans[0], spans[1][1:]])
+    for row in known:
+        colour = _colour(row, known)
+        if row.samples:
+            sets = [samples for samples in (row.samples, row.cluster_samples) if samples]
+            band = percentile_union(
+                [np.array([getattr(sample, f"{name}_opt")(c) for sample in samples]) for samples in sets], row.confidence
+            )
+            marks.append(Band(c, *band, colour=colour, group=row.name))
+            shown += band
+        lines = _optimum_lines(row, name, spans, colour)
+        marks += lines
+        shown += [line.y for line in lines]
+    if used := approaches.minima.used:
+        centre = np.array([getattr(minimum, f"{name}_opt") for minimum in used])
+        error = np.exp(np.nan_to_num([minimum.log_n_se for minimum in used], posinf=0.0))
+        dots = Dots(np.array([m.c for m in used]), centre, "second", centre / error, centre * error, group="isoflop")
+        marks.append(dots)
+        shown.append(centre)
+    what = {"n": "parameters N*", "d": "tokens D*"}[name]
+    y = log_axis(name, *shown, label=f"compute-optimal {what}")  # type: ignore[arg-type]
+    return Panel(f"optimal {what}", log_axis("c", c), y, tuple(marks))
+
+
+def _colour(row: Approach, known: Sequence[Approach]) -> Role:
+    """Faint where others have intervals and this one has none, and where another law is preferred."""
+    has_none = not row.samples and any(other.samples for other in known)
+    beside = row.name == "law" and any(other.name == "coupled" for other in known)
+    return "faint" if has_none or beside else _APPROACHES[row.name]
+
+
+def _optimum_lines(row: Approach, name: str, spans: tuple[FloatArray, FloatArray], colour: Role) -> list[Line]:
+    """The optimum over the measured C, solid, and beyond, dashed; thin where it has no interval."""
+    optimum, width = getattr(row.allocation, f"{name}_opt"), 1.4 if row.samples else 0.9
+    label = LABELS[row.name] + ("" if row.samples else " (no interval)")
+    measured, beyond = spans
+    return [
+        Line(measured, optimum(measured), colour, width=width, name=label, group=row.name),
+        Line(beyond, optimum(beyond), colour, "dash", width=width, group=row.name),
+    ]
+
+
+def back_test(material: Material) -> Chart | str:
+    """Predicted against measured loss of a rolling origin, and the error by horizon."""
+    tournament = material.analysis.tournament
+    if tournament is None:
+        return f"There is no back-test. {material.analysis.tournament_refusal}"
+    tested, outcomes = tournament.tested, tournament.tested.outcomes
+    if outcomes is None:
+        return "There is no origin to predict from: too few rows lie below any cut."
+    kept = outcomes if outcomes.abstained.all() else outcomes.select(~outcomes.abstained)
+    left, right = _predicted(outcomes, kept), _errors(outcomes, kept)
+    beyond = max(_num_outside(left.y, np.exp(outcomes.centre)), _num_outside(right.y, _percent_error(outcomes)))
+    left_out = f" {beyond} abstained predictions are off the axes." if beyond else ""
+    return Chart(
+        "back_test",
+        f"Rolling origin by compute, {len(tested.cuts)} origins: the mean of the forms, fitted below a compute, against the "
+        "losses measured above it. Grey rings: predictions that would have been refused. Right: red where the honest "
+        f"{tested.confidence:.0%} interval misses.{left_out}",
+        (left, right),
+        log_scale("horizon", kept.factor, _powers_of_two(kept.factor)),
+    )
+
+
+def _predicted(outcomes: Outcomes, kept: Outcomes) -> Panel:
+    actual, centre, shy = np.exp(outcomes.actual), np.exp(outcomes.centre), outcomes.abstained
+    span = np.concatenate([actual, np.exp(kept.centre)])
+    ends = np.array([span.min(), span.max()])
+    marks: tuple[Mark, ...] = (
+        Line(ends, ends, "ink", width=0.8),
+        Dots(actual[shy], centre[shy], "faint", is_hollow=True, size=3.4),
+        Dots(actual[~shy], centre[~shy], outcomes.factor[~shy], size=3.9),
+    )
+    x, y = (log_axis("loss", span, label=f"{what} loss (nats/token)") for what in ("measured", "predicted"))
+    return Panel("predicted against measured", x, y, marks)
+
+
+def _errors(outcomes: Outcomes, kept: Outcomes) -> Panel:
+    error, shy, holds = _percent_error(outcomes), outcomes.abstained, outcomes.holds("honest")
+
+    def dots(rows: BoolArray, colour: Role, name: str, is_hollow: bool = False) -> Dots:
+        return Dots(outcomes.factor[rows], error[rows], colour, name=name if rows.any() else "", size=3.7, is_hollow=is_hollow)
+
+    marks: tuple[Mark, ...] = (
+        Rule("y", 0.0),
+        dots(shy, "faint", "abstained", True),
+        dots(holds & ~shy, "first", "held by the interval"),
+        dots(~holds & ~shy, "fit", "missed by it"),
+    )
+    y = linear_axis("percent", "predicted / measured - 1 (%)", _percent_error(kept), around_zero=True)
+    return Panel("error by horizon", log_axis("factor", outcomes.factor), y, marks)
+
+
+def _percent_error(outcomes: Outcomes) -> FloatArray:
+    return np.asarray(100 * np.expm1(outcomes.centre - outcomes.actual))
+
+
+def _num_outside(axis: Axis, values: FloatArray) -> int:
+    return int(np.sum((values < axis.low) | (values > axis.high)))
+
+
+def _powers_of_two(factor: FloatArray) -> list[float]:
+    """Ticks for the horizons, inside their range."""
+    ticks = 2.0 ** np.arange(0, 40)
+    inside = ticks[(ticks >= factor.min()) & (ticks <= factor.max())]
+    return inside.tolist() if len(inside) > 1 else [float(factor.min()), float(factor.max())]
+
+
+def next_gain(material: Material) -> Chart | str:
+    """By what compute must be multiplied for 0.1 nat less along the compute optimum of the preferred law, C = 6 N D."""
+    points, fit = material.points, material.analysis.fit
+    best = fit.preferred
+    if best is None or not {"a", "b"} <= set(best.estimates):
+        return "There is no joint law with a compute optimum, so the cost of a lower loss is not known."
+    law = best.law
+    assert isinstance(law, JointLaw)
+    largest = float((6 * points.n * points.d).max())
+    c = np.geomspace(float((6 * points.n * points.d).min()), 10 * largest, 40)
+    factor = cost_of_gain(law, c)
+    if not np.isfinite(factor).any():
+        return f"By the fitted law no compute buys {GAIN} nat less anywhere in the measured range: E is too near."
+    marks: list[Mark] = [Rule("x", largest, "dot")]
+    band = _cost_band(best, c)
+    if band is not None:
+        marks.append(Band(c, *band))
+    marks.append(Line(c, factor))
+    shown = [factor, *(part[np.isfinite(part) & (part < 1e4)] for part in band or ())]
+    y = log_axis("factor", *shown, label=f"compute for {GAIN} nat less / C")
+    return Chart(
+        "next_gain",
+        f"Along the compute optimum of the preferred law: by what the compute C = 6 N D has to be multiplied for a loss {GAIN} "
+        f"nats per token lower, with its {fit.confidence:.0%} interval; dotted: the largest measured. The line ends where the "
+        "law's E leaves no such gain.",
+        (Panel(f"cost of the next {GAIN} nat", log_axis("c", c), y, tuple(marks)),),
+    )
+
+
+def cost_of_gain(law: JointLaw, c: FloatArray, gain: float = GAIN) -> FloatArray:
+    """Factor k with L*(k C) = L*(C) - gain for each C, L* being the loss at the compute optimum; infinite where none is."""
+    grid = np.geomspace(c[0], c[-1] * _FAR, 2000)
+    best = law.predict(law.n_opt(grid), law.d_opt(grid))
+    wanted = np.interp(np.log(c), np.log(grid), best) - gain
+    at = np.interp(-wanted, -best, np.log(grid), right=np.inf)
+    return np.asarray(np.exp(at) / c)
+
+
+def _cost_band(fit: LawFit, c: FloatArray) -> tuple[FloatArray, FloatArray] | None:
+    """Percentile interval of the cost; resamples in which no compute buys the gain count as dear."""
+    draws = []
+    for samples in (fit.samples, fit.cluster_samples):
+        laws = [law for law in fit.resampled_laws(samples[:_SOME_SAMPLES]) if isinstance(law, JointLaw)]
+        laws = [law for law in laws if min(law.A, law.B, law.alpha, law.beta) > 0]
+        if laws:
+            draws.append(np.minimum(np.array([cost_of_gain(law, c) for law in laws]), _FAR))
+    return percentile_union(draws, fit.confidence) if draws else None

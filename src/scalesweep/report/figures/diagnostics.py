@@ -1,0 +1,157 @@
+"""The figures that a reviewer asks for: profile likelihood, tuning curves, collapse of training curves."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from scalesweep.analysis.health import COLLAPSE_FROM, normalised_curve, rays
+from scalesweep.analysis.tuning.frontier import LR, Frontier, Optimum
+from scalesweep.fit.joint import profile_curves
+from scalesweep.fit.solve.profile import ProfileCurve
+from scalesweep.report.charts.chart import (
+    Axis,
+    Chart,
+    Dots,
+    Line,
+    Mark,
+    Panel,
+    Rule,
+    linear_axis,
+    log_axis,
+    log_scale,
+    some_values,
+)
+from scalesweep.report.figures.material import Material
+from scalesweep.units import format_count, format_number
+
+_SYMBOLS = {"alpha": "α", "beta": "β", "kappa": "κ", "E": "E (nats/token)"}
+_REACH = 3.2
+"""Highest root of the likelihood ratio that is drawn, in thresholds."""
+_FEW = 5
+"""Values without which a profile is no curve."""
+_EXACT = 1e-9
+"""Residuals in log loss below which they are rounding."""
+_MAX_PANELS = 6
+_MOST_TICKS = 5
+"""Labels along the narrow panels of profiles."""
+
+
+def profile(material: Material) -> Chart | str:
+    """Likelihood ratio against E and the exponents of the preferred law, all else re-estimated."""
+    fit = material.analysis.fit
+    if fit.preferred is None:
+        return "There is no joint law, so no likelihood to profile."
+    if fit.preferred.residual_rms < _EXACT:
+        return "The points lie on the law, so there is no noise to measure a likelihood by."
+    found = profile_curves(material.points, fit.preferred, fit.confidence)
+    curves = {name: curve for name, curve in found.items() if _is_curve(curve)}
+    if not curves:
+        return "There are no spare points, or no parameter changes the likelihood smoothly, so there is no ratio to draw."
+    return Chart(
+        "profile",
+        "Profile likelihood of the preferred law: how much worse the best fit gets when one parameter is held. The dashed line "
+        f"is the {fit.confidence:.0%} threshold; a curve that stays below it on one side leaves the parameter open there. "
+        "Points count as independent here, unlike in the bootstrap intervals of the tables.",
+        tuple(_profile(name, curve) for name, curve in curves.items()),
+    )
+
+
+def _is_curve(curve: ProfileCurve) -> bool:
+    """Whether there is something to draw: not so where the likelihood jumps, or does not change at all."""
+    near = curve.root <= _REACH * curve.threshold
+    return len(np.unique(curve.values[near])) >= _FEW and float(curve.root[near].max()) > 0
+
+
+def _profile(name: str, curve: ProfileCurve) -> Panel:
+    near = curve.root <= _REACH * curve.threshold
+    symbol = _SYMBOLS[name]
+    y = Axis(
+        "number", 0.0, min(_REACH * curve.threshold, 1.1 * float(curve.root[near].max())), "√ likelihood ratio", is_log=False
+    )
+    ends = ["∞" if math.isinf(end) else format_number(end) for end in (curve.low, curve.high)]
+    title = f"{symbol.split()[0]} in [{', '.join(ends)}]"
+    at = replace(linear_axis("number", symbol, curve.values[near]), most_ticks=_MOST_TICKS)
+    marks: tuple[Mark, ...] = (
+        Rule("y", curve.threshold, "dash"),
+        Rule("x", curve.centre, "dot"),
+        Line(curve.values[near], curve.root[near], "fit"),
+    )
+    return Panel(title, at, y, marks)
+
+
+def tuning(material: Material) -> Chart | str:
+    """Loss against learning rate at each size and budget, with the optimum of the local quadratic."""
+    frontier = material.frontier
+    if frontier is None or LR not in frontier.settings:
+        return "No learning rate was tuned."
+    budgets = some_values(np.array([o.d for o in frontier.optima]))[-_MAX_PANELS:]
+    measured = frontier.measured.used
+    scale = log_scale("n", measured["n"].to_numpy(dtype=np.float64))
+    every = measured[f"tune.{LR}"].to_numpy(dtype=np.float64)
+    x = log_axis("lr", every, label=LR)
+    panels = [_tuning(frontier, d, x) for d in budgets]
+    return Chart(
+        "tuning",
+        "The lowest loss at each learning rate, coloured by parameters, means over seeds, at each token budget. Ring: the "
+        "optimum of the local quadratic; sizes without a ring have their lowest loss at an end of what was tried.",
+        tuple(panels),
+        scale,
+    )
+
+
+def _tuning(frontier: Frontier, d: float, x: Axis) -> Panel:
+    mine = [o for o in frontier.optima if math.isclose(o.d, d, rel_tol=0.1)]
+    frame = frontier.measured.used
+    marks: list[Mark] = []
+    losses = []
+    for n in sorted({o.n for o in mine}):
+        rows = frame[(frame["n"] == n) & (np.abs(np.log(frame["d"] / d)) < 0.1)]
+        each = rows.groupby([f"tune.{LR}", *(["seed"] if "seed" in rows else [])])["loss"].min().groupby(level=0).mean()
+        lr, loss = each.index.to_numpy(dtype=np.float64), each.to_numpy(dtype=np.float64)
+        losses.append(loss)
+        name = f"N {format_count(n)}"
+        marks += [Line(lr, loss, n, width=1.1, name=name), Dots(lr, loss, np.full(len(lr), n), size=3.6, group=name)]
+        rings = [o for o in mine if o.n == n and LR in o.values and not o.reason]
+        losses.append(np.array([o.loss for o in rings]))
+        marks += map(_ring, rings)
+    return Panel(f"D = {format_count(d)} tokens", x, log_axis("loss", *losses), tuple(marks))
+
+
+def _ring(optimum: Optimum) -> Dots:
+    return Dots(np.array([optimum.values[LR]]), np.array([optimum.loss]), "fit", is_hollow=True, size=6)
+
+
+def collapse(material: Material) -> Chart | str:
+    """Normalised training curves of one tokens-per-parameter ratio, all sizes and seeds. Qiu et al. 2025 (arXiv 2507.02119)."""
+    best = material.analysis.fit.preferred
+    floor = getattr(best.law, "E", None) if best else None
+    if floor is None:
+        return "There is no joint law, so no floor to normalise curves by."
+    found: Mapping[str, list[dict[str, float]]] = {
+        key: [{"tokens": t, "loss": loss} for t, loss in curve if 0 < loss < math.inf] for key, curve in material.curves.items()
+    }
+    usable = [
+        (ratio, ray)
+        for ratio, ray in rays(material.points, found)
+        if all(len(curve) > 2 and curve[-1]["loss"] > floor for seeds in ray.values() for curve in seeds)
+    ]
+    if not usable:
+        return "No ratio of tokens to parameters was measured at two sizes with the same two or more seeds."
+    ratio, ray = max(usable, key=lambda pair: (len(pair[1]), pair[0]))
+    share = np.linspace(COLLAPSE_FROM, 1.0, 60)
+    lines = [
+        Line(share, normalised_curve(curve, floor, share), n, width=0.9, name=f"N {format_count(n)}" if i == 0 else "")
+        for n, seeds in ray.items()
+        for i, curve in enumerate(seeds)
+    ]
+    y = log_axis("number", *(line.y for line in lines), label="(L(x) - E) / (L(1) - E)")
+    return Chart(
+        "collapse",
+        f"Training curves of {len(ray)} sizes at {format_number(ratio)} tokens per parameter, normalised by the law's "
+        f"E = {format_number(floor)} and by their ends. Where the recipe carries over between sizes, they fall on one curve "
+        "within the spread of the seeds.",
+        (Panel("collapse", Axis("number", 0.08, 1.02, "share of the run", is_log=False), y, tuple(lines)),),
+        log_scale("n", np.array(list(ray))),
+    )

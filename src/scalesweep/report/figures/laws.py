@@ -1,0 +1,253 @@
+"""The figures by name, and those of the laws: loss against N, D and C; training curves; the joint law and what it leaves over.
+
+A figure is a function of `Material` that gives a chart, or the reason why there is none. Colours are by log N.
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import numpy as np
+
+from scalesweep.arrays import FloatArray
+from scalesweep.fit import FitStatus, LawFit
+from scalesweep.laws import JointLaw, Law, PowerLaw
+from scalesweep.points.points import Points
+from scalesweep.report.charts.chart import (
+    Axis,
+    Band,
+    Chart,
+    Dots,
+    Line,
+    Mark,
+    Panel,
+    Rule,
+    Scale,
+    diverging_scale,
+    linear_axis,
+    log_axis,
+    log_scale,
+    some_values,
+)
+from scalesweep.report.figures.material import Curves, Material
+from scalesweep.report.figures.measured import bars_in_words, hovers, measured
+from scalesweep.units import format_count, format_number
+
+_CLIPPED = 0.95
+"""Share of the residuals that a map's colours tell apart: a few outliers would leave the others white."""
+CURVE_POINTS = 60
+"""Points of a curve that are drawn, evenly spaced in the logarithm of tokens."""
+
+
+def power_laws(material: Material) -> Chart:
+    """Loss against each variable where it is the bottleneck. Kaplan et al. 2020, figure 1."""
+    points, fit = material.points, material.analysis.fit
+    laws: dict[str, LawFit | None] = {"n": fit.by_n, "d": fit.by_d, "c": fit.by_c}
+    y = log_axis("loss", points.loss, *(_on_law(points, name, law)[1] for name, law in laws.items() if law))
+    refusals: Mapping[str, str] = {str(name): text for name, text in fit.refusals.items()}
+    panels = [_power_law(points, name, law, refusals.get(f"by_{name}", ""), y) for name, law in laws.items()]
+    caption = (
+        "Loss against parameters, tokens and compute. Filled: the points that enter the line; hollow: the others. "
+        f"Shaded: {fit.confidence:.0%} bootstrap interval of the line. {bars_in_words(points)}"
+    ).strip()
+    return Chart("power_laws", caption, tuple(panels), log_scale("n", points.n))
+
+
+def _power_law(points: Points, name: str, law: LawFit | None, refusal: str, y: Axis) -> Panel:
+    x, bent = getattr(points, name), law is not None and law.status is FitStatus.REJECTED
+    chosen = np.zeros(len(x), dtype=bool)
+    chosen[list(law.rows) if law else []] = True
+    others = measured(points, x, ~chosen)
+    marks: list[Mark] = [replace(others, colour="faint", low=None, high=None, is_hollow=True, size=3.6)]
+    if law is not None:
+        line, predicted = _on_law(points, name, law)
+        if (band := law.band(line)) is not None:
+            marks.append(Band(line, *band))
+        marks.append(measured(points, x, chosen))
+        marks.append(Line(line, predicted, dash="dash" if bent else "solid"))
+    title = formula(law.law) if law else "no law"
+    axis = log_axis(name, x)  # type: ignore[arg-type]
+    return Panel(title, axis, y, tuple(marks), "Rejected: the points bend away from this line." if bent else refusal)
+
+
+def _on_law(points: Points, name: str, law: LawFit) -> tuple[FloatArray, FloatArray]:
+    """The line over the rows that entered."""
+    assert isinstance(law.law, PowerLaw)
+    x = getattr(points, name)[list(law.rows)]
+    line = np.geomspace(x.min(), x.max(), 60)
+    return line, law.law.predict(line)
+
+
+def training_curves(material: Material) -> Chart | str:
+    """Loss against tokens and against compute: sample efficiency and the frontier. Kaplan et al. 2020, figures 2 and 4."""
+    points = material.points
+    rows = _rows_of_curves(points, material.curves)
+    if not rows:
+        return "There are no training curves: a table of points holds none."
+    scale = log_scale("n", np.array([n for n, _, _ in rows]))
+    named = set(some_values(np.array([n for n, _, _ in rows])))
+    by_tokens: list[Mark] = []
+    by_compute: list[Mark] = []
+    for n, per_token, line in rows:
+        name, group = (f"N {format_count(n)}" if n in named else ""), f"{n:.6g}"
+        named.discard(n)
+        by_tokens.append(Line(line[:, 0], line[:, 1], n, width=0.9, name=name, group=group))
+        by_compute.append(Line(line[:, 0] * per_token, line[:, 1], n, width=0.9, group=group))
+    every = np.concatenate([line for _, _, line in rows])
+    compute = np.concatenate([line[:, 0] * per_token for _, per_token, line in rows])
+    frontier = _frontier(compute, every[:, 1])
+    by_compute.append(Line(*frontier, colour="fit", width=1.6, name="lowest so far"))
+    y = log_axis("loss", every[:, 1], label="training loss (nats/token)")
+    return Chart(
+        "curves",
+        "Training loss of every cell, coloured by parameters, against tokens (how many a size needs for a loss) and against "
+        "compute, with the lowest loss at any compute. Curves are means over the steps between two logged points.",
+        (
+            Panel("sample efficiency", log_axis("d", every[:, 0], label="tokens seen"), y, tuple(by_tokens)),
+            Panel("compute frontier", log_axis("c", compute, label="training FLOPs so far"), y, tuple(by_compute)),
+        ),
+        scale,
+    )
+
+
+def _rows_of_curves(points: Points, curves: Curves) -> list[tuple[float, float, FloatArray]]:
+    """N, FLOPs a token, and (tokens, loss) of each curve, the smallest models first."""
+    if "key" not in points.frame:
+        return []
+    facts = {k: (n, c / d) for k, n, d, c in zip(*(points.frame[name] for name in ("key", "n", "d", "c")), strict=True)}
+    found = []
+    for key, curve in curves.items():
+        line = np.array([(t, loss) for t, loss in curve if t > 0 and 0 < loss < math.inf]).reshape(-1, 2)
+        n, per_token = facts.get(key, (math.nan, math.nan))
+        if len(line) and math.isfinite(n * per_token):
+            found.append((float(n), float(per_token), thin(line)))
+    return sorted(found, key=lambda row: row[0])
+
+
+def thin(line: FloatArray, points: int = CURVE_POINTS) -> FloatArray:
+    """At most so many rows of a curve, evenly spaced in the logarithm of its first column, ends included."""
+    if len(line) <= points:
+        return line
+    wanted = np.geomspace(line[0, 0], line[-1, 0], points)
+    return line[np.unique(np.clip(np.searchsorted(line[:, 0], wanted * (1 - 1e-12)), 0, len(line) - 1))]
+
+
+def _frontier(compute: FloatArray, loss: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Lowest loss at or below each compute, at the computes where it falls."""
+    order = np.lexsort((loss, compute))
+    lowest = np.minimum.accumulate(loss[order])
+    falls = np.append(True, lowest[1:] < lowest[:-1])
+    return compute[order][falls], lowest[falls]
+
+
+def joint_fit(material: Material) -> Chart | str:
+    """The preferred joint law's lines over the points, and its residuals over compute."""
+    points, fit = material.points, material.analysis.fit
+    best = fit.preferred
+    if best is None:
+        return "There is no joint law: " + " ".join(fit.refusals.get(name, "") for name in ("joint", "coupled")).strip()
+    law = best.law
+    assert isinstance(law, JointLaw)
+    residual = 100 * np.log(points.loss / law.predict(points.n, points.d))
+    every = np.ones(len(residual), dtype=bool)
+    left_over = Dots(points.c, residual, points.n, hover=hovers(points, every))
+    percent = linear_axis("percent", "log(measured / fitted), %", residual, around_zero=True)
+    right = Panel("measured against fitted", log_axis("c", points.c), percent, (Rule("y", 0.0), left_over))
+    return Chart(
+        "joint_fit",
+        "Left: loss against tokens with the preferred law's line for some sizes. "
+        "Right: what the law leaves over of each loss; structure along compute means that the form is wrong. "
+        f"{bars_in_words(points)}".strip(),
+        (_lines_by_size(points, law.predict, f"{fit.preferred_name} law".replace("joint", "additive")), right),
+        log_scale("n", points.n),
+    )
+
+
+def kaplan_form(material: Material) -> Chart | str:
+    """Loss against tokens and parameters with Kaplan's L(N, D) and a floor E. Kaplan et al. 2020, eq. (1.5), figure 4."""
+    points, tournament = material.points, material.analysis.tournament
+    members = tournament.rivals.members if tournament else ()
+    rival = next((member for member in members if member.name == "kaplan_floor"), None)
+    if rival is None:
+        why = tournament.rivals.refusals.get("kaplan_floor", "") if tournament else material.analysis.tournament_refusal
+        return f"Kaplan's joint form was not fitted. {why}"
+    law = rival.fit.law
+    values = ", ".join(f"{name} = {format_number(getattr(law, name))}" for name in law.parameters)
+    left = _lines_by_size(points, law.predict, "loss against tokens")
+    budgets = some_values(np.array([d for d in np.unique(points.d)]))
+    sizes = np.geomspace(points.n.min(), points.n.max(), 60)
+    lines = [Line(sizes, law.predict(sizes, d), "ink", "dot", 1.0) for d in budgets]
+    right = Panel("loss against parameters", log_axis("n", points.n), left.y, (*lines, measured(points, points.n)))
+    return Chart(
+        "kaplan_form",
+        f"Kaplan's form with a floor, {law.equation}: {values}. Left: its line for some sizes; right: for some token counts. "
+        f"{bars_in_words(points)}".strip(),
+        (left, right),
+        log_scale("n", points.n),
+    )
+
+
+def _lines_by_size(points: Points, predict: Callable[..., FloatArray], title: str) -> Panel:
+    """Loss over tokens with a line for some sizes."""
+    tokens = np.geomspace(points.d.min(), points.d.max(), 60)
+    sizes = some_values(points.n)
+    lines = [Line(tokens, predict(n, tokens), n, width=1.1, name=f"N {format_count(n)}", group=f"{n:.6g}") for n in sizes]
+    y = log_axis("loss", points.loss, *(line.y for line in lines))
+    return Panel(title, log_axis("d", points.d), y, (*lines, measured(points, points.d)))
+
+
+def residuals(material: Material) -> Chart | str:
+    """What the additive and the coupled law leave over, on the map of (N, D)."""
+    points, fit = material.points, material.analysis.fit
+    laws = {"additive law": fit.joint, "coupled law": fit.coupled}
+    left = {
+        title: 100 * np.log(points.loss / found.law.predict(points.n, points.d))
+        for title, found in laws.items()
+        if found is not None and isinstance(found.law, JointLaw)
+    }
+    if not left:
+        return "There is no joint law, so nothing is left over."
+    limit = float(np.quantile(np.abs(np.concatenate(list(left.values()))), _CLIPPED))
+    scale = diverging_scale("percent", np.array([limit]), "log(measured / fitted), %")
+    panels = [_residual_map(points, title, values, scale) for title, values in left.items()]
+    return Chart(
+        "residuals",
+        "Residuals over parameters and tokens, means over seeds, on one scale whose ends hold the largest twentieth. A form "
+        "that holds leaves specks; a saddle, with one sign on a diagonal and the other beside it, means that the variables "
+        "interact in another way than the law says.",
+        tuple(panels),
+        scale,
+    )
+
+
+def _residual_map(points: Points, title: str, values: FloatArray, scale: Scale) -> Panel:
+    places, inverse = np.unique(np.stack([points.n, points.d], axis=1), axis=0, return_inverse=True)
+    mean = np.bincount(inverse.ravel(), values) / np.bincount(inverse.ravel())
+    hover = tuple(f"N {format_count(n)}, D {format_count(d)}: {v:+.2f} %" for (n, d), v in zip(places, mean, strict=True))
+    size = float(np.clip(60 / math.sqrt(len(places)), 4.0, 10.0))
+    dots = Dots(places[:, 0], places[:, 1], mean, size=size, symbol="square", hover=hover)
+    rms = float(np.sqrt(np.mean(values**2)))
+    return Panel(f"{title}: rms {rms:.2g} %", log_axis("n", points.n), log_axis("d", points.d), (dots,))
+
+
+def formula(law: Law) -> str:
+    """The law with its numbers, as the markup of a title."""
+    if isinstance(law, PowerLaw):
+        return (
+            f"<i>L</i>({law.variable}) = ({markup_number(law.scale)} / {law.variable})<sup>{format_number(law.exponent)}</sup>"
+        )
+    assert isinstance(law, JointLaw)
+    u = f"{markup_number(law.A)} / N<sup>{format_number(law.alpha)}</sup>"
+    v = f"{markup_number(law.B)} / D<sup>{format_number(law.beta)}</sup>"
+    if law.coupling == 1:
+        return f"<i>L</i>(N, D) = {markup_number(law.E)} + {u} + {v}"
+    inner, outer = f"<sup>1/{format_number(law.coupling)}</sup>", f"<sup>{format_number(law.coupling)}</sup>"
+    return f"<i>L</i>(N, D) = {markup_number(law.E)} + [({u}){inner} + ({v}){inner}]{outer}"
+
+
+def markup_number(value: float) -> str:
+    """A number with four digits, its power of ten raised."""
+    if math.isinf(value):
+        return "∞"
+    mantissa, _, exponent = format_number(value).partition("e")
+    return f"{mantissa}·10<sup>{int(exponent)}</sup>" if exponent else mantissa

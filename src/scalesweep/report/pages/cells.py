@@ -1,0 +1,81 @@
+"""The rows of the cell table: first what a reader looks for (size, budget, loss, what the law says), then all else."""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from scalesweep.analysis.analyse import Analysis
+from scalesweep.laws import JointLaw
+from scalesweep.report.charts.chart import format_power
+from scalesweep.report.context import ReportContext
+from scalesweep.units import format_count
+
+LEADING = ("key", "row", "N", "D", "C", "D/N", "seed", "loss ± se", "fitted loss", "residual", "used")
+"""Columns that come first, as far as the cells have them."""
+_RENAMED = ("n", "d", "c", "loss", "loss_se", "tokens_per_param", "excluded_reason", *LEADING)
+"""Columns of the cells that the leading ones hold."""
+
+
+@dataclass(frozen=True)
+class Shown:
+    """A number of a table that is written in its own way."""
+
+    value: float
+    """By which it is sorted and found."""
+    text: str
+    """What people read."""
+
+
+def cell_rows(analysis: Analysis, context: ReportContext) -> list[dict[str, Any]]:
+    """All measured cells with the loss of the preferred law, what is left over, and whether fits use them."""
+    frame = analysis.points.frame
+    is_known = "key" in frame and context.frontier is None  # a frontier's rows are no cells
+    reasons = dict(zip(frame["key"].astype(str), frame["excluded_reason"], strict=True)) if is_known else {}
+    found = [_row(cell, i, analysis, reasons) for i, cell in enumerate(context.cells, start=1)]
+    kept = [name for name in LEADING if any(row.get(name) is not None for row in found)]
+    kept = [name for name in kept if name != "row" or "key" not in kept]
+    kept += dict.fromkeys(name for cell in context.cells for name in cell if name not in _RENAMED)
+    return [{name: row.get(name) for name in kept} for row in found]
+
+
+def num_leading(rows: Sequence[Mapping[str, Any]]) -> int:
+    """How many columns of these rows come first."""
+    return len([name for name in rows[0] if name in LEADING]) if rows else 0
+
+
+def _row(cell: Mapping[str, Any], place: int, analysis: Analysis, reasons: Mapping[str, str]) -> dict[str, Any]:
+    n, d, c, loss, error = (_number(cell.get(name)) for name in ("n", "d", "c", "loss", "loss_se"))
+    best = analysis.fit.preferred
+    fitted = float(best.law.predict(n, d)) if best and isinstance(best.law, JointLaw) and n and d else None
+    residual = loss / fitted - 1 if loss and fitted else None
+    return {
+        **cell,
+        "row": place,
+        "N": _shown(n, format_count),
+        "D": _shown(d, format_count),
+        "C": _shown(c, format_power),
+        "D/N": _shown(d / n if n and d else None, "{:.3g}".format),
+        "loss ± se": _shown(loss, lambda value: f"{value:.4f}" if error is None else f"{value:.4f} ± {error:.4f}"),
+        "fitted loss": _shown(fitted, "{:.4f}".format),
+        "residual": _shown(residual, "{:+.2%}".format),
+        "used": _used(cell, loss, reasons),
+    }
+
+
+def _used(cell: Mapping[str, Any], loss: float | None, reasons: Mapping[str, str]) -> str:
+    """yes, or why fits leave the cell out."""
+    reason = cell.get("excluded_reason") or reasons.get(str(cell.get("key")))
+    if reason:
+        return f"no: {reason}"
+    return "yes" if loss is not None else "no: no loss yet"
+
+
+def _number(value: Any) -> float | None:
+    """The value if it is a finite number."""
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return value if is_number else None
+
+
+def _shown(value: float | None, write: Callable[[float], str]) -> Shown | None:
+    return None if value is None else Shown(value, write(value))

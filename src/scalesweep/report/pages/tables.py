@@ -1,0 +1,76 @@
+"""Tables for other programs: the laws as CSV at full precision and as LaTeX for a paper, the back-test row by row."""
+
+import csv
+import io
+
+import numpy as np
+
+from scalesweep.analysis.forecast.backtest import BackTest
+from scalesweep.fit.results import Estimate
+from scalesweep.fit.sweep_fit import SweepFit
+from scalesweep.report.words.fit import MEANINGS
+from scalesweep.units import format_number
+
+_SYMBOLS = {
+    "alpha": r"$\alpha$",
+    "beta": r"$\beta$",
+    "kappa": r"$\kappa$",
+    "exponent": r"$\alpha$",
+    "scale": r"$x_c$",
+    "tokens_per_parameter": r"$D^*/N^*$",
+}
+
+
+def render_csv(fit: SweepFit) -> str:
+    """One row a parameter: law, parameter, value, low, high, meaning; an end that is not known is empty."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["law", "parameter", "value", "low", "high", "meaning"])
+    for name in fit.order:
+        for parameter, estimate in fit.laws[name].estimates.items():
+            ends = ["" if end is None else repr(end) for end in (estimate.low, estimate.high)]
+            writer.writerow([name, parameter, repr(estimate.value), *ends, MEANINGS[parameter]])
+    return text.getvalue()
+
+
+def render_back_test(tested: BackTest) -> str:
+    """One row a prediction: where it was made from, what was measured and predicted, the honest interval; nats per token."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["cut", "factor", "n", "d", "measured", "predicted", "honest_low", "honest_high", "abstained"])
+    if (seen := tested.outcomes) is not None:
+        logs = np.exp(np.stack([seen.actual, seen.centre, seen.lows["honest"], seen.highs["honest"]], axis=1))
+        numbers = np.column_stack([seen.cut, seen.factor, seen.n, seen.d, logs]).tolist()
+        writer.writerows([*map(repr, row), str(shy).lower()] for row, shy in zip(numbers, seen.abstained, strict=True))
+    return text.getvalue()
+
+
+def render_latex(fit: SweepFit) -> str:
+    """A tabular with one row a parameter; it needs no package."""
+    rows = [
+        f"{name.replace('_', ' ')} & {_SYMBOLS.get(parameter, f'${parameter}$')} & "
+        f"{_number(estimate.value)} & {_interval(estimate)} \\\\"
+        for name in fit.order
+        for parameter, estimate in fit.laws[name].estimates.items()
+    ]
+    head = [
+        "\\begin{tabular}{llrl}",
+        "\\hline",
+        f"law & & estimate & {fit.confidence:.0%} interval \\\\".replace("%", "\\%"),
+        "\\hline",
+    ]
+    return "\n".join([*head, *rows, "\\hline", "\\end{tabular}", ""])
+
+
+def _interval(found: Estimate) -> str:
+    if found.low is None or found.high is None:
+        return "--"
+    low = "open" if found.is_low_open else _number(found.low)
+    return f"[{low}, {'open' if found.is_high_open else _number(found.high)}]"
+
+
+def _number(value: float) -> str:
+    mantissa, _, exponent = format_number(value).partition("e")
+    if mantissa in ("inf", "-inf"):
+        return r"$\infty$"
+    return f"${mantissa} \\cdot 10^{{{int(exponent)}}}$" if exponent else f"${mantissa}$"

@@ -1,0 +1,303 @@
+"""Answers of the checklist on the experiment: counts, design, data, tuning, seeds, cost, versions."""
+
+import hashlib
+from collections import Counter
+
+import numpy as np
+
+from scalesweep.counting import flops_in_words, params_in_words
+from scalesweep.fit.results import Estimate
+from scalesweep.points.design import count_levels
+from scalesweep.report.review.evidence import Answer, Evidence, percent, span
+from scalesweep.report.words.fit import interval
+from scalesweep.units import format_count, format_number, plain
+
+_SEEDS = "sweep.seeds=[0,1,2]"
+ENOUGH_SEEDS = 3
+"""Seeds from which a spread says something of itself."""
+_LEFT_OUT = {
+    "kaplan": "It leaves out head and attention's context.",
+    "six_n": "It leaves out attention's context, and what N leaves out.",
+}
+_TABLE = "The table does not say"
+
+
+def form(seen: Evidence) -> Answer:
+    """1. Form, variables, units."""
+    fit = seen.analysis.fit
+    law = f"{fit.preferred.law.formula()}." if fit.preferred else f"No joint law: {fit.joint_refusal}"
+    counted = f"N counts {params_in_words(fit.params_convention)}, C counts {flops_in_words(fit.flops_convention)}"
+    text = f"{law} {counted}, L is in nats per token."
+    bytes_per_token, tokenizer = seen.fact("bytes_per_token"), seen.fact("tokenizer")
+    if bytes_per_token is None:
+        return Answer(
+            f"{text} {_TABLE} which tokenizer, and how many bytes a token has.", "partly", "name both beside the table."
+        )
+    text = f"{text} Tokenizer {tokenizer}, {span(bytes_per_token)} bytes per token."
+    return Answer(text, "answered" if fit.preferred else "partly")
+
+
+def params(seen: Evidence) -> Answer:
+    """2. N by every convention, and what the conclusions owe to it."""
+    if len(seen.counted) < 2:
+        only = params_in_words(seen.points.params_convention)
+        remedy = "give embedding, head and matrices apart, as a sweep of this package does."
+        return Answer(f"The points have one count of N ({only}).", "not measured", remedy)
+    found = list(seen.counted.values())
+    words = {"alpha": "alpha", "a_law": "a by approach 3", "by_n": "exponent of L(N)", "by_c": "exponent of L(C)"}
+    moved = []
+    for name, title in words.items():
+        values = [c.estimates[name].value for c in found if name in c.estimates]
+        if values:
+            moved.append(f"{title} {span((min(values), max(values)), format_number)}")
+    counts = " / ".join(f"N {params_in_words(n)}, C {flops_in_words(c)}" for n, c in seen.counted)
+    text = f"Refitted under {len(found)} counts of N and C ({counts}): {'; '.join(moved) or 'no law in any of them'}."
+    return Answer(text, "answered" if moved else "partly")
+
+
+def flops(seen: Evidence) -> Answer:
+    """3. The FLOP formula."""
+    points = seen.points
+    ratio = points.c / (6 * points.n * points.d)
+    text = f"C counts {flops_in_words(points.flops_convention)}; it is {span((ratio.min(), ratio.max()))} times 6 N D."
+    by = seen.fact("flops_by")
+    if by is None:
+        return Answer(
+            f"{text} {_TABLE} by what formula.", "partly", "state the formula, and whether head and attention are in."
+        )
+    how = "Counted by torch's FLOP counter." if by == ("counter",) else f"Counted by {' and '.join(by)}."
+    missing = _LEFT_OUT.get(points.flops_convention, "")
+    return Answer(
+        f"{text} {how} {missing}".strip(), "partly" if missing else "answered", "count.flops=attention" if missing else ""
+    )
+
+
+def design(seen: Evidence) -> Answer:
+    """4. Runs, sizes, budgets, spans, diversity, cost."""
+    fit, points = seen.analysis.fit, seen.points
+    decades = fit.span.decades
+    ratios = np.log10(points.d / points.n)
+    text = (
+        f"{fit.num_used} points of {count_levels(points.n)} sizes and {count_levels(points.d)} token budgets; "
+        f"N {span(fit.span.n, format_count)} ({decades['n']:.1f} decades), D {span(fit.span.d, format_count)} "
+        f"({decades['d']:.1f}), C {span(fit.span.c, format_number)} FLOPs ({decades['c']:.1f}), "
+        f"D/N {span(fit.span.tokens_per_parameter)} ({np.ptp(ratios):.1f} decades). {_conditioning(seen)}"
+    )
+    if (hours := seen.fact("device_hours")) is None:
+        return Answer(f"{text} {_TABLE} what the runs cost.", "partly", "state device-hours.")
+    return Answer(f"{text} {hours:.3g} device-hours.", "answered")
+
+
+def _conditioning(seen: Evidence) -> str:
+    points = seen.points
+    if np.ptp(points.n) == 0 or np.ptp(points.d) == 0:
+        return "Only one of N and D varies."
+    text = f"Correlation of log N and log D {np.corrcoef(np.log(points.n), np.log(points.d))[0, 1]:+.2f}"
+    rival = seen.analysis.tournament.rivals.find("chinchilla") if seen.analysis.tournament else None
+    return f"{text}; condition number of the additive law {rival.fit.condition:.2g}." if rival else f"{text}."
+
+
+def data(seen: Evidence) -> Answer:
+    """5. Data: hash, duplicates, unique tokens, epochs, order."""
+    if (digest := seen.fact("corpus_hash")) is None:
+        return Answer(f"{_TABLE} which data, whether they repeat across the split, and in which order.", "not measured", _SHARE)
+    text = f"Corpus {seen.fact('corpus')}, hash {digest}."
+    if (unique := seen.column("unique_tokens")) is not None:
+        text += f" U = {span((unique.min(), unique.max()), format_count)} unique tokens"
+        epochs = seen.column("epochs")
+        text += "." if epochs is None else f", at most {epochs.max():.2g} epochs."
+    if (seeds := seen.column("seed")) is not None:
+        text += f" Order of the data by seed ({', '.join(str(s) for s in sorted(set(seeds)))})."
+    if (removed := seen.fact("duplicates_removed")) is None:
+        return Answer(
+            f"{text} Its directory is gone, so the copies that were left out are not known.", "partly", "prepare it again."
+        )
+    documents = seen.fact("documents")
+    return Answer(f"{text} {documents} distinct documents; {removed} exact copies left out before the split.", "answered")
+
+
+_SHARE = "share the sweep's directory, or the table with the corpus's hash."
+
+
+def validation(seen: Evidence) -> Answer:
+    """6. The validation set and its standard error."""
+    tokens, errors = seen.fact("validation_tokens"), seen.column("loss_se")
+    known = errors is not None and bool(errors.notna().any())
+    said = ""
+    if known:
+        relative = float((errors / seen.column("loss")).median())
+        said = f"Standard error of a loss {span((errors.min(), errors.max()))} nats (median {percent(relative)})."
+    if tokens is None:
+        text = (
+            f"{said} {_TABLE} how many held-out tokens."
+            if known
+            else f"{_TABLE} how many held-out tokens, nor a standard error."
+        )
+        return Answer(text.strip(), "partly" if known else "not measured", "give a column loss_se, and the number of tokens.")
+    one = len(tokens) == 1
+    sizes = " and ".join(format_count(size) for size in tokens)
+    same = "the same ones for all cells" if one else "not the same for all cells"
+    text = f"{sizes} held-out tokens, {same}. {said or 'No standard error is known.'}"
+    return Answer(text, "answered" if one and known else "partly", "" if one else "one train.validation_tokens for all.")
+
+
+def tuning(seen: Evidence) -> Answer:
+    """7. Hyper-parameter search."""
+    frame = seen.points.frame
+    if "num_settings" not in frame:
+        rates = seen.column("lr")
+        fixed = f" Learning rates follow one rule, {span((rates.min(), rates.max()))}." if rates is not None else ""
+        remedy = "scalesweep check transfer, and sweep.tune (sweep=tuned_small) for a tuned frontier."
+        return Answer(f"No setting was tuned at each size and budget.{fixed}", "not measured", remedy)
+    names = [str(c).removeprefix("best.") for c in frame if str(c).startswith("best.")]
+    inner = int((frame["excluded_reason"] == "").sum())
+    settings = span((frame["num_settings"].min(), frame["num_settings"].max()))
+    text = f"Tuned: {', '.join(names)}; {settings} settings at each point; the optimum is inside in {inner} of {len(frame)}."
+    for name, title in (("regret_half_lr", "half"), ("regret_double_lr", "double")):
+        if name in frame and frame[name].notna().any():
+            text += f" At {title} the best learning rate the loss is {frame[name].median():.4f} nats higher (median)."
+    complete = inner == len(frame)
+    return Answer(
+        text, "answered" if complete else "partly", "" if complete else "widen the range where the optimum is at its end."
+    )
+
+
+def schedule(seen: Evidence) -> Answer:
+    """8. Warm-up and decay."""
+    names, warmup, decay = (seen.fact(name) for name in ("schedules", "warmup_fraction", "decay_fraction"))
+    if names is None or warmup is None:
+        return Answer(
+            f"{_TABLE} what warm-up and schedule were.", "not measured", "state both; each run must decay to its own end."
+        )
+    text = f"Schedule {' and '.join(names)}; warm-up {span(warmup, percent)} of a run"
+    if "wsd" in names:
+        text += f", decay to 0 over its last {span(decay, percent)}"
+        if decay[0] == 0 and names == ("wsd",):
+            return Answer(f"{text}; some cells do not decay.", "partly", "train.decay_fraction=0.2")
+    return Answer(f"{text}; every cell ends at a learning rate of 0 at its own length.", "answered")
+
+
+def seeds(seen: Evidence) -> Answer:
+    """9. Seeds, variance, determinism, hardware, precision, versions."""
+    column, noise = seen.column("seed"), seen.analysis.fit.noise
+    num = len(set(column)) if column is not None else 0
+    text = f"{num} seed{'' if num == 1 else 's'}" if num else "The points carry no seed"
+    text += (
+        f"; sd of log loss between seeds {percent(noise.log_loss_sd)} ({noise.degrees_of_freedom} degrees of freedom), "
+        "initialisation and data order together."
+        if noise
+        else "; no cell is replicated."
+    )
+    devices, versions = seen.fact("devices"), seen.fact("versions")
+    if devices is not None:
+        text += f" Devices: {', '.join(devices)}; precision {', '.join(seen.fact('precisions'))}; {'; '.join(versions)}."
+    else:
+        text += f" {_TABLE} on what hardware, in what precision and by which versions."
+    if not noise:
+        return Answer(text, "not measured", _SEEDS)
+    enough = num >= ENOUGH_SEEDS and devices is not None
+    return Answer(text, "answered" if enough else "partly", "" if num >= ENOUGH_SEEDS else _SEEDS)
+
+
+def repeats(seen: Evidence) -> Answer:
+    """19. Limited data."""
+    unique = seen.column("unique_tokens")
+    if unique is None:
+        return Answer(f"{_TABLE} whether data were repeated.", "not measured", "give a column unique_tokens.")
+    epochs = seen.points.d / unique.to_numpy(dtype=np.float64)
+    if epochs.max() <= 1:
+        return Answer(f"No point repeats its data: at most {epochs.max():.2g} epochs.", "answered")
+    again = int((epochs > 1).sum())
+    text = f"{again} of {len(epochs)} points repeat data, at most {epochs.max():.2g} epochs; the laws here are of fresh data."
+    return Answer(text, "partly", "a larger corpus (data.max_bytes), and fresh controls at the same D.")
+
+
+def energy(seen: Evidence) -> Answer:
+    """21. Energy and cost."""
+    if (kwh := seen.fact("kwh")) is None:
+        return Answer(
+            f"{_TABLE} what it cost in energy or money.",
+            "not measured",
+            "run the sweep with this package, or state device-hours.",
+        )
+    rates = ", ".join(seen.fact("rates"))
+    text = f"{plain(kwh)} kWh, ${plain(seen.fact('usd'))}, {plain(seen.fact('kg_co2'))} kg CO2 for "
+    text += f"{plain(seen.fact('device_hours'), 3)} device-hours of training, at {rates}."
+    states = dict(seen.fact("cells") or {})
+    without = sum(number for state, number in states.items() if state not in ("COMPLETE", "DIVERGED"))
+    if without:
+        return Answer(f"{text} {without} cells without a record are not in it.", "partly", "finish the sweep.")
+    text = f"{text} All {sum(states.values())} cells are in it, diverged and tuning ones too; repeated attempts are not."
+    assumed = "assumed" in rates
+    remedy = "state cost.watts, cost.usd_per_device_hour and cost.kg_co2_per_kwh." if assumed else ""
+    return Answer(text, "partly" if assumed else "answered", remedy)
+
+
+def code(seen: Evidence) -> Answer:
+    """22. Code, table, environment, command."""
+    digest = hashlib.sha256(seen.points.frame.to_csv(index=False).encode()).hexdigest()[:16]
+    text = f"Made by: {seen.context.command.replace(chr(10), ' && ')}. Table of points: sha256 {digest}."
+    versions = seen.fact("versions")
+    if versions is None:
+        return Answer(f"{text} {_TABLE} which code and versions measured it.", "partly", _SHARE)
+    text = f"{text} Sweep {seen.context.provenance.get('sweep', '?')}; {'; '.join(versions)}."
+    fixed = len(versions) == 1 and "commit" in versions[0] and "dirty" not in versions[0]
+    remedy = "" if fixed else "measure all cells from one committed checkout."
+    return Answer(text, "answered" if fixed else "partly", remedy)
+
+
+def known_source(seen: Evidence) -> Answer:
+    """23. The same pipeline on a source whose entropy is known."""
+    entropies, joint = seen.fact("entropies"), seen.analysis.fit.preferred
+    if not entropies:
+        return Answer(
+            "The entropy of this source is not known, so E cannot be checked.",
+            "not measured",
+            "the same sweep with data=markov or data=zipf_facts.",
+        )
+    below = seen.fact("below_entropy")
+    text = f"Known entropy {span((entropies[0], entropies[-1]), format_number)} nats per token; {below} cells end below it."
+    if joint is None:
+        return Answer(f"{text} There is no joint law, so no E.", "partly", "a design that identifies it.")
+    e = joint.estimates["E"]
+    known = e.low is not None
+    return Answer(
+        f"{text} {_against(e, entropies[-1])}", "answered" if known else "partly", "" if known else "fit.bootstrap=1000"
+    )
+
+
+def _against(e: Estimate, entropy: float) -> str:
+    value = f"E = {format_number(e.value)}"
+    if e.low is None or e.high is None:
+        return f"{value}, without an interval."
+    return f"The interval of {value}, {interval(e)}, {'holds' if e.low <= entropy <= e.high else 'does not hold'} it."
+
+
+def tasks(seen: Evidence) -> Answer:
+    """18. Emergence."""
+    named = [str(name) for name in seen.points.frame if "accuracy" in str(name) or "exact_match" in str(name)]
+    if named:
+        return Answer(
+            f"Columns {', '.join(named)} are kept and not analysed.", "not measured", "fit them by a law of their own."
+        )
+    return Answer(
+        "The points hold one metric, the loss, which is continuous; no task.", "not measured", "measure a task, with its n."
+    )
+
+
+def sampling(seen: Evidence) -> Answer:
+    """20. Samples and pass@k."""
+    named = [str(name) for name in seen.points.frame if str(name).startswith("pass@")]
+    said = f"Columns {', '.join(named)} are kept and not analysed." if named else "Nothing was sampled from the models."
+    return Answer(said, "not measured", "sample the kept weights (train.keep_weights=true), and state k, n and T.")
+
+
+def rows(seen: Evidence) -> str:
+    """Which rows entered, with the reasons of the others."""
+    reasons = Counter(str(reason).split(":")[0] for reason in seen.points.excluded["excluded_reason"])
+    left_out = ", ".join(f"{number} {reason}" for reason, number in reasons.items())
+    excluded = f"{seen.analysis.fit.num_excluded} left out{f' ({left_out})' if left_out else ''}"
+    text = f"{seen.analysis.fit.num_used} rows used, {excluded}."
+    if (shared := seen.fact("shared_trunks")) is not None:
+        text += f" Each is the end of a cell's own schedule; {shared} trunks are shared by several cells."
+    return text

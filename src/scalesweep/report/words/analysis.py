@@ -1,0 +1,144 @@
+"""An analysis as text for a terminal: laws first, then what supports or limits them, then warnings and conventions."""
+
+import math
+
+import numpy as np
+
+from scalesweep.analysis.analyse import Analysis
+from scalesweep.analysis.forecast.backtest import BackTest, HorizonRow
+from scalesweep.analysis.forecast.rivals import TITLES
+from scalesweep.analysis.forecast.tournament import Tournament
+from scalesweep.fit.sweep_fit import SweepFit
+from scalesweep.laws import JointLaw
+from scalesweep.points.points import Points
+from scalesweep.report.words.approaches import sentences, table_lines
+from scalesweep.report.words.fit import closing, law_blocks, wrap
+from scalesweep.units import format_count, format_number
+
+
+def summarise(analysis: Analysis) -> str:
+    """The whole text."""
+    blocks = [*law_blocks(analysis.fit), in_words(analysis), allocation_text(analysis), rivals_text(analysis)]
+    if analysis.tournament:
+        blocks.append(back_test_text(analysis.tournament.tested))
+    return "\n\n".join([*blocks, *closing(analysis.fit)])
+
+
+def in_words(analysis: Analysis) -> str:
+    """The preferred law in words, and how far it may be used."""
+    said = (law_in_words(analysis.points, analysis.fit), analysis.support.words)
+    return "\n".join(wrap(sentence, "") for sentence in said if sentence)
+
+
+def allocation_text(analysis: Analysis) -> str:
+    """The three approaches side by side where one of them adds to approach 3, which the laws show; else why none does."""
+    others = [row for row in analysis.approaches.rows if row.name in ("envelope", "isoflop")]
+    if any(row.allocation for row in others):
+        table, said = table_lines(analysis.approaches), sentences(analysis.approaches)
+        return "\n".join([*table, *(wrap(line, "  ") for line in said)])
+    reasons = [f"Approach {row.title}: {' '.join(row.messages)}" for row in others]
+    title = "Compute-optimal allocation by approaches 1 and 2: refused (approach 3 is a and b of the additive law)."
+    return "\n".join([title, *(wrap(reason, "  ") for reason in reasons)])
+
+
+def rivals_text(analysis: Analysis) -> str:
+    """The rivals, best forecaster first, or why there are none."""
+    result = analysis.tournament
+    if result is None:
+        return wrap(f"Rival laws and back-test: refused. {analysis.tournament_refusal}", "")
+    n, d = result.at
+    band = result.envelope(n, d)
+    best = min(standing.aicc for standing in result.standings)
+    lines = [
+        f"Rival laws on {result.num_points} points, best forecaster first; errors are rms of log L",
+        f"  {'form':<18}{'dAICc':>8}{'in range':>10}{'size out':>10}{'budget out':>12}{'forecast':>10}"
+        f"{'-dlnL/dlnN':>13}{'-dlnL/dlnD':>13}",
+    ]
+    for row in result.standings:
+        lines.append(
+            f"  {TITLES.get(row.name, row.name):<18}{_signed(row.aicc - best):>8}{_percent(row.residual_rms):>10}"
+            f"{_percent(row.size_rms):>10}{_percent(row.budget_rms):>12}{_percent(row.rolling_rms):>10}"
+            f"{row.exponents.by_n:>13.4f}{row.exponents.by_d:>13.4f}"
+        )
+    lines += [wrap(f"{TITLES.get(name, name)}: refused. {reason}", "  ") for name, reason in result.rivals.refusals.items()]
+    middle = (
+        f"Exponents at the measured centre, N = {format_count(n)}, D = {format_count(d)}: there the forms' mean is "
+        f"{format_number(result.mean(n, d)[0])}, their {result.confidence:.0%} envelope "
+        f"[{format_number(band.low[0])}, {format_number(band.high[0])}]."
+    )
+    return "\n".join([*lines, wrap(columns_text(result), "  "), wrap(middle, "  ")])
+
+
+def columns_text(result: Tournament) -> str:
+    """What the columns of the rivals are."""
+    return (
+        "In range: on the rows of the fit. Size out, budget out: on model sizes or budgets left out, at most 10 folds. "
+        f"Forecast: on rows above the cuts of the back-test. {len(result.rivals.members[0].samples)} resamples of each form."
+    )
+
+
+def back_test_text(tested: BackTest) -> str:
+    """The rolling origin by compute, horizon by horizon."""
+    title = "Back-test: fit all points up to a compute, predict every point above it (rolling origin)"
+    if not tested.rows:
+        return f"{title}\n{wrap(no_origin(), '  ')}"
+    lines = [
+        title,
+        f"  {'compute':<12}{'rows':>6}{'abstained':>11}{'error':>9}{'bias':>9}{'honest covers':>20}{'law covers':>18}",
+    ]
+    lines += [_horizon(row) for row in tested.rows]
+    return "\n".join([*lines, wrap(horizon_columns(tested), "  ")])
+
+
+def horizon_columns(tested: BackTest) -> str:
+    """What the columns of the back-test are."""
+    return (
+        f"{len(tested.cuts)} origins. Compute: of the predicted row over the largest fitted. Abstained: no interval would have "
+        "been printed. Error: median |L_predicted / L - 1| of the forms' mean; bias: mean of log(L_predicted / L). Covers: "
+        f"share of {tested.confidence:.0%} intervals of a run that hold the measured loss (median width): those of `scalesweep "
+        "forecast`, and those of the preferred law alone."
+    )
+
+
+def no_origin() -> str:
+    """Why there is no back-test."""
+    return "No cut leaves enough rows below it to determine a law, and one above it."
+
+
+def _horizon(row: HorizonRow) -> str:
+    covers = [f"{_percent(row.covered[kind], 0)} ({_percent(row.width[kind], 1)} wide)" for kind in ("honest", "form")]
+    if math.isnan(row.error):
+        covers = ["-", "-"]
+    bias = "-" if math.isnan(row.bias) else f"{row.bias:+.2%}"
+    return (
+        f"  {row.horizon:<12}{row.num:>6}{row.abstained:>11.0%}{_percent(row.error):>9}{bias:>9}{covers[0]:>20}{covers[1]:>18}"
+    )
+
+
+def _percent(value: float, digits: int = 2) -> str:
+    return f"{value:.{digits}%}" if math.isfinite(value) else "-"
+
+
+def _signed(value: float) -> str:
+    return f"{value:.1f}" if math.isfinite(value) else "-"
+
+
+def law_in_words(points: Points, fit: SweepFit) -> str:
+    """What doubling N or D gains at the middle of the measured points, where the loss ends, and how the best size grows."""
+    best = fit.preferred
+    if best is None or not isinstance(best.law, JointLaw):
+        return ""
+    law, n, d = best.law, *(float(np.exp(np.log(column).mean())) for column in (points.n, points.d))
+    here = float(law.predict(n, d))
+    by_n, by_d = here - float(law.predict(2 * n, d)), here - float(law.predict(n, 2 * d))
+    text = (
+        f"At the middle of the points, N = {format_count(n)} and D = {format_count(d)}, the loss is {here:.3g} nats per token; "
+        f"twice the parameters take {by_n:.2g} off it, twice the tokens {by_d:.2g}. With both without limit it ends at "
+        f"E = {format_number(best.estimates['E'].value)}."
+    )
+    a = best.estimates.get("a")
+    if a is None or not math.isfinite(a.value):
+        return text
+    return (
+        f"{text} For the lowest loss at a given compute, ten times the compute asks for {10**a.value:.2g} times the parameters."
+    )

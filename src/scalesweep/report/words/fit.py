@@ -1,0 +1,126 @@
+"""A fit as text for a terminal."""
+
+import textwrap
+from collections.abc import Callable
+
+from scalesweep.counting import flops_in_words, params_in_words
+from scalesweep.fit.results import Estimate, LawFit, Name
+from scalesweep.fit.sweep_fit import SweepFit
+from scalesweep.units import format_count, format_number, format_rough, plural
+
+WIDTH = 100
+MEANINGS = {
+    "E": "irreducible loss, nats per token",
+    "A": "coefficient of the parameter term",
+    "B": "coefficient of the data term",
+    "alpha": "exponent of N",
+    "beta": "exponent of D",
+    "kappa": "coupling: 0 larger term, 1 sum, above 1 more",
+    "a": "compute-optimal N grows as C^a",
+    "b": "compute-optimal D grows as C^b",
+    "tokens_per_parameter": "compute-optimal D/N at the largest measured C",
+    "exponent": "exponent of the power law",
+    "scale": "where the law gives 1 nat per token",
+}
+TITLES: dict[Name, str] = {
+    "joint": "Joint law of parameters and tokens, additive",
+    "coupled": "Joint law of parameters and tokens, coupled",
+    "by_n": "Loss against parameters",
+    "by_d": "Loss against tokens",
+    "by_c": "Loss against compute",
+}
+
+
+def summarise(fit: SweepFit) -> str:
+    """The laws in symbols and words, with intervals, objective, conventions and warnings."""
+    return "\n\n".join([*law_blocks(fit), *closing(fit)])
+
+
+def law_blocks(fit: SweepFit) -> list[str]:
+    """A block of lines for each law, the preferred joint law first, and a sentence for each refused one."""
+    blocks = [_block(TITLES[name], fit.laws[name]) for name in fit.order]
+    return blocks + [wrap(f"{TITLES[name]}: refused. {reason}", "") for name, reason in fit.refusals.items()]
+
+
+def closing(fit: SweepFit) -> list[str]:
+    """The warnings, where there are any, and the sentences on data and method."""
+    warnings = [wrap(f"{finding.code} {finding.text}", "  ") for finding in fit.findings]
+    blocks = ["\n".join(["Warnings (docs/warnings.md)", *warnings])] if warnings else []
+    return [*blocks, "\n".join(wrap(line, "") for line in footer(fit))]
+
+
+def footer(fit: SweepFit) -> list[str]:
+    """Sentences on range, noise, intervals and conventions."""
+    decades = fit.span.decades
+    lines = [
+        f"Points: {fit.num_used} used, {fit.num_excluded} excluded, from {fit.source}.",
+        f"N counts: {params_in_words(fit.params_convention)}. C counts: {flops_in_words(fit.flops_convention)}. "
+        "Optimal N and D use C = 6 N D.",
+        f"Measured: N {_range(fit.span.n)}{_decades(decades['n'])}, D {_range(fit.span.d)} tokens{_decades(decades['d'])}, "
+        f"C {_range(fit.span.c, format_number)} FLOPs{_decades(decades['c'])}, D/N {_range(fit.span.tokens_per_parameter)}. "
+        "Beyond that the laws extrapolate.",
+        f"Intervals: {fit.confidence:.0%}, percentiles of {plural(fit.bootstrap, 'resample')}, seed {fit.seed}; where a law "
+        "says nothing else, of its points as independent. All take the form of the law as right."
+        if fit.bootstrap
+        else "Intervals: none (no resamples were asked for).",
+    ]
+    if fit.noise:
+        degrees, ratio = plural(fit.noise.degrees_of_freedom, "degree"), ""
+        if fit.noise_ratio is not None:
+            ratio = f"; the first law's residuals are {format_rough(fit.noise_ratio)} times that"
+        lines.append(f"Seed noise: {fit.noise.log_loss_sd:.2%} of the loss ({degrees} of freedom){ratio}.")
+    if fit.joint and fit.coupled:
+        difference = fit.joint.aicc - fit.coupled.aicc
+        lines.insert(
+            1,
+            f"Preferred is the {preference(fit)}: AICc of the additive law minus that of the coupled one is {difference:.1f}.",
+        )
+    return [*lines, *fit.notes]
+
+
+def preference(fit: SweepFit) -> str:
+    """The preferred joint law in words."""
+    return "coupled law" if fit.preferred_name == "coupled" else "additive law"
+
+
+def interval(estimate: Estimate) -> str:
+    """The interval in brackets, or a dash; an end that the points do not limit is open."""
+    if estimate.low is None or estimate.high is None:
+        return "-"
+    low = "open" if estimate.is_low_open else format_number(estimate.low)
+    high = "open" if estimate.is_high_open else format_number(estimate.high)
+    return f"[{low}, {high}]"
+
+
+def _block(title: str, fit: LawFit) -> str:
+    delta = f", delta {format_number(fit.huber_delta)}" if fit.huber_delta is not None else ""
+    rows = [
+        f"  {name:<21}{format_number(estimate.value):>10}  {interval(estimate):<24}{MEANINGS[name]}"
+        for name, estimate in fit.estimates.items()
+    ]
+    return "\n".join(
+        [
+            title,
+            f"  {fit.law.formula()}",
+            wrap(" ".join((fit.status.value, *fit.messages)), "  "),
+            *(row.rstrip() for row in rows),
+            f"  {plural(len(fit.rows), 'point')} ({fit.selection}); residual {fit.residual_rms:.2%} rms;",
+            f"  {fit.objective}{delta}: {fit.objective_value:.10g}",
+            *([wrap(fit.intervals, "  ")] if fit.intervals else []),
+        ]
+    )
+
+
+def wrap(text: str, indent: str) -> str:
+    """The text in lines of a terminal, further ones indented a little more."""
+    return textwrap.fill(text, WIDTH, initial_indent=indent, subsequent_indent=indent + "  ", break_long_words=False)
+
+
+def _range(span: tuple[float, float], write: Callable[[float], str] = format_count) -> str:
+    """Both ends, or one number where they are written alike."""
+    low, high = map(write, span)
+    return low if low == high else f"{low} to {high}"
+
+
+def _decades(number: float) -> str:
+    return f" ({number:.1f} decades)" if number else ""

@@ -1,0 +1,36 @@
+"""A proposal of cells as text for a terminal."""
+
+import textwrap
+from collections import Counter
+
+from scalesweep.analysis.forecast.dated import Interval
+from scalesweep.analysis.forecast.next_cells import NextCells
+from scalesweep.units import format_count, format_number
+
+
+def summarise(proposal: NextCells) -> str:
+    """The proposal as text for a terminal."""
+    lines = [
+        f"Next cells ({proposal.method}) for the loss at C = {format_number(proposal.target.c)} FLOPs, from {proposal.source}",
+        f"  {'runs':>4}{'N':>8}{'D':>8}{'D/N':>8}{'C, FLOPs':>12}{'expected loss':>15}",
+    ]
+    lines += [
+        f"  {num:>4}{format_count(cell.n):>8}{format_count(cell.d):>8}{format_number(cell.d / cell.n):>8}"
+        f"{format_number(cell.c):>12}{format_number(cell.loss):>15}"
+        for cell, num in Counter(proposal.cells).items()
+    ]
+    share = f"{proposal.confidence:.0%}"
+    return "\n".join(
+        [
+            *lines,
+            f"  They cost {format_number(proposal.spent_flops)} of {format_number(proposal.budget_flops)} FLOPs.",
+            f"  Expected {share} interval of the mean loss at the target:",
+            f"    if this form holds   now {proposal.before.form}   after {_ends(proposal.after.form)}",
+            f"    if exponents drift   now {proposal.before.drift}   after {_ends(proposal.after.drift)}",
+            *textwrap.wrap(proposal.law, 98, initial_indent="  ", subsequent_indent="    "),
+        ]
+    )
+
+
+def _ends(interval: Interval) -> str:
+    return f"[{format_number(interval.low)}, {format_number(interval.high)}]"

@@ -1,0 +1,239 @@
+"""Worker processes on this machine: one per GPU, or one single-threaded process per CPU core.
+
+One pinned, single-threaded worker a core is faster than one worker with several threads: at these sizes threads wait for each
+other longer than they compute. The same loop serves `scalesweep run`, which stays until every cell is finished, and
+`scalesweep worker`, by which other machines and the jobs of a cluster join and which ends when there is nothing to claim.
+"""
+
+import contextlib
+import itertools
+import math
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from scalesweep.errors import EXIT_AGAIN, EXIT_BAD_INPUT, EXIT_INTERRUPTED, EXIT_OK, EXIT_STORAGE, Cancelled, StoreError
+from scalesweep.files import StorageFailed, plain_storage_errors
+from scalesweep.run.launch.device import num_gpus
+from scalesweep.run.launch.monitor import Monitor
+from scalesweep.run.launch.signals import STOP_SECONDS, signals_interrupt
+from scalesweep.run.store import free_cells as jobs
+from scalesweep.run.store.owner import LOG_VARIABLE
+from scalesweep.run.store.store import HEARTBEAT_SECONDS, State, Store
+from scalesweep.settings.settings import Settings
+
+POLL_SECONDS = 0.3
+POLL_SHARE = 10.0
+"""A look at many cells takes a while; the pause after it is at least this many times as long."""
+MAX_DEATHS = 3
+"""Workers in a row that may die in one place before they have a cell."""
+_ORDERLY = (EXIT_OK, EXIT_INTERRUPTED, EXIT_AGAIN)
+"""The last two were told to stop by somebody: a new worker takes the place."""
+WORKER_ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    # Keep freed activations in the process: giving them back to the system costs a page fault for every page of the next step.
+    "MALLOC_TRIM_THRESHOLD_": "4000000000",
+    "MALLOC_MMAP_THRESHOLD_": "4000000000",
+    "PYTHONUNBUFFERED": "1",
+}
+
+
+@dataclass
+class Slot:
+    """A place for one worker: a GPU, a share of one, or a CPU core."""
+
+    device: str
+    core: int | None
+    log: str
+    """Name of the file in DIR/logs that takes what its workers print."""
+    process: subprocess.Popen[bytes] | None = None
+    early_deaths: int = 0
+    """Workers in a row that died in this place without a cell."""
+    stale_since: float = math.inf
+    """When the worker was first seen without heartbeats."""
+    killed: bool = False
+    """Whether it was killed because it hung."""
+
+
+def run_local(store: Store, settings: Settings, device: str, monitor: Monitor) -> None:
+    """Keep a worker in every slot as long as there are cells to claim; wait for cells that others hold."""
+    supervise(store, make_slots(device, num_workers(settings, device), "worker"), monitor, "finished")
+
+
+def join(store: Store, device: str, workers: int, name: str, monitor: Monitor, parent: int | None = None) -> None:
+    """Work on a sweep that another process has planned, on this machine, until no cell can be claimed.
+
+    Args:
+        store: the sweep's directory.
+        device: cpu, cuda (all GPUs in turn) or cuda:K.
+        workers: processes to start.
+        name: begins the names of their logs; no other machine may use it at the same time.
+        monitor: is told of the cells' states.
+        parent: end in order when this process, which started the caller, is gone.
+
+    Raises:
+        StoreError: the directory is full, read-only or gone, or the workers cannot work.
+        KeyboardInterrupt: after the workers have written their checkpoints and released their claims.
+    """
+    with plain_storage_errors(store.directory):
+        supervise(store, make_slots(device, workers, name), monitor, "claimed", parent)
+
+
+def supervise(
+    store: Store, slots: list[Slot], monitor: Monitor, until: Literal["finished", "claimed"], parent: int | None = None
+) -> None:
+    """Keep a worker in every slot while there are cells to claim, until every cell is finished, or claimed by others."""
+    plan, idle_since = store.plan(), math.inf
+    with signals_interrupt(), monitor.showing():
+        try:
+            while True:
+                started = time.monotonic()
+                states = monitor.poll()
+                if store.is_cancelled():
+                    raise Cancelled
+                if parent is not None and os.getppid() != parent:
+                    raise KeyboardInterrupt
+                _reap(store, slots, list(states))
+                _kill_stuck(store, slots, states)
+                waiting = [c for c in plan.cells if states.get(c.key) in jobs.CLAIMABLE]
+                held = [key for key, state in states.items() if state == "RUNNING"]
+                running = {s.process.pid for s in slots if s.process is not None}
+                busy = running & {store.holder(key) for key in held}
+                over = not waiting and not (held if until == "finished" else busy)
+                idle_since = min(idle_since, started) if over else math.inf
+                if over and (not running or started - idle_since > STOP_SECONDS):
+                    return
+                searching = len(running - busy)  # about to claim, or waiting for a trunk
+                free = [s for s in slots if s.process is None]
+                claimable = (c for c in waiting if not jobs.waits_for_trunk(store, plan, c))
+                needed = len(list(itertools.islice(claimable, len(free) + searching))) - searching if free else 0
+                for slot in free[: max(0, needed)]:
+                    _start(store, slot, len(slots))
+                time.sleep(max(POLL_SECONDS, POLL_SHARE * (time.monotonic() - started)))
+        finally:
+            _stop(slots)
+
+
+def num_workers(settings: Settings, device: str) -> int:
+    """Worker processes that a sweep gets, where that is known before it starts."""
+    launcher = settings.launcher
+    if launcher.name == "inline":
+        return 1
+    if launcher.workers != "auto":
+        return launcher.workers
+    return max(1, num_gpus()) * launcher.workers_per_gpu if device == "cuda" else len(_cores())
+
+
+def _cores() -> list[int]:
+    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
+
+
+def make_slots(device: str, number: int, name: str) -> list[Slot]:
+    """Places for `number` workers on this machine; their logs are NAME-0.log and so on."""
+    logs = [f"{name}-{i}.log" for i in range(number)]
+    if device != "cpu":
+        devices = [f"cuda:{i}" for i in range(max(1, num_gpus()))] if device == "cuda" else [device]
+        return [Slot(devices[i % len(devices)], None, log) for i, log in enumerate(logs)]
+    cores = _cores()
+    pinned = hasattr(os, "sched_setaffinity") and number == len(cores)  # with fewer workers the system places them better
+    return [Slot("cpu", cores[i] if pinned else None, log) for i, log in enumerate(logs)]
+
+
+def _start(store: Store, slot: Slot, here: int) -> None:
+    asked = store.settings().launcher.workers
+    sharing = here if asked == "auto" else max(here, asked)
+    command = [sys.executable, "-P", "-m", "scalesweep.run.worker", str(store.directory.resolve())]
+    command += ["--device", slot.device, "--workers", str(sharing), "--parent", str(os.getpid())]
+    command += [] if slot.core is None else ["--core", str(slot.core)]
+    path = _log(store, slot)
+    path.parent.mkdir(exist_ok=True)
+    with path.open("ab") as log:
+        slot.process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=os.environ | WORKER_ENVIRONMENT | {LOG_VARIABLE: path.name},
+            start_new_session=True,  # Ctrl-C reaches this process alone, which then stops the workers in order
+        )
+
+
+def _log(store: Store, slot: Slot) -> Path:
+    return store.directory / "logs" / slot.log
+
+
+def _reap(store: Store, slots: list[Slot], unfinished: list[str]) -> None:
+    """Free the slots whose workers have ended, and note in the cells that they held how they did.
+
+    Raises:
+        StoreError: a worker could not work at all, or died again and again before it had a cell.
+    """
+    for slot in slots:
+        if slot.process is None or slot.process.poll() is None:
+            continue
+        pid, code, slot.process = slot.process.pid, slot.process.returncode, None
+        log = _log(store, slot)
+        if code == EXIT_STORAGE:
+            raise StorageFailed(_last_line(log) or f"{store.directory} cannot be written; make room, and repeat the command.")
+        if code == EXIT_BAD_INPUT:
+            raise StoreError(f"a worker cannot work: {_last_line(log)} Its log is {log}.")
+        how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
+        mine = [] if code in _ORDERLY else [key for key in unfinished if store.mark_lost(key, pid, how)]
+        if mine:
+            _note_death(log, f"{', '.join(mine)} lost: worker {pid} ended {how}{', as it hung' if slot.killed else ''}")
+        slot.early_deaths = 0 if code in _ORDERLY or mine or slot.killed else slot.early_deaths + 1
+        slot.killed, slot.stale_since = False, math.inf
+        if slot.early_deaths > MAX_DEATHS:
+            why = "out of memory?" if code < 0 else _last_line(log)
+            raise StoreError(
+                f"workers died {slot.early_deaths} times before they had a cell, last {how} ({why}); their log is {log}."
+            )
+
+
+def _note_death(log: Path, sentence: str) -> None:
+    """Say in a worker's log how it died, which it could not say itself."""
+    with contextlib.suppress(OSError), log.open("a") as file:
+        file.write(f"{time.strftime('%H:%M:%S')} {sentence}\n")
+
+
+def _last_line(log: Path) -> str:
+    """The last thing that a worker said, without the time; empty where it said nothing."""
+    lines = log.read_text(errors="replace").splitlines() if log.exists() else []
+    return re.sub(r"^\d\d:\d\d:\d\d ", "", lines[-1]) if lines else ""
+
+
+def _kill_stuck(store: Store, slots: list[Slot], states: Mapping[str, State]) -> None:
+    """Kill workers that hang: at once where they said so, else when their heartbeats do not come back."""
+    stuck: dict[int, bool] = {}
+    for key, state in states.items():
+        if state in ("RUNNING", "LOST", "FAILED"):
+            stuck |= store.stuck(key)
+    now = time.monotonic()
+    for slot in [s for s in slots if s.process is not None]:
+        assert slot.process is not None
+        pid = slot.process.pid
+        slot.stale_since = min(slot.stale_since, now) if pid in stuck else math.inf
+        if pid in stuck and (stuck[pid] or now - slot.stale_since > 2 * HEARTBEAT_SECONDS):
+            slot.process.kill()
+            slot.killed = True
+
+
+def _stop(slots: list[Slot]) -> None:
+    """Ask the workers to write checkpoints and end; those that do not are killed."""
+    running = [s.process for s in slots if s.process is not None and s.process.poll() is None]
+    for process in running:
+        process.send_signal(signal.SIGTERM)
+    deadline = time.monotonic() + STOP_SECONDS
+    for process in running:
+        try:
+            process.wait(max(0.1, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()

@@ -1,0 +1,99 @@
+"""Progress of a sweep: a live bar on a terminal, one plain line for each finished cell elsewhere."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any, TextIO
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from scalesweep.plan.cell import Cell
+from scalesweep.plan.plan import Plan
+from scalesweep.run.store.store import FINISHED, State, Store
+from scalesweep.settings.plan import CountSpec
+from scalesweep.units import si
+
+
+class Monitor:
+    """Follows the cells that are not finished, and says when one is."""
+
+    def __init__(self, store: Store, plan: Plan, stream: TextIO | None = None, quiet: bool = False) -> None:
+        self._store, self._plan = store, plan
+        self._cells = {c.key: c for c in plan.cells}
+        self._unfinished = [c.key for c in plan.cells if store.state(c.key) not in FINISHED]
+        self._total = len(self._unfinished)
+        self._flops = sum(self._cells[k].flops(CountSpec()) for k in self._unfinished)
+        self._console = Console(file=stream, highlight=False, soft_wrap=True, quiet=quiet)
+        self._progress = Progress(
+            TextColumn("measuring"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("cells, {task.fields[share]:.0%} of the FLOPs"),
+            TimeElapsedColumn(),
+            TextColumn("eta"),
+            TimeRemainingColumn(),
+            TextColumn("{task.fields[note]}"),
+            console=self._console,
+            disable=not self._console.is_terminal,
+        )
+        self._task = TaskID(0)
+        self._failed: set[str] = set()
+        self._noted = ""
+
+    @contextlib.contextmanager
+    def showing(self) -> Iterator[None]:
+        """Show the bar while the block runs."""
+        with self._progress:
+            self._task = self._progress.add_task("", total=self._total, share=0.0, note="")
+            yield
+
+    def poll(self) -> dict[str, State]:
+        """States of the cells that were unfinished at the last call; finished and failed ones are reported once."""
+        states = {key: self._store.state(key) for key in self._unfinished}
+        for key, state in states.items():
+            if state in FINISHED:
+                self._unfinished.remove(key)
+                self._report(key)
+            elif state == "FAILED" and key not in self._failed:
+                self._failed.add(key)
+                self._console.print(failure_line(self._store, key), markup=False)
+        self._update()
+        return states
+
+    def say(self, line: str) -> None:
+        """Print a line."""
+        self._console.print(line, markup=False)
+
+    def note(self, text: str) -> None:
+        """Show what the workers wait for: in the bar on a terminal, elsewhere a line whenever it changes."""
+        if self._console.is_terminal:
+            self._progress.update(self._task, note=text)
+        elif text != self._noted:
+            self.say(text)
+        self._noted = text
+
+    def _update(self) -> None:
+        left = sum(self._cells[k].flops(CountSpec()) for k in self._unfinished)
+        done = self._total - len(self._unfinished)
+        self._progress.update(self._task, completed=done, share=1.0 - left / self._flops if self._flops else 1.0)
+
+    def _report(self, key: str) -> None:
+        record = self._store.record(key)
+        if record is not None:
+            done = self._total - len(self._unfinished)
+            self._console.print(f"[{done}/{self._total}] {cell_line(self._cells[key], record, self._plan)}", markup=False)
+
+
+def failure_line(store: Store, key: str) -> str:
+    """A failed cell in one line: why, and where more is said."""
+    reason = store.error(key).strip().splitlines()
+    return f"{key} FAILED: {reason[-1] if reason else 'for no stated reason'} (log: {store.log(key)})"
+
+
+def cell_line(cell: Cell, record: dict[str, Any], plan: Plan) -> str:
+    """One finished cell in one line."""
+    error = "" if record["loss_se"] is None else f" ± {record['loss_se']:.4f}"
+    outcome = f"loss {record['loss']:.4f}{error}" if record["state"] == "COMPLETE" else "diverged"
+    size = f"N {si(cell.num_params(plan.count)):>6}  D {si(cell.tokens):>6}  seed {cell.seed}"
+    size = "  ".join(part for part in (size, plan.tuned(cell.key)) if part)
+    return f"{cell.key}  {size}  {outcome}  {record['times']['training_seconds']:.1f} s"

@@ -1,0 +1,71 @@
+"""The record of a cell: what was measured, of what, by which versions, on which device, and at what cost."""
+
+import dataclasses
+import math
+import platform
+import time
+from importlib.metadata import version
+from typing import Any
+
+import torch
+
+from scalesweep.plan.cell import Cell
+from scalesweep.plan.flops import ModuleShape, flops_per_token
+from scalesweep.settings.plan import CountSpec
+from scalesweep.train.benchmark import peak_flops
+from scalesweep.train.data import check_entropy
+from scalesweep.train.data.corpus import Corpus
+from scalesweep.train.device import device_name, peak_memory_bytes
+from scalesweep.train.pack import Outcome
+from scalesweep.version import __version__, commit_words
+
+
+def make_record(
+    cell: Cell, outcome: Outcome, device: torch.device, corpus: Corpus, started: float, pack: int
+) -> dict[str, Any]:
+    """The immutable outcome of a cell; on CPUs of one kind only `times` and `where` differ between two measurements."""
+    entropy = corpus.window_entropy(cell.shape.context)
+    return {
+        "key": cell.key,
+        "state": outcome.state,
+        "loss": _finite(outcome.loss),
+        "loss_se": _finite(outcome.loss_se),
+        "last_finite_loss": _finite(outcome.last_finite_loss),
+        "entropy": entropy,
+        "below_entropy": "" if entropy is None else check_entropy(outcome.loss, outcome.loss_se, entropy),
+        "trunk": cell.trunk,
+        "cell": dataclasses.asdict(cell),
+        "row": cell.row(CountSpec()),
+        "bytes_per_token": corpus.bytes_per_token,
+        "where": {
+            "device": device_name(device),
+            "host": platform.node(),
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "scalesweep": f"{__version__}{commit_words()}",
+            **({"transformers": version("transformers")} if isinstance(cell.shape, ModuleShape) else {}),
+        },
+        "times": {"started": started, "ended": time.time(), **_times(cell, outcome, device, pack)},
+    }
+
+
+def _times(cell: Cell, outcome: Outcome, device: torch.device, pack: int) -> dict[str, Any]:
+    """What the cell cost, and how well the device was used; of the steps that were trained for this cell alone."""
+    peak_memory = peak_memory_bytes(device)  # before the peak of products is measured, which takes memory
+    steps = (outcome.curve[-1]["step"] if outcome.curve else 0) - outcome.shared_steps
+    speed = max(0, steps) * cell.batch_tokens / outcome.seconds if outcome.seconds > 0 else 0.0
+    flops = speed * flops_per_token(cell.shape, "attention")
+    return {
+        "training_seconds": outcome.seconds,
+        "shared_steps": outcome.shared_steps,
+        "pack": pack,
+        "tokens_per_second": speed,
+        "flops_per_second": flops,
+        "flops_share": flops / peak_flops(device, cell.precision),
+        "peak_memory_bytes": peak_memory,
+    }
+
+
+def _finite(number: float) -> float | None:
+    """The number, or None (JSON has no nan)."""
+    return number if math.isfinite(number) else None

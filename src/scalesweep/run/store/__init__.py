@@ -1,0 +1,1 @@
+"""The sweep's directory. `store.py` has the protocol."""

@@ -1,0 +1,135 @@
+"""What the files of a store contain, read and checked; sweep.json is kept in memory until the file changes."""
+
+import functools
+import json
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from scalesweep.errors import StoreError
+from scalesweep.files import Damaged, digest, read_json
+from scalesweep.plan.cell import Cell, cell_from_dict
+from scalesweep.plan.plan import Plan
+from scalesweep.run.store.schema import SCHEMA, upgrade
+from scalesweep.settings.base import shown
+from scalesweep.settings.plan import CountSpec
+from scalesweep.settings.run import RetrySpec
+
+Signature = tuple[int, int, int]
+"""Modification time in ns, size and inode of a file: what changes with every new one."""
+_KEY = re.compile(r"[0-9a-f]{1,64}")
+"""Keys name directories; nothing that could lead out of the store is one."""
+IDLE = ("dir", "fit", "report", "launcher", "logger")
+"""Sections of the settings that are no part of a cell."""
+
+
+def checked_key(key: str, directory: Path) -> str:
+    """The key of a cell or a trunk, if it is one.
+
+    Raises:
+        StoreError: it is not, and could name a place outside the store.
+    """
+    if not isinstance(key, str) or not _KEY.fullmatch(key):
+        raise StoreError(
+            f"{directory} names a cell {key!r}, but keys are hexadecimal digits: its sweep.json cannot be trusted."
+        )
+    return key
+
+
+@functools.lru_cache(maxsize=8)
+def read_sweep(path: Path, signature: Signature) -> dict[str, Any]:
+    """The content of a sweep.json; the signature tells it from an earlier one.
+
+    Raises:
+        StoreError: it is damaged, of another version, or names cells by what is no key.
+    """
+    try:
+        value = read_json(path)
+    except Damaged as error:
+        raise StoreError(
+            f"{error}; restore it, or remove it and repeat the `scalesweep run` that made it, which keeps all records."
+        ) from None
+    value = upgrade("sweep", value, path)
+    for cell in value["cells"]:
+        checked_key(cell["key"], path.parent)
+    return value
+
+
+@functools.lru_cache(maxsize=8)
+def read_retries(path: Path, signature: Signature) -> RetrySpec:
+    """How often a cell is tried again."""
+    return RetrySpec(**read_sweep(path, signature)["settings"].get("launcher", {}).get("retries", {}))
+
+
+@functools.lru_cache(maxsize=8)
+def read_plan(path: Path, signature: Signature) -> Plan:
+    """The plan in a sweep.json.
+
+    Raises:
+        StoreError: its cells are those of another version.
+    """
+    value = read_sweep(path, signature)
+    cells = tuple(read_cell({k: v for k, v in c.items() if k != "key"}, path) for c in value["cells"])
+    if changed := [c["key"] for c, cell in zip(value["cells"], cells, strict=True) if c["key"] != cell.key]:
+        raise StoreError(
+            f"{path} was planned by a version for which the content of cell {changed[0]} meant another training; read it with "
+            "the version that wrote it (facts.scalesweep), or measure the sweep anew with another dir=...."
+        )
+    return Plan(value["name"], CountSpec(**value["count"]), cells, tuple(value["warnings"]), value.get("columns", {}))
+
+
+def read_cell(values: Mapping[str, Any], where: Path) -> Cell:
+    """A cell of a file; fields that came later take their defaults, where they have one.
+
+    Raises:
+        StoreError: a field is missing or unknown.
+    """
+    try:
+        return cell_from_dict(values)
+    except (KeyError, TypeError) as error:
+        raise StoreError(
+            f"{where} describes its cell by other fields than this version ({error}); read it with the version of scalesweep "
+            "that wrote it, or measure the sweep anew with another dir=...."
+        ) from None
+
+
+def read_curve(path: Path) -> tuple[int, list[dict[str, float]]]:
+    """Number of the claim that wrote the curve, 0 if it is older than such numbers, and the points.
+
+    Raises:
+        Damaged: the file is not the one that was written.
+    """
+    content = path.read_bytes()
+    first, _, rest = content.partition(b"\n")
+    try:
+        header = json.loads(first) if first else {"step": 0}
+        if "step" in header:  # schema 1 has no header
+            return 0, _points(content)
+        if header["schema"] != SCHEMA or header["checksum"] != digest(rest):
+            raise Damaged(f"{path} is damaged (its checksum is wrong)")
+        return int(header["claim"]), _points(rest)
+    except (ValueError, KeyError, TypeError) as error:
+        raise Damaged(f"{path} is damaged ({error})") from None
+
+
+def _points(lines: bytes) -> list[dict[str, float]]:
+    """All lines at once, in a third of the time that one after another takes."""
+    points: list[dict[str, float]] = json.loads(f"[{lines.decode().strip().replace(chr(10), ',')}]")
+    return points
+
+
+def changed_settings(old: Mapping[str, Any], new: Mapping[str, Any], most: int = 3) -> str:
+    """Settings that differ, in words; of many the first ones."""
+    before, now = _flat(old), _flat(new)
+    names = [n for n in {**before, **now} if before.get(n) != now.get(n) and n.split(".")[0] not in IDLE]
+    said = [f"{n} {shown(before.get(n))} -> {shown(now.get(n))}" for n in names[:most]]
+    return ", ".join(said + ([f"and {len(names) - most} more"] if len(names) > most else []))
+
+
+def _flat(values: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+    """Nested settings by their paths."""
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= _flat(value, f"{path}{name}.") if isinstance(value, Mapping) else {f"{path}{name}": value}
+    return flat

@@ -1,0 +1,302 @@
+"""How far a sweep is, derived from the store's files: workers, speed, time left, failures. Nothing is claimed or written."""
+
+import contextlib
+import json
+import math
+import os
+import statistics
+import time
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scalesweep.plan.cell import Cell
+from scalesweep.plan.cost import Work, evaluation_steps, wall_seconds
+from scalesweep.plan.flops import flops_per_token
+from scalesweep.plan.grid import Device
+from scalesweep.plan.plan import Plan
+from scalesweep.run.store.store import FINISHED, State, Store
+from scalesweep.settings.plan import CountSpec
+from scalesweep.settings.settings import Settings
+
+
+@dataclass(frozen=True)
+class WorkerLine:
+    """One live worker, by the claims that it holds."""
+
+    host: str
+    pid: int
+    cells: tuple[str, ...]
+    """Keys of the cells that it trains: several are a pack."""
+    step: int
+    """Finished steps of its first cell: those of the curve's last point and those that its speed has added since; of a cell
+    that goes on, those it goes on from until its curve has a new point."""
+    steps: int
+    tokens_per_second: float | None
+    """Between the last two points of the curve, which may be of an earlier worker; None before the first one."""
+    flops_per_second: float | None
+    heartbeat_seconds: float
+    """Age of its youngest heartbeat."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A failed cell."""
+
+    key: str
+    reason: str
+    """Last line of the traceback."""
+    logs: tuple[str, ...]
+    """Files in DIR/logs that name the cell."""
+
+
+@dataclass(frozen=True)
+class Progress:
+    """All that `status` says of a sweep, but for its health."""
+
+    name: str
+    hash: str
+    directory: str
+    states: Mapping[str, State]
+    flops: float
+    """Of all cells by the sweep's convention, each as if trained by itself."""
+    finished_flops: float
+    workers: tuple[WorkerLine, ...]
+    failures: tuple[Failure, ...]
+    device: Device
+    seconds_spent: float
+    """Of devices, in training steps; of cells without a record by their step, so with what they took from a trunk."""
+    seconds_left: float | None
+    """Of devices, for cells that are waiting, running or lost; None while no speed is known."""
+    eta_seconds: float | None
+    """Wall-clock with the workers that are there; None where there is none, or no speed is known."""
+
+    @property
+    def counts(self) -> Counter[State]:
+        """Cells in each state."""
+        return Counter(self.states.values())
+
+    @property
+    def is_over(self) -> bool:
+        """Whether every cell is finished or failed."""
+        return all(state in FINISHED or state == "FAILED" for state in self.states.values())
+
+    @property
+    def share(self) -> float:
+        """Of the device time that the sweep takes, what is behind it; of FLOPs while no speed is known."""
+        if self.seconds_left is None or not self.seconds_spent:
+            return self.finished_flops / self.flops
+        return self.seconds_spent / (self.seconds_spent + self.seconds_left)
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Of all workers together."""
+        return sum(w.tokens_per_second or 0.0 for w in self.workers)
+
+    @property
+    def flops_per_second(self) -> float:
+        """Of all workers together, counted `attention`."""
+        return sum(w.flops_per_second or 0.0 for w in self.workers)
+
+
+def progress_of(store: Store) -> Progress:
+    """The sweep's progress at this moment.
+
+    Raises:
+        StoreError: the directory holds no sweep.
+    """
+    plan, settings = store.plan(), store.settings()
+    cells = {cell.key: cell for cell in plan.cells}
+    records = {key: record for key in cells if (record := store.record(key)) is not None}
+    states = {key: _finished(records[key]) if key in records else store.state(key) for key in cells}
+    running = [key for key, state in states.items() if state == "RUNNING"]
+    workers = _workers(store, cells, running)
+    now = {key: (w.step, w.tokens_per_second) for w in workers for key in w.cells}
+    begun = now | _stopped(store, cells.keys() - records.keys() - now.keys())
+    step_seconds = speeds(records.values(), [(cells[key], speed) for key, (_, speed) in begun.items() if speed])
+    left = (
+        None if step_seconds is None else _work_left(store, plan, states, {k: s for k, (s, _) in begun.items()}, step_seconds)
+    )
+    spent = sum(r["times"]["training_seconds"] for r in records.values())
+    spent += sum(step * step_seconds(cells[key]) for key, (step, _) in begun.items()) if step_seconds else 0.0
+    return Progress(
+        name=plan.name,
+        hash=plan.hash,
+        directory=str(store.directory),
+        states=states,
+        flops=sum(c.flops(plan.count) for c in plan.cells),
+        finished_flops=sum(cells[key].flops(plan.count) for key in records),
+        workers=workers,
+        failures=_failures(store, [key for key, state in states.items() if state == "FAILED"]),
+        device=_device(settings, plan, records.values()),
+        seconds_spent=spent,
+        seconds_left=None if left is None else sum(work.seconds for work in left),
+        eta_seconds=wall_seconds(left, len(workers)) if left is not None and (workers or not left) else None,
+    )
+
+
+def _finished(record: Mapping[str, Any]) -> State:
+    return "COMPLETE" if record["state"] == "COMPLETE" else "DIVERGED"
+
+
+def _stopped(store: Store, keys: Iterable[str]) -> dict[str, tuple[int, float | None]]:
+    """Steps and tokens per second of those cells that somebody has trained and nobody trains now, by their curves."""
+    ends = {key: curve_end(store.cell_dir(key) / "curve.jsonl") for key in keys}
+    return {key: (int(end["step"]), end.get("tokens_per_second")) for key, end in ends.items() if end}
+
+
+def _workers(store: Store, cells: Mapping[str, Cell], running: Iterable[str]) -> tuple[WorkerLine, ...]:
+    held: dict[tuple[str, int], list[tuple[str, Mapping[str, Any]]]] = defaultdict(list)
+    for key in running:
+        with contextlib.suppress(FileNotFoundError):  # finished meanwhile
+            if owner := store.owner(key):
+                held[str(owner["host"]), int(owner["pid"])].append((key, owner))
+    return tuple(_worker(store, cells, *who, claims) for who, claims in sorted(held.items()))
+
+
+def _worker(
+    store: Store, cells: Mapping[str, Cell], host: str, pid: int, claims: Sequence[tuple[str, Mapping[str, Any]]]
+) -> WorkerLine:
+    keys = tuple(key for key, _ in claims)
+    cell, age = cells[keys[0]], min(float(owner["age"]) for _, owner in claims)
+    last = curve_end(store.cell_dir(cell.key) / "curve.jsonl")
+    speed = None if last is None else last.get("tokens_per_second")
+    step = 0 if last is None else _step(store, cell, last, claims[0][1]["number"], (speed or 0.0) / len(keys))
+    flops = None if speed is None else speed * flops_per_token(cell.shape, "attention")
+    return WorkerLine(host, pid, keys, min(step, cell.steps), cell.steps, speed, flops, max(0.0, age))
+
+
+def _step(store: Store, cell: Cell, last: Mapping[str, float], claim: int, tokens_per_second: float) -> int:
+    """Finished steps of a cell trained under a claim, by the last point of its curve, which may be of an earlier one."""
+    if last["claim"] == claim:
+        return int(last["step"] + tokens_per_second * last["age"] / cell.batch_tokens)
+    return int(last["step"]) if store.checkpoint(cell.key).exists() else 0
+
+
+def curve_end(path: Path) -> dict[str, float] | None:
+    """The last point of a curve with its `claim` and `age`, the seconds since it was written; None where there is none."""
+    try:
+        with path.open("rb") as file:
+            changed = os.fstat(file.fileno()).st_mtime
+            claim = json.loads(file.readline()).get("claim", 0)
+            file.seek(max(0, os.fstat(file.fileno()).st_size - 4096))
+            point: dict[str, float] = json.loads(file.read().splitlines()[-1])
+    except (FileNotFoundError, IndexError, ValueError):
+        return None
+    if "step" not in point:  # the header, before the first point
+        return None
+    return {**point, "claim": claim, "age": max(0.0, time.time() - changed)}
+
+
+StepSeconds = Callable[[Cell], float]
+
+
+def speeds(records: Iterable[Mapping[str, Any]], running: Iterable[tuple[Cell, float]]) -> StepSeconds | None:
+    """Seconds of a device for a step of a cell, from what was measured; None where nothing was.
+
+    Of a shape and batch that was measured, the median; of another one, the FLOP/s of the measured one nearest in FLOPs a step.
+
+    Args:
+        records: of finished cells.
+        running: cells in training, or stopped in it, with their tokens per second.
+    """
+    found: dict[Any, list[float]] = defaultdict(list)
+    flops: dict[Any, float] = {}
+    for record in records:
+        times, row = record["times"], record["row"]
+        steps = row["steps"] - times["shared_steps"]
+        if record["state"] == "COMPLETE" and steps > 0 and times["training_seconds"] > 0:
+            kind = (row["width"], row["depth"], row["context"], row["batch_tokens"])
+            found[kind].append(times["training_seconds"] / steps)
+            flops[kind] = row["c"] / row["steps"]
+    for cell, tokens_per_second in running:
+        found[_kind(cell)].append(cell.batch_tokens / tokens_per_second)
+        flops[_kind(cell)] = cell.flops(CountSpec()) / cell.steps
+    if not found:
+        return None
+
+    def seconds(cell: Cell) -> float:
+        kind, mine = _kind(cell), cell.flops(CountSpec()) / cell.steps
+        if kind in found:
+            return statistics.median(found[kind])
+        near = min(found, key=lambda k: abs(math.log(flops[k] / mine)))
+        return statistics.median(found[near]) * mine / flops[near]
+
+    return seconds
+
+
+def _kind(cell: Cell) -> tuple[int, int, int, int]:
+    return (cell.shape.width, cell.shape.depth, cell.shape.context, cell.batch_tokens)
+
+
+def _work_left(
+    store: Store, plan: Plan, states: Mapping[str, State], steps: Mapping[str, int], step_seconds: StepSeconds
+) -> list[Work]:
+    """What is left to train, cells that run now first, the others in the order of claims.
+
+    Args:
+        store: the sweep's directory.
+        plan: its cells.
+        states: of each cell.
+        steps: finished ones of cells that run now, and of those that somebody trained before.
+        step_seconds: as measured.
+    """
+    works = []
+    for siblings in plan.siblings.values():
+        open_cells = [c for c in siblings if states[c.key] in ("WAITING", "RUNNING", "LOST")]
+        snapshots = [int(path.stem) for path in store.snapshots(siblings[0].trunk)] if open_cells else []
+        leader = max(open_cells, key=lambda c: (states[c.key] == "RUNNING", c.steps, c.key), default=None)
+        for cell in open_cells:
+            assert leader is not None
+            leader_step = steps.get(leader.key, 0) if states[leader.key] == "RUNNING" else 0
+            start = _start(store, cell, snapshots, steps.get(cell.key, 0), states[cell.key] == "RUNNING")
+            works.append((cell, _work(cell, start, leader, leader_step, step_seconds(cell))))
+    rank = {cell.key: i for i, cell in enumerate(plan.longest_first)}
+    return [work for _, work in sorted(works, key=lambda pair: (states[pair[0].key] != "RUNNING", rank[pair[0].key]))]
+
+
+def _start(store: Store, cell: Cell, snapshots: Iterable[int], step: int, runs: bool) -> int:
+    """The step from which a cell goes on: its own, if it runs or has a checkpoint, or that of a state of its trunk."""
+    if runs:
+        return step
+    trunk = max((s for s in snapshots if s <= cell.branch_step), default=0)
+    return max(trunk, step) if store.checkpoint(cell.key).exists() else trunk
+
+
+def _work(cell: Cell, start: int, leader: Cell, leader_step: int, seconds: float) -> Work:
+    """A cell waits where its leader is on its way to the branch step and further than the cell could start itself."""
+    if cell.key != leader.key and start < cell.branch_step and leader_step <= cell.branch_step <= leader.branch_step:
+        after = (cell.branch_step - leader_step) * seconds
+        return Work(cell.key, (cell.decay_steps + evaluation_steps(cell)) * seconds, leader.key, after)
+    return Work(cell.key, (max(0, cell.steps - start) + evaluation_steps(cell)) * seconds)
+
+
+def _failures(store: Store, keys: Sequence[str]) -> tuple[Failure, ...]:
+    logs = logs_of(store, keys) if keys else {}
+    return tuple(Failure(key, _reason(store, key), tuple(map(str, logs[key]))) for key in keys)
+
+
+def _reason(store: Store, key: str) -> str:
+    lines = store.error(key).strip().splitlines()
+    return lines[-1] if lines else "no reason was left"
+
+
+def logs_of(store: Store, keys: Sequence[str]) -> dict[str, list[Path]]:
+    """For each cell the files in DIR/logs that name it; every file is read once."""
+    found: dict[str, list[Path]] = {key: [] for key in keys}
+    for path in sorted((store.directory / "logs").glob("**/*")):
+        text = path.read_text(errors="replace") if path.is_file() else ""
+        for key in (key for key in keys if key in text):
+            found[key].append(path)
+    return found
+
+
+def _device(settings: Settings, plan: Plan, records: Iterable[Mapping[str, Any]]) -> Device:
+    """What the sweep is trained on: as set, else as recorded, else what the precision tells (`plan.resolve_precision`)."""
+    if settings.train.device != "auto":
+        return settings.train.device
+    for record in records:
+        return "cpu" if record["where"]["device"].startswith("CPU") else "cuda"
+    return "cuda" if plan.cells[0].precision == "bfloat16" else "cpu"

@@ -1,0 +1,282 @@
+"""The sweep's directory: what is planned, who works on what, and what was measured.
+
+    DIR/sweep.json               the plan: every cell, the settings that were asked for, versions
+    DIR/cells/KEY/claim-N        the N-th claim of the cell: who holds it; its modification time is the heartbeat
+    DIR/cells/KEY/curve.jsonl    loss curve so far, behind a header with its checksum
+    DIR/cells/KEY/checkpoint.pt  state of a cell in training; checkpoint.previous.pt is the one before
+    DIR/cells/KEY/model.safetensors  the trained weights, where train.keep_weights asks for them
+    DIR/cells/KEY/record.json    the outcome, written last; nothing else means finished
+    DIR/trunks/TRUNK/STEP.pt     state of a trunk where the decay of a cell without a record begins
+    DIR/cancel                   asks all workers to end; a new run removes it
+    DIR/memory.json              what fitted into the memory of a device, by shape
+
+Names that start with a dot are temporary; *.corrupt was found damaged and is never read.
+
+Protocol
+--------
+Any number of workers, on any machines that see the directory, walk the cells in the same order.
+
+*Claim.* A worker takes a cell by creating `claim-N` exclusively, with N one above the highest claim there is. The file system
+lets exactly one worker succeed, so no lock is held and nothing is ever renamed away under somebody. A cell may be claimed when
+it has no record and its highest claim is absent, ended but not for good (*Retry*), or stale.
+
+*Heartbeat.* The holder touches its claim every few seconds, as long as its training makes steps: the thread that beats stops,
+and marks the claim `hung`, when the training thread has made none for 20 times its median step and at least a minute, time in
+which the whole process was paused or a file was written not counted (`lease.Lease`). A claim is stale when its heartbeat is
+older than `LEASE_SECONDS` by the clock of the file system, or when it was made on the reader's own host, since it was started,
+by a process that is gone. A dead worker on this machine is thus noticed at once, one elsewhere after the lease.
+
+*Takeover.* Taking over a stale claim is claiming: `claim-N+1` is created, by one of those that try, and the old holder, should
+it wake, sees a higher claim at its next step or heartbeat, marks its own `released` and stops without writing. Before a curve,
+a checkpoint or a record is written the holder looks once more. Between that look and the write lies a moment in which a process
+can be paused; a record that comes late finds another and changes nothing, a checkpoint that comes late is an older state of the
+same trajectory, and a curve that comes late is seen by the claim's number in its header and set aside.
+
+*Trunk.* Cells that differ in length alone are one trajectory until the decay of the shorter one begins, at its branch step.
+A worker that trains one of them leaves the state at the branch step of every shorter cell that has no record, and a cell goes
+on from the furthest such state, or from its own checkpoint where that is further. As each state is what the cell would have
+come to by itself, none of this shows in a record but for `times`, and a state may be written twice, or be missing. While a
+live claim is on its way to a cell's branch step, that cell waits (`jobs.waits_for_trunk`): it would only follow behind. It
+waits for nothing else, so that a death or a failure of the holder lets it go, and two cells never wait for each other. The
+states are removed with the record of the last cell that could use them.
+
+*Pack.* A worker may claim several cells and step them together. Each has its claim, curve, checkpoint and record as if it went
+alone, and one that is lost is left out of what is written.
+
+*Record.* Written beside its place and linked there, after the curve; the link fails where a record stands, so a finished
+state never changes.
+
+*Cancel.* While `cancel` is there, workers write checkpoints, release their claims and end, as on SIGTERM, and none starts.
+
+*Retry.* `launcher.retries` says how often a cell is tried again after an exception (`failed`), after its worker died or hung
+(`lost`) and after its loss diverged (`diverged`). Claims are counted, so no launcher and no restart of one changes the answer
+(`claims.is_given_up`). A cell that only waited has no claim and is charged nothing; nor is one whose machine was restarted,
+whose worker was told to stop, that died in a pack, or from whose checkpoint a later claim went on further than it had begun.
+`reopen_failed`, which a new `scalesweep run` calls, starts the count anew. A diverged cell is a result and has a record.
+
+*Damage.* Every file that is trusted carries a checksum. A record that is damaged is set aside and its cell measured again; for
+a damaged checkpoint the one before it serves, for a damaged trunk state the cell's own way there, for a damaged curve none; a
+damaged claim is one of nobody known, and stale after the lease. Each is one line on standard error. Only a damaged sweep.json
+is refused, as nothing can take its place.
+
+*Assumptions.* The file system creates hard links exclusively and renames atomically, as local ones and NFS (v3 and later) do.
+Leases go by its clock alone: a heartbeat asks it to stamp the present (UTIME_NOW, which NFS clients pass to the server), and a
+reader compares with the stamp of a file that it writes beside, so the clocks of hosts do not matter. Where a reader may not
+write, its own clock serves. A clock that is set back makes heartbeats of the future: by more than the lease they are stale, and
+a live holder mends its own within seconds. A cache of attributes (NFS: `acregmax`, 60 s by default) makes heartbeats look old,
+and with it a lease may be lost that was kept; that costs a repeated cell, never a wrong record. A holder that cannot reach the
+directory stops at its next write. Containers and hosts that share a name are told apart by boot id and process namespace.
+"""
+
+import contextlib
+import json
+import math
+import os
+import shutil
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from scalesweep.errors import StoreError
+from scalesweep.files import Damaged, digest, read_json, sealed, set_aside, sibling, write_json, write_new, write_text
+from scalesweep.plan.cell import Cell
+from scalesweep.points.points import Points, points_from_rows
+from scalesweep.run.store.claims import HEARTBEAT_SECONDS, LEASE_SECONDS, read_claim
+from scalesweep.run.store.contents import checked_key, read_cell, read_curve
+from scalesweep.run.store.holding import CLAIMABLE, Claim, Holding, State
+from scalesweep.run.store.schema import SCHEMA, upgrade
+from scalesweep.settings.plan import CountSpec
+
+__all__ = ["CLAIMABLE", "FINISHED", "HEARTBEAT_SECONDS", "LEASE_SECONDS", "SCHEMA", "Claim", "State", "Store"]
+FINISHED: frozenset[State] = frozenset({"COMPLETE", "DIVERGED"})
+ABANDONED_SECONDS = 3600.0
+"""Temporary files so old are of workers that were killed; younger ones may be somebody's who is about to rename them."""
+
+
+class Store(Holding):
+    """A sweep's directory; every method looks at the files anew, so all processes see one truth."""
+
+    # -- states -----------------------------------------------------------------------------------------------------------
+
+    def state(self, key: str) -> State:
+        """The cell's state, derived from its files."""
+        finished, last = self._look(key)
+        if finished and (record := self.record(key)):
+            return "COMPLETE" if record["state"] == "COMPLETE" else "DIVERGED"
+        return self._unfinished_state(key, last)
+
+    def states(self) -> dict[str, State]:
+        """State of every planned cell."""
+        return {key: self.state(key) for key in self.keys()}
+
+    # -- curves and records -----------------------------------------------------------------------------------------------
+
+    def write_curve(self, claim: Claim, curve: Iterable[Mapping[str, float]]) -> bool:
+        """Replace the cell's loss curve, unless the claim was lost; True if it was written."""
+        lines = "".join(json.dumps(dict(p)) + "\n" for p in curve).encode()
+        header = json.dumps({"schema": SCHEMA, "claim": claim.number, "checksum": digest(lines)}) + "\n"
+        path = self.cell_dir(claim.key) / "curve.jsonl"
+        with sibling(path, header.encode(), lines) as temporary:
+            if held := self.holds(claim):
+                temporary.replace(path)
+        return held
+
+    def curve(self, key: str) -> list[dict[str, float]]:
+        """The cell's loss curve; empty where nothing was written yet, or the file was damaged and is set aside."""
+        path = self.cell_dir(key) / "curve.jsonl"
+        try:
+            claim, points = read_curve(path)
+        except (FileNotFoundError, IsADirectoryError):
+            return []
+        except Damaged as error:
+            set_aside(path, error, read_curve)
+            return []
+        record = self.record(key) if claim else None
+        if record and (finisher := record.get("where", {}).get("claim", claim)) != claim:
+            set_aside(path, Damaged(f"{path} is of claim {claim}, which came late; claim {finisher} has finished the cell"))
+            return []
+        return points
+
+    def last_step(self, key: str) -> int:
+        """Finished steps at the last point of the curve, by its last line alone; 0 where there is none."""
+        try:
+            with (self.cell_dir(key) / "curve.jsonl").open("rb") as file:
+                file.seek(max(0, file.seek(0, os.SEEK_END) - 4096))
+                return int(json.loads(file.read().splitlines()[-1]).get("step", 0))
+        except (OSError, ValueError, IndexError, AttributeError):
+            return 0  # of a damaged file, which `curve` sets aside
+
+    def write_record(self, claim: Claim, record: Mapping[str, Any]) -> bool:
+        """Finish the cell, unless the claim was lost or a record stands; True if this record was written."""
+        directory = self.cell_dir(claim.key)
+        value = {"schema": SCHEMA, "key": claim.key, **record}
+        if "where" in value:
+            value["where"] = {**value["where"], "claim": claim.number}
+        if not self.holds(claim) or not write_new(directory / "record.json", sealed(value)):
+            return False
+        abandoned = [path for path in directory.glob(".*") if time.time() - _changed(path) > ABANDONED_SECONDS]
+        for leftover in [*self._checkpoints(claim.key), *abandoned]:
+            leftover.unlink(missing_ok=True)
+        return True
+
+    def weights(self, key: str) -> Path:
+        """Where the trained weights of a cell are kept, if they are."""
+        return self.cell_dir(key) / "model.safetensors"
+
+    # -- states in training -----------------------------------------------------------------------------------------------
+
+    def snapshot(self, trunk: str, step: int) -> Path:
+        """Where the state of a trunk after `step` steps is kept."""
+        return self._trunk_dir(trunk) / f"{step}.pt"
+
+    def _trunk_dir(self, trunk: str) -> Path:
+        return self.directory / "trunks" / checked_key(trunk, self.directory)
+
+    def snapshots(self, trunk: str) -> list[Path]:
+        """The states of a trunk that are there, the furthest one first."""
+        states = [path for path in self._trunk_dir(trunk).glob("*.pt") if path.stem.isdigit()]
+        return sorted(states, key=lambda path: -int(path.stem))
+
+    def prune_trunk(self, siblings: Iterable[Cell]) -> None:
+        """Remove the states of a trunk from which no cell without a record could go on, given all cells of the trunk."""
+        siblings = list(siblings)
+        furthest = max((c.branch_step for c in siblings if not self.is_finished(c.key)), default=-1)
+        directory = self.snapshot(siblings[0].trunk, 0).parent
+        for path in self.snapshots(siblings[0].trunk):
+            if int(path.stem) > furthest:
+                path.unlink(missing_ok=True)
+        if furthest < 0 and directory.is_dir():
+            shutil.rmtree(directory, ignore_errors=True)  # with temporary files and unreadable states
+
+    # -- memory -----------------------------------------------------------------------------------------------------------
+
+    def memory_limits(self) -> dict[str, dict[str, int]]:
+        """What was found to fit: kind of work -> `micro_batch` or `pack` -> the most of it."""
+        path = self.directory / "memory.json"
+        try:
+            return dict(upgrade("memory", read_json(path), path)["limits"])
+        except FileNotFoundError:
+            return {}
+        except Damaged as error:
+            set_aside(path, error)
+            return {}
+
+    def remember_limit(self, kind: str, name: str, most: int) -> None:
+        """Note what fits, for the workers to come. Two at once may lose one of the notes, which costs finding out again."""
+        limits = self.memory_limits()
+        limits[kind] = {**limits.get(kind, {}), name: most}
+        write_text(self.directory / "memory.json", sealed({"schema": SCHEMA, "limits": limits}))
+
+    # -- what was measured ------------------------------------------------------------------------------------------------
+
+    def record(self, key: str) -> dict[str, Any] | None:
+        """The cell's record, or None; a damaged one is set aside, and the cell is as if it had never been finished.
+
+        Raises:
+            StoreError: it is the record of another cell, or of another version.
+        """
+        path = self.cell_dir(key) / "record.json"
+        if (value := self._sound_record(key, path)) is None:
+            return None
+        value = upgrade("record", value, path)
+        if value.get("key", key) != key:
+            raise StoreError(
+                f"{path} is the record of cell {value['key']}, which has another configuration; "
+                "remove it to have this cell measured."
+            )
+        return value
+
+    def _sound_record(self, key: str, path: Path) -> dict[str, Any] | None:
+        """The content of a record; a damaged one is set aside, and the claim that had finished the cell released."""
+        with contextlib.suppress(FileNotFoundError, Damaged):
+            return read_json(path)
+        last = self._last_claim(key)
+        try:
+            return read_json(path)  # again, as the claim must be the one that the record came from
+        except FileNotFoundError:
+            return None
+        except Damaged as error:
+            if set_aside(path, error, read_json) and last:
+                with contextlib.suppress(OSError):
+                    write_json(self._claim_file(key, last), {**read_claim(self._claim_file(key, last)), "state": "released"})
+        return None
+
+    def records(self) -> list[dict[str, Any]]:
+        """All records in declared order."""
+        return [r for key in self.keys() if (r := self.record(key)) is not None]
+
+    def points(self, count: CountSpec | None = None) -> Points:
+        """The table of measured points, by the sweep's conventions or by others; a diverged cell is a row with a reason."""
+        count = count or CountSpec(**self.sweep()["count"])
+        rows, columns = [], self.sweep().get("columns", {})
+        for record in self.records():
+            cell = read_cell(record["cell"], self.cell_dir(record["key"]) / "record.json")
+            reason = (
+                "" if record["state"] == "COMPLETE" else f"diverged: last finite training loss {record['last_finite_loss']}"
+            )
+            measured = {name: math.nan if record[name] is None else record[name] for name in ("loss", "loss_se")}
+            rows.append({**cell.row(count), **columns.get(cell.key, {}), **measured, "excluded_reason": reason})
+        return points_from_rows(rows, count.params, count.flops, str(self.directory))
+
+
+def read_sweep(directory: Path | str, count: CountSpec | None = None) -> Points:
+    """The measured points of a sweep's directory, for a fit from Python.
+
+    Args:
+        directory: of the sweep, such as runs/demo; one that still runs gives what is measured so far.
+        count: what N and C count; by default what the sweep was planned with.
+
+    Raises:
+        StoreError: the directory holds no sweep.
+        PointsError: nothing is measured yet.
+    """
+    return Store(Path(directory)).points(count)
+
+
+def _changed(path: Path) -> float:
+    """When a file was last changed; now, where it has just gone."""
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return time.time()

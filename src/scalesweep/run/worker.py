@@ -1,0 +1,361 @@
+"""A worker: claims cells of a sweep until none is left, trains each, writes its record.
+
+Run as `python -m scalesweep.run.worker DIR --device cpu`; launchers start it so. SIGTERM, SIGINT, SIGHUP and SIGUSR1 make it
+write a checkpoint, release its claim and end, with exit code 130, or 75 after SIGUSR1, which asks to be started again. A
+directory that is full, read-only or gone ends it with one line and exit code 74, other bad input with 2.
+"""
+
+import argparse
+import contextlib
+import math
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from scalesweep.errors import (
+    EXIT_AGAIN,
+    EXIT_BAD_INPUT,
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    EXIT_STORAGE,
+    DeviceLost,
+    ScaleSweepError,
+    StoreError,
+)
+from scalesweep.files import StorageFailed, is_storage_error, plain_storage_errors, storage_sentence
+from scalesweep.plan.cell import Cell
+from scalesweep.plan.plan import Plan
+from scalesweep.run.checkpoints import load_start, save_checkpoint
+from scalesweep.run.lease import Lease, LeaseLost, Stop
+from scalesweep.run.packing import PackLimits
+from scalesweep.run.record import make_record
+from scalesweep.run.store import free_cells as jobs
+from scalesweep.run.store.store import HEARTBEAT_SECONDS, Claim, Store
+from scalesweep.run.tracker import Tracker, start_tracker
+from scalesweep.settings.settings import Settings
+from scalesweep.train.benchmark import free_memory
+from scalesweep.train.checkpoint import Checkpoint
+from scalesweep.train.data import prepare
+from scalesweep.train.data.corpus import Corpus, open_corpus
+from scalesweep.train.device import is_device_lost, prepare_device, reset_peak_memory
+from scalesweep.train.gradient import Execution
+from scalesweep.train.loop import Hooks, Interrupted, train
+from scalesweep.train.model.export import save_weights
+from scalesweep.train.pack import Outcome, Run
+
+WAIT_SECONDS = 0.5
+"""Between two looks for cells that wait for a trunk."""
+CANCEL_SECONDS = 1.0
+"""Between two looks for a request to cancel."""
+LOOK_SECONDS = 5.0
+"""Between two looks at all cells for those that others have finished; with many cells that takes a while."""
+
+
+def or_cancelled(stop: Callable[[], bool], store: Store) -> Callable[[], bool]:
+    """`stop`, or that the sweep was cancelled, which is looked for at most once a second."""
+    looked, found = -math.inf, False
+
+    def asked() -> bool:
+        nonlocal looked, found
+        if time.monotonic() - looked > CANCEL_SECONDS:
+            looked, found = time.monotonic(), store.is_cancelled()
+        return stop() or found
+
+    return asked
+
+
+def sleep_watch() -> Callable[[], bool]:
+    """Tells whether the machine has slept since the last question, as a laptop does, or its clock was set forward."""
+    behind = time.time() - time.monotonic()
+
+    def has_slept() -> bool:
+        nonlocal behind
+        before, behind = behind, time.time() - time.monotonic()
+        return behind - before > HEARTBEAT_SECONDS
+
+    return has_slept
+
+
+Say = Callable[[str], None]
+"""Takes one line about progress or trouble."""
+
+
+def work(store: Store, device: torch.device, stop: Callable[[], bool], say: Say = lambda _: None, workers: int = 1) -> bool:
+    """Claim and measure cells, longest first, until none can be claimed; False if `stop`, or a cancelled sweep, ended it.
+
+    Args:
+        store: the sweep's directory.
+        device: where to train.
+        stop: asked after every step.
+        say: takes lines for the log.
+        workers: how many share the sweep, so that a pack whose size is measured leaves cells to the others.
+    """
+    corpus, stop = _open_corpus(store, say), or_cancelled(stop, store)
+    worker = Worker(store, store.plan(), store.settings(), corpus, (corpus.train(), corpus.validation()), device, stop, say)
+    limits = PackLimits(store, worker.settings, device, workers)
+    has_slept = sleep_watch()
+    with plain_storage_errors(store.directory):
+        left, looked = jobs.unfinished(store, worker.plan), time.monotonic()
+        while not stop():
+            if has_slept():
+                time.sleep(2 * HEARTBEAT_SECONDS)  # all heartbeats look old now; those who live renew them first
+            if job := worker.take(left, limits):
+                worker.measure(job, limits)
+                mine = {claim.key for claim in job.claims}
+                left = [cell for cell in left if cell.key not in mine]
+                if time.monotonic() - looked < LOOK_SECONDS:
+                    continue
+            left, looked = jobs.unfinished(store, worker.plan), time.monotonic()
+            if job is None:
+                if not any(store.state(cell.key) in jobs.CLAIMABLE for cell in left):
+                    return True
+                if next(jobs.claimable(store, worker.plan, left), None) is None:
+                    time.sleep(WAIT_SECONDS)  # for a trunk that another worker trains
+    return False
+
+
+def _open_corpus(store: Store, say: Say) -> Corpus:
+    """The corpus of the sweep, which must be the one that the plan was made with; prepared anew where this machine lacks it."""
+    facts = store.sweep()["facts"]
+    directory = Path(facts["corpus_directory"])
+    corpus = open_corpus(directory) if directory.is_dir() else prepare(store.settings().data, say)
+    if corpus.hash != facts["corpus_hash"]:
+        raise StoreError(
+            f"{corpus.directory} holds corpus {corpus.hash}, the sweep was planned with {facts['corpus_hash']}; "
+            "prepare the corpus anew (scalesweep data) or start the sweep in another directory with dir=...."
+        )
+    return corpus
+
+
+@dataclass(frozen=True)
+class Job:
+    """Cells that this worker holds, all to be stepped together from one step on."""
+
+    claims: list[Claim]
+    runs: list[Run]
+    micro_batch: int
+
+
+@dataclass(frozen=True)
+class Worker:
+    """What stays the same while a process works on a sweep."""
+
+    store: Store
+    plan: Plan
+    settings: Settings
+    corpus: Corpus
+    tokens: tuple[np.ndarray, np.ndarray]
+    device: torch.device
+    stop: Callable[[], bool]
+    say: Say
+
+    def take(self, left: Sequence[Cell], limits: PackLimits) -> Job | None:
+        """Claim the longest cell that can be claimed, and those that can be stepped with it from where it stands."""
+        for cell in jobs.claimable(self.store, self.plan, left):
+            alike, limit = self._alike(cell, left, limits)
+            if claim := self.store.claim(cell.key):
+                break
+        else:
+            return None
+        job = Job([claim], [self._run(cell)], limits.micro_batch(cell))
+        for other in alike:
+            if len(job.runs) >= limit:
+                break
+            run = self._run(other)
+            if run.step == job.runs[0].step and (claim := self.store.claim(other.key)):
+                job.claims.append(claim)
+                job.runs.append(run)
+        for claim in job.claims:
+            self.store.describe_claim(claim, len(job.claims), job.runs[0].step)
+        return job
+
+    def _alike(self, cell: Cell, left: Sequence[Cell], limits: PackLimits) -> tuple[list[Cell], int]:
+        """Other cells that can be stepped with this one now, and the largest pack.
+
+        A pack whose worker died may have died of its size: half of it next time, in the end every cell alone.
+        """
+        if limits.never:
+            return [], 1
+        signature, lost = jobs.pack_signature(cell), self.store.lost_claims(cell.key)
+        same = [c for c in left if c.key != cell.key and jobs.pack_signature(c) == signature]
+        alike = [c for c in jobs.claimable(self.store, self.plan, same) if self.store.lost_claims(c.key) == lost]
+        return alike, limits.of(cell, 1 + len(alike)) >> lost
+
+    def _run(self, cell: Cell) -> Run:
+        """The cell with the furthest state it may go on from, which stays valid whatever happens before it is claimed."""
+        start = load_start(cell, self.store.checkpoint(cell.key), self.store.snapshots(cell.trunk))
+        return Run(cell, start, jobs.snapshot_steps(self.store, self.plan, cell, start.step if start else 0))
+
+    def measure(self, job: Job, limits: PackLimits) -> None:
+        """Train the claimed cells and write their records, or leave the claims released, failed or to others."""
+        # wandb keeps one run open in a process: the cells of a pack are logged one after another when they are done
+        live = self._tracker(job.runs[0].cell) if len(job.runs) == 1 else None
+        try:
+            with Lease(self.store, job.claims, self.say) as lease:
+                outcomes = self._train(job, lease, live)
+        except Interrupted:
+            end = "INTERRUPTED"
+            self._release(job)
+        except LeaseLost:
+            end = "LOST"
+            self._leave(job)
+            self.say(f"{', '.join(c.key for c in job.claims)} not held any more; left to other workers")
+        except Exception as error:
+            end = "FAILED"
+            if isinstance(error, OSError) and is_storage_error(error, self.store.directory):
+                self._release(job)
+                raise StorageFailed(storage_sentence(error, self.store.directory)) from None
+            if is_device_lost(error):
+                self.say(f"{', '.join(c.key for c in job.claims)} interrupted\n{traceback.format_exc()}")
+                raise DeviceLost(f"{self.device} does not answer this process any more ({error}); start it again.") from None
+            self._fail(job, error, limits)
+        else:
+            for run, outcome in zip(job.runs, outcomes, strict=True):
+                self._say_and_log(run.cell, outcome, live)
+            return
+        free_memory(self.device)  # here, where no traceback keeps the tensors of what failed
+        if live:
+            live.finish({"state": end})
+
+    def _train(self, job: Job, lease: Lease, tracker: Tracker | None) -> list[Outcome | None]:
+        """The outcomes that have become records; None for a cell that somebody else took over."""
+        store, train_spec, started, lost = self.store, self.settings.train, time.time(), set[int]()
+
+        def leave(i: int) -> None:
+            lost.add(i)
+            if len(lost) == len(job.claims):
+                raise LeaseLost
+
+        def on_curve(i: int, curve: list[dict[str, Any]]) -> None:
+            with lease.writing():
+                written = i in lost or store.write_curve(job.claims[i], curve)
+            if not written:
+                leave(i)
+            elif tracker:
+                tracker.curve(curve)
+
+        def on_checkpoint(i: int, checkpoint: Checkpoint) -> None:
+            with lease.writing():
+                if store.holds(job.claims[i]):
+                    save_checkpoint(store.checkpoint(checkpoint.key), checkpoint, keep_previous=True)
+
+        def on_snapshot(i: int, checkpoint: Checkpoint) -> None:
+            path = store.snapshot(checkpoint.key, checkpoint.step)
+            with lease.writing():
+                path.parent.mkdir(parents=True, exist_ok=True)
+                save_checkpoint(path, checkpoint)
+
+        def on_weights(i: int, weights: dict[str, torch.Tensor]) -> None:
+            with lease.writing():
+                if store.holds(job.claims[i]):
+                    save_weights(store.weights(job.runs[i].cell.key), weights)
+
+        def should_stop() -> bool:
+            lease.progress()
+            lease.check()
+            return self.stop()
+
+        reset_peak_memory(self.device)
+        execution = Execution(
+            self.device, job.micro_batch, train_spec.curve_points, train_spec.fast, train_spec.checkpoint_seconds
+        )
+        keep = on_weights if train_spec.keep_weights else None
+        names, start = ", ".join(run.cell.key for run in job.runs), job.runs[0].step
+        self.say(f"{names} {f'goes on after step {start}' if start else 'begins'}")
+        hooks = Hooks(on_curve, on_checkpoint, on_snapshot, keep, should_stop, lambda line: self.say(f"{names} {line}"))
+        outcomes = train(job.runs, *self.tokens, execution, hooks)
+        lease.check()
+        for i, (run, claim, outcome) in enumerate(zip(job.runs, job.claims, outcomes, strict=True)):
+            record = make_record(run.cell, outcome, self.device, self.corpus, started, len(job.runs))
+            if outcome.state == "DIVERGED" and i not in lost and store.retry_diverged(claim):
+                self.say(f"{claim.key} DIVERGED and is tried again (launcher.retries.diverged)")
+                lost.add(i)
+            if i not in lost and not store.write_record(claim, record):
+                leave(i)
+        for trunk in {run.cell.trunk for run in job.runs}:
+            store.prune_trunk(self.plan.siblings[trunk])
+        return [None if i in lost else outcome for i, outcome in enumerate(outcomes)]
+
+    def _release(self, job: Job) -> None:
+        for claim in job.claims:
+            with contextlib.suppress(OSError):  # the directory may be gone
+                if self.store.holds(claim):
+                    self.store.release(claim)
+
+    def _leave(self, job: Job) -> None:
+        """Say in claims that others took over that their holder lives, as after a pause: no worker died of these cells."""
+        for claim in job.claims:
+            with contextlib.suppress(OSError):
+                self.store.leave(claim)
+
+    def _fail(self, job: Job, error: Exception, limits: PackLimits) -> None:
+        """Go on with less at a time where that may help; else the cell has failed."""
+        if lowered := limits.lower(job.runs[0].cell, len(job.runs), error):
+            self.say(lowered)
+            self._release(job)
+            return
+        self.store.fail(job.claims[0], traceback.format_exc())
+        self.say(f"{job.claims[0].key} FAILED\n{traceback.format_exc()}")
+
+    def _say_and_log(self, cell: Cell, outcome: Outcome | None, live: Tracker | None) -> None:
+        if outcome is None:
+            self.say(f"{cell.key} was taken over by another worker; left to it")
+            return
+        shared = f", {outcome.shared_steps} steps from its trunk" if outcome.shared_steps else ""
+        self.say(f"{cell.key} {outcome.state} loss {outcome.loss:.4f} in {outcome.seconds:.1f} s{shared}")
+        tracker = live or self._tracker(cell)
+        tracker.curve(outcome.curve)
+        tracker.finish({"state": outcome.state, "loss": outcome.loss, "loss_se": outcome.loss_se})
+
+    def _tracker(self, cell: Cell) -> Tracker:
+        row = cell.row(self.settings.count)
+        sweep = self.store.sweep()
+        return start_tracker(self.settings.logger, self.store.directory, sweep["hash"], row, self.say, [sweep["name"]])
+
+
+def _say(message: str) -> None:
+    with contextlib.suppress(OSError):  # of a full disk, on which the log lies too
+        sys.stdout.write(f"{time.strftime('%H:%M:%S')} {message}\n")
+        sys.stdout.flush()
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of a worker process."""
+    parser = argparse.ArgumentParser(
+        prog="python -m scalesweep.run.worker", description="Work on a sweep until nothing is left."
+    )
+    parser.add_argument("directory", type=Path)
+    parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:K")
+    parser.add_argument("--core", type=int, help="pin the process to this CPU core")
+    parser.add_argument("--workers", type=int, default=1, help="how many workers share the sweep")
+    parser.add_argument("--parent", type=int, help="stop when this process, which started the worker, is gone")
+    options = parser.parse_args(arguments)
+    if options.core is not None and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {options.core})
+    hangup = [] if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else [signal.SIGHUP]  # ignored under nohup
+    stop = Stop(options.parent).on_signals(signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, *hangup)
+    try:
+        finished = work(Store(options.directory), prepare_device(options.device), stop, _say, options.workers)
+    except DeviceLost as error:
+        _say(str(error))
+        os.kill(os.getpid(), signal.SIGKILL)  # the launcher sees a worker that died, and its cells are tried again
+    except ScaleSweepError as error:
+        _say(str(error))
+        return EXIT_STORAGE if isinstance(error, StorageFailed) else EXIT_BAD_INPUT
+    if finished:
+        return EXIT_OK
+    _say(f"stopped{f' by {stop.signalled.name}' if stop.signalled else ''}; the checkpoint is written and the cell given back")
+    return EXIT_AGAIN if stop.signalled is signal.SIGUSR1 else EXIT_INTERRUPTED
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""What may be asked for: every setting as a frozen, validated value."""

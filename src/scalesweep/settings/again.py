@@ -1,0 +1,70 @@
+"""The command lines that make a sweep and its report again, from the settings that the sweep was run with."""
+
+import json
+import re
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from scalesweep.errors import SpecError
+from scalesweep.settings.compose import compose_settings, compose_values, config_dir
+from scalesweep.settings.settings import Settings
+
+_NAMES = {"sweep": "name", "recipe": "name", "data": "source", "optim": "name", "launcher": "name", "logger": "kind"}
+"""The setting of a group that tells which of its options was chosen."""
+_REQUIRED = ("paths", "name")
+"""Settings of data without which some of its options do not compose."""
+_PLAIN = re.compile(r"(?!(null|true|false|nan|inf)$)[A-Za-z/.][A-Za-z0-9_./-]*")
+"""Strings that Hydra reads without quotes."""
+
+
+def commands_of(settings: Settings, overrides: Sequence[str]) -> str:
+    """`scalesweep run` with what differs from the defaults, and `scalesweep report` of its directory with the overrides."""
+    words = overrides_of(settings)
+    run = "" if words is None else shlex.join(["scalesweep", "run", *words]) + "\n"
+    return run + shlex.join(["scalesweep", "report", settings.dir, *overrides])
+
+
+def overrides_of(settings: Settings) -> list[str] | None:
+    """Overrides that compose to these settings; None where none do, as of a sweep of another version."""
+    wanted = settings.model_dump(mode="json")
+    try:
+        chosen = _chosen(wanted)
+        preset = _options(chosen, ["sweep"])
+        base = _chosen(compose_values(preset))
+        groups = [*preset, *_options(chosen, [name for name in chosen if name != "sweep" and chosen[name] != base[name]])]
+        groups += [f"data.{name}={_write(wanted['data'][name])}" for name in _REQUIRED if wanted["data"][name]]
+        known = dict(_leaves(compose_settings(groups).model_dump(mode="json")))
+        changed = {name: value for name, value in _leaves(wanted) if name not in known or known[name] != value}
+        words = [*groups, *(f"{name}={_write(value)}" for name, value in changed.items())]
+        return words if compose_settings(words).model_dump(mode="json") == wanted else None
+    except SpecError:
+        return None
+
+
+def _chosen(values: Mapping[str, Any]) -> dict[str, str]:
+    """The option of each group, as far as the values tell it."""
+    found = {group: str(values[group].get(name)) for group, name in _NAMES.items()}
+    return {**found, "model": "hf" if "architecture" in values["model"] else "decoder"}
+
+
+def _options(chosen: Mapping[str, str], groups: Sequence[str]) -> list[str]:
+    """The words that choose the options of these groups, where there are such options."""
+    return [f"{group}={chosen[group]}" for group in groups if (config_dir() / group / f"{chosen[group]}.yaml").is_file()]
+
+
+def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for name, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from _leaves(value, f"{prefix}{name}.")
+        else:
+            yield prefix + name, value
+
+
+def _write(value: Any) -> str:
+    """The value as Hydra reads it."""
+    if isinstance(value, list):
+        return f"[{','.join(map(_write, value))}]"
+    if isinstance(value, str) and not _PLAIN.fullmatch(value):
+        return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
+    return value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,129 @@
+"""Hydra's composition as one function from overrides to validated settings."""
+
+import errno
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra import compose, initialize_config_dir
+from hydra.errors import HydraException
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from scalesweep.errors import SpecError, did_you_mean
+from scalesweep.settings.plan import ArchitectureSpec
+from scalesweep.settings.run import LauncherSpec, LoggerSpec
+from scalesweep.settings.settings import Settings, parse_settings
+
+_BY_OPTION = {"launcher": tuple(LauncherSpec.model_fields), "logger": tuple(LoggerSpec.model_fields)}
+"""Keys of the groups whose options have keys of their own."""
+_FULL = {errno.ENOSPC: "make room", errno.EDQUOT: "make room in your quota"}
+
+
+def compose_settings(overrides: Sequence[str]) -> Settings:
+    """The settings of run.yaml under `overrides`.
+
+    Raises:
+        SpecError: an override cannot be read, names a group, option or key that is not there, or has a wrong value.
+    """
+    return parse_settings(compose_values(overrides))
+
+
+def compose_values(overrides: Sequence[str], root: str = "run") -> dict[str, Any]:
+    """The values of configs/ROOT.yaml under `overrides`, not yet validated.
+
+    Raises:
+        SpecError: an override that Hydra cannot read or apply.
+    """
+    for word in overrides:
+        if _is_open(word):
+            key = word.partition("=")[0]
+            raise SpecError(f"{word!r} has a bracket that is not closed; a list with spaces needs quotes: '{key}=[10k, 20k]'.")
+        if word.startswith("-") or "=" not in word.lstrip("~"):
+            raise SpecError(f"{word!r} is not an override; write key=value, such as sweep=smoke or recipe.lr=0.004.")
+    try:
+        with initialize_config_dir(str(config_dir()), version_base="1.3"):
+            config = compose(root, overrides=[_addable(word) for word in overrides])
+            values: dict[str, Any] = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+            return values
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        raise SpecError(_sentence(error, overrides, root)) from None
+
+
+def _is_open(word: str) -> bool:
+    """Whether a list or table of a word is cut off, as an unquoted space in it does."""
+    bare = re.sub(r"'[^']*'|\"[^\"]*\"", "", word)
+    return "=" in word and any(bare.count(opening) > bare.count(closing) for opening, closing in ("[]", "{}", "()"))
+
+
+def _addable(word: str) -> str:
+    """Axes, tuned settings, settings of an architecture and options of sbatch start as empty tables, so naming one adds it."""
+    return f"++{word}" if word.startswith(("sweep.axes.", "sweep.tune.", "model.config.", "launcher.sbatch.")) else word
+
+
+def _sentence(error: Exception, overrides: Sequence[str], root: str) -> str:
+    """What Hydra refused, in one sentence with near misses."""
+    text = " ".join(f"{error} {error.__cause__ or ''}".split())
+    if match := re.search(r"Could not find '([\w-]+)/([\w.-]+)'", text):
+        group, option = match[1], match[2]
+        options = sorted(path.stem for path in (config_dir() / group).glob("*.yaml"))
+        return f"{group} = {option!r} is not an option{did_you_mean(option, options)}; the options are {', '.join(options)}."
+    if match := re.search(r"Could not override '([^']+)'|Could not find key '?([\w.]+)|Key '([^']+)' is not in struct", text):
+        return _unknown_key(match[1] or match[2] or match[3], root, overrides)
+    if match := re.search(r"No match in the defaults list|Could not override '?([\w/]+)", text):
+        return f"an override names a group that is not there: {text}"
+    if (
+        "LexerNoViableAlt" in text
+        or "mismatched input" in text
+        or "token recognition" in text
+        or "viable" in text
+        or "extraneous" in text
+    ):
+        said = " ".join(overrides)
+        return f"the overrides {said} cannot be read; put a value with special characters in quotes: \"dir='my runs'\"."
+    return f"the overrides {' '.join(overrides)} cannot be read: {text}"
+
+
+def _unknown_key(key: str, root: str, overrides: Sequence[str]) -> str:
+    groups = [
+        word for word in overrides if "." not in word.split("=", 1)[0] and (config_dir() / word.split("=", 1)[0]).is_dir()
+    ]
+    optional = {f"{group}.{name}" for group, names in _BY_OPTION.items() for name in names}
+    keys = sorted({*_leaf_paths(compose_values(groups, root)), *optional})
+    if key.removeprefix("model.") in ArchitectureSpec.model_fields and "model=hf" not in groups:
+        return f"{key} is a setting of model=hf; add model=hf."
+    if key in optional:
+        group = key.split(".")[0]
+        options = [path.stem for path in sorted((config_dir() / group).glob("*.yaml")) if _has_key(path, key)]
+        return f"{key} is a setting of {group}={f' and {group}='.join(options)}; choose it by {group}={options[0]}."
+    last = key.rsplit(".", 1)[-1]
+    near = did_you_mean(key, keys) or did_you_mean(last, {k.rsplit(".", 1)[-1] for k in keys})
+    return f"{key} is not a setting{near}; the settings are in the files of {config_dir()}."
+
+
+def _has_key(path: Path, key: str) -> bool:
+    """Whether an option of a group has the setting GROUP.NAME."""
+    return key.partition(".")[2] in OmegaConf.load(path)
+
+
+def _leaf_paths(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for name, value in values.items():
+        yield prefix + name
+        if isinstance(value, Mapping):
+            yield from _leaf_paths(value, f"{prefix}{name}.")
+
+
+def config_dir() -> Path:
+    """configs/ of the checkout, or the copy that travels in the wheel."""
+    package = Path(__file__).resolve().parents[1]
+    for candidate in (package.parents[1] / "configs", package / "configs"):
+        if (candidate / "run.yaml").is_file():
+            return candidate
+    raise RuntimeError("the configuration files of scalesweep are missing from this installation")
+
+
+def is_setting(word: str) -> bool:
+    """Whether a word of a command is key=value, and not a path that is there, such as runs/lr=0.1."""
+    return "=" in word and not os.path.exists(word)

@@ -1,0 +1,1 @@
+"""The whole way, callable from Python: settings to measured points to a report."""

@@ -1,0 +1,111 @@
+"""The road between the halves for a tuned sweep: which ranges to extend, and the frontier before a fit."""
+
+import dataclasses
+import math
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from scalesweep.analysis.tuning.frontier import Edge, Frontier
+from scalesweep.analysis.tuning.laws import describe
+from scalesweep.analysis.tuning.optima import is_tuned, tuned_frontier
+from scalesweep.errors import StoreError
+from scalesweep.plan.grid import CorpusFacts, Device
+from scalesweep.plan.plan import TunedCell, tuned_variants
+from scalesweep.plan.trials import Extension
+from scalesweep.points.points import Points
+from scalesweep.report import ReportContext
+from scalesweep.run.store.store import Store
+from scalesweep.settings.settings import Settings
+from scalesweep.settings.tune import MEMORIES
+
+
+def keys_present(store: Store) -> list[str]:
+    """Keys of the cells that the directory holds; none where it holds no sweep yet."""
+    return store.keys() if (store.directory / "sweep.json").is_file() else []
+
+
+def frontier_of(points: Points) -> Frontier | None:
+    """The tuned frontier; None where nothing was tuned."""
+    return tuned_frontier(points) if is_tuned(points) else None
+
+
+def fitted_points(points: Points, context: ReportContext) -> tuple[Points, ReportContext]:
+    """What the laws are fitted to and what the report says of it: of a tuned sweep its frontier, else the points."""
+    frontier = frontier_of(points)
+    if frontier is None:
+        return points, context
+    return frontier.points, dataclasses.replace(context, frontier=frontier, tuning=describe(frontier))
+
+
+def keep_frontier(directory: Path, context: ReportContext) -> None:
+    """Write a tuned frontier beside the report before a fit, which may be refused."""
+    if context.frontier is None:
+        return
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        context.frontier.points.to_csv(directory / "frontier.csv")
+    except OSError as error:
+        raise StoreError(f"{directory} cannot be written: {error.strerror}; make it writable, or name another place.") from None
+
+
+def extend(store: Store, settings: Settings, facts: CorpusFacts, device: Device) -> tuple[list[str], list[str]]:
+    """Keys of the cells past the edges at which optima lie, and sentences that say what is extended and what may not be.
+
+    Every edge asks for the next extension of its range that the directory does not hold, at its size and budget, for all seeds.
+    """
+    tune = settings.sweep.tune
+    points = store.points(settings.count)
+    if tune is None or not is_tuned(points):
+        return [], []
+    frontier = tuned_frontier(points)
+    edges = {(e.n, round(math.log(e.d), 2), e.setting, e.side): e for e in frontier.edges}
+    present = set(store.keys())
+    beyond = [t for t in tuned_variants(settings, facts, device, True) if t.trial.extension is not None]
+    budgets = {(o.n, o.d) for o in frontier.optima}
+    keys: list[str] = []
+    said: Counter[str] = Counter()
+    for edge in edges.values():
+        mine = [t for t in beyond if _is_past(t, edge, budgets, settings)]
+        new = _next_time(mine, present)
+        keys += [t.cell.key for t in new]
+        said[_sentence(edge, mine, new, tune.extensions)] += 1
+    return list(dict.fromkeys(keys)), [
+        f"{sentence} ({number} {'optimum' if number == 1 else 'optima'})" for sentence, number in said.items()
+    ]
+
+
+def _is_past(candidate: TunedCell, edge: Edge, budgets: Iterable[tuple[float, float]], settings: Settings) -> bool:
+    """Whether the cell is past this edge: its setting and side, its size, and of the measured budgets this one is nearest."""
+    extension, cell = candidate.trial.extension, candidate.cell
+    if extension is None or (extension.setting, extension.side) != (edge.setting, edge.side):
+        return False
+    if cell.num_params(settings.count) != edge.n:
+        return False
+    nearest = min((d for n, d in budgets if n == edge.n), key=lambda d: abs(math.log(d / cell.tokens)))
+    return nearest == edge.d
+
+
+def _next_time(candidates: Sequence[TunedCell], present: set[str]) -> list[TunedCell]:
+    """The cells of the first extension that is not wholly there."""
+
+    def time(candidate: TunedCell) -> int:
+        extension: Extension | None = candidate.trial.extension
+        return extension.time if extension else 0
+
+    missing = [t for t in candidates if t.cell.key not in present]
+    first = min(map(time, missing), default=0)
+    return [t for t in missing if time(t) == first]
+
+
+def _sentence(edge: Edge, possible: Sequence[TunedCell], new: Sequence[TunedCell], cap: int) -> str:
+    where = f"The optimum of {edge.setting} lies at the {'smallest' if edge.side == 'low' else 'largest'} value tried"
+    if edge.setting in MEMORIES:
+        where = f"The optimum of {edge.setting} lies at the {'largest' if edge.side == 'low' else 'smallest'} value tried"
+    if new:
+        values = sorted({t.trial.values[edge.setting] for t in new})
+        to = f"{values[0]:.3g}" + (f"..{values[-1]:.3g}" if values[-1] > values[0] else "")
+        return f"{where}, {edge.value:.3g}: the range is extended to {to} there"
+    if possible or cap == 0:
+        return f"{where}, {edge.value:.3g}, after {cap} extensions (sweep.tune.extensions): such points are left out of the fit"
+    return f"{where}, {edge.value:.3g}, and there is nothing beyond it: such points are left out of the fit"

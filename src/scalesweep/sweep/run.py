@@ -1,0 +1,138 @@
+"""The whole way: settings to measured points."""
+
+import dataclasses
+import math
+import time
+from collections.abc import Callable, Collection
+from pathlib import Path
+
+from scalesweep.errors import DataError, PointsError, SpecError, StoreError
+from scalesweep.plan.budget import describe, exceeded, shrink
+from scalesweep.plan.grid import CorpusFacts, Device
+from scalesweep.plan.plan import Plan, make_plan
+from scalesweep.plan.recipe import Scaled
+from scalesweep.run.launch import launch
+from scalesweep.run.launch.device import device_of_sweep
+from scalesweep.run.launch.monitor import Monitor
+from scalesweep.run.launch.pricing import Prices, limits_of
+from scalesweep.run.launch.signals import signals_interrupt
+from scalesweep.run.store.store import FINISHED, Store
+from scalesweep.run.tracker import require_installed
+from scalesweep.settings.plan import ArchitectureSpec
+from scalesweep.settings.settings import Settings
+from scalesweep.sweep.extend import extend
+from scalesweep.train.data import prepare, unique_tokens, validation_shortage
+from scalesweep.train.data.corpus import Corpus
+
+Say = Callable[[str], None]
+"""Takes one line on what is being done."""
+
+
+def measure(store: Store, plan: Plan, settings: Settings, device: Device, added: int, say: Say) -> None:
+    """Train the cells that have no record, or say that there are none."""
+    unfinished = [k for k, s in store.states().items() if s not in FINISHED]
+    if not unfinished:
+        say(f"Nothing new to measure: all {len(plan.cells)} cells of {store.directory} have their records.")
+        return
+    known = len(plan.cells) - len(unfinished)
+    say(
+        f"Sweep {plan.name} ({plan.hash}) in {store.directory}: {len(unfinished)} cells to measure on {device}"
+        + (f", {known} measured before" if known else "")
+        + (f", {added} new" if 0 < added < len(plan.cells) else "")
+        + "."
+    )
+    started = time.monotonic()
+    launch(store, settings, device, Monitor(store, plan))
+    say(f"Measured in {(time.monotonic() - started) / 60:.1f} minutes.")
+
+
+def measure_edges(store: Store, plan: Plan, settings: Settings, corpus: Corpus, device: Device, say: Say) -> Plan:
+    """Extend the tuned ranges at whose ends optima lie, and measure again, until none does or none may be extended."""
+    while True:
+        try:
+            keys, sentences = extend(store, settings, facts_of_corpus(corpus, settings), device)
+        except PointsError:  # nothing was measured
+            return plan
+        for sentence in sentences:
+            say(f"{sentence}.")
+        if not keys:
+            return plan
+        plan = plan_sweep(settings, corpus, device, [*store.keys(), *keys], store.keys())
+        if not set(keys) & {c.key for c in plan.cells}:
+            say("The budget has no room for these extensions: such points are left out of the fit.")
+            return plan
+        added = store.create(plan, settings.model_dump(mode="json"), corpus_facts(corpus))
+        measure(store, plan, settings, device, added, say)
+
+
+@signals_interrupt()
+def measure_cell(settings: Settings, directory: Path, say: Say) -> float:
+    """Measure the single cell of `settings` in `directory`; its validation loss, nan if it diverged."""
+    require_installed(settings.logger)
+    device = device_of_sweep(settings)
+    corpus = prepare(settings.data, say)
+    planned = plan_sweep(settings, corpus, device)
+    store = Store(directory)
+    store.create(planned, settings.model_dump(mode="json"), corpus_facts(corpus))
+    launch(store, settings, device, Monitor(store, planned))
+    record = store.record(planned.cells[0].key)
+    if record is None:
+        raise StoreError(f"the cell has no record: {store.error(planned.cells[0].key).strip()}")
+    say(f"Record: {store.cell_dir(planned.cells[0].key) / 'record.json'}")
+    return math.nan if record["loss"] is None else float(record["loss"])
+
+
+def facts_of_corpus(corpus: Corpus, settings: Settings) -> CorpusFacts:
+    """What a plan needs to know of the corpus."""
+    unique = unique_tokens(corpus.train_tokens, settings.model.context)
+    return CorpusFacts(corpus.name, corpus.hash, corpus.vocab_size, unique, scaled(settings))
+
+
+def scaled(settings: Settings) -> Scaled | None:
+    """What scales and counts the architecture, where there is one; its libraries take seconds to import."""
+    if not isinstance(settings.model, ArchitectureSpec):
+        return None
+    from scalesweep.train.model.architecture import scaled_shape
+
+    return scaled_shape
+
+
+def plan_sweep(
+    settings: Settings,
+    corpus: Corpus,
+    device: Device,
+    extended: Collection[str] = (),
+    present: Collection[str] = (),
+    prices: Prices | None = None,
+) -> Plan:
+    """The plan within its budget, with those of `extended` that lie past a tuned range; the corpus can serve every cell.
+
+    Cells of `present` stand in the directory, and stay whatever the budget.
+    """
+    facts = facts_of_corpus(corpus, settings)
+    planned = make_plan(settings, facts, device, extended)
+    if limits := limits_of(planned, prices or Prices(settings, device)):
+        left_out = shrink(planned, settings, limits, present)
+        said = describe(left_out, settings, limits, len(planned.cells))
+        planned = make_plan(settings, facts, device, extended, {c.key for c in left_out})
+        said += exceeded(planned.cells, limits, settings.dir)
+        planned = dataclasses.replace(planned, warnings=(*said, *planned.warnings))
+    for context, tokens in sorted({(c.shape.context, c.validation_tokens) for c in planned.cells}):
+        if tokens < 2 * context:
+            raise SpecError(f"train.validation_tokens = {tokens}: must be at least two windows of {context} tokens.")
+        if shortage := validation_shortage(corpus.validation_tokens, tokens, context, settings.data.max_bytes is not None):
+            raise DataError(shortage)
+        if unique_tokens(corpus.train_tokens, context) == 0:
+            raise SpecError(
+                f"model.context = {context}: must be below the {corpus.train_tokens:,} training tokens of the corpus."
+            )
+    return planned
+
+
+def corpus_facts(corpus: Corpus) -> dict[str, str]:
+    """What the sweep's file records of its surroundings."""
+    return {
+        "corpus": corpus.name,
+        "corpus_hash": corpus.hash,
+        "corpus_directory": str(corpus.directory),
+    }

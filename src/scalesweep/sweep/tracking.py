@@ -1,0 +1,88 @@
+"""What a tracker is told of a sweep when it has been fitted."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from scalesweep.errors import PointsError
+from scalesweep.fit.sweep_fit import SweepFit
+from scalesweep.points.points import Points
+from scalesweep.report.words.summary import summary
+from scalesweep.run.store.store import State, Store
+from scalesweep.run.tracker import Warn, is_off, log_sweep
+from scalesweep.run.tracker.base import SweepSummary
+from scalesweep.settings.settings import Settings
+
+
+def track_sweep(store: Store, settings: Settings, states: Mapping[State, int], fit: SweepFit | str, warn: Warn) -> None:
+    """Log the sweep as a run of its own, with its laws or why there are none; trouble is one line to `warn`."""
+    if is_off(settings.logger):
+        return
+    counts = {str(state): number for state, number in states.items()}
+    summary = summarise_sweep(store.sweep(), counts, _points(store, settings), fit, store.directory)
+    log_sweep(settings.logger, store.directory, summary, warn)
+
+
+def _points(store: Store, settings: Settings) -> Points | None:
+    """Every measured point, of a tuned sweep all that were tried; None where there is none."""
+    try:
+        return store.points(settings.count)
+    except PointsError:
+        return None
+
+
+def summarise_sweep(
+    sweep: Mapping[str, Any],
+    states: Mapping[str, int],
+    points: Points | None,
+    fit: SweepFit | str,
+    directory: Path,
+) -> SweepSummary:
+    """The sweep whose sweep.json holds `sweep`.
+
+    Args:
+        sweep: content of sweep.json.
+        states: number of cells by state.
+        points: every measured point.
+        fit: the laws, or why there are none; without them the files of an earlier report in `directory` are left out.
+        directory: where the report was written.
+    """
+    counts = {f"cells/{state.lower()}": number for state, number in states.items()}
+    cells = {"cells": len(sweep["cells"]), **counts}
+    if isinstance(fit, str):
+        return SweepSummary(sweep["name"], sweep["hash"], sweep["settings"], {**cells, "verdict": fit}, fit, points)
+    names = ("report.html", "report.md", "fit.json", "laws.csv", "back_test.csv", "frontier.csv")
+    return SweepSummary(
+        name=sweep["name"],
+        hash=sweep["hash"],
+        config=sweep["settings"],
+        values={**cells, **law_values(fit)},
+        text=summary(fit),
+        points=points,
+        figures=tuple(sorted((directory / "figures").glob("*.png"))),
+        files=tuple(directory / name for name in names if (directory / name).is_file()),
+    )
+
+
+def law_values(fit: SweepFit) -> dict[str, float | int | str]:
+    """Every estimate of every law with the ends of its interval, the verdict, and on what it rests; null ends are left out."""
+    values: dict[str, float | int | str | None] = {
+        "verdict": fit.verdict,
+        "preferred_law": fit.preferred_name if fit.preferred else None,
+        "points/used": fit.num_used,
+        "points/excluded": fit.num_excluded,
+        "interval/confidence": fit.confidence,
+        "noise/log_loss_sd": fit.noise.log_loss_sd if fit.noise else None,
+        "noise/ratio": fit.noise_ratio,
+        "warnings": " ".join(finding.code for finding in fit.findings),
+    }
+    for law, content in fit.to_dict()["laws"].items():
+        values[f"law/{law}"] = content["formula"]
+        values[f"law/{law}/status"] = content["status"]
+        values[f"law/{law}/residual_rms"] = content["residual_rms"]
+        for name, estimate in content["estimates"].items():
+            values[f"law/{law}/{name}"] = estimate["value"]
+            values |= {f"law/{law}/{name}/{end}": estimate[end] for end in ("low", "high")}
+    for law, reason in fit.refusals.items():
+        values[f"law/{law}/status"] = f"refused: {reason}"
+    return {name: value for name, value in values.items() if value is not None}

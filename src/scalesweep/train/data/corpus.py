@@ -1,0 +1,135 @@
+"""A prepared corpus: two token streams with the hash of both and of the tokenizer."""
+
+import dataclasses
+import hashlib
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+
+from scalesweep.errors import DataError
+from scalesweep.settings.data import DataSpec
+from scalesweep.train.data.batches import Tokens
+from scalesweep.train.data.sources import Source, digest
+
+FORMAT = 1
+"""Version of the layout, the split rule and the piece size; part of the key, so an old directory is never misread."""
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A text as tokens, split into training and validation streams."""
+
+    name: str
+    """For people: source, size and tokenizer, for example "python-code-8MB-bpe512"."""
+    hash: str
+    """16 hex digits over both token streams and the tokenizer: equal hash, equal training data."""
+    directory: Path
+    """Where the token files are."""
+    vocab_size: int
+    """Number of token ids."""
+    eod_id: int | None
+    """Id that follows every document; None for drawn tokens, which have no documents."""
+    train_tokens: int
+    """Length of the training stream in tokens."""
+    validation_tokens: int
+    """Length of the validation stream in tokens."""
+    train_bytes: int
+    """Training text in UTF-8 bytes."""
+    validation_bytes: int
+    """Validation text in UTF-8 bytes."""
+    documents: int
+    """Distinct documents, both streams together."""
+    duplicates_removed: int
+    """Exact copies that were left out."""
+    dtype: Literal["uint16", "uint32"]
+    """Type of the ids on disk."""
+    entropy: float | None = None
+    """Of a source where it is known, in nats per token given all tokens before; None for text."""
+    window_excess: float = 0.0
+    """Nats that a window of such a source costs beyond `entropy` a token, because its start hides what came before."""
+
+    def window_entropy(self, context: int) -> float | None:
+        """Nats per token below which no model ends that sees windows of `context` tokens; None where it is not known.
+
+        Exact for markov, and for zipf_facts where `context` is a multiple of the record's 4 tokens; else a lower bound.
+        """
+        return None if self.entropy is None else self.entropy + self.window_excess / context
+
+    @property
+    def bytes_per_token(self) -> float:
+        """Of the validation text, where the loss is measured: bits per byte = L / (ln 2 * bytes_per_token). 1 if drawn."""
+        return self.validation_bytes / self.validation_tokens
+
+    def train(self) -> Tokens:
+        """The training stream, shape (train_tokens,), mapped read-only."""
+        return self._stream("train")
+
+    def validation(self) -> Tokens:
+        """The validation stream, shape (validation_tokens,), mapped read-only."""
+        return self._stream("validation")
+
+    def _stream(self, name: str) -> Tokens:
+        return np.memmap(self.directory / f"{name}.bin", dtype=_disk_type(self.dtype), mode="r")
+
+
+def cache_dir(spec: DataSpec) -> Path:
+    """data.cache, else $SCALESWEEP_CACHE, else scalesweep in the user's cache directory."""
+    chosen = spec.cache or os.environ.get("SCALESWEEP_CACHE")
+    if chosen:
+        return Path(chosen).expanduser().absolute()
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache").absolute() / "scalesweep"
+
+
+def open_corpus(directory: str | Path) -> Corpus:
+    """Open a prepared corpus.
+
+    Raises:
+        DataError: the directory is not a corpus, or its files do not have the sizes that corpus.json states.
+    """
+    directory = Path(directory).absolute()
+    try:
+        stated = json.loads((directory / "corpus.json").read_text(encoding="utf-8"))
+        fields = {field.name for field in dataclasses.fields(Corpus)} & stated.keys()
+        corpus = Corpus(directory=directory, **{name: stated[name] for name in fields})
+        sizes = [(directory / name).stat().st_size for name in ("train.bin", "validation.bin")]
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        raise DataError(f"{directory} is not a prepared corpus ({error!r}): prepare it again.") from None
+    expected = [num * np.dtype(corpus.dtype).itemsize for num in (corpus.train_tokens, corpus.validation_tokens)]
+    if sizes != expected:
+        raise DataError(
+            f"{directory} is torn: train.bin and validation.bin have {sizes} bytes where corpus.json states {expected}; "
+            "delete the directory and prepare it again."
+        )
+    return corpus
+
+
+def _open_if_intact(directory: Path) -> Corpus | None:
+    try:
+        return open_corpus(directory)
+    except DataError:
+        return None
+
+
+def _final(cache: Path, source: Source, spec: DataSpec, fingerprint: str) -> Path:
+    key = digest(
+        FORMAT,
+        fingerprint,
+        source.held_out_bytes or spec.validation_fraction,
+        spec.tokenizer.model_dump(),
+        _ready_tokenizer(spec),
+    )
+    return cache / "corpora" / f"{source.name}-{key[:16]}"
+
+
+def _ready_tokenizer(spec: DataSpec) -> str | None:
+    """sha256 of a local tokenizer.json; a name of the hub stands for itself."""
+    path = Path(spec.tokenizer.name or "").expanduser()
+    return hashlib.sha256(path.read_bytes()).hexdigest() if spec.tokenizer.kind == "hub" and path.is_file() else None
+
+
+def _disk_type(dtype: str) -> np.dtype[Any]:
+    return np.dtype(dtype).newbyteorder("<")

@@ -1,0 +1,226 @@
+"""Prepared corpora: token files on disk, made once, opened by every cell.
+
+    <cache>/corpora/<name>-<key>/train.bin, validation.bin    token ids, little-endian
+                                 tokenizer.json               where the tokenizer has one
+                                 corpus.json                  counts, hashes, provenance
+    <cache>/fingerprints/<stamp>                              fingerprint of a text that was read before
+
+The key is a hash of the documents' text, the split and the tokenizer. Reading all text to know its fingerprint takes long, so
+the fingerprint is kept under the source's stamp (names, sizes and times of files), and a second call neither reads nor
+tokenizes. Drawn tokens (synthetic.py) have no text; the key of their corpus is a hash of their source's settings.
+
+Several processes may prepare the same corpus at once. Each builds in a directory of its own beside the final one and renames
+it at the end, which succeeds for one of them; the others discard theirs and open the winner's. A killed process leaves a
+`.building-` directory, which nobody reads and a later call removes.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from scalesweep.errors import DataError
+from scalesweep.settings.data import DataSpec
+from scalesweep.train.data.corpus import FORMAT, Corpus, _disk_type, _final, _open_if_intact, cache_dir, open_corpus
+from scalesweep.train.data.sources import Source, digest, open_source
+from scalesweep.train.data.spool import Split, Spool, split, write_spool
+from scalesweep.train.data.synthetic import TokenSource, token_source
+from scalesweep.train.data.tokenizer import Tokenizer, encode, make_tokenizer
+
+_ABANDONED_SECONDS = 24 * 3600
+
+
+def prepare(spec: DataSpec, announce: Callable[[str], None] = lambda _: None) -> Corpus:
+    """The corpus of `spec`, read, tokenized and kept on the first call and opened on later ones.
+
+    Args:
+        spec: what to read, how to split and tokenize it, and where to keep it.
+        announce: is told, one sentence at a time, what takes long.
+
+    Raises:
+        DataError: the text cannot be found, read, split or tokenized, or the cache cannot be written.
+    """
+    cache = cache_dir(spec)
+    try:
+        (cache / "corpora").mkdir(parents=True, exist_ok=True)
+        (cache / "fingerprints").mkdir(exist_ok=True)
+        if spec.is_drawn:
+            return _prepare_drawn(cache, spec, announce)
+        source = open_source(spec, cache, announce)
+        memo = cache / "fingerprints" / source.stamp
+        if memo.exists():
+            kept = _open_if_intact(_final(cache, source, spec, memo.read_text(encoding="utf-8")))
+            if kept is not None:
+                return kept
+        return _build(cache, source, spec, announce)
+    except OSError as error:
+        raise DataError(f"the corpus could not be prepared in {cache}: {error}; data.cache chooses another place.") from error
+
+
+def _build(cache: Path, source: Source, spec: DataSpec, announce: Callable[[str], None]) -> Corpus:
+    with _scratch(cache) as scratch:
+        announce(f"reading {source.name}")
+        origin, documents = source.read()
+        spool = write_spool(documents, scratch / "documents", spec.max_bytes)
+        final = _final(cache, source, spec, spool.fingerprint)
+        _write(cache / "fingerprints" / source.stamp, spool.fingerprint)
+        if (kept := _open_if_intact(final)) is not None:
+            return kept
+        parts = split(spool, spec.validation_fraction, source.held_out_bytes)
+        _announce_text(source, spec, spool, parts, announce)
+        tokenizer = make_tokenizer(spec.tokenizer, spool.read(parts.train))
+        if spec.tokenizer.kind == "bpe" and tokenizer.vocab_size < (spec.tokenizer.vocab_size or 0):
+            announce(f"the text gives a vocabulary of {tokenizer.vocab_size}, not {spec.tokenizer.vocab_size}")
+        facts = {
+            "format": FORMAT,
+            "name": f"{source.name}-{_size(spool.num_bytes)}-{tokenizer.name}",
+            **_write_streams(scratch, tokenizer, spool, parts),
+            "origin": origin,
+            "spec": spec.model_dump(mode="json", exclude={"cache"}),
+        }
+        _write(scratch / "corpus.json", json.dumps(facts, indent=2) + "\n")
+        spool.path.unlink()
+        _publish(scratch, final)
+    return open_corpus(final)
+
+
+def _prepare_drawn(cache: Path, spec: DataSpec, announce: Callable[[str], None]) -> Corpus:
+    """The corpus of a source that gives tokens, drawn on the first call."""
+    source = token_source(spec)
+    settings = spec.model_dump(mode="json", include={"source", "max_tokens", "validation_fraction", "seed", *_SOURCE_SETTINGS})
+    final = cache / "corpora" / f"{source.name}-{digest(FORMAT, settings)[:16]}"
+    if (kept := _open_if_intact(final)) is not None:
+        return kept
+    announce(f"drawing {spec.max_tokens:,} tokens of {source.name}")
+    with _scratch(cache) as scratch:
+        facts = {"format": FORMAT, "spec": settings, **_write_drawn(scratch, source, spec)}
+        _write(scratch / "corpus.json", json.dumps(facts, indent=2) + "\n")
+        _publish(scratch, final)
+    return open_corpus(final)
+
+
+_SOURCE_SETTINGS = ("alphabet", "keys", "zipf_alpha", "values")
+
+
+def _write_drawn(scratch: Path, source: TokenSource, spec: DataSpec) -> dict[str, Any]:
+    """Write both token files; what corpus.json says of them."""
+    held_out = round(spec.max_tokens * spec.validation_fraction)
+    dtype = "uint16" if source.vocab_size <= 2**16 else "uint32"
+    sha256 = {}
+    for stream, (name, num) in enumerate((("train", spec.max_tokens - held_out), ("validation", held_out))):
+        _, sha256[name] = _write_arrays(source.draw(stream, num), scratch / f"{name}.bin", dtype)
+    return {
+        "name": f"{source.name}-seed{spec.seed}",
+        "hash": digest(sha256["train"], sha256["validation"], source.name)[:16],
+        "dtype": dtype,
+        "vocab_size": source.vocab_size,
+        "eod_id": None,
+        "train_tokens": spec.max_tokens - held_out,
+        "validation_tokens": held_out,
+        "train_bytes": spec.max_tokens - held_out,
+        "validation_bytes": held_out,
+        "documents": 0,
+        "duplicates_removed": 0,
+        "entropy": source.entropy,
+        "window_excess": source.window_excess,
+        "origin": f"drawn from {source.name} with seed {spec.seed}",
+        "split": {"rule": "training and validation streams drawn apart"},
+        "sha256": sha256,
+    }
+
+
+def _announce_text(source: Source, spec: DataSpec, spool: Spool, parts: Split, announce: Callable[[str], None]) -> None:
+    if spec.max_bytes is not None and spool.num_bytes < 0.99 * spec.max_bytes:
+        announce(f"{source.name} has only {_size(spool.num_bytes)} of text, less than data.max_bytes = {spec.max_bytes}")
+    if source.held_out_bytes is not None or len(spool.regions) == 1:
+        announce(f"{source.name} has no documents to choose from: {parts.rule}")
+    announce(f"tokenizing {_size(spool.num_bytes)} of {source.name} as {spec.tokenizer.kind}")
+
+
+def _write_streams(scratch: Path, tokenizer: Tokenizer, spool: Spool, parts: Split) -> dict[str, Any]:
+    """Write both token files and the tokenizer; what corpus.json says of them."""
+    dtype = "uint16" if tokenizer.vocab_size <= 2**16 else "uint32"
+    tokens, sha256 = {}, {}
+    for name, regions in (("train", parts.train), ("validation", parts.validation)):
+        tokens[name], sha256[name] = _write_tokens(tokenizer, spool.read(regions), scratch / f"{name}.bin", dtype)
+    if tokenizer.json is not None:
+        _write(scratch / "tokenizer.json", tokenizer.json)
+    return {
+        "hash": digest(sha256["train"], sha256["validation"], tokenizer.sha256)[:16],
+        "dtype": dtype,
+        "vocab_size": tokenizer.vocab_size,
+        "eod_id": tokenizer.eod_id,
+        "train_tokens": tokens["train"],
+        "validation_tokens": tokens["validation"],
+        "train_bytes": sum(length for _, length in parts.train),
+        "validation_bytes": sum(length for _, length in parts.validation),
+        "documents": len(spool.regions),
+        "duplicates_removed": spool.duplicates,
+        "split": {"rule": parts.rule, "train_documents": len(parts.train), "validation_documents": len(parts.validation)},
+        "sha256": {"text": spool.fingerprint, "tokenizer": tokenizer.sha256, **sha256},
+    }
+
+
+def _size(num_bytes: int) -> str:
+    """8000000 as "8MB", 300123 as "300kB"."""
+    unit, scale = ("MB", 1e6) if num_bytes >= 999_500 else ("kB", 1e3)
+    return f"{float(f'{num_bytes / scale:.3g}'):g}{unit}"
+
+
+def _write_tokens(tokenizer: Tokenizer, documents: Iterable[bytes], path: Path, dtype: str) -> tuple[int, str]:
+    """Write the tokens of `documents`; their number, and the sha256 of the file."""
+    return _write_arrays(encode(tokenizer, documents), path, dtype)
+
+
+def _write_arrays(arrays: Iterable[np.ndarray], path: Path, dtype: str) -> tuple[int, str]:
+    """Write token ids end to end; their number, and the sha256 of the file."""
+    num_tokens, sha256 = 0, hashlib.sha256()
+    with path.open("wb") as file:
+        for ids in arrays:
+            data = ids.astype(_disk_type(dtype)).tobytes()
+            sha256.update(data)
+            file.write(data)
+            num_tokens += len(ids)
+    return num_tokens, sha256.hexdigest()
+
+
+@contextmanager
+def _scratch(cache: Path) -> Iterator[Path]:
+    """A directory to build in; leftovers of processes that were killed are removed first."""
+    for leftover in (cache / "corpora").glob(".building-*"):
+        with suppress(FileNotFoundError):  # another process may be removing it
+            if time.time() - leftover.stat().st_mtime > _ABANDONED_SECONDS:
+                shutil.rmtree(leftover, ignore_errors=True)
+    scratch = cache / "corpora" / f".building-{uuid.uuid4().hex}"
+    scratch.mkdir()
+    try:
+        yield scratch
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def _publish(scratch: Path, final: Path) -> None:
+    """Give `scratch` its final name, unless another process was first; a torn corpus of that name is put aside."""
+    torn = scratch.with_name(scratch.name + "-torn")
+    if final.exists() and _open_if_intact(final) is None:
+        os.rename(final, torn)
+    try:
+        os.rename(scratch, final)
+    except OSError:
+        open_corpus(final)  # the winner's; anything else is an error of this one's
+    shutil.rmtree(torn, ignore_errors=True)
+
+
+def _write(path: Path, text: str) -> None:
+    """Write a small file so that readers see all of it or none."""
+    unfinished = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
+    unfinished.write_text(text, encoding="utf-8")
+    os.replace(unfinished, path)

@@ -1,0 +1,158 @@
+"""Where text comes from: one `Source` for each kind of `DataSpec`.
+
+A source yields documents as UTF-8 bytes in an order that never changes. It does not cap, split or remove duplicates: that is
+`spool`'s part. Opening a source is cheap; reading it may download.
+"""
+
+import glob
+import hashlib
+import json
+import os
+import platform
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from scalesweep.errors import DataError
+from scalesweep.settings.data import DataSpec
+from scalesweep.train.data import enwik8, hub, python_text
+
+Announce = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Source:
+    """A text, before it is read."""
+
+    name: str
+    """For people, for example "python-code"."""
+    stamp: str
+    """sha256 of what tells cheaply whether the text may have changed: names, sizes and times of files, or the hub's name."""
+    read: Callable[[], tuple[str, Iterator[bytes]]]
+    """Where the text comes from, in words, and its documents as UTF-8."""
+    held_out_bytes: int | None = None
+    """The validation set is this many bytes at the end; None splits by document."""
+
+
+def open_source(spec: DataSpec, cache: Path, announce: Announce) -> Source:
+    """The source that `spec` names; `cache` is where downloads are kept.
+
+    Raises:
+        DataError: no file matches, or a file has an unknown extension.
+    """
+    openers = {"python": _open_python, "enwik8": _open_enwik8, "files": _open_files, "hub": _open_hub}
+    return openers[spec.source](spec, cache, announce)
+
+
+def digest(*parts: object) -> str:
+    """sha256 of plain values, as 64 hex digits."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _open_python(spec: DataSpec, cache: Path, announce: Announce) -> Source:
+    files = python_text.list_files()
+    read = {"code": python_text.read_code, "prose": python_text.read_prose}[spec.content]
+    seen = [(str(file.path), file.size, file.mtime_ns) for file in files]
+    return Source(
+        name=f"python-{spec.content}",
+        stamp=digest("python", spec.content, spec.max_bytes, platform.python_version(), seen),
+        read=lambda: (f"the environment of {platform.python_implementation()} {platform.python_version()}", read(files)),
+    )
+
+
+def _open_enwik8(spec: DataSpec, cache: Path, announce: Announce) -> Source:
+    """Enwik8 is one text without documents, so both splits are contiguous.
+
+    Without a cap it is the benchmark's own: train on [0, 90M), validate on [90M, 95M), and leave the test set [95M, 100M)
+    alone. With data.max_bytes the last validation_fraction of the first max_bytes is held out.
+    """
+    if len(spec.paths) > 1:
+        raise DataError(f"data.paths={list(spec.paths)}: source=enwik8 takes one file.")
+    whole = spec.max_bytes is None
+    path = spec.paths[0] if spec.paths else None
+
+    def read() -> tuple[str, Iterator[bytes]]:
+        text = enwik8.read(path, cache, announce)
+        used = enwik8.TRAIN_BYTES + enwik8.VALIDATION_BYTES
+        return f"enwik8, sha256 {enwik8.SHA256}", iter([text[:used]])
+
+    return Source(
+        name="enwik8",
+        stamp=digest("enwik8", spec.max_bytes),  # the text is known by its sha256, wherever it comes from
+        read=read,
+        held_out_bytes=enwik8.VALIDATION_BYTES if whole else None,
+    )
+
+
+def _open_files(spec: DataSpec, cache: Path, announce: Announce) -> Source:
+    files = _matching(spec.paths)
+    seen = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    return Source(
+        name=files[0].stem if len(files) == 1 else "files",
+        stamp=digest("files", spec.column, spec.max_bytes, seen),
+        read=lambda: (f"{len(files)} local files", _read_files(files, spec.column, cache)),
+    )
+
+
+_BUILDERS = {".jsonl": "json", ".parquet": "parquet"}
+_EXTENSIONS = (".txt", *_BUILDERS)
+
+
+def _matching(patterns: tuple[str, ...]) -> list[Path]:
+    found: set[Path] = set()
+    for pattern in patterns:
+        matches = [Path(match) for match in glob.glob(os.path.expanduser(pattern), recursive=True)]
+        if not matches:
+            raise DataError(f"data.paths: no file matches {pattern!r} (looked from {Path.cwd()}).")
+        found.update(path.resolve() for path in matches if path.is_file())
+    if not found:
+        raise DataError(f"data.paths={list(patterns)} matches only directories: add /*.txt, for example.")
+    for path in sorted(found):
+        if path.suffix not in _EXTENSIONS:
+            raise DataError(f"data.paths: {path} has the extension {path.suffix!r}; allowed are {', '.join(_EXTENSIONS)}.")
+    return sorted(found)
+
+
+def _read_files(files: list[Path], column: str, cache: Path) -> Iterator[bytes]:
+    num_documents = 0
+    for file in files:
+        for document in _read_file(file, column, cache):
+            num_documents += 1
+            yield document
+    if num_documents == 0:
+        raise DataError(f"data.paths: the {len(files)} matching files hold no text (the first is {files[0]}).")
+
+
+def _read_file(file: Path, column: str, cache: Path) -> Iterator[bytes]:
+    """A .txt file is one document; the others hold one in each row."""
+    if file.stat().st_size == 0:
+        return iter(())
+    if file.suffix == ".txt":
+        return iter([_read_text(file)])
+    return hub.text_column(hub.file_rows(_BUILDERS[file.suffix], file, cache), column, str(file))
+
+
+def _read_text(file: Path) -> bytes:
+    text = file.read_bytes()
+    try:
+        text.decode()
+    except UnicodeDecodeError as error:
+        raise DataError(f"data.paths: {file} is not UTF-8 text (byte {error.start}): leave it out or convert it.") from None
+    return text
+
+
+def _open_hub(spec: DataSpec, cache: Path, announce: Announce) -> Source:
+    """A data set of the hub.
+
+    Its stamp does not ask the hub for the newest commit: a corpus that was prepared once is used again, online or not, and
+    data.revision is how to move on. The commit that was read is recorded.
+    """
+    name = spec.name or ""
+
+    def read() -> tuple[str, Iterator[bytes]]:
+        commit = hub.resolve_commit(name, spec.revision)
+        rows = hub.hub_rows(name, subset=spec.subset, split=spec.split, revision=commit, streaming=spec.streaming, cache=cache)
+        return f"data set {name}, commit {commit or 'of the local copy'}", hub.text_column(rows, spec.column, name)
+
+    wanted = (name, spec.subset, spec.split, spec.revision, spec.column, spec.max_bytes)
+    return Source(name=name.rsplit("/", 1)[-1], stamp=digest("hub", *wanted), read=read)

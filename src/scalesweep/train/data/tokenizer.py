@@ -1,0 +1,211 @@
+"""Text to token ids: bytes, a byte-level BPE trained on the corpus, or a ready tokenizer.
+
+Text that happens to spell a special token (source code about language models does) is always encoded as ordinary text: the
+end-of-document id comes only from the end of a document.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scalesweep.errors import DataError
+from scalesweep.settings.data import TokenizerSpec
+from scalesweep.train.data.hub import CONNECT_SECONDS, first_line
+from scalesweep.train.data.spool import cut
+
+END_OF_DOCUMENT = "<|endoftext|>"
+BPE_TRAINING_BYTES = 50_000_000
+"""A BPE is trained on the first 50 MB of the training text, at about half a CPU second a megabyte whatever its vocabulary."""
+_PIECE_BYTES = 1 << 16
+_BATCH_BYTES = 1 << 22
+# What ready tokenizers without a declared end-of-sequence token call it.
+_END_NAMES = (END_OF_DOCUMENT, "<|end_of_text|>", "</s>", "<eos>", "[SEP]")
+
+
+@dataclass(frozen=True)
+class Tokenizer:
+    """A tokenizer that is ready to encode."""
+
+    name: str
+    """For people, for example "bpe512"."""
+    vocab_size: int
+    """Number of ids, the end-of-document id among them."""
+    eod_id: int
+    """Id that follows every document."""
+    sha256: str
+    """Of the tokenizer's file, or of its name for bytes."""
+    encode_batch: Callable[[Sequence[bytes]], list[NDArray[Any]]]
+    """Ids of each UTF-8 text, one array of shape (num_tokens,) each, without the end-of-document id."""
+    json: str | None = None
+    """Contents of tokenizer.json; None for bytes."""
+
+
+def make_tokenizer(spec: TokenizerSpec, training_text: Iterable[bytes]) -> Tokenizer:
+    """The tokenizer that `spec` asks for; only kind=bpe reads `training_text`.
+
+    Raises:
+        DataError: a ready tokenizer cannot be loaded or has no end-of-document token.
+    """
+    if spec.kind == "bytes":
+        return byte_tokenizer()
+    if spec.kind == "bpe":
+        return train_bpe(training_text, spec.vocab_size or 0)
+    return load_tokenizer(spec.name or "")
+
+
+def encode(tokenizer: Tokenizer, documents: Iterable[bytes]) -> Iterator[NDArray[Any]]:
+    """The tokens of `documents` in arrays of some length, with the end-of-document id after each document."""
+    end = np.array([tokenizer.eod_id])
+    for batch in _batches(pieces(documents)):
+        for (_, is_last), ids in zip(batch, tokenizer.encode_batch([text for text, _ in batch]), strict=True):
+            yield ids
+            if is_last:
+                yield end
+
+
+def pieces(documents: Iterable[bytes], size: int = _PIECE_BYTES) -> Iterator[tuple[bytes, bool]]:
+    """Documents, long ones in pieces that end with a line where they can, each with whether it is its document's last.
+
+    A tokenizer needs some hundred bytes of memory for each byte that it is given at once, and a document may be the whole
+    corpus. The tokens depend on where the cuts are, so `size`, in bytes, is part of the format of a corpus.
+    """
+    for document in documents:
+        start = 0
+        while len(document) - start > size:
+            newline = document.rfind(b"\n", start, start + size) + 1
+            end = newline or start + len(cut(document[start : start + size + 1], size))
+            yield document[start:end], False
+            start = end
+        yield document[start:], True
+
+
+def byte_tokenizer() -> Tokenizer:
+    """The 256 byte values, and 256 as the end of a document."""
+    return Tokenizer(
+        name="bytes",
+        vocab_size=257,
+        eod_id=256,
+        sha256=hashlib.sha256(b"bytes").hexdigest(),
+        encode_batch=lambda texts: [np.frombuffer(text, dtype=np.uint8) for text in texts],
+    )
+
+
+def train_bpe(training_text: Iterable[bytes], vocab_size: int) -> Tokenizer:
+    """Byte-level BPE of at most `vocab_size` ids; the same text gives the same tokenizer, byte for byte.
+
+    A small text may not have enough repeated pairs: then the vocabulary is smaller than asked.
+    """
+    from tokenizers import Tokenizer as Backend
+    from tokenizers import decoders, models, pre_tokenizers, trainers
+
+    _allow_threads()
+    backend = Backend(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    backend.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=[END_OF_DOCUMENT],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    backend.train_from_iterator(_first_bytes(training_text, BPE_TRAINING_BYTES), trainer)
+    return _wrap(backend, f"bpe{backend.get_vocab_size()}", END_OF_DOCUMENT)
+
+
+def load_tokenizer(name: str) -> Tokenizer:
+    """A ready tokenizer: a local tokenizer.json, a directory saved by transformers, or a name of the hub.
+
+    Raises:
+        DataError: it cannot be found, reached or read, or has no end-of-document token.
+    """
+    path = Path(name).expanduser()
+    if path.is_file():
+        from tokenizers import Tokenizer as Backend
+
+        try:
+            backend = Backend.from_file(str(path))
+        except Exception as error:  # tokenizers raises plain Exception
+            raise DataError(f"data.tokenizer.name={name!r} is not a tokenizer.json: {first_line(error)}.") from None
+        return _wrap(backend, path.stem, None)
+    if not path.is_dir() and (path.suffix == ".json" or name.startswith(("/", "./", "../", "~"))):
+        raise DataError(f"data.tokenizer.name={name!r}: there is no such file (looked from {Path.cwd()}); give its path.")
+    return _load_named(name)
+
+
+def _load_named(name: str) -> Tokenizer:
+    try:
+        loaded = _from_cache_or_hub(name)
+        backend = loaded.backend_tokenizer
+    except Exception as error:  # from transformers, the hub's client, or whichever HTTP client that uses
+        raise DataError(
+            f"data.tokenizer.name={name!r} could not be loaded: {first_line(error)}; give a path to a tokenizer.json, "
+            "or use data.tokenizer.kind=bpe."
+        ) from None
+    return _wrap(backend, name.rstrip("/").rsplit("/", 1)[-1], loaded.eos_token)
+
+
+def _from_cache_or_hub(name: str) -> Any:
+    """What AutoTokenizer makes of `name`, without its minute of retries where there is no network."""
+    from huggingface_hub import HfApi
+    from transformers import AutoTokenizer
+
+    try:
+        return AutoTokenizer.from_pretrained(name, local_files_only=True)
+    except (OSError, ValueError):  # not in the cache of the hub's client
+        HfApi().model_info(name, timeout=CONNECT_SECONDS)
+        return AutoTokenizer.from_pretrained(name)
+
+
+def _wrap(backend: Any, name: str, end: str | None) -> Tokenizer:
+    ids = {word: backend.token_to_id(word) for word in ([end] if end else _END_NAMES)}
+    eod_id = next((found for found in ids.values() if found is not None), None)
+    if eod_id is None:
+        raise DataError(f"data.tokenizer.name={name!r} has no end-of-document token; known names are {', '.join(ids)}.")
+    text = backend.to_str()
+    backend.encode_special_tokens = True
+
+    def encode_batch(texts: Sequence[bytes]) -> list[NDArray[Any]]:
+        _allow_threads()
+        encodings = backend.encode_batch_fast([text.decode() for text in texts], add_special_tokens=False)
+        return [np.asarray(encoding.ids, dtype=np.uint32) for encoding in encodings]
+
+    return Tokenizer(
+        name=name,
+        vocab_size=backend.get_vocab_size(),
+        eod_id=eod_id,
+        sha256=hashlib.sha256(text.encode()).hexdigest(),
+        encode_batch=encode_batch,
+        json=text,
+    )
+
+
+def _first_bytes(documents: Iterable[bytes], limit: int) -> Iterator[str]:
+    for text, _ in pieces(documents):
+        if limit <= 0:
+            return
+        limit -= len(text)
+        yield text.decode()
+
+
+def _batches(parts: Iterable[tuple[bytes, bool]]) -> Iterator[list[tuple[bytes, bool]]]:
+    batch: list[tuple[bytes, bool]] = []
+    num_bytes = 0
+    for part in parts:
+        batch.append(part)
+        num_bytes += len(part[0])
+        if num_bytes >= _BATCH_BYTES:
+            yield batch
+            batch, num_bytes = [], 0
+    if batch:
+        yield batch
+
+
+def _allow_threads() -> None:
+    # Without a choice in the environment, tokenizers prints a warning when a process that has used its threads forks.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")

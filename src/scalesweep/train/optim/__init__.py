@@ -1,0 +1,19 @@
+"""The optimizers: parameter groups, AdamW, Muon."""
+
+from collections.abc import Sequence
+
+from scalesweep.plan.cell import Cell
+from scalesweep.train.model.decoder import Decoder
+from scalesweep.train.model.module import Model
+from scalesweep.train.optim.adamw import make_adamw
+from scalesweep.train.optim.groups import Optimizer
+
+
+def make_optimizer(model: Model, cells: Sequence[Cell]) -> Optimizer:
+    """The cells' optimizer, with each cell's own settings."""
+    if cells[0].optimizer == "muon":
+        from scalesweep.train.optim.muon import Muon
+
+        assert isinstance(model, Decoder)
+        return Muon(model, cells)
+    return make_adamw(model, cells)
