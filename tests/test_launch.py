@@ -19,7 +19,7 @@ from scalesweep.plan.grid import CorpusFacts
 from scalesweep.run.launch import launch, local
 from scalesweep.run.launch.device import resolve_device
 from scalesweep.run.launch.local import num_workers
-from scalesweep.run.launch.monitor import Monitor, si
+from scalesweep.run.launch.monitor import Monitor
 from scalesweep.run.store.store import Store
 from scalesweep.settings.run import LauncherSpec
 from scalesweep.settings.settings import Settings
@@ -315,14 +315,3 @@ def test_one_worker_a_core_unless_told(settings: Settings) -> None:
     assert num_workers(with_launcher(settings, "local", 3), "cpu") == 3
     auto = settings.model_copy(update={"launcher": LauncherSpec(name="local")})
     assert num_workers(auto, "cpu") == len(os.sched_getaffinity(0))
-
-
-@pytest.mark.parametrize(
-    ("number", "text"), [(999, "999"), (1000, "1k"), (999_700, "1M"), (15_872, "15.9k"), (2.5e12, "2.5T"), (0.5, "0.5")]
-)
-def test_si(number: float, text: str) -> None:
-    assert si(number) == text
-
-
-def test_sweep_json_is_plain(inline: Store) -> None:
-    assert json.loads((inline.directory / "sweep.json").read_text())["schema"] == 2

@@ -1,6 +1,6 @@
 import pytest
 
-from scalesweep.units import duration, plain, si
+from scalesweep.units import format_count, format_duration, format_flop_rate, format_plain
 
 
 @pytest.mark.parametrize(
@@ -8,14 +8,31 @@ from scalesweep.units import duration, plain, si
     [(0.4, "0.4 s"), (42, "42 s"), (89, "89 s"), (90, "1.5 minutes"), (5400, "1.5 hours"), (36 * 3600, "1.5 days")],
 )
 def test_a_duration_has_the_unit_that_suits_it(seconds: float, words: str) -> None:
-    assert duration(seconds) == words
+    assert format_duration(seconds) == words
 
 
-def test_si_rounds_into_the_next_unit() -> None:
-    assert [si(x) for x in (999.4, 999.6, 1.5e6, 2e18)] == ["999", "1k", "1.5M", "2E"]
+def test_a_count_rounds_into_the_next_unit() -> None:
+    numbers = (0.5, 999, 999.4, 999.6, 1000, 15_872, 999_700, 1.5e6, 1.5e9, 2.5e12, 2e18)
+    texts = ["0.5", "999", "999", "1k", "1k", "15.9k", "1M", "1.5M", "1.5B", "2.5T", "2e18"]
+    assert [format_count(x) for x in numbers] == texts
+
+
+def test_a_rate_has_a_prefix_of_si() -> None:
+    assert [format_flop_rate(x) for x in (12.0, 3.1e11, 9.9996e11)] == ["12 FLOP/s", "310 GFLOP/s", "1 TFLOP/s"]
 
 
 def test_a_plain_number_has_no_exponent() -> None:
     numbers = (0.0, 0.000019, 0.0012, 0.0996, 2.0, 9.96, 12.5, 340.0, 99.9, 123_456_789.0)
-    assert [plain(x) for x in numbers] == ["0", "0.000019", "0.0012", "0.1", "2", "10", "12", "340", "100", "120,000,000"]
-    assert [plain(x, 3) for x in (1000.0, 6.25, 0.12345)] == ["1,000", "6.25", "0.123"]
+    assert [format_plain(x) for x in numbers] == [
+        "0",
+        "0.000019",
+        "0.0012",
+        "0.1",
+        "2",
+        "10",
+        "12",
+        "340",
+        "100",
+        "120,000,000",
+    ]
+    assert [format_plain(x, 3) for x in (1000.0, 6.25, 0.12345)] == ["1,000", "6.25", "0.123"]

@@ -1,4 +1,4 @@
-"""The exceptions that a user can meet, and the exit codes that go with them.
+"""The exceptions that a user can meet, the exit codes that go with them, and refusals that are values.
 
     ScaleSweepError          any failure that has a plain sentence for the user (exit code 2)
     ├── SpecError            a setting, an override or a combination of settings is wrong
@@ -14,6 +14,7 @@ faults of the program and keep their traceback.
 
 import difflib
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 EXIT_OK = 0
 EXIT_BAD_INPUT = 2
@@ -59,6 +60,19 @@ class Requeue(KeyboardInterrupt):
 
 class Cancelled(KeyboardInterrupt):
     """Somebody cancelled the sweep (`scalesweep cancel`)."""
+
+
+@dataclass(frozen=True)
+class Refused:
+    """Stands in place of a value that the data cannot carry, where the rest of an answer goes on without it."""
+
+    reason: str
+    """One sentence or more, for the user."""
+    code: str = ""
+    """What kind of refusal this is, for programs; empty where nothing asks."""
+
+    def __str__(self) -> str:
+        return self.reason
 
 
 def did_you_mean(word: str, allowed: Iterable[str]) -> str:

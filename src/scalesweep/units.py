@@ -1,17 +1,9 @@
-"""Numbers for people."""
+"""Numbers for people: one way to write a count, a value, a rate and a duration, everywhere."""
 
 import math
 
 
-def si(number: float) -> str:
-    """Three significant digits with k, M, G, T, P, E."""
-    for factor, suffix in ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if number >= 0.9995 * factor:
-            return f"{number / factor:.3g}{suffix}"
-    return f"{number:.3g}"
-
-
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Seconds in the unit that suits them: 42 s, 3.2 minutes, 5.1 hours, 2.3 days."""
     for size, name in ((86400.0, "days"), (3600.0, "hours"), (60.0, "minutes")):
         if seconds >= 1.5 * size:
@@ -19,7 +11,7 @@ def duration(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds >= 9.5 else f"{seconds:.1f} s"
 
 
-def plain(number: float, digits: int = 2) -> str:
+def format_plain(number: float, digits: int = 2) -> str:
     """So many significant digits, without an exponent: 340, 1,200, 2.5, 0.0012."""
     if not number or not math.isfinite(number):
         return f"{number:g}"
@@ -47,6 +39,14 @@ def format_count(value: float) -> str:
         if value >= unit * 0.9995:
             return f"{value / unit:.3g}{suffix}"
     return f"{value:.3g}"
+
+
+def format_flop_rate(rate: float) -> str:
+    """FLOPs a second with the prefixes of SI: 310 GFLOP/s, 1.2 TFLOP/s."""
+    for factor, prefix in ((1e18, "E"), (1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if rate >= 0.9995 * factor:
+            return f"{rate / factor:.3g} {prefix}FLOP/s"
+    return f"{rate:.3g} FLOP/s"
 
 
 def plural(count: int, noun: str) -> str:

@@ -28,7 +28,7 @@ from scalesweep.run.store.progress import Progress, curve_end, progress_of
 from scalesweep.run.store.store import Store
 from scalesweep.settings.compose import is_setting
 from scalesweep.train.power import watts_now
-from scalesweep.units import duration, si
+from scalesweep.units import format_count, format_duration, format_flop_rate, plural
 
 SCHEMA = 1
 """Of the JSON; raised when a field changes its meaning or goes."""
@@ -140,23 +140,14 @@ def _summary(progress: Progress) -> str:
     """Speed, time left, counts by state."""
     parts = []
     if progress.workers:
-        speed = f", {si(progress.tokens_per_second)} tokens/s, {_flop_rate(progress.flops_per_second)}"
-        parts.append(f"{_number(len(progress.workers), 'worker')}{speed if progress.tokens_per_second else ''}")
+        speed = f", {format_count(progress.tokens_per_second)} tokens/s, {format_flop_rate(progress.flops_per_second)}"
+        parts.append(f"{plural(len(progress.workers), 'worker')}{speed if progress.tokens_per_second else ''}")
         if progress.eta_seconds is not None:
-            parts.append(f"about {duration(progress.eta_seconds)} left")
+            parts.append(f"about {format_duration(progress.eta_seconds)} left")
     elif not progress.is_over:
         parts.append("no worker is running")
     counts = ", ".join(f"{progress.counts[s]} {s.lower()}" for s in STATES if progress.counts[s])  # type: ignore[index]
     return "; ".join([*parts, counts])
-
-
-def _flop_rate(rate: float) -> str:
-    text = si(rate)
-    return f"{text[:-1]} {text[-1]}FLOP/s" if text[-1].isalpha() else f"{text} FLOP/s"
-
-
-def _number(number: int, noun: str) -> str:
-    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def _failure_lines(progress: Progress) -> list[str]:
@@ -235,9 +226,9 @@ def state_table(store: Store, progress: Progress) -> Table:
             seconds = f"{record['times']['training_seconds']:.1f}"
         elif end := curve_end(store.cell_dir(cell.key) / "curve.jsonl"):
             loss = f"step {end['step']:.0f} of {cell.steps}"
-        n = si(cell.num_params(plan.count))
+        n = format_count(cell.num_params(plan.count))
         what = [plan.tuned(cell.key)] if tuned else []
-        table.add_row(cell.key, n, si(cell.tokens), str(cell.seed), *what, progress.states[cell.key], loss, seconds)
+        table.add_row(cell.key, n, format_count(cell.tokens), str(cell.seed), *what, progress.states[cell.key], loss, seconds)
     return table
 
 
@@ -249,7 +240,7 @@ def size_table(plan: Plan, progress: Progress) -> Table:
     names = [s for s in STATES if s in ("COMPLETE", "RUNNING", "WAITING") or progress.counts[s]]  # type: ignore[index]
     table = _table("N", "cells", *(name.lower() for name in names))
     for n, counts in sizes.items():
-        table.add_row(si(n), str(counts.total()), *(str(counts[name]) if counts[name] else "" for name in names))
+        table.add_row(format_count(n), str(counts.total()), *(str(counts[name]) if counts[name] else "" for name in names))
     return table
 
 
@@ -260,12 +251,12 @@ def worker_table(plan: Plan, progress: Progress) -> Table:
     for worker in progress.workers:
         cell = cells[worker.cells[0]]
         more = f" +{len(worker.cells) - 1}" if len(worker.cells) > 1 else ""
-        speed = "" if worker.tokens_per_second is None else si(worker.tokens_per_second)
+        speed = "" if worker.tokens_per_second is None else format_count(worker.tokens_per_second)
         table.add_row(
             f"{worker.host}:{worker.pid}",
             f"{cell.key}{more}",
-            si(cell.num_params(plan.count)),
-            si(cell.tokens),
+            format_count(cell.num_params(plan.count)),
+            format_count(cell.tokens),
             f"{worker.step:,} of {worker.steps:,}",
             speed,
             f"{worker.heartbeat_seconds:.0f} s ago",

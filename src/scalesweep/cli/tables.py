@@ -15,7 +15,7 @@ from scalesweep.plan.plan import Plan
 from scalesweep.run.launch.pricing import Price
 from scalesweep.settings.plan import CountSpec
 from scalesweep.settings.settings import Settings
-from scalesweep.units import duration, si
+from scalesweep.units import format_count, format_duration
 
 _DROPPED_FIRST = ("batch", "epochs", "width", "lr", "tokens/N", "steps", "C", "seed")
 """What a narrow terminal does without, in this order; key, N, D, minutes and what was declared as an axis always stay."""
@@ -68,7 +68,7 @@ def price_lines(plan: Plan, price: Price | None) -> list[str]:
 def _wall_clock(price: Price) -> str:
     if price.wall_seconds is None:
         return "wall-clock unknown: the Ray cluster, which has not been asked, gives as many workers as it has room for."
-    wall = f"about {duration(price.wall_seconds)} with {price.workers} workers"
+    wall = f"about {format_duration(price.wall_seconds)} with {price.workers} workers"
     return f"{wall} on {price.cost.device} (longest first, one cell a worker; start-up not counted)."
 
 
@@ -103,10 +103,10 @@ def _plan_row(cell: Cell, count: CountSpec, price: Price | None) -> dict[str, st
     return {
         "key": cell.key,
         "width": f"{cell.shape.width}x{cell.shape.depth}",
-        "N": si(n),
-        "D": si(cell.tokens),
+        "N": format_count(n),
+        "D": format_count(cell.tokens),
         "C": f"{cell.flops(count):.2g}",
-        "batch": si(cell.batch_tokens),
+        "batch": format_count(cell.batch_tokens),
         "steps": f"{cell.steps:,}",
         "lr": f"{cell.hidden_lr:.2g}",
         "tokens/N": f"{cell.tokens / n:.1f}",

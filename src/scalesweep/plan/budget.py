@@ -25,7 +25,7 @@ from scalesweep.plan.grid import declared_budget
 from scalesweep.plan.plan import Plan
 from scalesweep.settings.plan import CountSpec
 from scalesweep.settings.settings import Settings
-from scalesweep.units import si
+from scalesweep.units import format_count
 
 _UNITS = {"budget.hours": "hours", "budget.flops": "FLOPs", "budget.usd": "dollars"}
 CORE = 3
@@ -155,9 +155,9 @@ def describe(out: Sequence[Cell], settings: Settings, limits: Sequence[Limit], t
         sentences.append(f"Left out as replicates: {seeds}.")
     budgets: dict[str, set[float]] = {}
     for cell in sorted((c for c in out if c.seed == first), key=lambda c: c.num_params(settings.count)):
-        budgets.setdefault(si(cell.num_params(settings.count)), set()).add(cell.tokens)
+        budgets.setdefault(format_count(cell.num_params(settings.count)), set()).add(cell.tokens)
     if budgets:
-        each = "; ".join(f"N {size} at D {', '.join(si(d) for d in sorted(ds))}" for size, ds in budgets.items())
+        each = "; ".join(f"N {size} at D {', '.join(format_count(d) for d in sorted(ds))}" for size, ds in budgets.items())
         sentences.append(f"Left out as the most expensive: {each}.")
     return sentences
 

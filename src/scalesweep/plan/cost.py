@@ -9,7 +9,7 @@ from scalesweep.plan.cell import Cell
 from scalesweep.plan.grid import Device
 from scalesweep.plan.plan import Plan
 from scalesweep.settings.plan import CostSpec
-from scalesweep.units import plain
+from scalesweep.units import format_plain
 
 USD_PER_DEVICE_HOUR: Mapping[Device, float] = {"cuda": 2.0, "cpu": 0.0425}
 WATTS: Mapping[Device, float] = {"cuda": 700.0, "cpu": 6.25}
@@ -97,7 +97,7 @@ def rates_of(spec: CostSpec, device: Device, measured_watts: float | None = None
     watts, watts_how = _first((spec.watts, "as set"), (measured_watts, "measured by nvidia-smi"), (WATTS[device], "assumed"))
     carbon, carbon_how = _first((spec.kg_co2_per_kwh, "as set"), (KG_CO2_PER_KWH, "assumed"))
     sources = (
-        f"{plain(watts, 3)} W a {name} ({watts_how})",
+        f"{format_plain(watts, 3)} W a {name} ({watts_how})",
         f"${usd:g} an hour of a {name} ({usd_how})",
         f"{carbon:g} kg CO2 a kWh ({carbon_how})",
     )
@@ -121,12 +121,12 @@ class Cost:
     @property
     def hours(self) -> str:
         """GPU-hours or core-hours."""
-        return f"{plain(self.device_hours, 3)} {_NAMES[self.device]}-hours"
+        return f"{format_plain(self.device_hours, 3)} {_NAMES[self.device]}-hours"
 
     @property
     def bill(self) -> str:
         """Energy, money and carbon."""
-        return f"{plain(self.kwh)} kWh, ${plain(self.usd)}, {plain(self.kg_co2)} kg CO2"
+        return f"{format_plain(self.kwh)} kWh, ${format_plain(self.usd)}, {format_plain(self.kg_co2)} kg CO2"
 
 
 def cost_of(device_seconds: float, device: Device, rates: Rates) -> Cost:

@@ -10,7 +10,7 @@ from scalesweep.fit.results import Estimate
 from scalesweep.points.design import count_levels
 from scalesweep.report.review.evidence import Answer, Evidence, percent, span
 from scalesweep.report.words.fit import interval
-from scalesweep.units import format_count, format_number, plain
+from scalesweep.units import format_count, format_number, format_plain
 
 _SEEDS = "sweep.seeds=[0,1,2]"
 ENOUGH_SEEDS = 3
@@ -221,8 +221,8 @@ def energy(seen: Evidence) -> Answer:
             "run the sweep with this package, or state device-hours.",
         )
     rates = ", ".join(seen.fact("rates"))
-    text = f"{plain(kwh)} kWh, ${plain(seen.fact('usd'))}, {plain(seen.fact('kg_co2'))} kg CO2 for "
-    text += f"{plain(seen.fact('device_hours'), 3)} device-hours of training, at {rates}."
+    text = f"{format_plain(kwh)} kWh, ${format_plain(seen.fact('usd'))}, {format_plain(seen.fact('kg_co2'))} kg CO2 for "
+    text += f"{format_plain(seen.fact('device_hours'), 3)} device-hours of training, at {rates}."
     states = dict(seen.fact("cells") or {})
     without = sum(number for state, number in states.items() if state not in ("COMPLETE", "DIVERGED"))
     if without:

@@ -11,7 +11,7 @@ from scalesweep.plan.cell import Cell
 from scalesweep.plan.plan import Plan
 from scalesweep.run.store.store import FINISHED, State, Store
 from scalesweep.settings.plan import CountSpec
-from scalesweep.units import si
+from scalesweep.units import format_count
 
 
 class Monitor:
@@ -94,6 +94,6 @@ def cell_line(cell: Cell, record: dict[str, Any], plan: Plan) -> str:
     """One finished cell in one line."""
     error = "" if record["loss_se"] is None else f" ± {record['loss_se']:.4f}"
     outcome = f"loss {record['loss']:.4f}{error}" if record["state"] == "COMPLETE" else "diverged"
-    size = f"N {si(cell.num_params(plan.count)):>6}  D {si(cell.tokens):>6}  seed {cell.seed}"
+    size = f"N {format_count(cell.num_params(plan.count)):>6}  D {format_count(cell.tokens):>6}  seed {cell.seed}"
     size = "  ".join(part for part in (size, plan.tuned(cell.key)) if part)
     return f"{cell.key}  {size}  {outcome}  {record['times']['training_seconds']:.1f} s"
