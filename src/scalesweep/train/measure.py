@@ -102,6 +102,7 @@ def free_memory(device: torch.device) -> None:
 @functools.cache
 def peak_flops(device: torch.device, precision: Precision) -> float:
     """FLOP/s of a large square matrix product in this precision, measured once a process; the best of some repetitions."""
+    # A judgement: large enough that the product's rate is that of the arithmetic, small enough to take less than a second.
     size, dtype = (8192 if device.type == "cuda" else 768), getattr(torch, precision)
     # Not ones: products of equal numbers draw less power, and a GPU that is bound by its power is then faster than it is.
     a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))

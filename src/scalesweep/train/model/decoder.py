@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from scalesweep.plan.flops import DecoderShape
 
 NORM_EPS = 1e-6
+"""Under the root of every RMSNorm: the default of Llama's and Qwen3's configurations in transformers."""
 
 
 class Decoder(nn.Module):
@@ -41,6 +42,8 @@ class Decoder(nn.Module):
         cos_TK, sin_TK = rotary_table(shape.context, shape.head_dim, rope_theta)
         self.register_buffer("cos_TK", cos_TK, persistent=False)
         self.register_buffer("sin_TK", sin_TK, persistent=False)
+        # 1 / sqrt(fan-in) keeps the variance of what goes through a matrix. With zeros at the ends of the branches and in the
+        # head, the stream starts as the embedding alone and the loss at ln V, at every width and depth (`plan.recipe`).
         stds = {"embedding": embedding_std, "qkv": D**-0.5, "gate_up": D**-0.5, "attn_out": 0.0, "down": 0.0, "head": 0.0}
         self._initialise(seeds, stds)
 
