@@ -226,7 +226,7 @@ def _columns(settings: Settings, tried: list[list[TunedCell]]) -> dict[str, dict
 def _warnings(settings: Settings, corpus: CorpusFacts, cells: tuple[Cell, ...], declared: int) -> Iterator[str]:
     """Sentences about a design that is not quite what was declared, or cannot answer what will be asked of it."""
     yield from _missed_targets(settings, corpus)
-    off = [c for c in cells if abs(c.tokens / _asked(settings, c) - 1) > _OFF]
+    off = [c for c in cells if abs(c.tokens / declared_tokens(settings, c.shape, declared_budget(settings, c)) - 1) > _OFF]
     if off:
         yield f"{len(off)} budgets are more than 1 % off after rounding to whole steps, because they are few steps long."
     seeds = settings.sweep.seeds
@@ -262,8 +262,3 @@ def _missed_targets(settings: Settings, corpus: CorpusFacts) -> Iterator[str]:
             n = num_params(shape, settings.count.params)
             if abs(math.log(n / size)) > math.log(_MISSED):
                 yield f"The nearest size to {size:,} parameters is width {shape.width} with {n:,} ({n / size - 1:+.0%})."
-
-
-def _asked(settings: Settings, cell: Cell) -> float:
-    """The declared budget nearest to the cell's tokens, in tokens."""
-    return declared_tokens(settings, cell.shape, declared_budget(settings, cell))

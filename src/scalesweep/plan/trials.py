@@ -72,10 +72,10 @@ def _draws(
     else:
         unit = rng.random((num, len(choices)))
     for row in unit:
-        yield [_at(name, value, float(u)) for (name, value), u in zip(choices.items(), row, strict=True)]
+        yield [_pick(name, value, float(u)) for (name, value), u in zip(choices.items(), row, strict=True)]
 
 
-def _at(setting: str, choices: Range | Sequence[float], u: float) -> float:
+def _pick(setting: str, choices: Range | Sequence[float], u: float) -> float:
     """The value at a share `u` of the range in the coordinate, or of the list."""
     if isinstance(choices, Range):
         low, high = ends(setting, choices)
