@@ -23,6 +23,7 @@ from scalesweep.errors import SpecError, did_you_mean
 
 _SUFFIXES = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "B": 10**9, "G": 10**9, "T": 10**12}
 _LARGEST = 10**30
+"""A judgement: no sweep has as many of anything, and every number up to it is finite as a float."""
 _QUANTITY = re.compile(r"^\s*([0-9][0-9_]*\.?[0-9]*(?:[eE][+-]?[0-9]+)?)\s*([kKMBGT]?)\s*$")
 
 
@@ -66,9 +67,6 @@ class Spec(BaseModel):
             if truths and field is not None and field.annotation is not bool:
                 raise ValueError(f"{name} = {value}: must not be true or false")
         return values
-
-
-S = TypeVar("S", bound=Spec)
 
 
 class Shape(Spec):
@@ -160,6 +158,9 @@ AutoCount = Annotated[
     Annotated[Literal["auto"], Tag("<auto>")] | Annotated[PositiveInt, Tag("<number>")],
     Discriminator(lambda value: "<auto>" if value == "auto" else "<number>"),
 ]
+
+
+S = TypeVar("S", bound=Spec)
 
 
 def parse(spec: type[S], values: Mapping[str, Any], prefix: str = "") -> S:
