@@ -75,6 +75,14 @@ class Plan:
         )
 
 
+@dataclass(frozen=True)
+class TunedCell:
+    """A cell and the combination of the tuned settings that it was resolved with."""
+
+    cell: Cell
+    trial: Trial
+
+
 def make_plan(
     settings: Settings,
     corpus: CorpusFacts,
@@ -140,14 +148,6 @@ def _axes(settings: Settings) -> dict[str, list[Any]]:
                 raise SpecError(f"{here}.{name} = {choices!r}: give a list of values, such as [1e-3,3e-3].")
             axes[f"{section}.{name}"] = list(choices)
     return axes
-
-
-@dataclass(frozen=True)
-class TunedCell:
-    """A cell and the combination of the tuned settings that it was resolved with."""
-
-    cell: Cell
-    trial: Trial
 
 
 def tuned_cells(settings: Settings, corpus: CorpusFacts, device: Device, extensions: bool) -> Iterator[TunedCell]:

@@ -25,6 +25,7 @@ def evaluate(
 ) -> list[tuple[float, float]]:
     """Each run's mean loss over windows of shape (K, T + 1), in nats per token, and its standard error over windows.
 
+    Windows count as independent, though those of one document resemble each other, so that the error is rather too small.
     `after_part` is called after every forward pass, and may raise.
     """
     R, device = len(model.embedding), model.embedding.device

@@ -114,7 +114,7 @@ def train_bpe(training_text: Iterable[bytes], vocab_size: int) -> Tokenizer:
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
         special_tokens=[END_OF_DOCUMENT],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),  # all bytes, so that held-out text is never unknown
         show_progress=False,
     )
     backend.train_from_iterator(_first_bytes(training_text, BPE_TRAINING_BYTES), trainer)

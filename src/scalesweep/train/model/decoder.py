@@ -111,6 +111,7 @@ class Layer(nn.Module):
 def cross_entropy(logits_RBTV: Tensor, tokens_RBT1: Tensor) -> Tensor:
     """Mean over the positions of each window of T + 1 tokens, in nats per token, shape (R, B)."""
     targets = tokens_RBT1[..., 1:]
+    # In float32 also under autocast: bfloat16 has fewer digits than a loss needs to be compared.
     loss = F.cross_entropy(logits_RBTV.flatten(0, 2).float(), targets.flatten(), reduction="none")
     return loss.view(targets.shape).mean(-1)
 
@@ -139,6 +140,7 @@ def rms_norm(x_RBTD: Tensor, gain_RD: Tensor) -> Tensor:
 
 def rotary_table(context: int, head_dim: int, theta: float) -> tuple[Tensor, Tensor]:
     """Cosines and sines of shape (context, head_dim / 2), half-split layout as in Llama (Su et al. 2021)."""
+    # In float64, since an angle of many turns keeps few digits of its remainder.
     frequencies = torch.exp(torch.arange(0, head_dim, 2, dtype=torch.float64) * (-math.log(theta) / head_dim))
     angles = torch.arange(context, dtype=torch.float64)[:, None] * frequencies
     return angles.cos().float(), angles.sin().float()
