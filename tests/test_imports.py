@@ -16,7 +16,11 @@ def test_the_package_itself_loads_nothing():
 
 
 @pytest.mark.parametrize(
-    "module", ["settings.settings", "points", "laws", "fit", "analysis.analyse", "report", "plan.plan", "run.store.store"]
+    "module",
+    [
+        *("settings.settings", "points", "laws", "fit", "analysis.analyse", "report", "plan.plan", "run.store.store"),
+        *("train.data", "train.benchmark"),
+    ],
 )
 def test_module_loads_without_the_experiment(module):
     assert not modules_after(f"import scalesweep.{module}") & EXPERIMENT_ONLY

@@ -24,11 +24,11 @@ from scalesweep.run.store.store import Store
 from scalesweep.run.worker import sleep_watch, work
 from scalesweep.settings.settings import Settings
 from scalesweep.sweep.run import corpus_facts
-from scalesweep.train.benchmark import seconds_per_step
 from scalesweep.train.data import prepare
 from scalesweep.train.data.corpus import Corpus
 from scalesweep.train.device import prepare_device
 from scalesweep.train.loop import train
+from scalesweep.train.measure import seconds_per_step
 
 
 @pytest.fixture(scope="module")

@@ -9,7 +9,7 @@ from scalesweep.errors import SpecError, did_you_mean
 from scalesweep.settings.base import Ladder, Shape, parse, parse_quantity
 from scalesweep.settings.plan import SweepSpec
 from scalesweep.settings.run import LauncherSpec
-from scalesweep.settings.settings import parse_settings
+from scalesweep.settings.settings import parse_settings, with_values
 
 GRID = {"name": "a", "sizes": ["10k"], "budgets": ["1M"]}
 
@@ -79,6 +79,29 @@ def test_an_unknown_key_names_its_neighbours() -> None:
         parse(SweepSpec, {**GRID, "desing": "full"}, "sweep.")
     with pytest.raises(SpecError, match=r"sizes\.0\.widht is not a setting \(did you mean width\?\)"):
         parse(SweepSpec, {**GRID, "sizes": [{"width": 8, "depth": 1, "widht": 8}]})
+
+
+def test_a_refusal_names_the_setting_as_a_user_writes_it(tmp_path: Path) -> None:
+    """Whichever alternative of a union it stands in, and although one of them is called after a setting."""
+    for section, values, name in (
+        ("model", {"context": 1}, "model.context"),
+        ("model", {"contxt": 8}, "model.contxt"),
+        ("data", {"values": 1}, "data.values"),
+    ):
+        with pytest.raises(SpecError) as caught:
+            small_settings(tmp_path, **{section: values})
+        assert str(caught.value).startswith(f"{name} ")
+
+
+def test_some_values_may_be_others(tmp_path: Path) -> None:
+    settings = small_settings(tmp_path)
+    other = with_values(settings, {"recipe.lr": "0.02", "recipe.warmup_steps": 3, "model.context": 8})
+    dumped = settings.model_dump(mode="json")
+    for section, name, value in (("recipe", "lr", 0.02), ("recipe", "warmup_steps", 3), ("model", "context", 8)):
+        dumped[section][name] = value
+    assert other == parse_settings(dumped) != settings
+    with pytest.raises(SpecError, match=r"recipe\.lr = -1: must be greater than 0"):
+        with_values(settings, {"recipe.lr": -1})
 
 
 def test_workers_are_auto_or_a_number() -> None:

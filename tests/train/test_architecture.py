@@ -24,7 +24,6 @@ from scalesweep.run.worker import work
 from scalesweep.settings.plan import ArchitectureSpec, CountSpec
 from scalesweep.settings.settings import Settings
 from scalesweep.sweep.run import corpus_facts
-from scalesweep.train.checkpoint import Checkpoint
 from scalesweep.train.data.corpus import Corpus
 from scalesweep.train.device import prepare_device
 from scalesweep.train.gradient import Execution
@@ -34,7 +33,7 @@ from scalesweep.train.model.export import export_model
 from scalesweep.train.model.module import ModuleModel, build_model
 from scalesweep.train.optim import make_optimizer
 from scalesweep.train.optim.groups import group_settings, groups_of
-from scalesweep.train.pack import Outcome, Run
+from scalesweep.train.pack import Checkpoint, Outcome, Run
 
 ATTENTION = ["GPT2", "GPTNeoX", "Llama", "Qwen3"]
 CPU = prepare_device("cpu")

@@ -12,7 +12,7 @@ from scalesweep.plan.cell import Cell
 from scalesweep.plan.grid import CorpusFacts
 from scalesweep.plan.plan import make_plan
 from scalesweep.settings.settings import Settings
-from scalesweep.train import benchmark as measure
+from scalesweep.train import measure
 from scalesweep.train.benchmark import benchmark, describe
 
 

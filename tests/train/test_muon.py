@@ -20,7 +20,6 @@ from scalesweep.plan.plan import make_plan
 from scalesweep.settings.base import parse
 from scalesweep.settings.settings import Settings
 from scalesweep.settings.train import OptimSpec
-from scalesweep.train.checkpoint import Checkpoint
 from scalesweep.train.coordinates import coordinates
 from scalesweep.train.data import batch
 from scalesweep.train.data.corpus import Corpus
@@ -30,7 +29,7 @@ from scalesweep.train.model.decoder import Decoder
 from scalesweep.train.optim import make_optimizer
 from scalesweep.train.optim.groups import group_of, group_settings
 from scalesweep.train.optim.muon import COEFFICIENTS, STEPS, orthogonalise, update_scale
-from scalesweep.train.pack import Run
+from scalesweep.train.pack import Checkpoint, Run
 
 MUON = {"name": "muon", "momentum": 0.95, "lr_ratio": 1.0}
 

@@ -17,7 +17,6 @@ from scalesweep.plan.grid import CorpusFacts
 from scalesweep.plan.plan import make_plan
 from scalesweep.run.checkpoints import load_checkpoint, load_start, previous, save_checkpoint
 from scalesweep.settings.settings import Settings
-from scalesweep.train.checkpoint import Checkpoint
 from scalesweep.train.data import batch
 from scalesweep.train.data.corpus import Corpus
 from scalesweep.train.gradient import Execution, accumulate_gradient
@@ -26,7 +25,7 @@ from scalesweep.train.model.decoder import Decoder
 from scalesweep.train.optim import make_optimizer
 from scalesweep.train.optim.adamw import StackedAdamW
 from scalesweep.train.optim.groups import clip_gradients, group_of, group_settings
-from scalesweep.train.pack import Run
+from scalesweep.train.pack import Checkpoint, Run
 from scalesweep.train.schedule import curve_steps, lr_factor, phase
 
 

@@ -13,8 +13,8 @@ from scalesweep.plan.cell import Cell
 from scalesweep.run.store import free_cells as jobs
 from scalesweep.run.store.store import Store
 from scalesweep.settings.settings import Settings
-from scalesweep.train.benchmark import best_pack
 from scalesweep.train.device import device_name, is_out_of_memory
+from scalesweep.train.measure import best_pack
 
 
 @dataclass
