@@ -246,7 +246,7 @@ def test_tuning_curves_are_the_measured_losses_and_rings_the_optima() -> None:
             mine = used[(used["n"] == line.colour) & used["loss"].isin(line.y)]
             assert len(mine) == len(LRS)
     rings = [m for p in chart.panels for m in p.marks if isinstance(m, Dots) and m.is_hollow]
-    assert sorted(float(ring.y[0]) for ring in rings) == pytest.approx(sorted(o.loss for o in frontier.used))
+    assert sorted(float(ring.y[0]) for ring in rings) == pytest.approx(sorted(o.loss for o in frontier.optima))
 
 
 def test_collapse_ends_at_one(drawn: Mapping[str, Chart]) -> None:

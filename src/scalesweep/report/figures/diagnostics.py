@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from scalesweep.analysis.health import COLLAPSE_FROM, normalised_curve, rays
-from scalesweep.analysis.tuning.frontier import LR, Frontier, Optimum
+from scalesweep.analysis.tuning.frontier import LR, Frontier
 from scalesweep.fit.joint import profile_curves
 from scalesweep.fit.solve.profile import ProfileCurve
 from scalesweep.report.charts.chart import (
@@ -86,7 +86,7 @@ def tuning(material: Material) -> Chart | str:
     frontier = material.frontier
     if frontier is None or LR not in frontier.settings:
         return "No learning rate was tuned."
-    budgets = some_values(np.array([o.d for o in frontier.optima]))[-_MAX_PANELS:]
+    budgets = some_values(np.array([group.d for group in frontier.groups]))[-_MAX_PANELS:]
     measured = frontier.measured.used
     scale = log_scale("n", measured["n"].to_numpy(dtype=np.float64))
     every = measured[f"tune.{LR}"].to_numpy(dtype=np.float64)
@@ -102,25 +102,21 @@ def tuning(material: Material) -> Chart | str:
 
 
 def _tuning(frontier: Frontier, d: float, x: Axis) -> Panel:
-    mine = [o for o in frontier.optima if math.isclose(o.d, d, rel_tol=0.1)]
+    sizes = sorted({group.n for group in frontier.groups if math.isclose(group.d, d, rel_tol=0.1)})
     frame = frontier.measured.used
     marks: list[Mark] = []
     losses = []
-    for n in sorted({o.n for o in mine}):
+    for n in sizes:
         rows = frame[(frame["n"] == n) & (np.abs(np.log(frame["d"] / d)) < 0.1)]
         each = rows.groupby([f"tune.{LR}", *(["seed"] if "seed" in rows else [])])["loss"].min().groupby(level=0).mean()
         lr, loss = each.index.to_numpy(dtype=np.float64), each.to_numpy(dtype=np.float64)
         losses.append(loss)
         name = f"N {format_count(n)}"
         marks += [Line(lr, loss, n, width=1.1, name=name), Dots(lr, loss, np.full(len(lr), n), size=3.6, group=name)]
-        rings = [o for o in mine if o.n == n and LR in o.values and not o.reason]
-        losses.append(np.array([o.loss for o in rings]))
-        marks += map(_ring, rings)
+        here = [o for o in frontier.optima if o.n == n and math.isclose(o.d, d, rel_tol=0.1) and LR in o.settings]
+        losses.append(np.array([o.loss for o in here]))
+        marks += [Dots(np.array([o.values[LR]]), np.array([o.loss]), "fit", is_hollow=True, size=6) for o in here]
     return Panel(f"D = {format_count(d)} tokens", x, log_axis("loss", *losses), tuple(marks))
-
-
-def _ring(optimum: Optimum) -> Dots:
-    return Dots(np.array([optimum.values[LR]]), np.array([optimum.loss]), "fit", is_hollow=True, size=6)
 
 
 def collapse(material: Material) -> Chart | str:
