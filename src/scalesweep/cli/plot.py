@@ -8,7 +8,7 @@ from typing import cast
 
 from scalesweep.analysis.analyse import Analysis, analyse
 from scalesweep.cli.tables import output_width
-from scalesweep.errors import EXIT_OK, SpecError, did_you_mean
+from scalesweep.errors import EXIT_OK, Refused, SpecError, did_you_mean
 from scalesweep.points.points import Points
 from scalesweep.report.charts.chart import Chart
 from scalesweep.report.figures import figures
@@ -35,7 +35,7 @@ def plot(arguments: Sequence[str]) -> int:
     context = subject.context
     found = _no_law(subject.points) if name in _WITHOUT_LAW else analyse(subject.points, subject.spec)
     drawn = figures()[name](Material(found, context.curves, context.frontier))
-    if isinstance(drawn, str):
+    if isinstance(drawn, Refused):
         raise SpecError(f"{name} cannot be drawn. {drawn}")
     if out is None:
         from scalesweep.report.charts.terminal import draw_text

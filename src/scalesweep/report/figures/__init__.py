@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Mapping
 
+from scalesweep.errors import Refused
 from scalesweep.report.charts.chart import Chart, Missing
 from scalesweep.report.figures.laws import joint_fit, kaplan_form, power_laws, residuals, training_curves
 from scalesweep.report.figures.material import Material
 
-Figure = Callable[[Material], Chart | str]
-"""Gives a chart, or the reason why there is none."""
+Figure = Callable[[Material], Chart | Refused]
 TITLES = {
     "power_laws": "Loss against parameters, tokens and compute",
     "curves": "Training curves",
@@ -48,7 +48,7 @@ def figures() -> Mapping[str, Figure]:
 def all_figures(material: Material) -> list[Chart | Missing]:
     """Every figure, or the reason why it is not there, in the order of the report."""
     made = {name: make(material) for name, make in figures().items()}
-    return [Missing(name, TITLES[name], chart) if isinstance(chart, str) else chart for name, chart in made.items()]
+    return [Missing(name, TITLES[name], chart.reason) if isinstance(chart, Refused) else chart for name, chart in made.items()]
 
 
 def charts(material: Material) -> list[Chart]:

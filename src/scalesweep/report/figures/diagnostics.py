@@ -8,6 +8,7 @@ import numpy as np
 
 from scalesweep.analysis.health import COLLAPSE_FROM, normalised_curve, rays
 from scalesweep.analysis.tuning.frontier import LR, Frontier
+from scalesweep.errors import Refused
 from scalesweep.fit.joint import profile_curves
 from scalesweep.fit.solve.profile import ProfileCurve
 from scalesweep.report.charts.chart import (
@@ -38,17 +39,19 @@ _MOST_TICKS = 5
 """Labels along the narrow panels of profiles."""
 
 
-def profile(material: Material) -> Chart | str:
+def profile(material: Material) -> Chart | Refused:
     """Likelihood ratio against E and the exponents of the preferred law, all else re-estimated."""
     fit = material.analysis.fit
     if fit.preferred is None:
-        return "There is no joint law, so no likelihood to profile."
+        return Refused("There is no joint law, so no likelihood to profile.")
     if fit.preferred.residual_rms < _EXACT:
-        return "The points lie on the law, so there is no noise to measure a likelihood by."
+        return Refused("The points lie on the law, so there is no noise to measure a likelihood by.")
     found = profile_curves(material.points, fit.preferred, fit.confidence)
     curves = {name: curve for name, curve in found.items() if _is_curve(curve)}
     if not curves:
-        return "There are no spare points, or no parameter changes the likelihood smoothly, so there is no ratio to draw."
+        return Refused(
+            "There are no spare points, or no parameter changes the likelihood smoothly, so there is no ratio to draw."
+        )
     return Chart(
         "profile",
         "Profile likelihood of the preferred law: how much worse the best fit gets when one parameter is held. The dashed line "
@@ -81,11 +84,11 @@ def _profile(name: str, curve: ProfileCurve) -> Panel:
     return Panel(title, at, y, marks)
 
 
-def tuning(material: Material) -> Chart | str:
+def tuning(material: Material) -> Chart | Refused:
     """Loss against learning rate at each size and budget, with the optimum of the local quadratic."""
     frontier = material.frontier
     if frontier is None or LR not in frontier.settings:
-        return "No learning rate was tuned."
+        return Refused("No learning rate was tuned.")
     budgets = some_values(np.array([group.d for group in frontier.groups]))[-_MAX_PANELS:]
     measured = frontier.measured.used
     scale = log_scale("n", measured["n"].to_numpy(dtype=np.float64))
@@ -119,12 +122,12 @@ def _tuning(frontier: Frontier, d: float, x: Axis) -> Panel:
     return Panel(f"D = {format_count(d)} tokens", x, log_axis("loss", *losses), tuple(marks))
 
 
-def collapse(material: Material) -> Chart | str:
+def collapse(material: Material) -> Chart | Refused:
     """Normalised training curves of one tokens-per-parameter ratio, all sizes and seeds. Qiu et al. 2025 (arXiv 2507.02119)."""
     best = material.analysis.fit.preferred
     floor = getattr(best.law, "E", None) if best else None
     if floor is None:
-        return "There is no joint law, so no floor to normalise curves by."
+        return Refused("There is no joint law, so no floor to normalise curves by.")
     found: Mapping[str, list[dict[str, float]]] = {
         key: [{"tokens": t, "loss": loss} for t, loss in curve if 0 < loss < math.inf] for key, curve in material.curves.items()
     }
@@ -134,7 +137,7 @@ def collapse(material: Material) -> Chart | str:
         if all(len(curve) > 2 and curve[-1]["loss"] > floor for seeds in ray.values() for curve in seeds)
     ]
     if not usable:
-        return "No ratio of tokens to parameters was measured at two sizes with the same two or more seeds."
+        return Refused("No ratio of tokens to parameters was measured at two sizes with the same two or more seeds.")
     ratio, ray = max(usable, key=lambda pair: (len(pair[1]), pair[0]))
     share = np.linspace(COLLAPSE_FROM, 1.0, 60)
     lines = [

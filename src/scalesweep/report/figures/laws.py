@@ -10,6 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from scalesweep.arrays import FloatArray
+from scalesweep.errors import Refused
 from scalesweep.fit import FitStatus, LawFit
 from scalesweep.laws import JointLaw, Law, PowerLaw
 from scalesweep.points.points import Points
@@ -78,12 +79,12 @@ def _on_law(points: Points, name: str, law: LawFit) -> tuple[FloatArray, FloatAr
     return line, law.law.predict(line)
 
 
-def training_curves(material: Material) -> Chart | str:
+def training_curves(material: Material) -> Chart | Refused:
     """Loss against tokens and against compute: sample efficiency and the frontier. Kaplan et al. 2020, figures 2 and 4."""
     points = material.points
     rows = _rows_of_curves(points, material.curves)
     if not rows:
-        return "There are no training curves: a table of points holds none."
+        return Refused("There are no training curves: a table of points holds none.")
     scale = log_scale("n", np.array([n for n, _, _ in rows]))
     named = set(some_values(np.array([n for n, _, _ in rows])))
     by_tokens: list[Mark] = []
@@ -140,12 +141,14 @@ def _frontier(compute: FloatArray, loss: FloatArray) -> tuple[FloatArray, FloatA
     return compute[order][falls], lowest[falls]
 
 
-def joint_fit(material: Material) -> Chart | str:
+def joint_fit(material: Material) -> Chart | Refused:
     """The preferred joint law's lines over the points, and its residuals over compute."""
     points, fit = material.points, material.analysis.fit
     best = fit.preferred
     if best is None:
-        return "There is no joint law: " + " ".join(fit.refusals.get(name, "") for name in ("joint", "coupled")).strip()
+        return Refused(
+            "There is no joint law: " + " ".join(fit.refusals.get(name, "") for name in ("joint", "coupled")).strip()
+        )
     law = best.law
     assert isinstance(law, JointLaw)
     residual = 100 * np.log(points.loss / law.predict(points.n, points.d))
@@ -163,14 +166,14 @@ def joint_fit(material: Material) -> Chart | str:
     )
 
 
-def kaplan_form(material: Material) -> Chart | str:
+def kaplan_form(material: Material) -> Chart | Refused:
     """Loss against tokens and parameters with Kaplan's L(N, D) and a floor E. Kaplan et al. 2020, eq. (1.5), figure 4."""
     points, tournament = material.points, material.analysis.tournament
     members = tournament.rivals.members if tournament else ()
     rival = next((member for member in members if member.name == "kaplan_floor"), None)
     if rival is None:
         why = tournament.rivals.refusals.get("kaplan_floor", "") if tournament else material.analysis.tournament_refusal
-        return f"Kaplan's joint form was not fitted. {why}"
+        return Refused(f"Kaplan's joint form was not fitted. {why}")
     law = rival.fit.law
     values = ", ".join(f"{name} = {format_number(getattr(law, name))}" for name in law.parameters)
     left = _lines_by_size(points, law.predict, "loss against tokens")
@@ -196,7 +199,7 @@ def _lines_by_size(points: Points, predict: Callable[..., FloatArray], title: st
     return Panel(title, log_axis("d", points.d), y, (*lines, measured(points, points.d)))
 
 
-def residuals(material: Material) -> Chart | str:
+def residuals(material: Material) -> Chart | Refused:
     """What the additive and the coupled law leave over, on the map of (N, D)."""
     points, fit = material.points, material.analysis.fit
     laws = {"additive law": fit.joint, "coupled law": fit.coupled}
@@ -206,7 +209,7 @@ def residuals(material: Material) -> Chart | str:
         if found is not None and isinstance(found.law, JointLaw)
     }
     if not left:
-        return "There is no joint law, so nothing is left over."
+        return Refused("There is no joint law, so nothing is left over.")
     limit = float(np.quantile(np.abs(np.concatenate(list(left.values()))), _CLIPPED))
     scale = diverging_scale("percent", np.array([limit]), "log(measured / fitted), %")
     panels = [_residual_map(points, title, values, scale) for title, values in left.items()]
