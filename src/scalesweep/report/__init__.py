@@ -31,7 +31,7 @@ def write_report(directory: Path, analysis: Analysis, context: ReportContext) ->
     from scalesweep.report.review.checklist import reviewed
 
     found = reviewed(analysis, context)
-    drawn = all_figures(Material(analysis, context.curves, context.frontier))
+    drawn = all_figures(Material(analysis.points, analysis, context.curves, context.frontier))
     files: dict[str, str | bytes] = {
         "fit.json": analysis.to_json(),
         "laws.csv": render_csv(analysis.fit),

@@ -7,6 +7,7 @@ import numpy as np
 
 from scalesweep.analysis.allocation.approaches import Approaches
 from scalesweep.analysis.allocation.lines import Approach
+from scalesweep.analysis.analyse import Analysis
 from scalesweep.analysis.forecast.backtest import Outcomes
 from scalesweep.arrays import BoolArray, FloatArray
 from scalesweep.errors import Refused
@@ -28,7 +29,6 @@ from scalesweep.report.charts.chart import (
     log_axis,
     log_scale,
 )
-from scalesweep.report.figures.material import Material
 
 _APPROACHES: dict[str, Role] = {"envelope": "first", "isoflop": "second", "law": "third", "coupled": "third"}
 LABELS = {
@@ -45,9 +45,9 @@ _FAR = 1e9
 _SOME_SAMPLES = 200
 
 
-def isoflops(material: Material) -> Chart | Refused:
+def isoflops(analysis: Analysis) -> Chart | Refused:
     """Loss against parameters at equal compute, with the minimum of each budget. Hoffmann et al. 2022, figure 3, left."""
-    points, approaches = material.points, material.analysis.approaches
+    points, approaches = analysis.points, analysis.approaches
     curves = [c for c in isoflop_curves(points, approaches.minima.tolerance) if len(c.log_n) >= MIN_SIZES]
     if not curves:
         return Refused(f"No compute budget was measured at {MIN_SIZES} sizes or more, so there are no isoFLOP curves.")
@@ -85,9 +85,9 @@ def _isoflop(curve: Curve, log_losses: FloatArray, colour: Role | float, n_opt: 
     return marks
 
 
-def optima(material: Material) -> Chart | Refused:
+def optima(analysis: Analysis) -> Chart | Refused:
     """N*(C) and D*(C) by approaches 1, 2 and 3 with intervals. Hoffmann et al. 2022, figures 1 to 3."""
-    approaches = material.analysis.approaches
+    approaches = analysis.approaches
     known = [row for row in approaches.rows if row.allocation is not None]
     if not known:
         return Refused(
@@ -95,7 +95,7 @@ def optima(material: Material) -> Chart | Refused:
         )
     used = approaches.minima.used
     largest, farthest = approaches.compared_at
-    first = min(used[0].c if used else float(material.points.c.min()), largest)
+    first = min(used[0].c if used else float(analysis.points.c.min()), largest)
     spans = np.geomspace(first, largest, 30), np.geomspace(largest, farthest, 12)
     caption = (
         f"Compute-optimal parameters and tokens by each approach, {known[0].confidence:.0%} intervals; solid up to the largest "
@@ -151,11 +151,11 @@ def _optimum_lines(row: Approach, name: str, spans: tuple[FloatArray, FloatArray
     ]
 
 
-def back_test(material: Material) -> Chart | Refused:
+def back_test(analysis: Analysis) -> Chart | Refused:
     """Predicted against measured loss of a rolling origin, and the error by horizon."""
-    tournament = material.analysis.tournament
+    tournament = analysis.tournament
     if tournament is None:
-        return Refused(f"There is no back-test. {material.analysis.tournament_refusal}")
+        return Refused(f"There is no back-test. {analysis.tournament_refusal}")
     tested, outcomes = tournament.tested, tournament.tested.outcomes
     if outcomes is None:
         return Refused("There is no origin to predict from: too few rows lie below any cut.")
@@ -217,9 +217,9 @@ def _powers_of_two(factor: FloatArray) -> list[float]:
     return inside.tolist() if len(inside) > 1 else [float(factor.min()), float(factor.max())]
 
 
-def next_gain(material: Material) -> Chart | Refused:
+def next_gain(analysis: Analysis) -> Chart | Refused:
     """By what compute must be multiplied for 0.1 nat less along the compute optimum of the preferred law, C = 6 N D."""
-    points, fit = material.points, material.analysis.fit
+    points, fit = analysis.points, analysis.fit
     best = fit.preferred
     if best is None or not {"a", "b"} <= set(best.estimates):
         return Refused("There is no joint law with a compute optimum, so the cost of a lower loss is not known.")

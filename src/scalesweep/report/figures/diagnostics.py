@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from scalesweep.analysis.analyse import Analysis
 from scalesweep.analysis.health import COLLAPSE_FROM, normalised_curve, rays
 from scalesweep.analysis.tuning.frontier import LR, Frontier
 from scalesweep.errors import Refused
@@ -39,14 +40,14 @@ _MOST_TICKS = 5
 """Labels along the narrow panels of profiles."""
 
 
-def profile(material: Material) -> Chart | Refused:
+def profile(analysis: Analysis) -> Chart | Refused:
     """Likelihood ratio against E and the exponents of the preferred law, all else re-estimated."""
-    fit = material.analysis.fit
+    fit = analysis.fit
     if fit.preferred is None:
         return Refused("There is no joint law, so no likelihood to profile.")
     if fit.preferred.residual_rms < _EXACT:
         return Refused("The points lie on the law, so there is no noise to measure a likelihood by.")
-    found = profile_curves(material.points, fit.preferred, fit.confidence)
+    found = profile_curves(analysis.points, fit.preferred, fit.confidence)
     curves = {name: curve for name, curve in found.items() if _is_curve(curve)}
     if not curves:
         return Refused(
@@ -124,7 +125,7 @@ def _tuning(frontier: Frontier, d: float, x: Axis) -> Panel:
 
 def collapse(material: Material) -> Chart | Refused:
     """Normalised training curves of one tokens-per-parameter ratio, all sizes and seeds. Qiu et al. 2025 (arXiv 2507.02119)."""
-    best = material.analysis.fit.preferred
+    best = material.analysis.fit.preferred if material.analysis else None
     floor = getattr(best.law, "E", None) if best else None
     if floor is None:
         return Refused("There is no joint law, so no floor to normalise curves by.")

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from scalesweep.analysis.analyse import Analysis
 from scalesweep.arrays import FloatArray
 from scalesweep.errors import Refused
 from scalesweep.fit import FitStatus, LawFit
@@ -40,9 +41,9 @@ CURVE_POINTS = 60
 """Points of a curve that are drawn, evenly spaced in the logarithm of tokens."""
 
 
-def power_laws(material: Material) -> Chart:
+def power_laws(analysis: Analysis) -> Chart:
     """Loss against each variable where it is the bottleneck. Kaplan et al. 2020, figure 1."""
-    points, fit = material.points, material.analysis.fit
+    points, fit = analysis.points, analysis.fit
     laws: dict[str, LawFit | None] = {"n": fit.by_n, "d": fit.by_d, "c": fit.by_c}
     y = log_axis("loss", points.loss, *(_on_law(points, name, law)[1] for name, law in laws.items() if law))
     refusals: Mapping[str, str] = {str(name): text for name, text in fit.refusals.items()}
@@ -141,9 +142,9 @@ def _frontier(compute: FloatArray, loss: FloatArray) -> tuple[FloatArray, FloatA
     return compute[order][falls], lowest[falls]
 
 
-def joint_fit(material: Material) -> Chart | Refused:
+def joint_fit(analysis: Analysis) -> Chart | Refused:
     """The preferred joint law's lines over the points, and its residuals over compute."""
-    points, fit = material.points, material.analysis.fit
+    points, fit = analysis.points, analysis.fit
     best = fit.preferred
     if best is None:
         return Refused(
@@ -166,13 +167,13 @@ def joint_fit(material: Material) -> Chart | Refused:
     )
 
 
-def kaplan_form(material: Material) -> Chart | Refused:
+def kaplan_form(analysis: Analysis) -> Chart | Refused:
     """Loss against tokens and parameters with Kaplan's L(N, D) and a floor E. Kaplan et al. 2020, eq. (1.5), figure 4."""
-    points, tournament = material.points, material.analysis.tournament
+    points, tournament = analysis.points, analysis.tournament
     members = tournament.rivals.members if tournament else ()
     rival = next((member for member in members if member.name == "kaplan_floor"), None)
     if rival is None:
-        why = tournament.rivals.refusals.get("kaplan_floor", "") if tournament else material.analysis.tournament_refusal
+        why = tournament.rivals.refusals.get("kaplan_floor", "") if tournament else analysis.tournament_refusal
         return Refused(f"Kaplan's joint form was not fitted. {why}")
     law = rival.fit.law
     values = ", ".join(f"{name} = {format_number(getattr(law, name))}" for name in law.parameters)
@@ -199,9 +200,9 @@ def _lines_by_size(points: Points, predict: Callable[..., FloatArray], title: st
     return Panel(title, log_axis("d", points.d), y, (*lines, measured(points, points.d)))
 
 
-def residuals(material: Material) -> Chart | Refused:
+def residuals(analysis: Analysis) -> Chart | Refused:
     """What the additive and the coupled law leave over, on the map of (N, D)."""
-    points, fit = material.points, material.analysis.fit
+    points, fit = analysis.points, analysis.fit
     laws = {"additive law": fit.joint, "coupled law": fit.coupled}
     left = {
         title: 100 * np.log(points.loss / found.law.predict(points.n, points.d))
