@@ -228,7 +228,7 @@ def test_bias_is_not_invented():
     points = make_points(*grid, CHINCHILLA.predict(*grid))
     assert "not computed" in summary(compare_approaches(points, POINT))
     other = compare_approaches(make_points(points.n, points.d, points.loss, c=8 * points.n * points.d), POINT)
-    assert "not counted as 6 N D" in other.bias_refusal
+    assert "not counted as 6 N D" in other.bias.reason
     assert "differ by up to 33%" in summary(other)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from scalesweep.analysis.allocation.approaches import Approaches, compare_approaches
 from scalesweep.analysis.forecast.backtest import BackTest
 from scalesweep.analysis.forecast.tournament import Tournament, run_tournament
-from scalesweep.errors import FitError
+from scalesweep.errors import FitError, Refused
 from scalesweep.fit import fit_laws
 from scalesweep.fit.checks import check_coverage
 from scalesweep.fit.horizon import Range, supported_horizon
@@ -69,26 +69,29 @@ class Analysis:
     """The laws."""
     approaches: Approaches
     """Compute-optimal allocation by three approaches; each may be refused."""
-    tournament: Tournament | None
-    """Rivals, with the rolling origin; None where they were refused."""
-    tournament_refusal: str
-    """Why there are no rivals; empty where there are."""
+    tournament: Tournament | Refused
+    """Rivals, with the rolling origin."""
 
     @property
     def support(self) -> Support:
         """How far beyond the points the preferred joint law may be used."""
-        return support_of(self.points, self.fit, self.tournament.tested if self.tournament else None)
+        return support_of(self.points, self.fit, None if isinstance(self.tournament, Refused) else self.tournament.tested)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready content: that of the fit, with `approaches`, `rivals` and `back_test`."""
-        rivals = self.tournament.to_dict() if self.tournament else {}
-        tested, fit = rivals.pop("rolling_origin", None), self.fit.to_dict()
+        fit, refusal, rivals, tested = self.fit.to_dict(), "", None, None
+        if isinstance(self.tournament, Refused):
+            refusal = self.tournament.reason
+        else:
+            rivals = self.tournament.to_dict()
+            tested = rivals.pop("rolling_origin")
+            rivals |= _derived(self.tournament)
         return {
             **fit,
             "extrapolation": {**fit["extrapolation"], "supported": self.support.to_dict()},
             "approaches": self.approaches.to_dict(),
-            "rivals": {**rivals, **_derived(self.tournament)} if self.tournament else None,
-            "rivals_refusal": self.tournament_refusal,
+            "rivals": rivals,
+            "rivals_refusal": refusal,
             "back_test": tested,
         }
 
@@ -107,23 +110,23 @@ def analyse(points: Points, spec: FitSpec | None = None) -> Analysis:
     """
     spec = spec or FitSpec()
     fit = fit_laws(points, spec)
-    tournament, refusal = _rivals(points, spec)
-    if tournament:
+    tournament = _rivals(points, spec)
+    if not isinstance(tournament, Refused):
         found = [*fit.findings, *_missed(tournament.tested)]
         fit = replace(fit, findings=tuple(sorted(found, key=lambda finding: finding.code)))
-    return Analysis(points, fit, compare_approaches(points, spec, fit=fit), tournament, refusal)
+    return Analysis(points, fit, compare_approaches(points, spec, fit=fit), tournament)
 
 
-def _rivals(points: Points, spec: FitSpec) -> tuple[Tournament | None, str]:
+def _rivals(points: Points, spec: FitSpec) -> Tournament | Refused:
     """The tournament at the middle of the measured range, or why there is none."""
     if spec.bootstrap == 0:
-        return None, "Rivals and back-test need resamples; fit.bootstrap = 0 asks for none."
+        return Refused("Rivals and back-test need resamples; fit.bootstrap = 0 asks for none.")
     centre = (float(np.exp(np.log(points.n).mean())), float(np.exp(np.log(points.d).mean())))
     few = spec.model_copy(update={"bootstrap": min(spec.bootstrap, RESAMPLES)})
     try:
-        return run_tournament(points, few, at=centre), ""
+        return run_tournament(points, few, at=centre)
     except FitError as error:
-        return None, str(error)
+        return Refused(str(error))
 
 
 def _missed(tested: BackTest) -> tuple[Finding, ...]:

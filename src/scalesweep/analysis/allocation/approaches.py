@@ -40,7 +40,7 @@ from scalesweep.analysis.allocation.minima import (
     isoflop_minima,
 )
 from scalesweep.arrays import FloatArray
-from scalesweep.errors import FitError
+from scalesweep.errors import FitError, Refused
 from scalesweep.fit import fit_laws
 from scalesweep.fit.horizon import supported_horizon
 from scalesweep.fit.results import Estimate, FitStatus, LawFit
@@ -83,10 +83,8 @@ class Approaches:
     """Approach 1, 2 and 3."""
     minima: IsoflopMinima
     """The isoFLOP minima of approach 2."""
-    bias: Bias | None
-    """The known bias of approach 2 on this design; None where it is not defined."""
-    bias_refusal: str
-    """Why there is no bias; empty where there is one."""
+    bias: Bias | Refused
+    """The known bias of approach 2 on this design."""
     compared_at: tuple[float, ...]
     """Training FLOPs at which allocations are compared: the largest measured, and ten times that."""
     notes: tuple[str, ...]
@@ -105,8 +103,8 @@ class Approaches:
                 "noise": self.minima.noise,
                 "budgets": [_minimum_dict(minimum) for minimum in self.minima.minima],
             },
-            "bias": asdict(self.bias) if self.bias else None,
-            "bias_refusal": self.bias_refusal,
+            "bias": None if isinstance(self.bias, Refused) else asdict(self.bias),
+            "bias_refusal": self.bias.reason if isinstance(self.bias, Refused) else "",
             "notes": list(self.notes),
         }
 
@@ -137,15 +135,15 @@ def compare_approaches(
     noise = draw_known_noise(points, spec, log_loss_sd, tolerance)
     minima = isoflop_minima(points, method, noise, tolerance)
     compared_at = (float(points.c.max()), EXTRAPOLATION * float(points.c.max()))
-    bias, refusal = _bias_on_design(points, laws.joint, minima, compared_at)
+    bias = _bias_on_design(points, laws.joint, minima, compared_at)
     rows = [
         fit_envelope(points, spec, noise),
         fit_isoflops(minima, spec),
-        allocation_of_law(laws.joint if laws.joint else laws.joint_refusal, points, spec),
+        allocation_of_law(laws.joint or Refused(laws.joint_refusal), points, spec),
     ]
     if laws.coupled and laws.preferred_name == "coupled":
         rows.append(allocation_of_law(laws.coupled, points, spec, "coupled"))
-    return Approaches(tuple(rows), minima, bias, refusal, compared_at, _notes(points), points.source)
+    return Approaches(tuple(rows), minima, bias, compared_at, _notes(points), points.source)
 
 
 def fit_isoflops(minima: IsoflopMinima, spec: FitSpec) -> Approach:
@@ -225,11 +223,13 @@ def _envelope(members: Sequence[NDArray[np.int64]], log_n: FloatArray, log_loss:
     return np.array(rows, dtype=np.int64)
 
 
-def allocation_of_law(fit: LawFit | str, points: Points, spec: FitSpec, name: Literal["law", "coupled"] = "law") -> Approach:
+def allocation_of_law(
+    fit: LawFit | Refused, points: Points, spec: FitSpec, name: Literal["law", "coupled"] = "law"
+) -> Approach:
     """Approach 3: the compute optimum of the fitted law, or its refusal; of the additive law, or the coupled one."""
     title = "3, additive law L(N, D)" if name == "law" else "3, coupled law (preferred)"
-    if isinstance(fit, str):
-        return refused_approach(name, title, [fit], (len(points.loss), len(points.excluded)), spec)
+    if isinstance(fit, Refused):
+        return refused_approach(name, title, [fit.reason], (len(points.loss), len(points.excluded)), spec)
     c0 = float(np.exp(np.log(points.c).mean()))
     first, second = (
         tuple(allocation for law in fit.resampled_laws(samples) if (allocation := _of_law(law, c0)))
@@ -276,16 +276,16 @@ def approach2_bias(points: Points, law: JointLaw, minima: IsoflopMinima, c: Sequ
     return Bias(tuple(at.tolist()), tuple(n.tolist()), tuple(d.tolist()), found.a - law.a, len(pairs))
 
 
-def _bias_on_design(points: Points, fit: LawFit | None, minima: IsoflopMinima, c: tuple[float, ...]) -> tuple[Bias | None, str]:
+def _bias_on_design(points: Points, fit: LawFit | None, minima: IsoflopMinima, c: tuple[float, ...]) -> Bias | Refused:
     """The bias if the fitted additive law were true, or why it is not defined."""
     if fit is None or not isinstance(fit.law, JointLaw):
-        return None, "There is no joint law to take as true."
+        return Refused("There is no joint law to take as true.")
     if _count_gap(points) > MAX_COUNT_GAP:
-        return None, "C is not counted as 6 N D, so the law has no optimum in this count."
+        return Refused("C is not counted as 6 N D, so the law has no optimum in this count.")
     try:
-        return approach2_bias(points, fit.law, minima, c), ""
+        return approach2_bias(points, fit.law, minima, c)
     except FitError as error:
-        return None, str(error)
+        return Refused(str(error))
 
 
 def draw_known_noise(

@@ -154,8 +154,8 @@ def _optimum_lines(row: Approach, name: str, spans: tuple[FloatArray, FloatArray
 def back_test(analysis: Analysis) -> Chart | Refused:
     """Predicted against measured loss of a rolling origin, and the error by horizon."""
     tournament = analysis.tournament
-    if tournament is None:
-        return Refused(f"There is no back-test. {analysis.tournament_refusal}")
+    if isinstance(tournament, Refused):
+        return Refused(f"There is no back-test. {tournament}")
     tested, outcomes = tournament.tested, tournament.tested.outcomes
     if outcomes is None:
         return Refused("There is no origin to predict from: too few rows lie below any cut.")

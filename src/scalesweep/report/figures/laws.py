@@ -170,11 +170,10 @@ def joint_fit(analysis: Analysis) -> Chart | Refused:
 def kaplan_form(analysis: Analysis) -> Chart | Refused:
     """Loss against tokens and parameters with Kaplan's L(N, D) and a floor E. Kaplan et al. 2020, eq. (1.5), figure 4."""
     points, tournament = analysis.points, analysis.tournament
-    members = tournament.rivals.members if tournament else ()
-    rival = next((member for member in members if member.name == "kaplan_floor"), None)
-    if rival is None:
-        why = tournament.rivals.refusals.get("kaplan_floor", "") if tournament else analysis.tournament_refusal
-        return Refused(f"Kaplan's joint form was not fitted. {why}")
+    if isinstance(tournament, Refused):
+        return Refused(f"Kaplan's joint form was not fitted. {tournament}")
+    if (rival := tournament.rivals.find("kaplan_floor")) is None:
+        return Refused(f"Kaplan's joint form was not fitted. {tournament.rivals.refusals.get('kaplan_floor', '')}")
     law = rival.fit.law
     values = ", ".join(f"{name} = {format_number(getattr(law, name))}" for name in law.parameters)
     left = _lines_by_size(points, law.predict, "loss against tokens")
