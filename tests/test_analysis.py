@@ -1,6 +1,7 @@
 """An analysis: its parts are those of the functions that make them, and what cannot be is refused in words."""
 
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -34,7 +35,7 @@ def analysis(points):
 def test_the_parts_are_those_of_their_functions(points, analysis):
     content = json.loads(analysis.to_json())
     fit = fit_laws(points, SPEC)
-    assert content["extrapolation"].pop("supported") == analysis.support.to_dict()
+    assert content["extrapolation"].pop("supported") == asdict(analysis.support)
     assert {key: content[key] for key in fit.to_dict()} == json.loads(fit.to_json())
     assert content["approaches"] == json.loads(json.dumps(compare_approaches(points, SPEC, fit=fit).to_dict()))
     alone = run_tournament(points, SPEC, at=analysis.tournament.at).to_dict()
