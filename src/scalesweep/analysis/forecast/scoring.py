@@ -80,5 +80,5 @@ def score(filed: DatedForecast, points: Points, tolerance: float = 0.05) -> Scor
 
 def _compare(made: Forecast, key: str, n: float, d: float, loss: float) -> Comparison:
     best = made.honest or made.form
-    in_honest = made.honest.holds(loss) if made.honest else None
-    return Comparison(key, n, d, loss, best.value / loss - 1, made.form.holds(loss), in_honest)
+    in_honest = made.honest.interval.holds(loss) if made.honest else None
+    return Comparison(key, n, d, loss, best.value / loss - 1, made.form.interval.holds(loss), in_honest)
