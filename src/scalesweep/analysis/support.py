@@ -55,8 +55,8 @@ def support_of(points: Points, fit: SweepFit, tested: BackTest | None) -> Suppor
 
     if reason := refusal(0.0):
         return Support(None, reason, tried)
-    # The upper end lies just past what the span of compute alone supports, where every model is refused. The sentence is that of
-    # a model a thousandth of a decade past the limit: at the limit itself rounding decides whether there is one.
+    # The upper end lies just past what the span of compute alone supports, where every model is refused. The sentence is that
+    # of a model a thousandth of a decade past the limit: at the limit itself rounding decides whether there is one.
     low, high = 0.0, supported_horizon(measured.spans()["c"]) * 1.001
     for _ in range(_BISECTIONS):
         middle = (low + high) / 2

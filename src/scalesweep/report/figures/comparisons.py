@@ -41,8 +41,10 @@ LABELS = {
 GAIN = 0.1
 """Nats per token."""
 _FAR = 1e9
-"""Multiples of compute beyond which a gain is not asked for."""
+"""Multiples of compute beyond which a gain is not asked for: no plan reaches them."""
 _SOME_SAMPLES = 200
+"""Resamples behind the band of the cost, which takes a grid of 2,000 computes for each: more do not move a percentile that is
+drawn. Judgement."""
 
 
 def isoflops(analysis: Analysis) -> Chart | Refused:
@@ -235,6 +237,7 @@ def next_gain(analysis: Analysis) -> Chart | Refused:
     if band is not None:
         marks.append(Band(c, *band))
     marks.append(Line(c, factor))
+    # Where the band runs off to `_FAR`, the axis must not follow it, or the line would be flat.
     shown = [factor, *(part[np.isfinite(part) & (part < 1e4)] for part in band or ())]
     y = log_axis("factor", *shown, label=f"compute for {GAIN} nat less / C")
     return Chart(

@@ -30,12 +30,13 @@ from scalesweep.units import format_count, format_number
 
 _SYMBOLS = {"alpha": "α", "beta": "β", "kappa": "κ", "E": "E (nats/token)"}
 _REACH = 3.2
-"""Highest root of the likelihood ratio that is drawn, in thresholds."""
+"""Highest root of the likelihood ratio that is drawn, in thresholds: enough to see whether a side goes on rising."""
 _FEW = 5
 """Values without which a profile is no curve."""
 _EXACT = 1e-9
 """Residuals in log loss below which they are rounding."""
 _MAX_PANELS = 6
+"""Token budgets that are shown, the largest of a tuned sweep."""
 _MOST_TICKS = 5
 """Labels along the narrow panels of profiles."""
 

@@ -1,6 +1,6 @@
-"""The figures by name, and those of the laws: loss against N, D and C; training curves; the joint law and what it leaves over.
+"""The figures of the laws: loss against N, D and C; training curves; the joint law and what it leaves over.
 
-A figure is a function of `Material` that gives a chart, or the reason why there is none. Colours are by log N.
+A figure is a function of an analysis, or of `Material`, that gives a chart or a refusal. Colours are by log N.
 """
 
 import math
@@ -131,6 +131,7 @@ def thin(line: FloatArray, points: int = CURVE_POINTS) -> FloatArray:
     if len(line) <= points:
         return line
     wanted = np.geomspace(line[0, 0], line[-1, 0], points)
+    # Rounding of the last wanted place must not put it past the end.
     return line[np.unique(np.clip(np.searchsorted(line[:, 0], wanted * (1 - 1e-12)), 0, len(line) - 1))]
 
 
@@ -177,7 +178,7 @@ def kaplan_form(analysis: Analysis) -> Chart | Refused:
     law = rival.fit.law
     values = ", ".join(f"{name} = {format_number(getattr(law, name))}" for name in law.parameters)
     left = _lines_by_size(points, law.predict, "loss against tokens")
-    budgets = some_values(np.array([d for d in np.unique(points.d)]))
+    budgets = some_values(points.d)
     sizes = np.geomspace(points.n.min(), points.n.max(), 60)
     lines = [Line(sizes, law.predict(sizes, d), "ink", "dot", 1.0) for d in budgets]
     right = Panel("loss against parameters", log_axis("n", points.n), left.y, (*lines, measured(points, points.n)))
@@ -227,7 +228,7 @@ def _residual_map(points: Points, title: str, values: FloatArray, scale: Scale) 
     places, inverse = np.unique(np.stack([points.n, points.d], axis=1), axis=0, return_inverse=True)
     mean = np.bincount(inverse.ravel(), values) / np.bincount(inverse.ravel())
     hover = tuple(f"N {format_count(n)}, D {format_count(d)}: {v:+.2f} %" for (n, d), v in zip(places, mean, strict=True))
-    size = float(np.clip(60 / math.sqrt(len(places)), 4.0, 10.0))
+    size = float(np.clip(60 / math.sqrt(len(places)), 4.0, 10.0))  # fewer places leave room for larger squares
     dots = Dots(places[:, 0], places[:, 1], mean, size=size, symbol="square", hover=hover)
     rms = float(np.sqrt(np.mean(values**2)))
     return Panel(f"{title}: rms {rms:.2g} %", log_axis("n", points.n), log_axis("d", points.d), (dots,))
