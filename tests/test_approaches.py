@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scalesweep.analysis.allocation.approaches import approach2_bias, compare_approaches, fit_envelope, fit_isoflops
+from scalesweep.analysis.allocation.approaches import approach2_bias, compare_approaches, fit_isoflops
+from scalesweep.analysis.allocation.envelope import fit_envelope
 from scalesweep.analysis.allocation.lines import ApproachStatus, fit_allocation
 from scalesweep.analysis.allocation.minima import curve_noise, draw_noise, isoflop_minima
 from scalesweep.errors import FitError

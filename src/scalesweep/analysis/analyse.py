@@ -33,9 +33,7 @@ class Analysis:
     """What was found from one table of points."""
 
     points: Points
-    """The points."""
     fit: SweepFit
-    """The laws."""
     approaches: Approaches
     """Compute-optimal allocation by three approaches; each may be refused."""
     tournament: Tournament | Refused

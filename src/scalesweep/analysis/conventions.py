@@ -10,7 +10,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from scalesweep.analysis.allocation.approaches import allocation_of_law, draw_known_noise, fit_envelope, fit_isoflops
+from scalesweep.analysis.allocation.approaches import allocation_of_law, draw_known_noise, fit_isoflops
+from scalesweep.analysis.allocation.envelope import fit_envelope
 from scalesweep.analysis.allocation.lines import Approach
 from scalesweep.analysis.allocation.minima import isoflop_minima
 from scalesweep.analysis.analyse import Analysis
@@ -51,7 +52,6 @@ class Counted:
     confidence: float
     """Nominal coverage of the intervals."""
     resamples: int
-    """Behind the intervals."""
 
 
 def under_conventions(analysis: Analysis, counts: Counts) -> dict[Convention, Counted]:

@@ -43,15 +43,14 @@ class Origin:
     sha256: str
     """`hash_points` of them."""
     rows: int
-    """Used rows."""
+    """Used ones."""
     params_convention: str
-    """What N counts."""
     flops_convention: str
     """What the points' C counts; the forecast's is 6 N D."""
     bootstrap: int
     """Resamples."""
     seed: int
-    """Seed of the resampling."""
+    """Of the resampling."""
     huber_delta: float | None
     """Width of the Huber loss; None: from the residuals."""
 
@@ -63,9 +62,7 @@ class Forecast:
     target: Target
     """Whether a model was asked for, or the best one at a compute."""
     n: float
-    """Parameters."""
     d: float
-    """Training tokens."""
     c: float
     """6 N D, FLOPs."""
     form: Prediction
@@ -110,11 +107,10 @@ class DatedForecast:
     """A forecast as it was filed."""
 
     forecast: Forecast
-    """The prediction."""
     day: date
     """The date that its maker gave."""
     sha256: str
-    """Hash of the content."""
+    """Of the content."""
 
 
 def read_forecast(text: str) -> DatedForecast:

@@ -23,6 +23,7 @@ from scalesweep.units import format_count, format_number
 LAW_OF = (LR, BATCH)
 """Settings that have a law, where they were tuned."""
 CONFIDENCE = 0.90
+"""Nominal coverage of the intervals, that of the fits by default."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,6 @@ class HeldOut:
     """A prediction for a size by the law of the others."""
 
     n: float
-    """Parameters N."""
     factor: float
     """Root mean square of |log(predicted / found)| as a factor; 1 is exact."""
     regret: float

@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 REACH = {LR: math.log(3)}
-"""Half-width of the window of the quadratic: a factor of 3 in the learning rate. Measured in docs/tuning.md."""
+"""Half-width of the window of the quadratic: a factor of 3 in the learning rate, by the table in docs/tuning.md."""
 WIDE_REACH = math.log(16)
-"""The same for the other settings, to which the loss is less sensitive."""
+"""The same for the other settings, to which the loss is less sensitive. Judgement."""
 SAME_BUDGET = 0.1
-"""Token counts closer than this, relatively, are one budget, as tuned batches round it to different numbers of steps."""
+"""Token counts closer than this, relatively, are one budget, because tuned batches round it to different numbers of steps."""
 SIGNIFICANT = 0.05
 """Level of the F-test by which a setting other than the first, without an inner minimum, is at its edge rather than flat."""
 
@@ -149,7 +149,7 @@ def _p_value(x: FloatArray, y: FloatArray, axes: Sequence[int], j: int, names: S
     from scipy.stats import f
 
     reach = np.array([REACH.get(names[i], WIDE_REACH) for i in axes])
-    near = np.all(np.abs(x[:, axes] - x[np.argmin(y)][list(axes)]) <= reach + 1e-9, axis=1)
+    near = np.all(np.abs(x[:, axes] - x[np.argmin(y)][list(axes)]) <= reach + 1e-9, axis=1)  # 1e-9: rounding of logarithms
     if near.sum() <= num_features(len(axes), False):
         near = np.ones(len(y), dtype=bool)
     full = _rss(x[near][:, axes], y[near])
@@ -157,6 +157,7 @@ def _p_value(x: FloatArray, y: FloatArray, axes: Sequence[int], j: int, names: S
     spare = int(near.sum()) - num_features(len(axes), False)
     if spare <= 0:
         return 1.0
+    # 1e-30: losses without noise leave no residual; the setting then counts as of effect unless it changes nothing at all.
     return float(f.sf((less - full) / 2 / max(full / spare, 1e-30), 2, spare))
 
 

@@ -11,7 +11,8 @@ from scalesweep.arrays import FloatArray
 SETTLED = 2
 """Steps after which slopes are judged: the first updates of a head that starts at zero are finite-size effects."""
 TOLERANCE = 0.05
-"""Largest slope that passes, in decades of the mean absolute activation per doubling of the size."""
+"""Largest slope that passes, in decades of the mean absolute activation per doubling of the size: between the worst
+of `completep` and of `sp` from width 64 on (docs/transfer.md)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,7 +22,7 @@ class CoordinateCheck:
     axis: str
     """"width" or "depth"."""
     sizes: tuple[int, ...]
-    """Increasing widths or depths."""
+    """Increasing along the axis."""
     values: Mapping[str, FloatArray]
     """For each place in the model, shape (sizes, updates + 1)."""
 
