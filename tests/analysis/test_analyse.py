@@ -1,6 +1,7 @@
 """An analysis: its parts are those of the functions that make them, and what cannot be is refused in words."""
 
 import json
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from surfaces import TRUTH, make_points, measure, sweep
 from scalesweep.analysis.allocation.approaches import compare_approaches
 from scalesweep.analysis.analyse import RESAMPLES, analyse
 from scalesweep.analysis.forecast.tournament import run_tournament
+from scalesweep.errors import Refused
 from scalesweep.fit import fit_laws
 from scalesweep.report.words.analysis import back_test_text, rivals_text
 from scalesweep.report.words.summary import summary
@@ -33,7 +35,7 @@ def analysis(points):
 def test_the_parts_are_those_of_their_functions(points, analysis):
     content = json.loads(analysis.to_json())
     fit = fit_laws(points, SPEC)
-    assert content["extrapolation"].pop("supported") == analysis.support.to_dict()
+    assert content["extrapolation"].pop("supported") == asdict(analysis.support)
     assert {key: content[key] for key in fit.to_dict()} == json.loads(fit.to_json())
     assert content["approaches"] == json.loads(json.dumps(compare_approaches(points, SPEC, fit=fit).to_dict()))
     alone = run_tournament(points, SPEC, at=analysis.tournament.at).to_dict()
@@ -83,11 +85,11 @@ def test_every_number_of_the_rivals_is_shown(analysis):
 def test_a_ray_refuses_what_it_cannot_carry():
     n = np.geomspace(1e6, 1e9, 12)
     found = analyse(make_points(n, 20 * n, TRUTH.predict(n, 20 * n)), SPEC)
-    assert found.tournament is None
-    assert "tokens-per-parameter ray" in found.tournament_refusal
+    assert isinstance(found.tournament, Refused)
+    assert "tokens-per-parameter ray" in found.tournament.reason
     text = " ".join(summary(found).split())
     assert "Compute-optimal allocation by approaches 1 and 2: refused" in text
-    assert f"Rival laws and back-test: refused. {found.tournament_refusal}" in text
+    assert f"Rival laws and back-test: refused. {found.tournament}" in text
     content = json.loads(found.to_json())
     assert content["rivals"] is None
     assert content["back_test"] is None
@@ -108,7 +110,7 @@ def test_a_law_whose_intervals_miss_held_out_runs_is_said_to():
 
 def test_without_resamples_there_are_no_rivals():
     found = analyse(sweep(), FitSpec(bootstrap=0))
-    assert found.tournament is None
+    assert isinstance(found.tournament, Refused)
     assert "fit.bootstrap = 0" in summary(found)
     assert found.fit.joint is not None
 

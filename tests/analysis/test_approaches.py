@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scalesweep.analysis.allocation.approaches import approach2_bias, compare_approaches, fit_envelope, fit_isoflops
+from scalesweep.analysis.allocation.approaches import approach2_bias, compare_approaches, fit_isoflops
+from scalesweep.analysis.allocation.envelope import fit_envelope
 from scalesweep.analysis.allocation.lines import ApproachStatus, fit_allocation
 from scalesweep.analysis.allocation.minima import curve_noise, draw_noise, isoflop_minima
 from scalesweep.errors import FitError
@@ -228,7 +229,7 @@ def test_bias_is_not_invented():
     points = make_points(*grid, CHINCHILLA.predict(*grid))
     assert "not computed" in summary(compare_approaches(points, POINT))
     other = compare_approaches(make_points(points.n, points.d, points.loss, c=8 * points.n * points.d), POINT)
-    assert "not counted as 6 N D" in other.bias_refusal
+    assert "not counted as 6 N D" in other.bias.reason
     assert "differ by up to 33%" in summary(other)
 
 

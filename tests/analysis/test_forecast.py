@@ -42,8 +42,8 @@ def refused(tested):
 
 def test_both_intervals_hold_the_truth(model):
     truth = float(TRUTH.predict(BIG, BIG_TOKENS))
-    assert model.form.holds(truth)
-    assert model.honest.holds(truth)
+    assert model.form.interval.holds(truth)
+    assert model.honest.interval.holds(truth)
     assert model.honest.low <= model.form.low < model.form.high <= model.honest.high
     assert model.honest.value == pytest.approx(truth, rel=0.02)
     assert (model.abstention, model.n_opt) == ("", None)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from surfaces import measure
 
-from scalesweep.analysis.analyse import analyse, support_of
+from scalesweep.analysis.analyse import analyse
+from scalesweep.analysis.support import support_of
 from scalesweep.fit import fit_laws
 from scalesweep.fit.horizon import Range
 from scalesweep.laws import Chinchilla

@@ -10,6 +10,7 @@ import pytest
 
 from scalesweep.analysis.allocation.approaches import compare_approaches
 from scalesweep.analysis.analyse import Analysis, analyse
+from scalesweep.errors import Refused
 from scalesweep.fit import fit_laws
 from scalesweep.laws import Chinchilla
 from scalesweep.points.points import Points, points_from_rows
@@ -43,7 +44,7 @@ def quick(points: Points, bootstrap: int = 50) -> Analysis:
     """The analysis without rivals, which take most of its time."""
     spec = FitSpec(bootstrap=bootstrap)
     fit = fit_laws(points, spec)
-    return Analysis(points, fit, compare_approaches(points, spec, fit=fit), None, "Rivals were left out.")
+    return Analysis(points, fit, compare_approaches(points, spec, fit=fit), Refused("Rivals were left out."))
 
 
 def answer(points: Points, number: int, context: ReportContext = EMPTY, **facts: Any) -> ChecklistRow:

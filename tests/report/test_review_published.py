@@ -10,7 +10,7 @@ import pytest
 from scalesweep.analysis.allocation.approaches import compare_approaches
 from scalesweep.analysis.analyse import Analysis
 from scalesweep.analysis.conventions import RESAMPLES, recount, under_conventions
-from scalesweep.errors import FitError
+from scalesweep.errors import FitError, Refused
 from scalesweep.fit import fit_laws
 from scalesweep.fit.results import Estimate
 from scalesweep.laws import Chinchilla
@@ -54,7 +54,7 @@ def find(rows: tuple[StudyRow, ...], study: str, quantity: str) -> StudyRow:
 def quick(points: Points, spec: FitSpec) -> Analysis:
     """The analysis without rivals, which take most of its time."""
     fit = fit_laws(points, spec)
-    return Analysis(points, fit, compare_approaches(points, spec, fit=fit), None, "left out")
+    return Analysis(points, fit, compare_approaches(points, spec, fit=fit), Refused("left out"))
 
 
 @pytest.fixture(scope="module")
@@ -211,10 +211,10 @@ def test_refits_use_few_resamples_and_the_objective_of_the_analysis(measured: tu
     analysis, context = measured
     found = under_conventions(analysis, context.counts)
     own, *others = found.values()
-    assert own.is_own
+    assert own.paths
     assert own.confidence == analysis.fit.confidence
     assert others
-    assert not any(counted.is_own for counted in others)
+    assert not any(counted.paths for counted in others)
     assert {counted.resamples for counted in others} == {min(50, RESAMPLES)}
 
 

@@ -62,7 +62,7 @@ def extend(store: Store, settings: Settings, facts: CorpusFacts, device: Device)
     edges = {(e.n, round(math.log(e.d), 2), e.setting, e.side): e for e in frontier.edges}
     present = set(store.keys())
     beyond = [t for t in tuned_variants(settings, facts, device, True) if t.trial.extension is not None]
-    budgets = {(o.n, o.d) for o in frontier.optima}
+    budgets = {(group.n, group.d) for group in frontier.groups}
     keys: list[str] = []
     said: Counter[str] = Counter()
     for edge in edges.values():
