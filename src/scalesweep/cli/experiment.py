@@ -2,11 +2,11 @@
 
 import sys
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from scalesweep.cli.analysis import print_law
+from scalesweep.cli.command import Command, Given
 from scalesweep.cli.tables import print_plan, wrapped
 from scalesweep.errors import EXIT_INCOMPLETE, EXIT_OK, FitError, PointsError
 from scalesweep.files import plain_storage_errors
@@ -28,9 +28,9 @@ from scalesweep.train.data import prepare, validation_shortage
 
 
 @signals_interrupt()
-def run(overrides: Sequence[str]) -> int:
+def run(given: Given) -> int:
     """Plan, train what is not yet measured, fit, report."""
-    settings = compose_settings(overrides)
+    settings = compose_settings(given.words)
     require_installed(settings.logger)
     device = device_of_sweep(settings)
     corpus = prepare(settings.data, _say)
@@ -71,9 +71,25 @@ def run(overrides: Sequence[str]) -> int:
     return EXIT_OK
 
 
-def plan(overrides: Sequence[str]) -> int:
+RUN = Command(
+    "run",
+    about="Plan a sweep, train what is not yet measured, fit the law, write the report.",
+    usage="[sweep=PRESET] [key=value ...]",
+    run=run,
+    examples=(
+        "scalesweep run",
+        "scalesweep run data=enwik8 sweep.name=wiki 'sweep.sizes=[20k,60k,200k]' 'sweep.budgets=[128k,512k]'",
+        "scalesweep run sweep.tune.recipe.lr=1e-3..3e-2:6",
+        "scalesweep run 'sweep.seeds=[0,1]' recipe.lr=0.004 dir=runs/lr4",
+    ),
+    groups=("sweep", "recipe", "model", "data", "optim", "train", "launcher", "logger", "fit", "report"),
+    is_measuring=True,
+)
+
+
+def plan(given: Given) -> int:
     """Print the priced table of cells."""
-    settings = compose_settings(overrides)
+    settings = compose_settings(given.words)
     device = device_of_sweep(settings)
     corpus = prepare(settings.data, _say)
     present = keys_present(Store(Path(settings.dir).expanduser()))
@@ -85,9 +101,25 @@ def plan(overrides: Sequence[str]) -> int:
     return EXIT_OK
 
 
-def data(overrides: Sequence[str]) -> int:
+PLAN = Command(
+    "plan",
+    about="Print the cells of a sweep with their price, by a short benchmark. Trains nothing; may cache the corpus.",
+    usage="[sweep=PRESET] [key=value ...]",
+    run=plan,
+    examples=(
+        "scalesweep plan",
+        "scalesweep plan sweep=chinchilla_small",
+        "scalesweep plan sweep.design=rays 'sweep.budgets=[5,20,80]'",
+        "scalesweep plan 'sweep.axes.recipe.lr=[0.003,0.006,0.012]'",
+        "scalesweep plan budget.hours=0.1 cost.usd_per_device_hour=0.05",
+    ),
+    groups=("sweep", "recipe", "model", "data", "optim", "train", "launcher"),
+)
+
+
+def data(given: Given) -> int:
     """Prepare a corpus and say what it holds."""
-    settings = compose_settings(overrides)
+    settings = compose_settings(given.words)
     corpus = prepare(settings.data, _say)
     _say(
         f"{corpus.name} ({corpus.hash}): {corpus.train_tokens:,} training and {corpus.validation_tokens:,} validation tokens, "
@@ -99,6 +131,21 @@ def data(overrides: Sequence[str]) -> int:
     if shortage := validation_shortage(corpus.validation_tokens, wanted, settings.model.context, is_capped):
         sys.stderr.write(f"warning: {shortage}\n")
     return EXIT_OK
+
+
+DATA = Command(
+    "data",
+    about="Prepare a corpus: read, split, tokenize, cache.",
+    usage="[data=SOURCE] [data.key=value ...]",
+    run=data,
+    examples=(
+        "scalesweep data",
+        "scalesweep data data=files \"data.paths=['texts/*.txt']\" data.tokenizer.vocab_size=2048",
+        "scalesweep data data=hub data.name=roneneldan/TinyStories data.max_bytes=50M",
+    ),
+    groups=("data",),
+)
+COMMANDS = (RUN, PLAN, DATA)
 
 
 def _warn(plan: Plan) -> None:
