@@ -158,7 +158,7 @@ def support_of(points: Points, fit: SweepFit, tested: BackTest | None) -> Suppor
     law = fit.preferred.law if fit.preferred else None
     if not isinstance(law, JointLaw):
         return Support(None, "There is no joint law.", tried)
-    if min(law.A, law.B, law.alpha, law.beta) <= 0:
+    if not law.has_optimum:
         return Support(None, "A term of the law vanishes, so that it has no compute optimum.", tried)
     measured, largest = Range.of(points.n, points.d), 6 * float(np.max(points.n * points.d))
 

@@ -203,7 +203,7 @@ def _objective(points: Points, fit: SweepFit) -> Iterator[Finding]:
 def _optimum(points: Points, best: LawFit) -> Iterator[Finding]:
     """The compute optimum at the largest measured C = 6 N D, which the fit prints, against the support of `horizon`."""
     law = _joint(best)
-    if min(law.A, law.B, law.alpha, law.beta) <= 0:
+    if not law.has_optimum:
         return
     c = 6 * float(np.max(points.n * points.d))
     refusal = Range.of(points.n, points.d).refuse(float(law.n_opt(c)), float(law.d_opt(c)))

@@ -19,7 +19,7 @@ from scalesweep.fit.solve.powers import CoupledPowers, Problem, SumOfPowers
 from scalesweep.fit.solve.profile import ProfileCurve, profile_curve, profile_interval
 from scalesweep.laws import Chinchilla, Coupled, JointLaw
 from scalesweep.laws.base import MAX_EXPONENT
-from scalesweep.laws.joint import KAPPA_BOUNDS
+from scalesweep.laws.joint import FLAT, KAPPA_BOUNDS
 from scalesweep.points.clusters import Units, separate_rows
 from scalesweep.points.points import Points
 from scalesweep.settings.fit import FitSpec
@@ -34,8 +34,6 @@ _PROFILED = {
     Coupled: {"E": 0, "alpha": 3, "beta": 4, "kappa": 5},
 }
 """Positions, in the solver's parameters, of those that have a profile likelihood interval."""
-FLAT = 1e-10
-"""Change of a term over the measured range, relative to the loss, below which it cannot be told from the constant E."""
 _COEFFICIENTS = {"alpha": "A", "beta": "B"}
 """Of the term that an exponent belongs to."""
 _STOPPED_BY = {
@@ -216,11 +214,11 @@ def _estimates(law: JointLaw, sets: list[list[JointLaw]], c_max: float, confiden
     Each interval is the union of the percentile intervals of the sets of resampled laws.
     """
     names = [field.name for field in fields(law)]
-    if _has_optimum(law):
+    if law.has_optimum:
         names += ["a", "b", "tokens_per_parameter"]
 
     def value(of: JointLaw, name: str) -> float:
-        if name in ("a", "b", "tokens_per_parameter") and not _has_optimum(of):
+        if name in ("a", "b", "tokens_per_parameter") and not of.has_optimum:
             return math.nan
         return float(of.tokens_per_parameter_opt(c_max)) if name == "tokens_per_parameter" else float(getattr(of, name))
 
@@ -242,11 +240,6 @@ def _is_stopped(law: JointLaw, name: str) -> bool:
 
 def _is_stop(parameter: str, value: float) -> bool:
     return value in KAPPA_BOUNDS if parameter == "kappa" else value >= MAX_EXPONENT
-
-
-def _has_optimum(law: JointLaw) -> bool:
-    """Whether both terms of the law change."""
-    return min(law.A, law.B) > 0 and min(law.alpha, law.beta) > FLAT
 
 
 def profile_estimates(optimum: Optimum, units: Units, confidence: float) -> dict[str, Estimate]:

@@ -250,7 +250,7 @@ def _resampled_words(fit: LawFit) -> str:
 
 def _of_law(law: Any, c0: float) -> Allocation | None:
     """The allocation of a law; None where it has no optimum."""
-    if not isinstance(law, JointLaw) or min(law.A, law.B, law.alpha, law.beta) <= 0:
+    if not isinstance(law, JointLaw) or not law.has_optimum:
         return None
     return Allocation(c0, float(law.n_opt(c0)), float(law.d_opt(c0)), law.a, law.b)
 

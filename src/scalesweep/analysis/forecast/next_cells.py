@@ -248,7 +248,7 @@ def _resampled(rival: Rival) -> list[JointLaw]:
     """Resamples of the law in which every parameter acts."""
     samples = rival.cluster_samples if len(rival.cluster_samples) else rival.samples
     laws = [rival.fit.law.build(sample, ("N", "D")) for sample in samples.tolist()]
-    found = [law for law in laws if isinstance(law, JointLaw) and min(law.A, law.B, law.alpha, law.beta) > 0]
+    found = [law for law in laws if isinstance(law, JointLaw) and law.has_optimum]
     if not found:
         raise FitError("No resample of the law has a compute optimum, so that no design can be averaged over them.")
     return found

@@ -256,8 +256,8 @@ def _cost_band(fit: LawFit, c: FloatArray) -> tuple[FloatArray, FloatArray] | No
     """Percentile interval of the cost; resamples in which no compute buys the gain count as dear."""
     draws = []
     for samples in (fit.samples, fit.cluster_samples):
-        laws = [law for law in fit.resampled_laws(samples[:_SOME_SAMPLES]) if isinstance(law, JointLaw)]
-        laws = [law for law in laws if min(law.A, law.B, law.alpha, law.beta) > 0]
+        every = fit.resampled_laws(samples[:_SOME_SAMPLES])
+        laws = [law for law in every if isinstance(law, JointLaw) and law.has_optimum]
         if laws:
             draws.append(np.minimum(np.array([cost_of_gain(law, c) for law in laws]), _FAR))
     return percentile_union(draws, fit.confidence) if draws else None
