@@ -14,15 +14,14 @@ from scalesweep.analysis.allocation.approaches import allocation_of_law, draw_kn
 from scalesweep.analysis.allocation.lines import Approach
 from scalesweep.analysis.allocation.minima import isoflop_minima
 from scalesweep.analysis.analyse import Analysis
-from scalesweep.arrays import FloatArray
 from scalesweep.errors import FitError
 from scalesweep.fit.joint import fit_additive
-from scalesweep.fit.lines import fit_line, select_bottleneck, select_frontier
+from scalesweep.fit.lines import fit_line
 from scalesweep.fit.results import Estimate, LawFit
 from scalesweep.fit.sweep_fit import SweepFit
-from scalesweep.points.clusters import Units, group_rows
 from scalesweep.points.design import Span, measure_span, refuse_joint
 from scalesweep.points.points import Points
+from scalesweep.points.rows import Rows
 from scalesweep.settings.fit import FitSpec
 
 Convention = tuple[str, str]
@@ -133,18 +132,17 @@ def _additive(points: Points, spec: FitSpec) -> LawFit | str:
     """The additive law, or why there is none."""
     if refusal := refuse_joint(points.n, points.d):
         return refusal
-    n, d, c, loss, units = _sorted(points)
-    return fit_additive(n, d, c, loss, spec, units)
+    return fit_additive(Rows.of(points), spec)
 
 
 def _refit(points: Points, spec: FitSpec, joint: LawFit | str) -> Counted:
     """Lines and approaches of recounted points, with the additive law of their N."""
-    n, d, c, loss, units = _sorted(points)
+    measured = Rows.of(points)
     laws: dict[str, LawFit | str] = {
         "joint": joint,
-        "by_n": fit_line(n, loss, select_bottleneck(n, d, loss, ("model size", "token budget")), "N", spec, units),
-        "by_d": fit_line(d, loss, select_bottleneck(d, n, loss, ("token budget", "model size")), "D", spec, units),
-        "by_c": fit_line(c, loss, select_frontier(c, loss), "C", spec, units),
+        "by_n": fit_line(measured, "N", spec),
+        "by_d": fit_line(measured, "D", spec),
+        "by_c": fit_line(measured, "C", spec),
     }
     noise = draw_known_noise(points, spec)
     minima = isoflop_minima(points, noise=noise)
@@ -152,13 +150,6 @@ def _refit(points: Points, spec: FitSpec, joint: LawFit | str) -> Counted:
     estimates, refusals = _collect(laws, rows)
     convention = (points.params_convention, points.flops_convention)
     return Counted(convention, estimates, refusals, {}, measure_span(points), spec.confidence, spec.bootstrap)
-
-
-def _sorted(points: Points) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray, Units]:
-    """n, d, c, loss and units in the order of `fit_laws`, so that a fit does not depend on that of the rows."""
-    order = np.lexsort((points.loss, points.d, points.n))
-    n, d, c, loss = (column[order] for column in (points.n, points.d, points.c, points.loss))
-    return n, d, c, loss, group_rows(points.used).take(order)
 
 
 def _collect(laws: Mapping[str, LawFit | str], rows: tuple[Approach, ...]) -> tuple[dict[str, Estimate], dict[str, str]]:

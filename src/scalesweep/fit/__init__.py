@@ -6,18 +6,17 @@ The one entry is `fit_laws`. It needs neither the experiment half of the package
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from scalesweep.errors import FitError
 from scalesweep.fit.checks import check
 from scalesweep.fit.intervals import predict_interval
 from scalesweep.fit.joint import fit_joint
-from scalesweep.fit.lines import fit_line, select_bottleneck, select_frontier
+from scalesweep.fit.lines import fit_line
 from scalesweep.fit.results import Estimate, FitStatus, LawFit, Name
 from scalesweep.fit.sweep_fit import SweepFit
-from scalesweep.points.clusters import group_rows
 from scalesweep.points.design import Noise, measure_span, refuse_joint, replicate_noise
 from scalesweep.points.points import Points
+from scalesweep.points.rows import Rows
 from scalesweep.settings.fit import FitSpec
 from scalesweep.units import format_rough
 
@@ -37,23 +36,17 @@ def fit_laws(points: Points, spec: FitSpec | None = None) -> SweepFit:
     """
     spec = spec or FitSpec()
     _check(points)
-    order = np.lexsort((points.loss, points.d, points.n))
-    n, d, c, loss = (column[order] for column in (points.n, points.d, points.c, points.loss))
-    units = group_rows(points.used).take(order)
-    refusal = refuse_joint(n, d)
-    joint: dict[Name, LawFit | str] = {"joint": refusal} if refusal else fit_joint(n, d, c, loss, spec, units)
+    rows = Rows.of(points)
+    refusal = refuse_joint(rows.n, rows.d)
+    joint: dict[Name, LawFit | str] = {"joint": refusal} if refusal else fit_joint(rows, spec)
     fits: dict[Name, LawFit | str] = {
         **joint,
-        "by_n": fit_line(n, loss, select_bottleneck(n, d, loss, ("model size", "token budget")), "N", spec, units),
-        "by_d": fit_line(d, loss, select_bottleneck(d, n, loss, ("token budget", "model size")), "D", spec, units),
-        "by_c": fit_line(c, loss, select_frontier(c, loss), "C", spec, units),
+        "by_n": fit_line(rows, "N", spec),
+        "by_d": fit_line(rows, "D", spec),
+        "by_c": fit_line(rows, "C", spec),
     }
     noise = replicate_noise(points)
-    laws = {
-        name: _with_misfit(replace(fit, rows=_file_rows(fit.rows, order)), noise)
-        for name, fit in fits.items()
-        if isinstance(fit, LawFit)
-    }
+    laws = {name: _with_misfit(fit, noise) for name, fit in fits.items() if isinstance(fit, LawFit)}
     result = SweepFit(
         joint=laws.get("joint"),
         coupled=laws.get("coupled"),
@@ -63,7 +56,7 @@ def fit_laws(points: Points, spec: FitSpec | None = None) -> SweepFit:
         refusals={name: fit for name, fit in fits.items() if isinstance(fit, str)},
         noise=noise,
         span=measure_span(points),
-        num_used=len(loss),
+        num_used=len(rows),
         num_excluded=len(points.excluded),
         params_convention=points.params_convention,
         flops_convention=points.flops_convention,
@@ -85,10 +78,6 @@ def _check(points: Points) -> None:
         raise FitError(f"{points.source}: all {used} losses equal {points.loss[0]:g}, so there is nothing to fit.")
     if np.ptp(points.n) == 0 and np.ptp(points.d) == 0:
         raise FitError(f"{points.source}: all {used} points have the same n and d; a law needs several sizes or budgets.")
-
-
-def _file_rows(rows: tuple[int, ...], order: NDArray[np.int64]) -> tuple[int, ...]:
-    return tuple(sorted(int(order[row]) for row in rows))
 
 
 def _with_misfit(fit: LawFit, noise: Noise | None) -> LawFit:

@@ -23,6 +23,7 @@ from scalesweep.laws import Coupled, JointLaw
 from scalesweep.points.clusters import Units, group_rows, separate_rows
 from scalesweep.points.design import refuse_joint
 from scalesweep.points.points import Points
+from scalesweep.points.rows import Rows
 from scalesweep.settings.fit import FitSpec
 
 Method = Literal["auto", "pairs", "cluster", "profile"]
@@ -137,15 +138,15 @@ def coverage(points: Points, spec: FitSpec, replicates: int = 100) -> CoverageTa
     Raises:
         FitError: the design cannot identify the law, or the points lie on it exactly.
     """
-    if refusal := refuse_joint(points.n, points.d):
+    rows = Rows.of(points)
+    if refusal := refuse_joint(rows.n, rows.d):
         raise FitError(f"{points.source}: {refusal}")
-    optimum = find_optimum(points.n, points.d, points.loss, spec.huber_delta)
+    optimum = find_optimum(rows.n, rows.d, rows.loss, spec.huber_delta)
     law = to_laws(optimum, optimum.minima.theta[:1])[0]
-    sd = robust_scale(np.log(points.loss / law.predict(points.n, points.d)), 5)
+    sd = robust_scale(np.log(rows.loss / law.predict(rows.n, rows.d)), 5)
     if sd < 1e-12:
         raise FitError(f"{points.source}: the points lie on the law exactly, so there is no noise to simulate.")
-    units = group_rows(points.used)
-    return simulate_coverage(points.n, points.d, law, standard_noises(sd), spec, replicates, units=units)
+    return simulate_coverage(points.n, points.d, law, standard_noises(sd), spec, replicates, units=group_rows(points.used))
 
 
 def simulate_coverage(

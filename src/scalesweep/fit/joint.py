@@ -20,8 +20,9 @@ from scalesweep.fit.solve.profile import ProfileCurve, profile_curve, profile_in
 from scalesweep.laws import Chinchilla, Coupled, JointLaw
 from scalesweep.laws.base import MAX_EXPONENT
 from scalesweep.laws.joint import FLAT, KAPPA_BOUNDS
-from scalesweep.points.clusters import Units, separate_rows
+from scalesweep.points.clusters import Units
 from scalesweep.points.points import Points
+from scalesweep.points.rows import Rows
 from scalesweep.settings.fit import FitSpec
 
 _NUM_STARTS = 8
@@ -64,49 +65,30 @@ class Optimum:
     """Huber width of the last stage."""
 
 
-def fit_joint(
-    n: FloatArray, d: FloatArray, c: FloatArray, loss: FloatArray, spec: FitSpec, units: Units | None = None
-) -> dict[Name, LawFit | str]:
-    """The additive and the coupled law of points with n parameters, d tokens, c FLOPs and loss in nats per token.
-
-    The design must have passed `design.refuse_joint`. Intervals are those of `spec.interval`.
-
-    Args:
-        n: parameters, shape (rows,).
-        d: training tokens, shape (rows,).
-        c: training FLOPs, shape (rows,).
-        loss: nats per token, shape (rows,).
-        spec: objective, intervals, resamples, confidence.
-        units: which rows are resampled together; by default every row is its own.
-    """
-    units = separate_rows(n) if units is None else units
-    additive = find_optimum(n, d, loss, spec.huber_delta)
-    fits: dict[Name, LawFit | str] = {"joint": _assemble(additive, n, d, c, loss, spec, units)}
-    if len(loss) < MIN_COUPLED_POINTS:
-        fits["coupled"] = f"{len(loss)} points; its six parameters need at least {MIN_COUPLED_POINTS}."
+def fit_joint(rows: Rows, spec: FitSpec) -> dict[Name, LawFit | str]:
+    """The additive and the coupled law. The design must have passed `design.refuse_joint`."""
+    additive = find_optimum(rows.n, rows.d, rows.loss, spec.huber_delta)
+    fits: dict[Name, LawFit | str] = {"joint": _assemble(additive, rows, spec)}
+    if len(rows) < MIN_COUPLED_POINTS:
+        fits["coupled"] = f"{len(rows)} points; its six parameters need at least {MIN_COUPLED_POINTS}."
     else:
-        fits["coupled"] = _assemble(find_coupled(additive, loss, spec.huber_delta), n, d, c, loss, spec, units)
+        fits["coupled"] = _assemble(find_coupled(additive, rows.loss, spec.huber_delta), rows, spec)
     return fits
 
 
-def fit_additive(
-    n: FloatArray, d: FloatArray, c: FloatArray, loss: FloatArray, spec: FitSpec, units: Units | None = None
-) -> LawFit:
-    """The additive law alone; arguments as those of `fit_joint`."""
-    units = separate_rows(n) if units is None else units
-    return _assemble(find_optimum(n, d, loss, spec.huber_delta), n, d, c, loss, spec, units)
+def fit_additive(rows: Rows, spec: FitSpec) -> LawFit:
+    """The additive law alone, of a design as `fit_joint` needs."""
+    return _assemble(find_optimum(rows.n, rows.d, rows.loss, spec.huber_delta), rows, spec)
 
 
-def _assemble(
-    optimum: Optimum, n: FloatArray, d: FloatArray, c: FloatArray, loss: FloatArray, spec: FitSpec, units: Units
-) -> LawFit:
-    resampled = _bootstrap(optimum, spec, units)
+def _assemble(optimum: Optimum, rows: Rows, spec: FitSpec) -> LawFit:
+    resampled = _bootstrap(optimum, spec, rows.units)
     law = to_laws(optimum, optimum.minima.theta[:1])[0]
     samples, cluster_samples = (to_laws(optimum, part.theta) for part in (resampled.first, resampled.second))
-    estimates = _estimates(law, [samples, cluster_samples], float(c.max()), spec.confidence)
+    estimates = _estimates(law, [samples, cluster_samples], float(rows.c.max()), spec.confidence)
     if spec.interval == "profile":
-        estimates |= profile_estimates(optimum, units, spec.confidence)
-    residual = np.log(loss) - np.log(law.predict(n, d))
+        estimates |= profile_estimates(optimum, rows.units, spec.confidence)
+    residual = np.log(rows.loss) - np.log(law.predict(rows.n, rows.d))
     status, messages = _judge(law, estimates, optimum, resampled)
     return LawFit(
         law=law,
@@ -117,7 +99,7 @@ def _assemble(
         objective_value=float(optimum.minima.value[0]),
         huber_delta=optimum.delta,
         residual_rms=float(np.sqrt(np.mean(residual**2))),
-        rows=tuple(range(len(n))),
+        rows=tuple(sorted(rows.order.tolist())),
         selection="all used points",
         confidence=spec.confidence,
         samples=np.array([astuple(s) for s in samples]).reshape(-1, len(fields(law))),

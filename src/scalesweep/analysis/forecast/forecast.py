@@ -14,11 +14,12 @@ import numpy as np
 from scalesweep.analysis.forecast.backtest import BackTest, back_test
 from scalesweep.analysis.forecast.bands import Band, Outlook, look_ahead
 from scalesweep.analysis.forecast.dated import Forecast, Interval, Origin, Target, hash_points
-from scalesweep.analysis.forecast.rivals import THEORIES, Rival, Rivals, fit_rivals, sorted_columns, sorted_units
+from scalesweep.analysis.forecast.rivals import THEORIES, Rival, Rivals, fit_rivals
 from scalesweep.arrays import FloatArray
 from scalesweep.errors import FitError, SpecError
 from scalesweep.fit.horizon import Range, supported_horizon
 from scalesweep.points.points import Points
+from scalesweep.points.rows import Rows
 from scalesweep.settings.fit import FitSpec
 from scalesweep.units import format_number
 
@@ -50,10 +51,10 @@ def forecast(
         FitError: no form can be fitted, or at `compute` no form has a compute optimum.
     """
     _check(at, compute, spec)
-    n, d, _, loss = sorted_columns(points)
-    rivals = fit_rivals(n, d, loss, spec, forms, sorted_units(points))
+    rows = Rows.of(points)
+    rivals = fit_rivals(rows, spec, forms)
     place = at or _optimal_model(rivals, float(compute or 0))
-    outlook = look_ahead(rivals, Range.of(n, d), ([place[0]], [place[1]]), spec.confidence)
+    outlook = look_ahead(rivals, Range.of(rows.n, rows.d), ([place[0]], [place[1]]), spec.confidence)
     test = back_test(points, spec, forms=forms, max_origins=NUM_ORIGINS) if tested is None else tested
     return _assemble(outlook, test, points, spec, "model" if at else "compute")
 

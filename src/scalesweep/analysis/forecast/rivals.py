@@ -22,9 +22,8 @@ from scalesweep.fit.solve.huber import minimise
 from scalesweep.fit.solve.objectives import Objective
 from scalesweep.fit.solve.problems import FormProblem
 from scalesweep.laws import Law
-from scalesweep.points.clusters import Units, group_rows, separate_rows
 from scalesweep.points.design import find_levels, refuse_joint
-from scalesweep.points.points import Points
+from scalesweep.points.rows import Rows
 from scalesweep.settings.fit import FitSpec
 
 Of = Literal["mean", "run"]
@@ -172,35 +171,23 @@ class Rivals:
         return np.minimum(low, centre), np.maximum(high, centre)
 
 
-def fit_rivals(
-    n: FloatArray,
-    d: FloatArray,
-    loss: FloatArray,
-    spec: FitSpec,
-    forms: Sequence[str] = RIVALS,
-    units: Units | None = None,
-) -> Rivals:
+def fit_rivals(rows: Rows, spec: FitSpec, forms: Sequence[str] = RIVALS) -> Rivals:
     """Every form on the same rows, each fitted from nothing and resampled as the joint laws are, by `spec.interval`.
 
     Args:
-        n: parameters, shape (rows,).
-        d: training tokens, shape (rows,).
-        loss: nats per token, shape (rows,).
+        rows: measured runs.
         spec: Huber width, resampling, seed.
         forms: names in `laws.LAWS` of laws of N and D.
-        units: which rows are resampled together; by default every row is its own.
 
     Raises:
         FitError: the design does not tell N from D, or no form can be fitted.
     """
-    refusal = refuse_joint(n, d)
-    if refusal:
+    if refusal := refuse_joint(rows.n, rows.d):
         raise FitError(refusal)
-    units = separate_rows(n) if units is None else units
     members, refusals = [], {}
     for form in forms:
         try:
-            members.append(_fit_rival(form, n, d, loss, spec, units))
+            members.append(_fit_rival(form, rows, spec))
         except FitError as error:
             refusals[form] = str(error)
         except np.linalg.LinAlgError:
@@ -210,33 +197,17 @@ def fit_rivals(
     return Rivals(tuple(members), refusals, spec.seed)
 
 
-def sorted_columns(points: Points) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray]:
-    """n, d, c, loss of the used rows in an order that does not depend on the table's."""
-    order = _order(points)
-    return points.n[order], points.d[order], points.c[order], points.loss[order]
-
-
-def sorted_units(points: Points) -> Units:
-    """Which of the used rows are resampled together, in the order of `sorted_columns`."""
-    return group_rows(points.used).take(_order(points))
-
-
-def _order(points: Points) -> IntArray:
-    return np.lexsort((points.loss, points.d, points.n))
-
-
-def refit(fit: FormFit, n: FloatArray, d: FloatArray, loss: FloatArray, weights: FloatArray) -> FloatArray:
+def refit(fit: FormFit, rows: Rows, weights: FloatArray) -> FloatArray:
     """Parameters under each row of weights, shape (problems, rows), from the estimates on; shape (problems, P)."""
-    problem, start, to_theta = _pose(fit, n, d, loss)
+    problem, start, to_theta = _pose(fit, rows)
     assert fit.delta is not None  # `fit_rivals` asks for a Huber loss
     with np.errstate(over="ignore", invalid="ignore", divide="ignore", under="ignore"):
         return to_theta(minimise(problem, np.repeat(start, len(weights), axis=0), weights, fit.delta).theta)
 
 
-def _pose(
-    fit: FormFit, n: FloatArray, d: FloatArray, loss: FloatArray
-) -> tuple[FormProblem, FloatArray, Callable[[FloatArray], FloatArray]]:
+def _pose(fit: FormFit, rows: Rows) -> tuple[FormProblem, FloatArray, Callable[[FloatArray], FloatArray]]:
     """The fit in the solver's coordinates: the problem, its minimum of shape (1, P), and the way back to parameters."""
+    n, d, loss = rows.n, rows.d, rows.loss
     units, loss_unit = (float(n.min()), float(d.min())), float(np.exp(np.mean(np.log(loss))))
     problem = FormProblem(type(fit.law), (n / units[0], d / units[1]), loss / loss_unit, np.ones(len(loss)), is_log=True)
     inner: Law = fit.law.in_units([1 / unit for unit in units], 1 / loss_unit)
@@ -248,18 +219,18 @@ def _pose(
     return problem, np.clip(problem.to_solver(np.array([inner.theta])), problem.lower, problem.upper), to_theta
 
 
-def cross_validate(rival: Rival, n: FloatArray, d: FloatArray, loss: FloatArray, fold: IntArray) -> float:
+def cross_validate(rival: Rival, rows: Rows, fold: IntArray) -> float:
     """Root mean square held-out log residual when each fold, shape (rows,), is left out in turn.
 
     Points that share a size or a budget share its luck, so that leaving out single points would flatter a flexible form.
     """
     labels = np.unique(fold)
     weights = (fold[None, :] != labels[:, None]).astype(np.float64)
-    theta = refit(rival.fit, n, d, loss, weights)
+    theta = refit(rival.fit, rows, weights)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        predicted = np.log(type(rival.fit.law).expand(list(theta.T[:, :, None]), (n, d))[0])
+        predicted = np.log(type(rival.fit.law).expand(list(theta.T[:, :, None]), (rows.n, rows.d))[0])
     own = np.searchsorted(labels, fold)
-    return float(np.sqrt(np.mean((np.log(loss) - predicted[own, np.arange(len(loss))]) ** 2)))
+    return float(np.sqrt(np.mean((np.log(rows.loss) - predicted[own, np.arange(len(rows))]) ** 2)))
 
 
 def folds_of(values: FloatArray) -> IntArray:
@@ -278,15 +249,15 @@ def local_slopes(log_loss: Callable[[Any, Any], FloatArray], n: ArrayLike, d: Ar
     return np.asarray(by_n), np.asarray(by_d)
 
 
-def _fit_rival(form: str, n: FloatArray, d: FloatArray, loss: FloatArray, spec: FitSpec, units: Units) -> Rival:
-    fit = fit_form(form, {"N": n, "D": d}, loss, objective=Objective("huber", spec.huber_delta))
-    rows = len(loss)
-    if rows < fit.num_free + MIN_SPARE_ROWS:
-        raise FitError(f"{rows} points leave fewer than {MIN_SPARE_ROWS} to judge the {fit.num_free} parameters of {form!r}.")
-    residual = np.log(loss) - np.log(fit.law.predict(n, d))
-    problem, minimum, to_theta = _pose(fit, n, d, loss)
+def _fit_rival(form: str, rows: Rows, spec: FitSpec) -> Rival:
+    fit = fit_form(form, {"N": rows.n, "D": rows.d}, rows.loss, objective=Objective("huber", spec.huber_delta))
+    num = len(rows)
+    if num < fit.num_free + MIN_SPARE_ROWS:
+        raise FitError(f"{num} points leave fewer than {MIN_SPARE_ROWS} to judge the {fit.num_free} parameters of {form!r}.")
+    residual = np.log(rows.loss) - np.log(fit.law.predict(rows.n, rows.d))
+    problem, minimum, to_theta = _pose(fit, rows)
     assert fit.delta is not None  # the objective is a Huber loss
     with np.errstate(over="ignore", invalid="ignore", divide="ignore", under="ignore"):
-        resampled = resample(problem, minimum, fit.delta, spec, units)
+        resampled = resample(problem, minimum, fit.delta, spec, rows.units)
         samples, cluster_samples = (to_theta(part.theta) for part in (resampled.first, resampled.second))
-    return Rival(fit, samples, cluster_samples, residual * math.sqrt(rows / (rows - fit.num_free)))
+    return Rival(fit, samples, cluster_samples, residual * math.sqrt(num / (num - fit.num_free)))
