@@ -13,6 +13,7 @@ from scalesweep.analysis.conventions import RESAMPLES, recount, under_convention
 from scalesweep.errors import FitError
 from scalesweep.fit import fit_laws
 from scalesweep.fit.results import Estimate
+from scalesweep.interval import Interval
 from scalesweep.laws import Chinchilla
 from scalesweep.points.design import Span
 from scalesweep.points.points import Points, points_from_rows
@@ -258,10 +259,10 @@ def make_points(keys: bool = False) -> Points:
     ("own", "same", "expected"),
     [
         (None, True, "nothing to compare"),
-        (Estimate(0.5, 0.48, 0.55), True, "intervals (80% and 90%) overlap"),
-        (Estimate(0.7, 0.6, 0.8), True, "intervals (80% and 90%) do not overlap"),
-        (Estimate(0.7, 0.6, 0.8), False, "counts may differ; intervals (80% and 90%) do not overlap"),
-        (Estimate(0.5, None, None), True, "no interval here; our value inside the published 80% interval"),
+        (Estimate(0.5, Interval(0.48, 0.55)), True, "intervals (80% and 90%) overlap"),
+        (Estimate(0.7, Interval(0.6, 0.8)), True, "intervals (80% and 90%) do not overlap"),
+        (Estimate(0.7, Interval(0.6, 0.8)), False, "counts may differ; intervals (80% and 90%) do not overlap"),
+        (Estimate(0.5), True, "no interval here; our value inside the published 80% interval"),
     ],
 )
 def test_agreement_is_said_by_intervals(own: Estimate | None, same: bool, expected: str) -> None:
@@ -269,7 +270,7 @@ def test_agreement_is_said_by_intervals(own: Estimate | None, same: bool, expect
 
 
 def test_tokens_per_parameter_at_other_compute_are_not_compared() -> None:
-    assert "not compared" in _agreement(the("Besiroglu", "D*/N*"), Estimate(20.0, 10.0, 30.0), 0.9, True)
+    assert "not compared" in _agreement(the("Besiroglu", "D*/N*"), Estimate(20.0, Interval(10.0, 30.0)), 0.9, True)
 
 
 def test_distance_in_decades() -> None:

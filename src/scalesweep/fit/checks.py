@@ -135,7 +135,7 @@ def _data(points: Points) -> Iterator[Finding]:
 
 
 def _identification(best: LawFit) -> Iterator[Finding]:
-    if best.estimates["E"].value <= 0 or is_wide(best.estimates["E"]):
+    if best.estimates["E"].value <= 0 or is_wide(best.estimates["E"].interval):
         yield Finding("A06", "The points do not fix the irreducible loss E, so nothing is known of where the curve levels off.")
     samples = best.cluster_samples if len(best.cluster_samples) else best.samples
     names = list(best.estimates)[: samples.shape[1]]
@@ -193,8 +193,7 @@ def _objective(points: Points, fit: SweepFit) -> Iterator[Finding]:
         law = fit_form("chinchilla", {"N": points.n, "D": points.d}, points.loss, objective=objective).law
         for name in ("alpha", "beta"):
             estimate, value = fit.joint.estimates[name], float(getattr(law, name))
-            outside = estimate.low is not None and estimate.high is not None and not estimate.low <= value <= estimate.high
-            if outside and math.isfinite(value):
+            if estimate.interval is not None and not estimate.interval.holds(value) and math.isfinite(value):
                 moved.append(f"{name} = {format_number(value)} under {title}")
     if moved:
         yield Finding("A11", f"The additive law depends on its objective beyond its intervals: {', '.join(moved)}.")

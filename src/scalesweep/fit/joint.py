@@ -17,6 +17,7 @@ from scalesweep.fit.solve.huber import Solution, profile_starts
 from scalesweep.fit.solve.objectives import CONTINUATION, FIRST_DELTA, adaptive_delta, stages, through
 from scalesweep.fit.solve.powers import CoupledPowers, Problem, SumOfPowers
 from scalesweep.fit.solve.profile import ProfileCurve, profile_curve, profile_interval
+from scalesweep.interval import Interval
 from scalesweep.laws import Chinchilla, Coupled, JointLaw
 from scalesweep.laws.base import MAX_EXPONENT
 from scalesweep.laws.joint import FLAT, KAPPA_BOUNDS
@@ -206,11 +207,14 @@ def _estimates(law: JointLaw, sets: list[list[JointLaw]], c_max: float, confiden
 
     def union(name: str) -> Estimate:
         if name in _COEFFICIENTS and getattr(law, _COEFFICIENTS[name]) <= 0:
-            return Estimate(value(law, name), None, None)  # any exponent fits where the term is zero
+            return Estimate(value(law, name))  # any exponent fits where the term is zero
         parts = [estimate(value(law, name), np.array([value(s, name) for s in samples]), confidence) for samples in sets]
         whole = functools.reduce(join, parts)
+        if whole.interval is None:
+            return whole
         stopped = [value(law, name) for samples in sets for law in samples if _is_stopped(law, name)]
-        return replace(whole, is_low_open=whole.low in stopped, is_high_open=whole.high in stopped)
+        low, high = whole.interval.low, whole.interval.high
+        return Estimate(whole.value, Interval(low, high, low in stopped, high in stopped))
 
     return {name: union(name) for name in names}
 
@@ -233,7 +237,7 @@ def profile_estimates(optimum: Optimum, units: Units, confidence: float) -> dict
         if ends is not None:
             unit = math.exp(optimum.origin[2]) if name == "E" else 1.0
             is_open = (math.isinf(end) or (name in _STOPPED_BY and _is_stop(name, end)) for end in ends)
-            found[name] = Estimate(getattr(law, name), ends[0] * unit, ends[1] * unit, *is_open)
+            found[name] = Estimate(getattr(law, name), Interval(ends[0] * unit, ends[1] * unit, *is_open))
     return found
 
 
@@ -260,7 +264,7 @@ def _judge(
 ) -> tuple[FitStatus, tuple[str, ...]]:
     """Status and its reasons."""
     bounds = _bounds(law)
-    wide = [name for name in ("alpha", "beta", "E") if is_wide(estimates[name])]
+    wide = [name for name in ("alpha", "beta", "E") if is_wide(estimates[name].interval)]
     messages = [f"{', '.join(bounds)} at the bound."] if bounds else []
     messages += [
         f"{name} means nothing, because {factor} is zero."
@@ -280,13 +284,14 @@ def _judge(
         return FitStatus.AT_BOUND, tuple(messages)
     if messages:
         return FitStatus.WEAK, tuple(messages)
-    return (FitStatus.IDENTIFIED if estimates["alpha"].low is not None else FitStatus.UNKNOWN), ()
+    return (FitStatus.IDENTIFIED if estimates["alpha"].interval else FitStatus.UNKNOWN), ()
 
 
 def _open_words(estimates: dict[str, Estimate]) -> list[str]:
     """A sentence on the ends of intervals that the points do not limit, where there are any."""
-    ends = [f"{name} below" for name, found in estimates.items() if found.is_low_open]
-    ends += [f"{name} above" for name, found in estimates.items() if found.is_high_open]
+    known = {name: found.interval for name, found in estimates.items() if found.interval}
+    ends = [f"{name} below" for name, interval in known.items() if interval.is_low_open]
+    ends += [f"{name} above" for name, interval in known.items() if interval.is_high_open]
     if not ends:
         return []
     low, high = KAPPA_BOUNDS

@@ -83,7 +83,7 @@ def fit_line(rows: Rows, variable: Variable, spec: FitSpec, selection: Selection
     exponent, scale = (_union(law, name, (samples, normal), spec) for name in ("exponent", "scale"))
     curvature = find_curvature(log_x, log_loss, 1 / np.bincount(units.unit)[units.unit])
     messages = _doubts(units)
-    if is_wide(exponent):
+    if is_wide(exponent.interval):
         messages.append("The interval of the exponent spans more than a factor of 2.")
     status = FitStatus.WEAK if messages else FitStatus.IDENTIFIED if len(samples) else FitStatus.UNKNOWN
     if curvature and curvature.is_bent:

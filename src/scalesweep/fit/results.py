@@ -10,10 +10,12 @@ from numpy.typing import ArrayLike
 
 from scalesweep.arrays import FloatArray
 from scalesweep.fit.curvature import Curvature
+from scalesweep.interval import Interval
 from scalesweep.laws import JointLaw, PowerLaw
 from scalesweep.points.design import Noise
 
 _ROUNDING = 1e-15
+_NO_INTERVAL = {"low": None, "high": None, "is_low_open": False, "is_high_open": False}
 Name = Literal["joint", "coupled", "by_n", "by_d", "by_c"]
 
 
@@ -30,18 +32,25 @@ class FitStatus(Enum):
 
 @dataclass(frozen=True)
 class Estimate:
-    """A number with its interval."""
+    """A number with its interval; None where there is none."""
 
     value: float
-    """Point estimate."""
-    low: float | None
-    """Lower end of the interval; None where there is none."""
-    high: float | None
-    """Upper end of the interval; None where there is none."""
-    is_low_open: bool = False
-    """Whether the lower end is where a search had to stop, at a bound of its own, and not what the points allow."""
-    is_high_open: bool = False
-    """The same of the upper end."""
+    interval: Interval | None = None
+
+    @property
+    def low(self) -> float | None:
+        """Lower end of the interval."""
+        return self.interval.low if self.interval else None
+
+    @property
+    def high(self) -> float | None:
+        """Upper end of the interval."""
+        return self.interval.high if self.interval else None
+
+    def to_dict(self) -> dict[str, float | None]:
+        """JSON-ready content: JSON has no infinity, which becomes null."""
+        ends = asdict(self.interval) if self.interval else _NO_INTERVAL
+        return {"value": _finite(self.value), **ends, "low": _finite(self.low), "high": _finite(self.high)}
 
 
 @dataclass(frozen=True)
@@ -129,7 +138,7 @@ class LawFit:
             "verdict": self.status.value,
             "messages": list(self.messages),
             "intervals": self.intervals,
-            "estimates": {name: _finite(asdict(estimate)) for name, estimate in self.estimates.items()},
+            "estimates": {name: estimate.to_dict() for name, estimate in self.estimates.items()},
             "objective": self.objective,
             "objective_value": self.objective_value,
             "huber_delta": self.huber_delta,
@@ -146,12 +155,12 @@ def estimate(value: float, samples: FloatArray, confidence: float) -> Estimate:
     """The value with the percentile interval of its samples, shape (resamples,); samples that are not numbers are left out."""
     known = samples[~np.isnan(samples)]
     if not len(known):
-        return Estimate(value, None, None)
+        return Estimate(value)
     # Order statistics, because the law's scale may be infinite in a resample and infinities cannot be interpolated.
     low, high = np.percentile(known, _percents(confidence), method="nearest")
     if low == high == 0:  # every resample ended at the bound, which says nothing of how far from it the truth may be
-        return Estimate(value, None, None)
-    return Estimate(value, float(low), float(high))
+        return Estimate(value)
+    return Estimate(value, Interval(float(low), float(high)))
 
 
 def corrected_akaike(num_points: int, num_parameters: int, residual_rms: float) -> float:
@@ -168,9 +177,10 @@ def corrected_akaike(num_points: int, num_parameters: int, residual_rms: float) 
 
 def join(one: Estimate, other: Estimate) -> Estimate:
     """The value with the union of two intervals."""
-    lows = [end for end in (one.low, other.low) if end is not None]
-    highs = [end for end in (one.high, other.high) if end is not None]
-    return Estimate(one.value, min(lows, default=None), max(highs, default=None))
+    if one.interval is None or other.interval is None:
+        return Estimate(one.value, one.interval or other.interval)
+    low, high = min(one.interval.low, other.interval.low), max(one.interval.high, other.interval.high)
+    return Estimate(one.value, Interval(low, high))
 
 
 def percentile_union(sets: list[FloatArray], confidence: float) -> tuple[FloatArray, FloatArray]:
@@ -179,15 +189,14 @@ def percentile_union(sets: list[FloatArray], confidence: float) -> tuple[FloatAr
     return ends[:, 0].min(axis=0), ends[:, 1].max(axis=0)
 
 
-def is_wide(interval: Estimate, factor: float = 2.0) -> bool:
+def is_wide(interval: Interval | None, factor: float = 2.0) -> bool:
     """Whether the interval of a positive quantity reaches 0 or spans more than the factor."""
-    return interval.low is not None and interval.high is not None and interval.high > factor * max(interval.low, 0.0)
+    return interval is not None and interval.high > factor * max(interval.low, 0.0)
 
 
 def _percents(confidence: float) -> tuple[float, float]:
     return 50 * (1 - confidence), 50 * (1 + confidence)
 
 
-def _finite(values: dict[str, float | None]) -> dict[str, float | None]:
-    """JSON has no infinity; it becomes null."""
-    return {name: value if value is not None and math.isfinite(value) else None for name, value in values.items()}
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None

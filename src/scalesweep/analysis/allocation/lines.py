@@ -168,7 +168,7 @@ def assemble_approach(
     weak = []
     if counts[0] < FEW_BUDGETS:
         weak.append(f"Only {counts[0]} optima: the line is a rough guide.")
-    if is_wide(a):
+    if is_wide(a.interval):
         weak.append("The interval of a spans more than a factor of 2.")
     status = ApproachStatus.DETERMINED if samples else ApproachStatus.UNKNOWN
     return Approach(

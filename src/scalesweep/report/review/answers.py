@@ -9,7 +9,6 @@ from scalesweep.counting import flops_in_words, params_in_words
 from scalesweep.fit.results import Estimate
 from scalesweep.points.design import count_levels
 from scalesweep.report.review.evidence import Answer, Evidence, percent, span
-from scalesweep.report.words.fit import interval
 from scalesweep.units import format_count, format_number, format_plain
 
 _SEEDS = "sweep.seeds=[0,1,2]"
@@ -260,7 +259,7 @@ def known_source(seen: Evidence) -> Answer:
     if joint is None:
         return Answer(f"{text} There is no joint law, so no E.", "partly", "a design that identifies it.")
     e = joint.estimates["E"]
-    known = e.low is not None
+    known = e.interval is not None
     return Answer(
         f"{text} {_against(e, entropies[-1])}", "answered" if known else "partly", "" if known else "fit.bootstrap=1000"
     )
@@ -268,9 +267,9 @@ def known_source(seen: Evidence) -> Answer:
 
 def _against(e: Estimate, entropy: float) -> str:
     value = f"E = {format_number(e.value)}"
-    if e.low is None or e.high is None:
+    if e.interval is None:
         return f"{value}, without an interval."
-    return f"The interval of {value}, {interval(e)}, {'holds' if e.low <= entropy <= e.high else 'does not hold'} it."
+    return f"The interval of {value}, {e.interval}, {'holds' if e.interval.holds(entropy) else 'does not hold'} it."
 
 
 def tasks(seen: Evidence) -> Answer:

@@ -186,8 +186,8 @@ def approaches(seen: Evidence) -> Answer:
     said = "; ".join(f"{title}: a = {a.value:.3f} {interval(a)}" for title, a in known)
     pairs = []
     for (one, a), (other, b) in combinations(known, 2):
-        if a.low is not None and a.high is not None and b.low is not None and b.high is not None:
-            meets = a.low <= b.high and b.low <= a.high
+        if a.interval and b.interval:
+            meets = a.interval.low <= b.interval.high and b.interval.low <= a.interval.high
             pairs.append(f"{one} and {other} {'overlap' if meets else 'do not overlap'}")
     bias = f"Bias of approach 2 on this design: a {found.bias.a:+.4f}." if found.bias else f"Its bias: {found.bias_refusal}"
     text = " ".join([f"{said}.", f"Intervals: {', '.join(pairs) or 'no pair to compare'}.", *refused, bias])

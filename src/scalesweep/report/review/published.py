@@ -13,8 +13,9 @@ from scalesweep.analysis.analyse import Analysis
 from scalesweep.analysis.conventions import Convention, Counted, Counts, under_conventions
 from scalesweep.counting import flops_in_words, params_in_words
 from scalesweep.fit.results import Estimate
+from scalesweep.interval import Interval
 from scalesweep.points.design import Span
-from scalesweep.points.published.results import Interval, Measure, Result, published_results
+from scalesweep.points.published.results import Measure, Result, published_results
 from scalesweep.report.words.fit import interval
 from scalesweep.units import format_count, format_number
 
@@ -122,13 +123,12 @@ def _agreement(result: Result, own: Estimate | None, confidence: float, same: bo
         return "at different C: not compared"
     prefix = "nats per token depend on tokenizer and text; " if result.measure == "E" else ""
     prefix += "" if same else "counts may differ; "
-    low, high = own.low, own.high
-    if low is None or high is None:
+    if own.interval is None:
         return f"{prefix}no interval here{_against_theirs(result, own.value)}"
     if result.interval is None or result.confidence is None:
-        inside = "inside" if low <= result.value <= high else "outside"
+        inside = "inside" if own.interval.holds(result.value) else "outside"
         return f"{prefix}published value {inside} our {confidence:.0%} interval"
-    meets = low <= result.interval[1] and result.interval[0] <= high
+    meets = own.interval.low <= result.interval[1] and result.interval[0] <= own.interval.high
     pair = f"{result.confidence:.0%} and {confidence:.0%}"
     return f"{prefix}intervals ({pair}) {'overlap' if meets else 'do not overlap'}"
 
@@ -147,7 +147,7 @@ def _distance(result: Result, span: Span) -> str:
     return _apart("N", span.n, result.n_range, format_count)
 
 
-def _apart(symbol: str, ours: Interval, theirs: Interval, write: Any) -> str:
+def _apart(symbol: str, ours: tuple[float, float], theirs: tuple[float, float], write: Any) -> str:
     if ours[1] < theirs[0]:
         gap = math.log10(theirs[0] / ours[1])
         return f"Our largest {symbol}, {write(ours[1])}, is {gap:.1f} decades below the study's smallest, {write(theirs[0])}."
@@ -159,7 +159,7 @@ def _apart(symbol: str, ours: Interval, theirs: Interval, write: Any) -> str:
     return f"The ranges share {both}; ours has {_decades(ours):.1f}, the study's {_decades(theirs):.1f}."
 
 
-def _decades(span: Interval) -> float:
+def _decades(span: tuple[float, float]) -> float:
     return math.log10(span[1] / span[0])
 
 
@@ -216,7 +216,7 @@ def caveat(rows: Sequence[StudyRow]) -> str:
 def _interval(result: Result) -> str:
     if result.interval is None or result.confidence is None:
         return "-"
-    return f"{interval(Estimate(result.value, *result.interval))} {result.confidence:.0%}"
+    return f"{Interval(*result.interval)} {result.confidence:.0%}"
 
 
 def _own_interval(row: StudyRow) -> str:
@@ -228,5 +228,5 @@ def _in_words(convention: Convention) -> str:
     return f"N: {params_in_words(convention[0])}; C: {flops_in_words(convention[1])}"
 
 
-def _range(span: Interval, write: Any) -> str:
+def _range(span: tuple[float, float], write: Any) -> str:
     return f"{write(span[0])} to {write(span[1])}"

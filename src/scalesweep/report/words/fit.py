@@ -85,11 +85,7 @@ def preference(fit: SweepFit) -> str:
 
 def interval(estimate: Estimate) -> str:
     """The interval in brackets, or a dash; an end that the points do not limit is open."""
-    if estimate.low is None or estimate.high is None:
-        return "-"
-    low = "open" if estimate.is_low_open else format_number(estimate.low)
-    high = "open" if estimate.is_high_open else format_number(estimate.high)
-    return f"[{low}, {high}]"
+    return str(estimate.interval or "-")
 
 
 def _block(title: str, fit: LawFit) -> str:
