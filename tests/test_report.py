@@ -309,7 +309,7 @@ def test_a_directory_that_cannot_be_written_is_one_sentence(report, tmp_path):
 
 
 def test_ends_at_a_bound_of_the_search_are_open_on_the_page_and_in_latex():
-    from scalesweep.fit.results import Estimate
+    from scalesweep.fit.estimates import Estimate
     from scalesweep.interval import Interval
     from scalesweep.report.pages.markup import interval
     from scalesweep.report.pages.tables import _interval

@@ -12,7 +12,7 @@ from scalesweep.analysis.analyse import Analysis
 from scalesweep.analysis.conventions import RESAMPLES, recount, under_conventions
 from scalesweep.errors import FitError
 from scalesweep.fit import fit_laws
-from scalesweep.fit.results import Estimate
+from scalesweep.fit.estimates import Estimate
 from scalesweep.interval import Interval
 from scalesweep.laws import Chinchilla
 from scalesweep.points.design import Span

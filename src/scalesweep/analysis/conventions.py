@@ -15,10 +15,12 @@ from scalesweep.analysis.allocation.lines import Approach
 from scalesweep.analysis.allocation.minima import isoflop_minima
 from scalesweep.analysis.analyse import Analysis
 from scalesweep.errors import FitError
-from scalesweep.fit.joint import fit_additive
+from scalesweep.fit.estimates import Estimate
+from scalesweep.fit.forms import fit_law
 from scalesweep.fit.lines import fit_line
-from scalesweep.fit.results import Estimate, LawFit
+from scalesweep.fit.results import Fit
 from scalesweep.fit.sweep_fit import SweepFit
+from scalesweep.laws import Chinchilla
 from scalesweep.points.design import Span, measure_span, refuse_joint
 from scalesweep.points.points import Points
 from scalesweep.points.rows import Rows
@@ -69,7 +71,7 @@ def under_conventions(analysis: Analysis, counts: Counts) -> dict[Convention, Co
         counts: N and training FLOPs per token of every cell by each convention; empty leaves the analysis alone.
     """
     own, fit = of_analysis(analysis), analysis.fit
-    joint: dict[str, LawFit | str] = {own.convention[0]: fit.joint or fit.joint_refusal}
+    joint: dict[str, Fit | str] = {own.convention[0]: fit.joint or fit.joint_refusal}
     found = {own.convention: own}
     for name in counts:
         if name != own.convention:
@@ -99,7 +101,7 @@ def recount(points: Points, convention: Convention, cells: Mapping[str, tuple[fl
 def of_analysis(analysis: Analysis) -> Counted:
     """The values of the analysis itself."""
     fit, rows = analysis.fit, analysis.approaches.rows
-    laws: dict[str, LawFit | str] = {
+    laws: dict[str, Fit | str] = {
         name: fit.laws.get(name) or fit.refusals.get(name, "It was not fitted.")  # type: ignore[call-overload]
         for name in ("joint", *_LINES)
     }
@@ -128,17 +130,17 @@ def _spec(fit: SweepFit) -> FitSpec:
     )
 
 
-def _additive(points: Points, spec: FitSpec) -> LawFit | str:
+def _additive(points: Points, spec: FitSpec) -> Fit | str:
     """The additive law, or why there is none."""
     if refusal := refuse_joint(points.n, points.d):
         return refusal
-    return fit_additive(Rows.of(points), spec)
+    return fit_law(Chinchilla, Rows.of(points), spec)
 
 
-def _refit(points: Points, spec: FitSpec, joint: LawFit | str) -> Counted:
+def _refit(points: Points, spec: FitSpec, joint: Fit | str) -> Counted:
     """Lines and approaches of recounted points, with the additive law of their N."""
     measured = Rows.of(points)
-    laws: dict[str, LawFit | str] = {
+    laws: dict[str, Fit | str] = {
         "joint": joint,
         "by_n": fit_line(measured, "N", spec),
         "by_d": fit_line(measured, "D", spec),
@@ -152,7 +154,7 @@ def _refit(points: Points, spec: FitSpec, joint: LawFit | str) -> Counted:
     return Counted(convention, estimates, refusals, {}, measure_span(points), spec.confidence, spec.bootstrap)
 
 
-def _collect(laws: Mapping[str, LawFit | str], rows: tuple[Approach, ...]) -> tuple[dict[str, Estimate], dict[str, str]]:
+def _collect(laws: Mapping[str, Fit | str], rows: tuple[Approach, ...]) -> tuple[dict[str, Estimate], dict[str, str]]:
     """Estimates by name, and the reasons of those that are missing."""
     found: dict[str, Estimate] = {}
     refusals: dict[str, str] = {}

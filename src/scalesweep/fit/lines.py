@@ -6,8 +6,10 @@ import numpy as np
 
 from scalesweep.arrays import FloatArray, IntArray
 from scalesweep.fit.curvature import Curvature, find_curvature
+from scalesweep.fit.estimates import Estimate, estimate, is_wide, join
 from scalesweep.fit.resampling import draw_weights
-from scalesweep.fit.results import Estimate, FitStatus, LawFit, estimate, is_wide, join
+from scalesweep.fit.results import Fit, Status
+from scalesweep.fit.solve.objectives import Objective
 from scalesweep.laws import PowerLaw, Variable
 from scalesweep.points.clusters import Units
 from scalesweep.points.design import MIN_LEVELS, count_levels, is_largest
@@ -61,7 +63,7 @@ def select_envelope(x: FloatArray, loss: FloatArray) -> IntArray:
     return np.asarray(order[loss[order] < best_before])
 
 
-def fit_line(rows: Rows, variable: Variable, spec: FitSpec, selection: Selection | None = None) -> LawFit | str:
+def fit_line(rows: Rows, variable: Variable, spec: FitSpec, selection: Selection | None = None) -> Fit | str:
     """The power law of the loss in one variable by least squares in log-log, or why there is none, in words.
 
     The rows that enter are those of `select_rows`, unless a selection is given.
@@ -85,20 +87,21 @@ def fit_line(rows: Rows, variable: Variable, spec: FitSpec, selection: Selection
     messages = _doubts(units)
     if is_wide(exponent.interval):
         messages.append("The interval of the exponent spans more than a factor of 2.")
-    status = FitStatus.WEAK if messages else FitStatus.IDENTIFIED if len(samples) else FitStatus.UNKNOWN
+    status = Status.WEAK if messages else Status.IDENTIFIED if len(samples) else Status.UNKNOWN
     if curvature and curvature.is_bent:
-        status, messages = FitStatus.REJECTED, [_bend(curvature, variable), *messages]
-    return LawFit(
+        status, messages = Status.REJECTED, [_bend(curvature, variable), *messages]
+    return Fit(
         law=law,
         estimates={"exponent": exponent, "scale": scale},
         status=status,
         messages=(*messages, *([selection.caveat] if selection.caveat else [])),
-        objective="sum of squares of log L - log L_predicted",
+        objective=Objective("least_squares_log"),
         objective_value=float(np.sum(residual**2)),
         huber_delta=None,
-        residual_rms=float(np.sqrt(np.mean(residual**2))),
+        residuals=residual,
         rows=tuple(sorted(chosen.order.tolist())),
         selection=selection.words,
+        num_free=2,
         confidence=spec.confidence,
         samples=samples,
         cluster_samples=normal,

@@ -42,8 +42,9 @@ from scalesweep.analysis.allocation.minima import (
 from scalesweep.arrays import FloatArray
 from scalesweep.errors import FitError
 from scalesweep.fit import fit_laws
+from scalesweep.fit.estimates import Estimate
 from scalesweep.fit.horizon import supported_horizon
-from scalesweep.fit.results import Estimate, FitStatus, LawFit
+from scalesweep.fit.results import Fit, Status
 from scalesweep.fit.sweep_fit import SweepFit
 from scalesweep.laws import JointLaw
 from scalesweep.points.design import LEVEL_TOLERANCE, MIN_SIZES, replicate_noise
@@ -225,7 +226,7 @@ def _envelope(members: Sequence[NDArray[np.int64]], log_n: FloatArray, log_loss:
     return np.array(rows, dtype=np.int64)
 
 
-def allocation_of_law(fit: LawFit | str, points: Points, spec: FitSpec, name: Literal["law", "coupled"] = "law") -> Approach:
+def allocation_of_law(fit: Fit | str, points: Points, spec: FitSpec, name: Literal["law", "coupled"] = "law") -> Approach:
     """Approach 3: the compute optimum of the fitted law, or its refusal; of the additive law, or the coupled one."""
     title = "3, additive law L(N, D)" if name == "law" else "3, coupled law (preferred)"
     if isinstance(fit, str):
@@ -240,11 +241,11 @@ def allocation_of_law(fit: LawFit | str, points: Points, spec: FitSpec, name: Li
     counts = (len(fit.rows), len(points.excluded))
     approach = assemble_approach(name, title, allocation, first, fit.messages, counts, spec, _resampled_words(fit))
     approach = replace(approach, cluster_samples=second)
-    is_weak = fit.status in (FitStatus.WEAK, FitStatus.AT_BOUND)
+    is_weak = fit.status in (Status.WEAK, Status.AT_BOUND)
     return replace(approach, status=ApproachStatus.WEAK) if is_weak else approach
 
 
-def _resampled_words(fit: LawFit) -> str:
+def _resampled_words(fit: Fit) -> str:
     return "refits to resampled rows" + (", joined with refits to resampled sizes" if len(fit.cluster_samples) else "")
 
 
@@ -276,7 +277,7 @@ def approach2_bias(points: Points, law: JointLaw, minima: IsoflopMinima, c: Sequ
     return Bias(tuple(at.tolist()), tuple(n.tolist()), tuple(d.tolist()), found.a - law.a, len(pairs))
 
 
-def _bias_on_design(points: Points, fit: LawFit | None, minima: IsoflopMinima, c: tuple[float, ...]) -> tuple[Bias | None, str]:
+def _bias_on_design(points: Points, fit: Fit | None, minima: IsoflopMinima, c: tuple[float, ...]) -> tuple[Bias | None, str]:
     """The bias if the fitted additive law were true, or why it is not defined."""
     if fit is None or not isinstance(fit.law, JointLaw):
         return None, "There is no joint law to take as true."

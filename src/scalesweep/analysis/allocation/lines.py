@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 
 from scalesweep.arrays import FloatArray
 from scalesweep.errors import FitError
-from scalesweep.fit.results import Estimate, estimate, is_wide, join
+from scalesweep.fit.estimates import Estimate, estimate, is_wide, join
 from scalesweep.settings.fit import FitSpec
 
 Name = Literal["envelope", "isoflop", "law", "coupled"]

@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from scalesweep.analysis.forecast.bands import Band, Outlook, look_ahead, widening
-from scalesweep.analysis.forecast.rivals import THEORIES, fit_rivals
+from scalesweep.analysis.forecast.rivals import THEORIES, fit_rivals, log_loss
 from scalesweep.arrays import BoolArray, FloatArray
 from scalesweep.errors import FitError
 from scalesweep.fit.horizon import Range
@@ -245,8 +245,8 @@ def _outcomes(
 
 
 def _predict(outlook: Outlook, form: str) -> FloatArray:
-    rival = outlook.rivals.find(form)
-    return rival.log_loss(outlook.n, outlook.d) if rival else np.full(len(outlook.n), np.nan)
+    fit = outlook.rivals.find(form)
+    return log_loss(fit, outlook.n, outlook.d) if fit else np.full(len(outlook.n), np.nan)
 
 
 def _row(label: str, outcomes: Outcomes) -> HorizonRow:

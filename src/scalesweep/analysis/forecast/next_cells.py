@@ -17,10 +17,12 @@ from typing import Any, Literal
 import numpy as np
 
 from scalesweep.analysis.forecast.dated import Interval
-from scalesweep.analysis.forecast.rivals import THEORIES, Rival, fit_rivals, local_slopes
+from scalesweep.analysis.forecast.rivals import THEORIES, fit_rivals, local_slopes
 from scalesweep.arrays import FloatArray
 from scalesweep.errors import FitError, SpecError
 from scalesweep.fit.horizon import Range, walk_sd
+from scalesweep.fit.intervals import inflated_residuals
+from scalesweep.fit.results import Fit
 from scalesweep.fit.solve.objectives import robust_scale
 from scalesweep.laws import JointLaw
 from scalesweep.points.points import Points
@@ -144,7 +146,7 @@ def next_cells(points: Points, spec: FitSpec, budget_flops: float, target_c: flo
         raise SpecError(f"There is no method {method!r}; choose ladder or v_optimal.")
     rows = Rows.of(points)
     preferred = fit_rivals(rows, spec.model_copy(update={"bootstrap": NUM_LAWS}), THEORIES).preferred
-    law = preferred.fit.law
+    law = preferred.law
     assert isinstance(law, JointLaw)  # all theories are
     target = _cell(law, float(law.n_opt(target_c)), target_c)
     rungs = ladder_flops(6 * float(np.max(rows.n * rows.d)), budget_flops)
@@ -236,17 +238,16 @@ def _candidates(law: JointLaw, budget: float) -> list[NextCell]:
     return [_cell(law, math.sqrt(c / 6 / ratio), float(c)) for c in levels for ratio in RATIOS]
 
 
-def _information(rival: Rival, measured: Rows, target: NextCell, laws: Sequence[JointLaw]) -> _Information:
-    sd = max(robust_scale(rival.residuals, 0), 1e-6)
+def _information(fit: Fit, measured: Rows, target: NextCell, laws: Sequence[JointLaw]) -> _Information:
+    sd = max(robust_scale(inflated_residuals(fit), 0), 1e-6)
     rows = np.stack([_derivatives(law, measured.n, measured.d) for law in laws]) / sd
     at = np.stack([_derivatives(law, np.array([target.n]), np.array([target.d]))[0] for law in laws])
     return _Information(laws, sd, rows.swapaxes(1, 2) @ rows, at)
 
 
-def _resampled(rival: Rival) -> list[JointLaw]:
+def _resampled(fit: Fit) -> list[JointLaw]:
     """Resamples of the law in which every parameter acts."""
-    samples = rival.cluster_samples if len(rival.cluster_samples) else rival.samples
-    laws = [rival.fit.law.build(sample, ("N", "D")) for sample in samples.tolist()]
+    laws = fit.resampled_laws(fit.cluster_samples if len(fit.cluster_samples) else fit.samples)
     found = [law for law in laws if isinstance(law, JointLaw) and law.has_optimum]
     if not found:
         raise FitError("No resample of the law has a compute optimum, so that no design can be averaged over them.")

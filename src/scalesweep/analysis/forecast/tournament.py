@@ -17,14 +17,17 @@ from scalesweep.analysis.forecast.backtest import BackTest, back_test
 from scalesweep.analysis.forecast.bands import Band
 from scalesweep.analysis.forecast.rivals import (
     RIVALS,
-    Rival,
     Rivals,
     cross_validate,
+    excess_slopes,
     fit_rivals,
     folds_of,
+    log_loss,
+    slopes,
 )
 from scalesweep.arrays import FloatArray
 from scalesweep.errors import SpecError
+from scalesweep.fit.results import Fit
 from scalesweep.points.points import Points
 from scalesweep.points.rows import Rows
 from scalesweep.settings.fit import FitSpec
@@ -136,7 +139,7 @@ def run_tournament(
     tested = back_test(points, spec, forms=forms)
     largest = int(np.argmax(rows.n * rows.d))
     place = at or (float(rows.n[largest]), float(rows.d[largest]))
-    standings = [_standing(rival, rows, tested, place) for rival in rivals.members]
+    standings = [_standing(fit, rows, tested, place) for fit in rivals.members]
     return Tournament(
         standings=tuple(sorted(standings, key=_rank)),
         rivals=rivals,
@@ -148,23 +151,23 @@ def run_tournament(
     )
 
 
-def _standing(rival: Rival, rows: Rows, tested: BackTest, at: tuple[float, float]) -> Standing:
+def _standing(fit: Fit, rows: Rows, tested: BackTest, at: tuple[float, float]) -> Standing:
     budgets = min((folds_of(rows.d), folds_of(rows.n * rows.d)), key=lambda fold: int(fold.max()))
-    by_n, by_d = rival.slopes(*at)
-    excess = rival.excess_slopes(*at)
-    law = rival.fit.law
+    by_n, by_d = slopes(fit, *at)
+    excess = excess_slopes(fit, *at)
+    law = fit.law
     return Standing(
-        name=rival.name,
+        name=law.name,
         equation=law.equation,
         parameters=dict(zip(law.parameters, law.theta, strict=True)),
-        status=rival.fit.status.name.lower(),
-        messages=rival.fit.messages,
-        residual_rms=rival.fit.residual_rms,
-        aicc=rival.aicc,
-        size_rms=cross_validate(rival, rows, folds_of(rows.n)),
-        budget_rms=cross_validate(rival, rows, budgets),
-        rolling_rms=tested.score_of(rival.name),
-        loss=float(np.exp(rival.log_loss(*at))),
+        status=fit.status.name.lower(),
+        messages=fit.messages,
+        residual_rms=fit.residual_rms,
+        aicc=fit.aicc,
+        size_rms=cross_validate(fit, rows, folds_of(rows.n)),
+        budget_rms=cross_validate(fit, rows, budgets),
+        rolling_rms=tested.score_of(law.name),
+        loss=float(np.exp(log_loss(fit, *at))),
         exponents=Exponents(float(by_n), float(by_d), *(excess or (None, None))),
     )
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from scalesweep.analysis.tuning.frontier import BATCH, LR, Frontier, Optimum
 from scalesweep.arrays import FloatArray
-from scalesweep.fit.results import Estimate
+from scalesweep.fit.estimates import Estimate
 from scalesweep.interval import Interval
 from scalesweep.points.design import count_levels
 from scalesweep.units import format_count, format_number

@@ -9,8 +9,8 @@ from scalesweep.analysis.allocation.approaches import Approaches
 from scalesweep.analysis.allocation.lines import Approach
 from scalesweep.analysis.forecast.backtest import Outcomes
 from scalesweep.arrays import BoolArray, FloatArray
-from scalesweep.fit import LawFit
-from scalesweep.fit.results import percentile_union
+from scalesweep.fit import Fit
+from scalesweep.fit.estimates import percentile_union
 from scalesweep.laws import JointLaw
 from scalesweep.points.design import MIN_SIZES, Curve, isoflop_curves
 from scalesweep.report.charts.chart import (
@@ -252,7 +252,7 @@ def cost_of_gain(law: JointLaw, c: FloatArray, gain: float = GAIN) -> FloatArray
     return np.asarray(np.exp(at) / c)
 
 
-def _cost_band(fit: LawFit, c: FloatArray) -> tuple[FloatArray, FloatArray] | None:
+def _cost_band(fit: Fit, c: FloatArray) -> tuple[FloatArray, FloatArray] | None:
     """Percentile interval of the cost; resamples in which no compute buys the gain count as dear."""
     draws = []
     for samples in (fit.samples, fit.cluster_samples):

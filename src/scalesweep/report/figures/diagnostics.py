@@ -8,7 +8,7 @@ import numpy as np
 
 from scalesweep.analysis.health import COLLAPSE_FROM, normalised_curve, rays
 from scalesweep.analysis.tuning.frontier import LR, Frontier, Optimum
-from scalesweep.fit.joint import profile_curves
+from scalesweep.fit.profiles import profile_curves
 from scalesweep.fit.solve.profile import ProfileCurve
 from scalesweep.report.charts.chart import (
     Axis,

@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 
 from scalesweep.arrays import FloatArray
-from scalesweep.fit import FitStatus, LawFit
+from scalesweep.fit import Fit, Status
 from scalesweep.laws import JointLaw, Law, PowerLaw
 from scalesweep.points.points import Points
 from scalesweep.report.charts.chart import (
@@ -42,7 +42,7 @@ CURVE_POINTS = 60
 def power_laws(material: Material) -> Chart:
     """Loss against each variable where it is the bottleneck. Kaplan et al. 2020, figure 1."""
     points, fit = material.points, material.analysis.fit
-    laws: dict[str, LawFit | None] = {"n": fit.by_n, "d": fit.by_d, "c": fit.by_c}
+    laws: dict[str, Fit | None] = {"n": fit.by_n, "d": fit.by_d, "c": fit.by_c}
     y = log_axis("loss", points.loss, *(_on_law(points, name, law)[1] for name, law in laws.items() if law))
     refusals: Mapping[str, str] = {str(name): text for name, text in fit.refusals.items()}
     panels = [_power_law(points, name, law, refusals.get(f"by_{name}", ""), y) for name, law in laws.items()]
@@ -53,8 +53,8 @@ def power_laws(material: Material) -> Chart:
     return Chart("power_laws", caption, tuple(panels), log_scale("n", points.n))
 
 
-def _power_law(points: Points, name: str, law: LawFit | None, refusal: str, y: Axis) -> Panel:
-    x, bent = getattr(points, name), law is not None and law.status is FitStatus.REJECTED
+def _power_law(points: Points, name: str, law: Fit | None, refusal: str, y: Axis) -> Panel:
+    x, bent = getattr(points, name), law is not None and law.status is Status.REJECTED
     chosen = np.zeros(len(x), dtype=bool)
     chosen[list(law.rows) if law else []] = True
     others = measured(points, x, ~chosen)
@@ -70,7 +70,7 @@ def _power_law(points: Points, name: str, law: LawFit | None, refusal: str, y: A
     return Panel(title, axis, y, tuple(marks), "Rejected: the points bend away from this line." if bent else refusal)
 
 
-def _on_law(points: Points, name: str, law: LawFit) -> tuple[FloatArray, FloatArray]:
+def _on_law(points: Points, name: str, law: Fit) -> tuple[FloatArray, FloatArray]:
     """The line over the rows that entered."""
     assert isinstance(law.law, PowerLaw)
     x = getattr(points, name)[list(law.rows)]
@@ -166,12 +166,11 @@ def joint_fit(material: Material) -> Chart | str:
 def kaplan_form(material: Material) -> Chart | str:
     """Loss against tokens and parameters with Kaplan's L(N, D) and a floor E. Kaplan et al. 2020, eq. (1.5), figure 4."""
     points, tournament = material.points, material.analysis.tournament
-    members = tournament.rivals.members if tournament else ()
-    rival = next((member for member in members if member.name == "kaplan_floor"), None)
-    if rival is None:
+    fit = tournament.rivals.find("kaplan_floor") if tournament else None
+    if fit is None:
         why = tournament.rivals.refusals.get("kaplan_floor", "") if tournament else material.analysis.tournament_refusal
         return f"Kaplan's joint form was not fitted. {why}"
-    law = rival.fit.law
+    law = fit.law
     values = ", ".join(f"{name} = {format_number(getattr(law, name))}" for name in law.parameters)
     left = _lines_by_size(points, law.predict, "loss against tokens")
     budgets = some_values(np.array([d for d in np.unique(points.d)]))

@@ -6,7 +6,7 @@ from collections import Counter
 import numpy as np
 
 from scalesweep.counting import flops_in_words, params_in_words
-from scalesweep.fit.results import Estimate
+from scalesweep.fit.estimates import Estimate
 from scalesweep.points.design import count_levels
 from scalesweep.report.review.evidence import Answer, Evidence, percent, span
 from scalesweep.units import format_count, format_number, format_plain
@@ -92,8 +92,8 @@ def _conditioning(seen: Evidence) -> str:
     if np.ptp(points.n) == 0 or np.ptp(points.d) == 0:
         return "Only one of N and D varies."
     text = f"Correlation of log N and log D {np.corrcoef(np.log(points.n), np.log(points.d))[0, 1]:+.2f}"
-    rival = seen.analysis.tournament.rivals.find("chinchilla") if seen.analysis.tournament else None
-    return f"{text}; condition number of the additive law {rival.fit.condition:.2g}." if rival else f"{text}."
+    fit = seen.analysis.tournament.rivals.find("chinchilla") if seen.analysis.tournament else None
+    return f"{text}; condition number of the additive law {fit.search.condition:.2g}." if fit and fit.search else f"{text}."
 
 
 def data(seen: Evidence) -> Answer:

@@ -12,7 +12,7 @@ from typing import Any
 from scalesweep.analysis.analyse import Analysis
 from scalesweep.analysis.conventions import Convention, Counted, Counts, under_conventions
 from scalesweep.counting import flops_in_words, params_in_words
-from scalesweep.fit.results import Estimate
+from scalesweep.fit.estimates import Estimate
 from scalesweep.interval import Interval
 from scalesweep.points.design import Span
 from scalesweep.points.published.results import Measure, Result, published_results

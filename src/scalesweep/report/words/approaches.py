@@ -2,7 +2,7 @@
 
 from scalesweep.analysis.allocation.approaches import Approaches, Bias
 from scalesweep.analysis.allocation.lines import Approach
-from scalesweep.fit.results import Estimate
+from scalesweep.fit.estimates import Estimate
 from scalesweep.units import format_count, format_number
 
 

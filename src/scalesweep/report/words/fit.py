@@ -4,8 +4,9 @@ import textwrap
 from collections.abc import Callable
 
 from scalesweep.counting import flops_in_words, params_in_words
-from scalesweep.fit.results import Estimate, LawFit, Name
-from scalesweep.fit.sweep_fit import SweepFit
+from scalesweep.fit.estimates import Estimate
+from scalesweep.fit.results import Fit
+from scalesweep.fit.sweep_fit import Name, SweepFit
 from scalesweep.units import format_count, format_number, format_rough, plural
 
 WIDTH = 100
@@ -88,7 +89,7 @@ def interval(estimate: Estimate) -> str:
     return str(estimate.interval or "-")
 
 
-def _block(title: str, fit: LawFit) -> str:
+def _block(title: str, fit: Fit) -> str:
     delta = f", delta {format_number(fit.huber_delta)}" if fit.huber_delta is not None else ""
     rows = [
         f"  {name:<21}{format_number(estimate.value):>10}  {interval(estimate):<24}{MEANINGS[name]}"
