@@ -218,10 +218,10 @@ def test_a_sweep_is_measured_with_shared_trunks_and_without_packs(
     settings, cells = planned("GPTNeoX", train={"pack": 4, "keep_weights": True})
     store = Store(tmp_path / "sweep")
     plan = make_plan(settings, dataclasses.replace(facts, scaled=scaled_shape), "cpu")
-    store.create(plan, settings.model_dump(mode="json"), corpus_facts(corpus))
-    assert store.settings() == settings
+    store.plan_file.create(plan, settings.model_dump(mode="json"), corpus_facts(corpus))
+    assert store.plan_file.settings() == settings
     assert work(store, CPU, lambda: False)
-    assert store.plan().cells == cells
+    assert store.plan_file.plan().cells == cells
     records = store.records()
     assert [record["state"] for record in records] == ["COMPLETE"] * 2
     assert {record["times"]["pack"] for record in records} == {1}

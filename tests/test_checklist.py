@@ -60,7 +60,7 @@ def whole() -> tuple[ChecklistRow, ...]:
 @pytest.fixture(scope="module")
 def sweep(reviewed_store: Store) -> tuple[tuple[ChecklistRow, ...], ReportContext, Analysis]:
     """The checklist of a measured sweep."""
-    context = context_of_store(reviewed_store, reviewed_store.settings(), "scalesweep report sweep")
+    context = context_of_store(reviewed_store, reviewed_store.plan_file.settings(), "scalesweep report sweep")
     analysis = quick(reviewed_store.points())
     return review(analysis, context), context, analysis
 
@@ -102,7 +102,7 @@ def test_answers_of_a_sweep_hold_its_numbers(
     sweep: tuple[tuple[ChecklistRow, ...], ReportContext, Analysis], reviewed_store: Store
 ) -> None:
     rows, context, analysis = sweep
-    plan = reviewed_store.plan()
+    plan = reviewed_store.plan_file.plan()
     assert plan.cells[0].corpus_hash in rows[4].answer
     assert f"{context.facts['duplicates_removed']} exact copies" in rows[4].answer
     assert "1.02k held-out tokens, the same ones for all cells" in rows[5].answer
@@ -121,7 +121,7 @@ def test_energy_and_cost_are_those_of_the_records(
 ) -> None:
     _, context, _ = sweep
     seconds = sum(record["times"]["training_seconds"] for record in reviewed_store.records())
-    cost, rates = cost_of_records(reviewed_store.settings(), reviewed_store.records())
+    cost, rates = cost_of_records(reviewed_store.plan_file.settings(), reviewed_store.records())
     assert cost.device_hours == pytest.approx(seconds / 3600)
     assert context.facts["kwh"] == pytest.approx(seconds / 3600 * rates.watts / 1000)
     assert cost.bill in context.provenance["energy and cost"]
@@ -262,7 +262,7 @@ def test_without_a_joint_law_the_reasons_are_given() -> None:
 def test_the_checklist_of_a_written_report(reviewed_store: Store, tmp_path: Path) -> None:
     from scalesweep.report import write_report
 
-    context = context_of_store(reviewed_store, reviewed_store.settings(), "scalesweep report sweep")
+    context = context_of_store(reviewed_store, reviewed_store.plan_file.settings(), "scalesweep report sweep")
     analysis = quick(reviewed_store.points())
     page = write_report(tmp_path / "report", analysis, context)
     markdown = (page.parent / "report.md").read_text()

@@ -29,7 +29,7 @@ def plan(settings: Settings, facts: CorpusFacts) -> Plan:
 @pytest.fixture
 def store(tmp_path: Path, plan: Plan, settings: Settings) -> Store:
     store = Store(tmp_path / "sweep")
-    store.create(plan, settings.model_dump(mode="json"), {})
+    store.plan_file.create(plan, settings.model_dump(mode="json"), {})
     return store
 
 
@@ -48,7 +48,7 @@ def record_of(cell: Cell, seconds: float, state: str = "COMPLETE") -> dict[str, 
 
 
 def claim(store: Store, cell: Cell) -> Claim:
-    taken = store.claim(cell.key)
+    taken = store.claims.take(cell.key)
     assert taken is not None
     return taken
 
@@ -95,7 +95,7 @@ def test_a_cell_that_goes_on_is_where_its_checkpoint_left_it(store: Store, plan:
     """The time between two workers adds no step, however long it was; a cell without a checkpoint begins anew."""
     cell = plan.longest_first[0]
     store.write_curve(first := claim(store, cell), [point(cell, 10, 2.0 * cell.batch_tokens)])
-    store.release(first)
+    store.claims.release(first)
     curve, then = store.cell_dir(cell.key) / "curve.jsonl", time.time() - 36_000
     os.utime(curve, (then, then))
     second = claim(store, cell)
@@ -114,7 +114,7 @@ def test_the_time_of_a_cell_that_was_stopped_is_spent(store: Store, plan: Plan) 
     cell, other = plan.longest_first[:2]
     store.write_curve(taken := claim(store, cell), [point(cell, 40, 2.0 * cell.batch_tokens)])
     store.checkpoint(cell.key).touch()
-    store.release(taken)
+    store.claims.release(taken)
     progress = progress_of(store)
     assert progress.workers == ()
     assert progress.seconds_spent == 20.0
@@ -145,7 +145,7 @@ def test_the_time_left_follows_from_the_measured_speed(store: Store, plan: Plan)
 def test_a_cell_that_waits_for_a_trunk_is_left_with_its_decay(tmp_path: Path, plan: Plan, settings: Settings) -> None:
     cells = tuple(dataclasses.replace(c, warmup_steps=3) for c in plan.cells if c.shape == plan.cells[0].shape)
     plan, store = dataclasses.replace(plan, cells=cells), Store(tmp_path / "shared")
-    store.create(plan, settings.model_dump(mode="json"), {})
+    store.plan_file.create(plan, settings.model_dump(mode="json"), {})
     short, long = sorted(cells, key=lambda c: c.steps)
     taken = claim(store, long)
     slow = long.batch_tokens / 1000.0  # a thousand seconds a step, so that none goes by
@@ -175,7 +175,7 @@ def test_speeds_are_medians_of_a_kind(plan: Plan) -> None:
 def test_a_failure_has_its_reason_and_its_log(store: Store, plan: Plan) -> None:
     cell = plan.cells[0]
     for _ in range(2):  # the first failure is tried again
-        store.fail(claim(store, cell), "Traceback ...\nRuntimeError: no")
+        store.claims.fail(claim(store, cell), "Traceback ...\nRuntimeError: no")
     (store.directory / "logs").mkdir()
     (store.directory / "logs" / "worker-0.log").write_text("nothing\n")
     (store.directory / "logs" / "worker-1.log").write_text(f"12:00:00 {cell.key} FAILED\n")
@@ -188,7 +188,7 @@ def test_a_failure_has_its_reason_and_its_log(store: Store, plan: Plan) -> None:
 def test_a_log_is_read_once_however_many_cells_failed(store: Store, plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     for cell in plan.cells:
         for _ in range(2):
-            store.fail(claim(store, cell), "RuntimeError: no")
+            store.claims.fail(claim(store, cell), "RuntimeError: no")
     log = store.directory / "logs" / "worker-0.log"
     log.parent.mkdir()
     log.write_text("".join(f"{cell.key} FAILED\n" for cell in plan.cells))

@@ -60,7 +60,7 @@ def quick(points: Points, spec: FitSpec) -> Analysis:
 @pytest.fixture(scope="module")
 def measured(reviewed_store: Store) -> tuple[Analysis, ReportContext]:
     """The analysis of the sweep, and what its report knows."""
-    context = context_of_store(reviewed_store, reviewed_store.settings(), "scalesweep report sweep")
+    context = context_of_store(reviewed_store, reviewed_store.plan_file.settings(), "scalesweep report sweep")
     return quick(reviewed_store.points(), FitSpec(bootstrap=50)), context
 
 
@@ -161,7 +161,7 @@ def test_porians_first_stage_is_in_the_count_of_the_study() -> None:
 
 
 def test_counts_are_those_of_the_store(reviewed_store: Store) -> None:
-    counts = counts_of(reviewed_store.plan().cells)
+    counts = counts_of(reviewed_store.plan_file.plan().cells)
     assert {result.counts for result in published_results()} < set(counts)
     for (params, flops), cells in counts.items():
         points = recount(reviewed_store.points(), (params, flops), cells)
@@ -192,7 +192,7 @@ def test_values_of_the_sweep_are_in_the_study_s_count(measured: tuple[Analysis, 
 def test_own_values_are_those_of_fit_json(reviewed_store: Store, tmp_path: Path) -> None:
     """Under count.params=total the law of all parameters is the analysis's own: equal to fit.json, to the last digit."""
     analysis = quick(reviewed_store.points(CountSpec(params="total", flops="six_n")), FitSpec(bootstrap=50))
-    context = context_of_store(reviewed_store, reviewed_store.settings(), "scalesweep report sweep")
+    context = context_of_store(reviewed_store, reviewed_store.plan_file.settings(), "scalesweep report sweep")
     page = write_report(tmp_path / "report", analysis, context)
     content = json.loads((page.parent / "fit.json").read_text())
     traced = [row for row in compare_studies(analysis, context.counts) if row.path and row.own]

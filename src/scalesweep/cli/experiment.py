@@ -39,17 +39,17 @@ def run(overrides: Sequence[str]) -> int:
         store.clear_cancel()
     present = keys_present(store)
     plan = plan_sweep(settings, corpus, device, present, present)
-    added = store.create(plan, settings.model_dump(mode="json"), corpus_facts(corpus))
+    added = store.plan_file.create(plan, settings.model_dump(mode="json"), corpus_facts(corpus))
     _warn(plan)
     with plain_storage_errors(store.directory):
-        store.reopen_failed()
+        store.claims.reopen_failed()
     measure(store, plan, settings, device, added, _say)
     if settings.sweep.tune is not None:
         plan = measure_edges(store, plan, settings, corpus, device, _say)
     each = store.states()
     states = Counter(each.values())
     try:
-        context = context_of_store(store, settings, commands_of(store.settings(), []))
+        context = context_of_store(store, settings, commands_of(store.plan_file.settings(), []))
         points, context = fitted_points(store.points(), context)
         if context.tuning:
             _say(f"\n{context.tuning}")

@@ -19,12 +19,12 @@ from scalesweep.settings.plan import CountSpec
 def logs(arguments: Sequence[str]) -> int:
     """Print what is known of one cell: state, claims, the traceback of a failure, and its lines of the workers' logs."""
     store, key = _store_and_cell("logs", arguments)
-    state, owner = store.state(key), store.owner(key)
+    state, owner = store.state(key), store.claims.owner(key)
     print(f"{key} {state} in {store.cell_dir(key)}")
     if owner:
         who = f"process {owner['pid']} on {owner['host']}" if owner["pid"] else "a process that it does not name"
         print(f"claim {owner['number']} by {who}, last heard of {max(0.0, owner['age']):.0f} s ago")
-    if error := store.error(key).strip():
+    if error := store.claims.error(key).strip():
         print(f"\n{error}")
     for path in logs_of(store, [key])[key]:
         print(f"\n{path}:")
@@ -53,7 +53,7 @@ def retry(arguments: Sequence[str]) -> int:
 
 def _reopen(store: Store, keys: Sequence[str] | None) -> list[str]:
     with plain_storage_errors(store.directory):
-        return store.reopen_failed(keys)
+        return store.claims.reopen_failed(keys)
 
 
 def _why_not(state: str) -> str:
@@ -71,7 +71,7 @@ def cancel(arguments: Sequence[str]) -> int:
     store = Store(Path(arguments[0]))
     running = [key for key, state in store.states().items() if state == "RUNNING"]
     store.ask_to_cancel()
-    if store.settings().launcher.name == "slurm":
+    if store.plan_file.settings().launcher.name == "slurm":
         withdraw(store)
     if running:
         cells = f"{len(running)} running cell{'' if len(running) == 1 else 's'}"
@@ -95,7 +95,7 @@ def export(arguments: Sequence[str]) -> int:
         raise SpecError(f"layout = {options['layout']!r}: must be {', '.join(LAYOUTS)}.")
     store, path = Store(Path(arguments[0])), Path(options.get("out", "points.csv")).expanduser()
     counts: dict[str, Any] = {name[6:]: value for name, value in options.items() if name.startswith("count.")}
-    points = store.points(parse(CountSpec, {**store.sweep()["count"], **counts}, "count."))
+    points = store.points(parse(CountSpec, {**store.plan_file.content()["count"], **counts}, "count."))
     if layout != "scalesweep" and points.used.empty:
         raise PointsError(f"{store.directory} has no measured loss yet; see: scalesweep status {store.directory}.")
     table = layout_of(points, layout)
@@ -118,7 +118,7 @@ def _store_and_cell(command: str, arguments: Sequence[str]) -> tuple[Store, str]
     if len(arguments) != 2 or any(is_setting(word) for word in arguments):
         raise SpecError(f"{command} takes a directory and a cell's key, such as: scalesweep {command} runs/demo 0f3a.")
     store, start = Store(Path(arguments[0])), arguments[1]
-    keys = [key for key in store.keys() if key.startswith(start)]
+    keys = [key for key in store.plan_file.keys() if key.startswith(start)]
     if len(keys) != 1:
         found = "no cell" if not keys else f"{len(keys)} cells"
         raise StoreError(

@@ -22,7 +22,7 @@ def model(arguments: Sequence[str]) -> int:
     to = Path(place).expanduser() if place else directory / "models" / key
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise StoreError(f"to={to} is there already and not an empty directory; choose another place with to=....")
-    corpus = open_corpus(Path(store.sweep()["facts"]["corpus_directory"]))
+    corpus = open_corpus(Path(store.plan_file.content()["facts"]["corpus_directory"]))
     from scalesweep.train.model.export import export_model, load_weights
 
     try:
@@ -45,7 +45,7 @@ def _read(arguments: Sequence[str]) -> tuple[Path, str, str | None]:
 
 
 def _cell(store: Store, key: str) -> Cell:
-    cells = {cell.key: cell for cell in store.plan().cells}
+    cells = {cell.key: cell for cell in store.plan_file.plan().cells}
     if key not in cells:
         raise StoreError(
             f"{key!r} is not a cell of {store.directory}{did_you_mean(key, cells)}; see: scalesweep status {store.directory}"

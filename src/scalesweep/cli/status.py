@@ -86,7 +86,7 @@ def _watch(store: Store, as_lines: bool) -> int:
 
 def _watch_lines(store: Store, progress: Progress, as_json_lines: bool) -> None:
     """One line for each cell that is finished, or one line of JSON for each change of states."""
-    plan = store.plan()
+    plan = store.plan_file.plan()
     cells = {c.key: c for c in plan.cells}
     seen: Mapping[str, Any] = {}
     while True:
@@ -117,8 +117,8 @@ def _view(store: Store, progress: Progress) -> Group:
         bar,
         Text(_summary(progress)),
         Text(""),
-        size_table(store.plan(), progress),
-        *([worker_table(store.plan(), progress)] if progress.workers else []),
+        size_table(store.plan_file.plan(), progress),
+        *([worker_table(store.plan_file.plan(), progress)] if progress.workers else []),
         *(Text(line) for line in _failure_lines(progress)),
         *(Text(line, style="dim") for line in [*cost_lines(store, progress), *_queue_lines(store)]),
     )
@@ -127,7 +127,7 @@ def _view(store: Store, progress: Progress) -> Group:
 def _print(store: Store, progress: Progress) -> None:
     console = Console(highlight=False, width=output_width())
     console.print(f"{progress.name} ({progress.hash}) in {progress.directory}", markup=False)
-    plan = store.plan()
+    plan = store.plan_file.plan()
     console.print(state_table(store, progress) if len(plan.cells) <= MOST_CELLS else size_table(plan, progress))
     if progress.workers:
         console.print(worker_table(plan, progress))
@@ -162,7 +162,7 @@ def _failure_lines(progress: Progress) -> list[str]:
 
 def _queue(store: Store) -> Mapping[str, int] | None:
     """Jobs in the queue of a cluster by state and reason; None where there is no queue, or this machine cannot ask it."""
-    return jobs_of(store) if store.settings().launcher.name == "slurm" else None
+    return jobs_of(store) if store.plan_file.settings().launcher.name == "slurm" else None
 
 
 def _queue_lines(store: Store) -> list[str]:
@@ -185,7 +185,7 @@ def cost_lines(store: Store, progress: Progress) -> list[str]:
 
 def _priced(store: Store, progress: Progress) -> tuple[Callable[[float], Cost], Rates]:
     """What makes seconds of a device a cost, and its rates."""
-    rates = rates_of(store.settings().cost, progress.device, _watts(progress))
+    rates = rates_of(store.plan_file.settings().cost, progress.device, _watts(progress))
     return lambda seconds: cost_of(seconds, progress.device, rates), rates
 
 
@@ -215,7 +215,7 @@ def _table(*names: str, left: Sequence[str] = ()) -> Table:
 
 def state_table(store: Store, progress: Progress) -> Table:
     """One row a cell with its state, and its loss or how far it is."""
-    plan = store.plan()
+    plan = store.plan_file.plan()
     tuned = ["tuned"] if plan.columns else []
     table = _table("key", "N", "D", "seed", *tuned, "state", "loss", "seconds", left=("key", "state", "tuned"))
     for cell in plan.cells:

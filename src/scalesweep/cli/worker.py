@@ -33,7 +33,7 @@ def worker(arguments: Sequence[str]) -> int:
     parser.add_argument("--parent", type=int)
     options = parser.parse_args(arguments)
     store = Store(options.directory)
-    plan, device = store.plan(), _device(store, options.device)
+    plan, device = store.plan_file.plan(), _device(store, options.device)
     if options.parent is not None:
         signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # Slurm sends it to every process of the job; the one above acts on it
     monitor = Monitor(store, plan, quiet=options.parent is not None)
@@ -48,7 +48,7 @@ def worker(arguments: Sequence[str]) -> int:
 
 def _device(store: Store, name: str) -> str:
     """The device, if this machine has it."""
-    train = store.settings().train
+    train = store.plan_file.settings().train
     if name == "auto":
         return resolve_device(train)
     if name == "cpu":
@@ -66,7 +66,7 @@ def _device(store: Store, name: str) -> str:
 def _workers(store: Store, text: str, device: str) -> int:
     """How many workers; auto is one a GPU, or one a CPU core."""
     if text == "auto":
-        settings = store.settings()
+        settings = store.plan_file.settings()
         if device.startswith("cuda:"):
             return settings.launcher.workers_per_gpu
         launcher = settings.launcher.model_copy(update={"name": "local", "workers": "auto"})

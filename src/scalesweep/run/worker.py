@@ -100,7 +100,16 @@ def work(store: Store, device: torch.device, stop: Callable[[], bool], say: Say 
         workers: how many share the sweep, so that a pack whose size is measured leaves cells to the others.
     """
     corpus, stop = _open_corpus(store, say), or_cancelled(stop, store)
-    worker = Worker(store, store.plan(), store.settings(), corpus, (corpus.train(), corpus.validation()), device, stop, say)
+    worker = Worker(
+        store,
+        store.plan_file.plan(),
+        store.plan_file.settings(),
+        corpus,
+        (corpus.train(), corpus.validation()),
+        device,
+        stop,
+        say,
+    )
     limits = PackLimits(store, worker.settings, device, workers)
     has_slept = sleep_watch()
     with plain_storage_errors(store.directory):
@@ -125,9 +134,9 @@ def work(store: Store, device: torch.device, stop: Callable[[], bool], say: Say 
 
 def _open_corpus(store: Store, say: Say) -> Corpus:
     """The corpus of the sweep, which must be the one that the plan was made with; prepared anew where this machine lacks it."""
-    facts = store.sweep()["facts"]
+    facts = store.plan_file.content()["facts"]
     directory = Path(facts["corpus_directory"])
-    corpus = open_corpus(directory) if directory.is_dir() else prepare(store.settings().data, say)
+    corpus = open_corpus(directory) if directory.is_dir() else prepare(store.plan_file.settings().data, say)
     if corpus.hash != facts["corpus_hash"]:
         raise StoreError(
             f"{corpus.directory} holds corpus {corpus.hash}, the sweep was planned with {facts['corpus_hash']}; "
@@ -162,7 +171,7 @@ class Worker:
         """Claim the longest cell that can be claimed, and those that can be stepped with it from where it stands."""
         for cell in jobs.claimable(self.store, self.plan, left):
             alike, limit = self._alike(cell, left, limits)
-            if claim := self.store.claim(cell.key):
+            if claim := self.store.claims.take(cell.key):
                 break
         else:
             return None
@@ -171,11 +180,11 @@ class Worker:
             if len(job.runs) >= limit:
                 break
             run = self._run(other)
-            if run.step == job.runs[0].step and (claim := self.store.claim(other.key)):
+            if run.step == job.runs[0].step and (claim := self.store.claims.take(other.key)):
                 job.claims.append(claim)
                 job.runs.append(run)
         for claim in job.claims:
-            self.store.describe_claim(claim, len(job.claims), job.runs[0].step)
+            self.store.claims.describe(claim, len(job.claims), job.runs[0].step)
         return job
 
     def _alike(self, cell: Cell, left: Sequence[Cell], limits: PackLimits) -> tuple[list[Cell], int]:
@@ -185,9 +194,9 @@ class Worker:
         """
         if limits.never:
             return [], 1
-        signature, lost = jobs.pack_signature(cell), self.store.lost_claims(cell.key)
+        signature, lost = jobs.pack_signature(cell), self.store.claims.lost(cell.key)
         same = [c for c in left if c.key != cell.key and jobs.pack_signature(c) == signature]
-        alike = [c for c in jobs.claimable(self.store, self.plan, same) if self.store.lost_claims(c.key) == lost]
+        alike = [c for c in jobs.claimable(self.store, self.plan, same) if self.store.claims.lost(c.key) == lost]
         return alike, limits.of(cell, 1 + len(alike)) >> lost
 
     def _run(self, cell: Cell) -> Run:
@@ -245,7 +254,7 @@ class Worker:
 
         def on_checkpoint(i: int, checkpoint: Checkpoint) -> None:
             with lease.writing():
-                if store.holds(job.claims[i]):
+                if store.claims.holds(job.claims[i]):
                     save_checkpoint(store.checkpoint(checkpoint.key), checkpoint, keep_previous=True)
 
         def on_snapshot(i: int, checkpoint: Checkpoint) -> None:
@@ -256,7 +265,7 @@ class Worker:
 
         def on_weights(i: int, weights: dict[str, torch.Tensor]) -> None:
             with lease.writing():
-                if store.holds(job.claims[i]):
+                if store.claims.holds(job.claims[i]):
                     save_weights(store.weights(job.runs[i].cell.key), weights)
 
         def should_stop() -> bool:
@@ -288,14 +297,14 @@ class Worker:
     def _release(self, job: Job) -> None:
         for claim in job.claims:
             with contextlib.suppress(OSError):  # the directory may be gone
-                if self.store.holds(claim):
-                    self.store.release(claim)
+                if self.store.claims.holds(claim):
+                    self.store.claims.release(claim)
 
     def _leave(self, job: Job) -> None:
         """Say in claims that others took over that their holder lives, as after a pause: no worker died of these cells."""
         for claim in job.claims:
             with contextlib.suppress(OSError):
-                self.store.leave(claim)
+                self.store.claims.leave(claim)
 
     def _fail(self, job: Job, error: Exception, limits: PackLimits) -> None:
         """Go on with less at a time where that may help; else the cell has failed."""
@@ -303,7 +312,7 @@ class Worker:
             self.say(lowered)
             self._release(job)
             return
-        self.store.fail(job.claims[0], traceback.format_exc())
+        self.store.claims.fail(job.claims[0], traceback.format_exc())
         self.say(f"{job.claims[0].key} FAILED\n{traceback.format_exc()}")
 
     def _say_and_log(self, cell: Cell, outcome: Outcome | None, live: Tracker | None) -> None:
@@ -318,7 +327,7 @@ class Worker:
 
     def _tracker(self, cell: Cell) -> Tracker:
         row = cell.row(self.settings.count)
-        sweep = self.store.sweep()
+        sweep = self.store.plan_file.content()
         return start_tracker(self.settings.logger, self.store.directory, sweep["hash"], row, self.say, [sweep["name"]])
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from scalesweep.analysis.tuning.frontier import Edge, Frontier
 from scalesweep.analysis.tuning.laws import describe
 from scalesweep.analysis.tuning.optima import is_tuned, tuned_frontier
-from scalesweep.errors import StoreError
+from scalesweep.files import plain_write_errors
 from scalesweep.plan.grid import CorpusFacts, Device
 from scalesweep.plan.plan import TunedCell, tuned_variants
 from scalesweep.plan.trials import Extension
@@ -22,7 +22,7 @@ from scalesweep.settings.tune import MEMORIES
 
 def keys_present(store: Store) -> list[str]:
     """Keys of the cells that the directory holds; none where it holds no sweep yet."""
-    return store.keys() if (store.directory / "sweep.json").is_file() else []
+    return store.plan_file.keys() if (store.directory / "sweep.json").is_file() else []
 
 
 def frontier_of(points: Points) -> Frontier | None:
@@ -42,11 +42,9 @@ def keep_frontier(directory: Path, context: ReportContext) -> None:
     """Write a tuned frontier beside the report before a fit, which may be refused."""
     if context.frontier is None:
         return
-    try:
+    with plain_write_errors(directory, "make it writable, or name another place."):
         directory.mkdir(parents=True, exist_ok=True)
         context.frontier.points.to_csv(directory / "frontier.csv")
-    except OSError as error:
-        raise StoreError(f"{directory} cannot be written: {error.strerror}; make it writable, or name another place.") from None
 
 
 def extend(store: Store, settings: Settings, facts: CorpusFacts, device: Device) -> tuple[list[str], list[str]]:
@@ -60,7 +58,7 @@ def extend(store: Store, settings: Settings, facts: CorpusFacts, device: Device)
         return [], []
     frontier = tuned_frontier(points)
     edges = {(e.n, round(math.log(e.d), 2), e.setting, e.side): e for e in frontier.edges}
-    present = set(store.keys())
+    present = set(store.plan_file.keys())
     beyond = [t for t in tuned_variants(settings, facts, device, True) if t.trial.extension is not None]
     budgets = {(o.n, o.d) for o in frontier.optima}
     keys: list[str] = []

@@ -36,7 +36,7 @@ def counts_of(cells: Sequence[Cell]) -> dict[tuple[str, str], dict[str, tuple[fl
 
 def facts_of(store: Store, settings: Settings, records: Sequence[Record]) -> dict[str, Any]:
     """What is known of a sweep, by the names of `report.checklist.FACTS`."""
-    plan = store.plan()
+    plan = store.plan_file.plan()
     shapes = [cell.shape for cell in plan.cells]
     facts: dict[str, Any] = {
         "cells": dict(Counter(store.states().values())),
@@ -94,7 +94,7 @@ def _corpus_facts(store: Store) -> dict[str, Any]:
     """What only the prepared corpus says; nothing where it is not on this machine any more."""
     from scalesweep.train.data.corpus import open_corpus
 
-    stated = store.sweep()["facts"]
+    stated = store.plan_file.content()["facts"]
     with contextlib.suppress(DataError, KeyError):
         corpus = open_corpus(Path(stated["corpus_directory"]))
         if corpus.hash == stated["corpus_hash"]:

@@ -57,11 +57,11 @@ def measure_edges(store: Store, plan: Plan, settings: Settings, corpus: Corpus, 
             say(f"{sentence}.")
         if not keys:
             return plan
-        plan = plan_sweep(settings, corpus, device, [*store.keys(), *keys], store.keys())
+        plan = plan_sweep(settings, corpus, device, [*store.plan_file.keys(), *keys], store.plan_file.keys())
         if not set(keys) & {c.key for c in plan.cells}:
             say("The budget has no room for these extensions: such points are left out of the fit.")
             return plan
-        added = store.create(plan, settings.model_dump(mode="json"), corpus_facts(corpus))
+        added = store.plan_file.create(plan, settings.model_dump(mode="json"), corpus_facts(corpus))
         measure(store, plan, settings, device, added, say)
 
 
@@ -73,11 +73,11 @@ def measure_cell(settings: Settings, directory: Path, say: Say) -> float:
     corpus = prepare(settings.data, say)
     planned = plan_sweep(settings, corpus, device)
     store = Store(directory)
-    store.create(planned, settings.model_dump(mode="json"), corpus_facts(corpus))
+    store.plan_file.create(planned, settings.model_dump(mode="json"), corpus_facts(corpus))
     launch(store, settings, device, Monitor(store, planned))
     record = store.record(planned.cells[0].key)
     if record is None:
-        raise StoreError(f"the cell has no record: {store.error(planned.cells[0].key).strip()}")
+        raise StoreError(f"the cell has no record: {store.claims.error(planned.cells[0].key).strip()}")
     say(f"Record: {store.cell_dir(planned.cells[0].key) / 'record.json'}")
     return math.nan if record["loss"] is None else float(record["loss"])
 

@@ -87,8 +87,8 @@ def read_subject(arguments: Sequence[str], command: str) -> Subject:
 def _sweep_subject(path: Path, settings: Settings, overrides: Sequence[str]) -> Subject:
     """A sweep, under the settings that it was run with and those that were named now."""
     store = Store(path)
-    stored = store.settings().model_dump()
-    command = commands_of(store.settings(), overrides)
+    stored = store.plan_file.settings().model_dump()
+    command = commands_of(store.plan_file.settings(), overrides)
     for word in overrides:
         _copy(settings.model_dump(), stored, word.split("=", 1)[0].split("."))
     settings = parse(Settings, stored)
@@ -147,9 +147,9 @@ def _copy(source: dict[str, Any], target: dict[str, Any], path: list[str]) -> No
 
 def context_of_store(store: Store, settings: Settings, command: str) -> ReportContext:
     """What the report of a sweep says besides points and law; `command` makes it again."""
-    sweep = store.sweep()
-    plan = store.plan()
-    records = {key: store.record(key) for key in store.keys()}
+    sweep = store.plan_file.content()
+    plan = store.plan_file.plan()
+    records = {key: store.record(key) for key in store.plan_file.keys()}
     states = store.states()
     cells = [{**cell.row(settings.count), "state": states[cell.key], **_measured(records[cell.key])} for cell in plan.cells]
     present = [r for r in records.values() if r is not None]

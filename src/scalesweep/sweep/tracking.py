@@ -19,7 +19,7 @@ def track_sweep(store: Store, settings: Settings, states: Mapping[State, int], f
     if is_off(settings.logger):
         return
     counts = {str(state): number for state, number in states.items()}
-    summary = summarise_sweep(store.sweep(), counts, _points(store, settings), fit, store.directory)
+    summary = summarise_sweep(store.plan_file.content(), counts, _points(store, settings), fit, store.directory)
     log_sweep(settings.logger, store.directory, summary, warn)
 
 

@@ -78,7 +78,7 @@ def keep_jobs(store: Store, queue: Queue, monitor: Monitor) -> None:
 
 
 def _keep_jobs(store: Store, queue: Queue, monitor: Monitor) -> None:
-    plan = store.plan()
+    plan = store.plan_file.plan()
     barren, fruitful, submitted, unfinished = 0, True, -math.inf, math.inf
     while True:
         started = time.monotonic()

@@ -86,8 +86,8 @@ class Monitor:
 
 def failure_line(store: Store, key: str) -> str:
     """A failed cell in one line: why, and where more is said."""
-    reason = store.error(key).strip().splitlines()
-    return f"{key} FAILED: {reason[-1] if reason else 'for no stated reason'} (log: {store.log(key)})"
+    reason = store.claims.error(key).strip().splitlines()
+    return f"{key} FAILED: {reason[-1] if reason else 'for no stated reason'} (log: {store.claims.log(key)})"
 
 
 def cell_line(cell: Cell, record: dict[str, Any], plan: Plan) -> str:

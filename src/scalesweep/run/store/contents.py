@@ -37,6 +37,20 @@ def checked_key(key: str, directory: Path) -> str:
     return key
 
 
+def cell_dir(directory: Path, key: str) -> Path:
+    """The directory of a cell.
+
+    Raises:
+        StoreError: the key is none, and could name a place outside the store.
+    """
+    return directory / "cells" / checked_key(key, directory)
+
+
+def record_file(directory: Path, key: str) -> Path:
+    """The record of a cell; while it is there the cell is finished."""
+    return cell_dir(directory, key) / "record.json"
+
+
 @functools.lru_cache(maxsize=8)
 def read_sweep(path: Path, signature: Signature) -> dict[str, Any]:
     """The content of a sweep.json; the signature tells it from an earlier one.

@@ -107,7 +107,7 @@ def progress_of(store: Store) -> Progress:
     Raises:
         StoreError: the directory holds no sweep.
     """
-    plan, settings = store.plan(), store.settings()
+    plan, settings = store.plan_file.plan(), store.plan_file.settings()
     cells = {cell.key: cell for cell in plan.cells}
     records = {key: record for key in cells if (record := store.record(key)) is not None}
     states = {key: _finished(records[key]) if key in records else store.state(key) for key in cells}
@@ -151,7 +151,7 @@ def _workers(store: Store, cells: Mapping[str, Cell], running: Iterable[str]) ->
     held: dict[tuple[str, int], list[tuple[str, Mapping[str, Any]]]] = defaultdict(list)
     for key in running:
         with contextlib.suppress(FileNotFoundError):  # finished meanwhile
-            if owner := store.owner(key):
+            if owner := store.claims.owner(key):
                 held[str(owner["host"]), int(owner["pid"])].append((key, owner))
     return tuple(_worker(store, cells, *who, claims) for who, claims in sorted(held.items()))
 
@@ -279,7 +279,7 @@ def _failures(store: Store, keys: Sequence[str]) -> tuple[Failure, ...]:
 
 
 def _reason(store: Store, key: str) -> str:
-    lines = store.error(key).strip().splitlines()
+    lines = store.claims.error(key).strip().splitlines()
     return lines[-1] if lines else "no reason was left"
 
 
