@@ -22,7 +22,7 @@ from typing import Any
 from scalesweep.plan.grid import CorpusFacts
 from scalesweep.plan.plan import Plan, make_plan
 from scalesweep.run.launch.monitor import Monitor
-from scalesweep.run.store import free_cells as jobs
+from scalesweep.run.store import free_cells
 from scalesweep.run.store.store import Claim, Store
 from scalesweep.settings.compose import compose_settings
 
@@ -72,11 +72,11 @@ def measure(directory: Path, cells: int, points: int) -> dict[str, float]:
     monitor = timed("monitor", lambda: Monitor(store, plan))
     with monitor.showing():
         timed("poll", monitor.poll)
-    left = jobs.unfinished(store, plan)
-    timed("take, the first", lambda: store.claims.take(next(jobs.claimable(store, plan, left)).key))
+    left = free_cells.unfinished(store, plan)
+    timed("take, the first", lambda: store.claims.take(next(free_cells.claimable(store, plan, left)).key))
     timed(
         "take, later, with a look at all",
-        lambda: store.claims.take(next(jobs.claimable(store, plan, jobs.unfinished(store, plan))).key),
+        lambda: store.claims.take(next(free_cells.claimable(store, plan, free_cells.unfinished(store, plan))).key),
     )
     fill(store, plan, points)
     timed("states()", store.states)

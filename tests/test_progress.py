@@ -14,7 +14,8 @@ from scalesweep.plan.cost import evaluation_steps
 from scalesweep.plan.flops import flops_per_token
 from scalesweep.plan.grid import CorpusFacts
 from scalesweep.plan.plan import Plan, make_plan
-from scalesweep.run.store.progress import curve_end, logs_of, progress_of, speeds
+from scalesweep.run.store.contents import read_curve_end
+from scalesweep.run.store.progress import logs_of, progress_of, speeds
 from scalesweep.run.store.store import Claim, Store
 from scalesweep.settings.plan import CountSpec
 from scalesweep.settings.settings import Settings
@@ -200,14 +201,14 @@ def test_a_log_is_read_once_however_many_cells_failed(store: Store, plan: Plan, 
 
 def test_the_end_of_a_curve_is_read_without_the_rest(tmp_path: Path) -> None:
     path = tmp_path / "curve.jsonl"
-    assert curve_end(path) is None
+    assert read_curve_end(path) is None
     path.write_text("")
-    assert curve_end(path) is None
+    assert read_curve_end(path) is None
     path.write_text("".join(json.dumps({"step": i, "loss": 2.0}) + "\n" for i in range(5000)))
-    end = curve_end(path)
+    end = read_curve_end(path)
     assert end is not None
-    assert end["step"] == 4999
+    assert end.step == 4999
     path.write_text('{"schema": 2, "claim": 1, "checksum": "0"}\n')
-    assert curve_end(path) is None
+    assert read_curve_end(path) is None
     path.write_text('{"step": 1')
-    assert curve_end(path) is None
+    assert read_curve_end(path) is None

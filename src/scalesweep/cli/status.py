@@ -24,7 +24,7 @@ from scalesweep.plan.cost import Cost, Rates, cost_of, rates_of
 from scalesweep.plan.plan import Plan
 from scalesweep.run.launch.monitor import cell_line
 from scalesweep.run.launch.slurm import in_words, jobs_of
-from scalesweep.run.store.progress import Progress, curve_end, progress_of
+from scalesweep.run.store.progress import Progress, progress_of
 from scalesweep.run.store.store import Store
 from scalesweep.settings.compose import is_setting
 from scalesweep.train.power import watts_now
@@ -224,8 +224,8 @@ def state_table(store: Store, progress: Progress) -> Table:
         if record is not None:
             loss = "" if record["loss"] is None else f"{record['loss']:.4f}"
             seconds = f"{record['times']['training_seconds']:.1f}"
-        elif end := curve_end(store.cell_dir(cell.key) / "curve.jsonl"):
-            loss = f"step {end['step']:.0f} of {cell.steps}"
+        elif end := store.curve_end(cell.key):
+            loss = f"step {end.step} of {cell.steps}"
         n = format_count(cell.num_params(plan.count))
         what = [plan.tuned(cell.key)] if tuned else []
         table.add_row(cell.key, n, format_count(cell.tokens), str(cell.seed), *what, progress.states[cell.key], loss, seconds)

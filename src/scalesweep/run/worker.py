@@ -32,14 +32,14 @@ from scalesweep.errors import (
     StoreError,
 )
 from scalesweep.files import StorageFailed, is_storage_error, plain_storage_errors, storage_sentence
-from scalesweep.plan.cell import Cell
+from scalesweep.plan.cell import Cell, pack_signature
 from scalesweep.plan.plan import Plan
 from scalesweep.run.checkpoints import load_start, save_checkpoint
 from scalesweep.run.lease import Lease, LeaseLost, Stop
 from scalesweep.run.packing import PackLimits
 from scalesweep.run.record import make_record
-from scalesweep.run.store import free_cells as jobs
-from scalesweep.run.store.store import HEARTBEAT_SECONDS, Claim, Store
+from scalesweep.run.store import free_cells
+from scalesweep.run.store.store import CLAIMABLE, HEARTBEAT_SECONDS, Claim, Store
 from scalesweep.run.tracker import Tracker, start_tracker
 from scalesweep.settings.settings import Settings
 from scalesweep.train.benchmark import free_memory
@@ -113,7 +113,7 @@ def work(store: Store, device: torch.device, stop: Callable[[], bool], say: Say 
     limits = PackLimits(store, worker.settings, device, workers)
     has_slept = sleep_watch()
     with plain_storage_errors(store.directory):
-        left, looked = jobs.unfinished(store, worker.plan), time.monotonic()
+        left, looked = free_cells.unfinished(store, worker.plan), time.monotonic()
         while not stop():
             if has_slept():
                 time.sleep(2 * HEARTBEAT_SECONDS)  # all heartbeats look old now; those who live renew them first
@@ -123,11 +123,11 @@ def work(store: Store, device: torch.device, stop: Callable[[], bool], say: Say 
                 left = [cell for cell in left if cell.key not in mine]
                 if time.monotonic() - looked < LOOK_SECONDS:
                     continue
-            left, looked = jobs.unfinished(store, worker.plan), time.monotonic()
+            left, looked = free_cells.unfinished(store, worker.plan), time.monotonic()
             if job is None:
-                if not any(store.state(cell.key) in jobs.CLAIMABLE for cell in left):
+                if not any(store.state(cell.key) in CLAIMABLE for cell in left):
                     return True
-                if next(jobs.claimable(store, worker.plan, left), None) is None:
+                if next(free_cells.claimable(store, worker.plan, left), None) is None:
                     time.sleep(WAIT_SECONDS)  # for a trunk that another worker trains
     return False
 
@@ -169,7 +169,7 @@ class Worker:
 
     def take(self, left: Sequence[Cell], limits: PackLimits) -> Job | None:
         """Claim the longest cell that can be claimed, and those that can be stepped with it from where it stands."""
-        for cell in jobs.claimable(self.store, self.plan, left):
+        for cell in free_cells.claimable(self.store, self.plan, left):
             alike, limit = self._alike(cell, left, limits)
             if claim := self.store.claims.take(cell.key):
                 break
@@ -194,15 +194,15 @@ class Worker:
         """
         if limits.never:
             return [], 1
-        signature, lost = jobs.pack_signature(cell), self.store.claims.lost(cell.key)
-        same = [c for c in left if c.key != cell.key and jobs.pack_signature(c) == signature]
-        alike = [c for c in jobs.claimable(self.store, self.plan, same) if self.store.claims.lost(c.key) == lost]
+        signature, lost = pack_signature(cell), self.store.claims.lost(cell.key)
+        same = [c for c in left if c.key != cell.key and pack_signature(c) == signature]
+        alike = [c for c in free_cells.claimable(self.store, self.plan, same) if self.store.claims.lost(c.key) == lost]
         return alike, limits.of(cell, 1 + len(alike)) >> lost
 
     def _run(self, cell: Cell) -> Run:
         """The cell with the furthest state it may go on from, which stays valid whatever happens before it is claimed."""
         start = load_start(cell, self.store.checkpoint(cell.key), self.store.snapshots(cell.trunk))
-        return Run(cell, start, jobs.snapshot_steps(self.store, self.plan, cell, start.step if start else 0))
+        return Run(cell, start, free_cells.snapshot_steps(self.store, self.plan, cell, start.step if start else 0))
 
     def measure(self, job: Job, limits: PackLimits) -> None:
         """Train the claimed cells and write their records, or leave the claims released, failed or to others."""

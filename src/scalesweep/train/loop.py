@@ -53,7 +53,7 @@ class Hooks:
 def train(
     runs: Sequence[Run], train_tokens: np.ndarray, validation_tokens: np.ndarray, execution: Execution, hooks: Hooks
 ) -> list[Outcome]:
-    """Train cells of one pack (`jobs.pack_signature`), all from one step on, and evaluate them.
+    """Train cells of one pack (`cell.pack_signature`), all from one step on, and evaluate them.
 
     Args:
         runs: what to train, R cells.

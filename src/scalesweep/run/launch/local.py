@@ -24,9 +24,9 @@ from scalesweep.files import StorageFailed, plain_storage_errors
 from scalesweep.run.launch.device import num_gpus
 from scalesweep.run.launch.monitor import Monitor
 from scalesweep.run.launch.signals import STOP_SECONDS, signals_interrupt
-from scalesweep.run.store import free_cells as jobs
+from scalesweep.run.store import free_cells
 from scalesweep.run.store.owner import LOG_VARIABLE
-from scalesweep.run.store.store import HEARTBEAT_SECONDS, State, Store
+from scalesweep.run.store.store import CLAIMABLE, HEARTBEAT_SECONDS, State, Store
 from scalesweep.settings.settings import Settings
 
 POLL_SECONDS = 0.3
@@ -103,7 +103,7 @@ def supervise(
                     raise KeyboardInterrupt
                 _reap(store, slots, list(states))
                 _kill_stuck(store, slots, states)
-                waiting = [c for c in plan.cells if states.get(c.key) in jobs.CLAIMABLE]
+                waiting = [c for c in plan.cells if states.get(c.key) in CLAIMABLE]
                 held = [key for key, state in states.items() if state == "RUNNING"]
                 running = {s.process.pid for s in slots if s.process is not None}
                 busy = running & {store.claims.holder(key) for key in held}
@@ -113,7 +113,7 @@ def supervise(
                     return
                 searching = len(running - busy)  # about to claim, or waiting for a trunk
                 free = [s for s in slots if s.process is None]
-                claimable = (c for c in waiting if not jobs.waits_for_trunk(store, plan, c))
+                claimable = (c for c in waiting if not free_cells.waits_for_trunk(store, plan, c))
                 needed = len(list(itertools.islice(claimable, len(free) + searching))) - searching if free else 0
                 for slot in free[: max(0, needed)]:
                     _start(store, slot, len(slots))

@@ -1,11 +1,8 @@
 """How far a sweep is, derived from the store's files: workers, speed, time left, failures. Nothing is claimed or written."""
 
 import contextlib
-import json
 import math
-import os
 import statistics
-import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,7 +14,8 @@ from scalesweep.plan.cost import Work, evaluation_steps, wall_seconds
 from scalesweep.plan.flops import flops_per_token
 from scalesweep.plan.grid import Device
 from scalesweep.plan.plan import Plan
-from scalesweep.run.store.store import FINISHED, State, Store
+from scalesweep.run.store.contents import CurveEnd
+from scalesweep.run.store.store import FINISHED, State, Store, finished_state
 from scalesweep.settings.plan import CountSpec
 from scalesweep.settings.settings import Settings
 
@@ -110,7 +108,7 @@ def progress_of(store: Store) -> Progress:
     plan, settings = store.plan_file.plan(), store.plan_file.settings()
     cells = {cell.key: cell for cell in plan.cells}
     records = {key: record for key in cells if (record := store.record(key)) is not None}
-    states = {key: _finished(records[key]) if key in records else store.state(key) for key in cells}
+    states = {key: finished_state(records[key]) if key in records else store.state(key) for key in cells}
     running = [key for key, state in states.items() if state == "RUNNING"]
     workers = _workers(store, cells, running)
     now = {key: (w.step, w.tokens_per_second) for w in workers for key in w.cells}
@@ -137,14 +135,10 @@ def progress_of(store: Store) -> Progress:
     )
 
 
-def _finished(record: Mapping[str, Any]) -> State:
-    return "COMPLETE" if record["state"] == "COMPLETE" else "DIVERGED"
-
-
 def _stopped(store: Store, keys: Iterable[str]) -> dict[str, tuple[int, float | None]]:
     """Steps and tokens per second of those cells that somebody has trained and nobody trains now, by their curves."""
-    ends = {key: curve_end(store.cell_dir(key) / "curve.jsonl") for key in keys}
-    return {key: (int(end["step"]), end.get("tokens_per_second")) for key, end in ends.items() if end}
+    ends = {key: store.curve_end(key) for key in keys}
+    return {key: (end.step, end.tokens_per_second) for key, end in ends.items() if end}
 
 
 def _workers(store: Store, cells: Mapping[str, Cell], running: Iterable[str]) -> tuple[WorkerLine, ...]:
@@ -161,33 +155,18 @@ def _worker(
 ) -> WorkerLine:
     keys = tuple(key for key, _ in claims)
     cell, age = cells[keys[0]], min(float(owner["age"]) for _, owner in claims)
-    last = curve_end(store.cell_dir(cell.key) / "curve.jsonl")
-    speed = None if last is None else last.get("tokens_per_second")
+    last = store.curve_end(cell.key)
+    speed = None if last is None else last.tokens_per_second
     step = 0 if last is None else _step(store, cell, last, claims[0][1]["number"], (speed or 0.0) / len(keys))
     flops = None if speed is None else speed * flops_per_token(cell.shape, "attention")
     return WorkerLine(host, pid, keys, min(step, cell.steps), cell.steps, speed, flops, max(0.0, age))
 
 
-def _step(store: Store, cell: Cell, last: Mapping[str, float], claim: int, tokens_per_second: float) -> int:
+def _step(store: Store, cell: Cell, last: CurveEnd, claim: int, tokens_per_second: float) -> int:
     """Finished steps of a cell trained under a claim, by the last point of its curve, which may be of an earlier one."""
-    if last["claim"] == claim:
-        return int(last["step"] + tokens_per_second * last["age"] / cell.batch_tokens)
-    return int(last["step"]) if store.checkpoint(cell.key).exists() else 0
-
-
-def curve_end(path: Path) -> dict[str, float] | None:
-    """The last point of a curve with its `claim` and `age`, the seconds since it was written; None where there is none."""
-    try:
-        with path.open("rb") as file:
-            changed = os.fstat(file.fileno()).st_mtime
-            claim = json.loads(file.readline()).get("claim", 0)
-            file.seek(max(0, os.fstat(file.fileno()).st_size - 4096))
-            point: dict[str, float] = json.loads(file.read().splitlines()[-1])
-    except (FileNotFoundError, IndexError, ValueError):
-        return None
-    if "step" not in point:  # the header, before the first point
-        return None
-    return {**point, "claim": claim, "age": max(0.0, time.time() - changed)}
+    if last.claim == claim:
+        return int(last.step + tokens_per_second * last.age / cell.batch_tokens)
+    return last.step if store.checkpoint(cell.key).exists() else 0
 
 
 StepSeconds = Callable[[Cell], float]
@@ -294,7 +273,7 @@ def logs_of(store: Store, keys: Sequence[str]) -> dict[str, list[Path]]:
 
 
 def _device(settings: Settings, plan: Plan, records: Iterable[Mapping[str, Any]]) -> Device:
-    """What the sweep is trained on: as set, else as recorded, else what the precision tells (`plan.resolve_precision`)."""
+    """What the sweep is trained on: as set, else as recorded, else what the precision tells (`grid.resolve_precision`)."""
     if settings.train.device != "auto":
         return settings.train.device
     for record in records:

@@ -72,7 +72,6 @@ import contextlib
 import functools
 import json
 import math
-import os
 import shutil
 import time
 from collections.abc import Iterable, Mapping
@@ -96,15 +95,31 @@ from scalesweep.plan.cell import Cell
 from scalesweep.points.points import Points, points_from_rows
 from scalesweep.run.store.claim import HEARTBEAT_SECONDS, LEASE_SECONDS
 from scalesweep.run.store.claims import CLAIMABLE, Claim, Claims, State
-from scalesweep.run.store.contents import cell_dir, checked_key, read_cell, read_curve, record_file
+from scalesweep.run.store.contents import CurveEnd, cell_dir, checked_key, read_cell, read_curve, read_curve_end, record_file
 from scalesweep.run.store.plan_file import PlanFile
 from scalesweep.run.store.schema import SCHEMA, upgrade
 from scalesweep.settings.plan import CountSpec
 
-__all__ = ["CLAIMABLE", "FINISHED", "HEARTBEAT_SECONDS", "LEASE_SECONDS", "SCHEMA", "Claim", "State", "Store"]
+__all__ = [
+    "CLAIMABLE",
+    "FINISHED",
+    "HEARTBEAT_SECONDS",
+    "LEASE_SECONDS",
+    "SCHEMA",
+    "Claim",
+    "State",
+    "Store",
+    "finished_state",
+    "read_sweep",
+]
 FINISHED: frozenset[State] = frozenset({"COMPLETE", "DIVERGED"})
 ABANDONED_SECONDS = 3600.0
 """Temporary files so old are of workers that were killed; younger ones may be somebody's who is about to rename them."""
+
+
+def finished_state(record: Mapping[str, Any]) -> State:
+    """The state of a cell that has this record."""
+    return "COMPLETE" if record["state"] == "COMPLETE" else "DIVERGED"
 
 
 @dataclass(frozen=True)
@@ -137,7 +152,7 @@ class Store:
         """The cell's state, derived from its files."""
         seen = self.claims.look(key)
         if seen.has_record and (record := self.record(key)):
-            return "COMPLETE" if record["state"] == "COMPLETE" else "DIVERGED"
+            return finished_state(record)
         return self.claims.unfinished_state(key, seen.last)
 
     def is_finished(self, key: str) -> bool:
@@ -176,14 +191,14 @@ class Store:
             return []
         return points
 
+    def curve_end(self, key: str) -> CurveEnd | None:
+        """The last point of the curve, without reading the others; None where there is none."""
+        return read_curve_end(self.cell_dir(key) / "curve.jsonl")
+
     def last_step(self, key: str) -> int:
-        """Finished steps at the last point of the curve, by its last line alone; 0 where there is none."""
-        try:
-            with (self.cell_dir(key) / "curve.jsonl").open("rb") as file:
-                file.seek(max(0, file.seek(0, os.SEEK_END) - 4096))
-                return int(json.loads(file.read().splitlines()[-1]).get("step", 0))
-        except (OSError, ValueError, IndexError, AttributeError):
-            return 0  # of a damaged file, which `curve` sets aside
+        """Finished steps at the last point of the curve; 0 where there is none."""
+        end = self.curve_end(key)
+        return end.step if end else 0
 
     def write_record(self, claim: Claim, record: Mapping[str, Any]) -> bool:
         """Finish the cell, unless the claim was lost or a record stands; True if this record was written."""
