@@ -16,7 +16,6 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -34,22 +33,21 @@ from scalesweep.errors import (
 from scalesweep.files import StorageFailed, is_storage_error, plain_storage_errors, storage_sentence
 from scalesweep.plan.cell import Cell, pack_signature
 from scalesweep.plan.plan import Plan
-from scalesweep.run.checkpoints import load_start, save_checkpoint
+from scalesweep.run.checkpoints import load_start
+from scalesweep.run.keeper import Job, Keeper
 from scalesweep.run.lease import Lease, LeaseLost, Stop
 from scalesweep.run.packing import PackLimits
 from scalesweep.run.record import make_record
 from scalesweep.run.store import free_cells
-from scalesweep.run.store.store import CLAIMABLE, HEARTBEAT_SECONDS, Claim, Store
+from scalesweep.run.store.store import CLAIMABLE, HEARTBEAT_SECONDS, Store
 from scalesweep.run.tracker import Tracker, start_tracker
 from scalesweep.settings.settings import Settings
 from scalesweep.train.benchmark import free_memory
-from scalesweep.train.checkpoint import Checkpoint
 from scalesweep.train.data import prepare
 from scalesweep.train.data.corpus import Corpus, open_corpus
 from scalesweep.train.device import is_device_lost, prepare_device, reset_peak_memory
 from scalesweep.train.gradient import Execution
 from scalesweep.train.loop import Hooks, Interrupted, train
-from scalesweep.train.model.export import save_weights
 from scalesweep.train.pack import Outcome, Run
 
 WAIT_SECONDS = 0.5
@@ -146,15 +144,6 @@ def _open_corpus(store: Store, say: Say) -> Corpus:
 
 
 @dataclass(frozen=True)
-class Job:
-    """Cells that this worker holds, all to be stepped together from one step on."""
-
-    claims: list[Claim]
-    runs: list[Run]
-    micro_batch: int
-
-
-@dataclass(frozen=True)
 class Worker:
     """What stays the same while a process works on a sweep."""
 
@@ -217,14 +206,14 @@ class Worker:
         except LeaseLost:
             end = "LOST"
             self._leave(job)
-            self.say(f"{', '.join(c.key for c in job.claims)} not held any more; left to other workers")
+            self.say(f"{job.names} not held any more; left to other workers")
         except Exception as error:
             end = "FAILED"
             if isinstance(error, OSError) and is_storage_error(error, self.store.directory):
                 self._release(job)
                 raise StorageFailed(storage_sentence(error, self.store.directory)) from None
             if is_device_lost(error):
-                self.say(f"{', '.join(c.key for c in job.claims)} interrupted\n{traceback.format_exc()}")
+                self.say(f"{job.names} interrupted\n{traceback.format_exc()}")
                 raise DeviceLost(f"{self.device} does not answer this process any more ({error}); start it again.") from None
             self._fail(job, error, limits)
         else:
@@ -237,36 +226,7 @@ class Worker:
 
     def _train(self, job: Job, lease: Lease, tracker: Tracker | None) -> list[Outcome | None]:
         """The outcomes that have become records; None for a cell that somebody else took over."""
-        store, train_spec, started, lost = self.store, self.settings.train, time.time(), set[int]()
-
-        def leave(i: int) -> None:
-            lost.add(i)
-            if len(lost) == len(job.claims):
-                raise LeaseLost
-
-        def on_curve(i: int, curve: list[dict[str, Any]]) -> None:
-            with lease.writing():
-                written = i in lost or store.write_curve(job.claims[i], curve)
-            if not written:
-                leave(i)
-            elif tracker:
-                tracker.curve(curve)
-
-        def on_checkpoint(i: int, checkpoint: Checkpoint) -> None:
-            with lease.writing():
-                if store.claims.holds(job.claims[i]):
-                    save_checkpoint(store.checkpoint(checkpoint.key), checkpoint, keep_previous=True)
-
-        def on_snapshot(i: int, checkpoint: Checkpoint) -> None:
-            path = store.snapshot(checkpoint.key, checkpoint.step)
-            with lease.writing():
-                path.parent.mkdir(parents=True, exist_ok=True)
-                save_checkpoint(path, checkpoint)
-
-        def on_weights(i: int, weights: dict[str, torch.Tensor]) -> None:
-            with lease.writing():
-                if store.claims.holds(job.claims[i]):
-                    save_weights(store.weights(job.runs[i].cell.key), weights)
+        spec, started, keeper = self.settings.train, time.time(), Keeper(self.store, lease, job, self.say, tracker)
 
         def should_stop() -> bool:
             lease.progress()
@@ -274,25 +234,27 @@ class Worker:
             return self.stop()
 
         reset_peak_memory(self.device)
-        execution = Execution(
-            self.device, job.micro_batch, train_spec.curve_points, train_spec.fast, train_spec.checkpoint_seconds
+        start = job.runs[0].step
+        self.say(f"{job.names} {f'goes on after step {start}' if start else 'begins'}")
+        hooks = Hooks(
+            on_curve=keeper.keep_curve,
+            on_checkpoint=keeper.keep_checkpoint,
+            on_snapshot=keeper.keep_snapshot,
+            on_weights=keeper.keep_weights if spec.keep_weights else None,
+            should_stop=should_stop,
+            on_note=lambda line: self.say(f"{job.names} {line}"),
         )
-        keep = on_weights if train_spec.keep_weights else None
-        names, start = ", ".join(run.cell.key for run in job.runs), job.runs[0].step
-        self.say(f"{names} {f'goes on after step {start}' if start else 'begins'}")
-        hooks = Hooks(on_curve, on_checkpoint, on_snapshot, keep, should_stop, lambda line: self.say(f"{names} {line}"))
+        execution = Execution(self.device, job.micro_batch, spec.curve_points, spec.fast, spec.checkpoint_seconds)
         outcomes = train(job.runs, *self.tokens, execution, hooks)
         lease.check()
-        for i, (run, claim, outcome) in enumerate(zip(job.runs, job.claims, outcomes, strict=True)):
-            record = make_record(run.cell, outcome, self.device, self.corpus, started, len(job.runs))
-            if outcome.state == "DIVERGED" and i not in lost and store.retry_diverged(claim):
-                self.say(f"{claim.key} DIVERGED and is tried again (launcher.retries.diverged)")
-                lost.add(i)
-            if i not in lost and not store.write_record(claim, record):
-                leave(i)
+        records = (  # each made as late as it is written: it holds the time
+            make_record(run.cell, outcome, self.device, self.corpus, started, len(job.runs))
+            for run, outcome in zip(job.runs, outcomes, strict=True)
+        )
+        keeper.keep_records(outcomes, records)
         for trunk in {run.cell.trunk for run in job.runs}:
-            store.prune_trunk(self.plan.siblings[trunk])
-        return [None if i in lost else outcome for i, outcome in enumerate(outcomes)]
+            self.store.prune_trunk(self.plan.siblings[trunk])
+        return [None if i in keeper.lost else outcome for i, outcome in enumerate(outcomes)]
 
     def _release(self, job: Job) -> None:
         for claim in job.claims:
