@@ -15,10 +15,11 @@ from scalesweep.laws import Chinchilla
 from scalesweep.points.points import Points, points_from_rows
 from scalesweep.report import ReportContext
 from scalesweep.report.review.checklist import FACTS, ChecklistRow, checklist_table, count_status, review
+from scalesweep.run.store.measured import read_measured, read_sweep
 from scalesweep.run.store.store import Store
 from scalesweep.settings.fit import FitSpec
 from scalesweep.sweep.facts import cost_of_records
-from scalesweep.sweep.subject import context_of_store
+from scalesweep.sweep.subject import report_context
 
 LAW = Chinchilla(E=1.5, A=60, B=90, alpha=0.35, beta=0.3)
 EMPTY = ReportContext("empty", {}, [], {}, [], "scalesweep report points.csv")
@@ -60,8 +61,8 @@ def whole() -> tuple[ChecklistRow, ...]:
 @pytest.fixture(scope="module")
 def sweep(reviewed_store: Store) -> tuple[tuple[ChecklistRow, ...], ReportContext, Analysis]:
     """The checklist of a measured sweep."""
-    context = context_of_store(reviewed_store, reviewed_store.plan_file.settings(), "scalesweep report sweep")
-    analysis = quick(reviewed_store.points())
+    context = report_context(read_measured(reviewed_store), reviewed_store.plan_file.settings(), "scalesweep report sweep")
+    analysis = quick(read_sweep(reviewed_store.directory))
     return review(analysis, context), context, analysis
 
 
@@ -262,8 +263,8 @@ def test_without_a_joint_law_the_reasons_are_given() -> None:
 def test_the_checklist_of_a_written_report(reviewed_store: Store, tmp_path: Path) -> None:
     from scalesweep.report import write_report
 
-    context = context_of_store(reviewed_store, reviewed_store.plan_file.settings(), "scalesweep report sweep")
-    analysis = quick(reviewed_store.points())
+    context = report_context(read_measured(reviewed_store), reviewed_store.plan_file.settings(), "scalesweep report sweep")
+    analysis = quick(read_sweep(reviewed_store.directory))
     page = write_report(tmp_path / "report", analysis, context)
     markdown = (page.parent / "report.md").read_text()
     assert count_status(review(analysis, context)) in markdown

@@ -13,6 +13,7 @@ import pytest
 
 from scalesweep.cli import main
 from scalesweep.run.launch.monitor import cell_line
+from scalesweep.run.store.measured import read_sweep
 from scalesweep.run.store.store import Store
 from scalesweep.settings.plan import CountSpec
 
@@ -161,7 +162,7 @@ def test_diverged_settings_are_part_of_tuning(tmp_path: Path, capsys: pytest.Cap
 def test_a_law_of_the_learning_rate_is_a_recipe(tmp_path: Path) -> None:
     law = "recipe.lr_law={coefficient: 1.8, n_exponent: -0.5, d_exponent: 0.0}"
     assert run(tmp_path / "a", law) == 0
-    for row in Store(tmp_path / "a").points().frame.to_dict("records"):
+    for row in read_sweep(tmp_path / "a").frame.to_dict("records"):
         assert row["embedding_lr"] == pytest.approx(4 * best_lr(row["n"]))
         assert row["loss"] == pytest.approx(1.2 + 30 / row["n"] ** 0.35 + 60 / row["d"] ** 0.35)
 

@@ -19,7 +19,8 @@ from scalesweep.plan.plan import Plan, make_plan
 from scalesweep.run.store import claims, plan_file
 from scalesweep.run.store import store as module
 from scalesweep.run.store.free_cells import claimable, snapshot_steps, unfinished, waits_for_trunk
-from scalesweep.run.store.store import Store, read_sweep
+from scalesweep.run.store.measured import read_sweep
+from scalesweep.run.store.store import Store
 from scalesweep.settings.settings import Settings
 
 
@@ -187,7 +188,7 @@ def test_points_are_the_records_with_reasons_for_the_diverged(store: Store) -> N
     first, second, *_ = store.plan_file.keys()
     record(store, first, loss=3.25)
     record(store, second, loss=None, state="DIVERGED")
-    points = store.points()
+    points = read_sweep(store.directory)
     assert list(points.loss) == [3.25]
     assert list(points.frame["key"]) == [first, second]
     assert "diverged: last finite training loss 3.1" in points.frame["excluded_reason"][1]
@@ -197,8 +198,8 @@ def test_points_are_the_records_with_reasons_for_the_diverged(store: Store) -> N
 def test_a_sweep_is_read_from_python_by_its_directory(store: Store, settings: Settings) -> None:
     record(store, store.plan_file.keys()[0])
     other = settings.count.model_copy(update={"params": "total"})
-    assert list(read_sweep(str(store.directory)).n) == list(store.points().n)
-    assert list(read_sweep(store.directory, other).n) == list(store.points(other).n)
+    assert list(read_sweep(str(store.directory)).n) == list(read_sweep(store.directory).n)
+    assert list(read_sweep(store.directory, other).n) == list(read_sweep(store.directory, other).n)
     with pytest.raises(StoreError):
         read_sweep(store.directory / "nothing")
 
@@ -207,8 +208,8 @@ def test_points_can_be_counted_by_another_convention(store: Store, settings: Set
     record(store, store.plan_file.keys()[0])
     cell = store.plan_file.plan().cells[0]
     other = settings.count.model_copy(update={"params": "total"})
-    assert store.points().n[0] == cell.num_params(settings.count)
-    assert store.points(other).n[0] == cell.num_params(other)
+    assert read_sweep(store.directory).n[0] == cell.num_params(settings.count)
+    assert read_sweep(store.directory, other).n[0] == cell.num_params(other)
 
 
 def test_the_curve_is_replaced_whole(store: Store) -> None:

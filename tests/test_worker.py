@@ -20,6 +20,7 @@ from scalesweep.plan.grid import CorpusFacts
 from scalesweep.plan.plan import make_plan
 from scalesweep.run import worker
 from scalesweep.run.checkpoints import load_checkpoint
+from scalesweep.run.store.measured import read_sweep
 from scalesweep.run.store.store import Store
 from scalesweep.run.worker import sleep_watch, work
 from scalesweep.settings.settings import Settings
@@ -65,7 +66,7 @@ def test_every_cell_gets_its_record_and_the_checkpoint_goes(undisturbed: Store, 
         assert record["times"]["training_seconds"] > 0
         assert undisturbed.curve(cell.key)[-1]["tokens"] == cell.tokens
         assert not (undisturbed.cell_dir(cell.key) / "checkpoint.pt").exists()
-    points = undisturbed.points()
+    points = read_sweep(undisturbed.directory)
     assert len(points.loss) == 4
     larger = points.frame.sort_values(["n", "d"])["loss"].to_numpy()
     assert larger[1] < larger[0]
@@ -333,7 +334,7 @@ def test_packed_cells_have_the_records_of_cells_alone(
     tmp_path: Path, home: Path, corpus: Corpus, facts: CorpusFacts, seeds_alone: Store
 ) -> None:
     store = packed(tmp_path / "sweep", home, corpus, facts)
-    assert store.plan_file.keys() == seeds_alone.keys()
+    assert store.plan_file.keys() == seeds_alone.plan_file.keys()
     assert work(store, prepare_device("cpu"), lambda: False)
     assert losses(store) == pytest.approx(losses(seeds_alone), abs=1e-3)
     assert {r["times"]["pack"] for r in store.records()} == {3}

@@ -16,13 +16,14 @@ from scalesweep.run.launch.device import device_of_sweep
 from scalesweep.run.launch.monitor import failure_line
 from scalesweep.run.launch.pricing import Prices, price_of
 from scalesweep.run.launch.signals import signals_interrupt
+from scalesweep.run.store.measured import read_measured
 from scalesweep.run.store.store import FINISHED, Store
 from scalesweep.run.tracker import require_installed
 from scalesweep.settings.again import commands_of
 from scalesweep.settings.compose import compose_settings
 from scalesweep.sweep.extend import fitted_points, keys_present
 from scalesweep.sweep.run import corpus_facts, measure, measure_edges, plan_sweep
-from scalesweep.sweep.subject import context_of_store, write
+from scalesweep.sweep.subject import report_context, write
 from scalesweep.sweep.tracking import track_sweep
 from scalesweep.train.data import prepare, validation_shortage
 
@@ -46,11 +47,11 @@ def run(overrides: Sequence[str]) -> int:
     measure(store, plan, settings, device, added, _say)
     if settings.sweep.tune is not None:
         plan = measure_edges(store, plan, settings, corpus, device, _say)
-    each = store.states()
-    states = Counter(each.values())
+    measured = read_measured(store)
+    states = measured.counts
     try:
-        context = context_of_store(store, settings, commands_of(store.plan_file.settings(), []))
-        points, context = fitted_points(store.points(), context)
+        context = report_context(measured, settings, commands_of(measured.settings, []))
+        points, context = fitted_points(measured.points(), context)
         if context.tuning:
             _say(f"\n{context.tuning}")
         written = write(store.directory, points, settings.fit, context)
@@ -59,13 +60,13 @@ def run(overrides: Sequence[str]) -> int:
     except (FitError, PointsError) as error:
         _say(f"No law: {error}")
         found = str(error)
-    track_sweep(store, settings, states, found, _warning)
+    track_sweep(measured, settings, found, _warning)
     # A tuned range may well end where training diverges, but not all of it may.
     wanted = ("COMPLETE",) if settings.sweep.tune is None or not states["COMPLETE"] else FINISHED
     if unfinished := sum(n for s, n in states.items() if s not in wanted):
         lacking = f"{unfinished} of {len(plan.cells)} cells {'has' if unfinished == 1 else 'have'} no loss"
         _say(f"{lacking}: {_count(states)}. See: scalesweep status {store.directory}")
-        for key in (k for k, s in each.items() if s == "FAILED"):
+        for key in (k for k, s in measured.states.items() if s == "FAILED"):
             _say(failure_line(store, key))
         return EXIT_INCOMPLETE
     return EXIT_OK

@@ -9,6 +9,7 @@ from scalesweep.errors import EXIT_OK, PointsError, SpecError, StoreError
 from scalesweep.files import plain_storage_errors
 from scalesweep.points.export import LAYOUTS, layout_of, write_table
 from scalesweep.run.launch.slurm import withdraw
+from scalesweep.run.store.measured import read_measured
 from scalesweep.run.store.progress import logs_of
 from scalesweep.run.store.store import Store
 from scalesweep.settings.base import parse
@@ -95,7 +96,8 @@ def export(arguments: Sequence[str]) -> int:
         raise SpecError(f"layout = {options['layout']!r}: must be {', '.join(LAYOUTS)}.")
     store, path = Store(Path(arguments[0])), Path(options.get("out", "points.csv")).expanduser()
     counts: dict[str, Any] = {name[6:]: value for name, value in options.items() if name.startswith("count.")}
-    points = store.points(parse(CountSpec, {**store.plan_file.content()["count"], **counts}, "count."))
+    measured = read_measured(store, with_curves=False)
+    points = measured.points(parse(CountSpec, {**measured.content["count"], **counts}, "count."))
     if layout != "scalesweep" and points.used.empty:
         raise PointsError(f"{store.directory} has no measured loss yet; see: scalesweep status {store.directory}.")
     table = layout_of(points, layout)

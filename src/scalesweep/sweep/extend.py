@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
 from scalesweep.analysis.tuning.frontier import Edge, Frontier
@@ -15,6 +15,7 @@ from scalesweep.plan.plan import TunedCell, tuned_variants
 from scalesweep.plan.trials import Extension
 from scalesweep.points.points import Points
 from scalesweep.report import ReportContext
+from scalesweep.run.store.measured import Measured
 from scalesweep.run.store.store import Store
 from scalesweep.settings.settings import Settings
 from scalesweep.settings.tune import MEMORIES
@@ -47,25 +48,24 @@ def keep_frontier(directory: Path, context: ReportContext) -> None:
         context.frontier.points.to_csv(directory / "frontier.csv")
 
 
-def extend(store: Store, settings: Settings, facts: CorpusFacts, device: Device) -> tuple[list[str], list[str]]:
+def extend(measured: Measured, settings: Settings, facts: CorpusFacts, device: Device) -> tuple[list[str], list[str]]:
     """Keys of the cells past the edges at which optima lie, and sentences that say what is extended and what may not be.
 
     Every edge asks for the next extension of its range that the directory does not hold, at its size and budget, for all seeds.
     """
     tune = settings.sweep.tune
-    points = store.points(settings.count)
+    points = measured.points(settings.count)
     if tune is None or not is_tuned(points):
         return [], []
     frontier = tuned_frontier(points)
     edges = {(e.n, round(math.log(e.d), 2), e.setting, e.side): e for e in frontier.edges}
-    present = set(store.plan_file.keys())
     beyond = [t for t in tuned_variants(settings, facts, device, True) if t.trial.extension is not None]
     budgets = {(o.n, o.d) for o in frontier.optima}
     keys: list[str] = []
     said: Counter[str] = Counter()
     for edge in edges.values():
         mine = [t for t in beyond if _is_past(t, edge, budgets, settings)]
-        new = _next_time(mine, present)
+        new = _next_time(mine, measured.states)
         keys += [t.cell.key for t in new]
         said[_sentence(edge, mine, new, tune.extensions)] += 1
     return list(dict.fromkeys(keys)), [
@@ -84,7 +84,7 @@ def _is_past(candidate: TunedCell, edge: Edge, budgets: Iterable[tuple[float, fl
     return nearest == edge.d
 
 
-def _next_time(candidates: Sequence[TunedCell], present: set[str]) -> list[TunedCell]:
+def _next_time(candidates: Sequence[TunedCell], present: Collection[str]) -> list[TunedCell]:
     """The cells of the first extension that is not wholly there."""
 
     def time(candidate: TunedCell) -> int:

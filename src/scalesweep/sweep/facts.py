@@ -1,7 +1,6 @@
 """What a report tells of an experiment beside its points: counts by every convention, facts, energy and cost."""
 
 import contextlib
-from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,11 +11,9 @@ from scalesweep.plan.cost import Cost, Rates, cost_of, rates_of
 from scalesweep.plan.flops import ModuleShape, flops_per_token, num_params
 from scalesweep.plan.grid import Device
 from scalesweep.points.published.results import published_results
-from scalesweep.run.store.store import Store
+from scalesweep.run.store.measured import Measured, Record
 from scalesweep.settings.plan import CountSpec
 from scalesweep.settings.settings import Settings
-
-Record = Mapping[str, Any]
 
 
 def counts_of(cells: Sequence[Cell]) -> dict[tuple[str, str], dict[str, tuple[float, float]]]:
@@ -34,12 +31,12 @@ def counts_of(cells: Sequence[Cell]) -> dict[tuple[str, str], dict[str, tuple[fl
     return found
 
 
-def facts_of(store: Store, settings: Settings, records: Sequence[Record]) -> dict[str, Any]:
+def facts_of(measured: Measured, settings: Settings) -> dict[str, Any]:
     """What is known of a sweep, by the names of `report.checklist.FACTS`."""
-    plan = store.plan_file.plan()
+    plan, records = measured.plan, list(measured.records.values())
     shapes = [cell.shape for cell in plan.cells]
     facts: dict[str, Any] = {
-        "cells": dict(Counter(store.states().values())),
+        "cells": dict(measured.counts),
         "tokenizer": settings.data.tokenizer.kind,
         "corpus": plan.cells[0].corpus,
         "corpus_hash": plan.cells[0].corpus_hash,
@@ -50,7 +47,7 @@ def facts_of(store: Store, settings: Settings, records: Sequence[Record]) -> dic
         "decay_fraction": _span(cell.decay_steps / cell.steps for cell in plan.cells),
         "flops_by": _one_or_all(s.counts.flops_by if isinstance(s, ModuleShape) else "formula" for s in shapes),
         "shared_trunks": sum(len(siblings) > 1 for siblings in plan.siblings.values()),
-        **_corpus_facts(store),
+        **_corpus_facts(measured.content["facts"]),
     }
     return {**facts, **_record_facts(settings, records)} if records else facts
 
@@ -90,11 +87,10 @@ def cost_rows(settings: Settings, records: Sequence[Record]) -> dict[str, str]:
     return {"device-hours": f"{cost.hours} of training", "energy and cost": f"{cost.bill}, at {', '.join(rates.sources)}"}
 
 
-def _corpus_facts(store: Store) -> dict[str, Any]:
+def _corpus_facts(stated: Mapping[str, str]) -> dict[str, Any]:
     """What only the prepared corpus says; nothing where it is not on this machine any more."""
     from scalesweep.train.data.corpus import open_corpus
 
-    stated = store.plan_file.content()["facts"]
     with contextlib.suppress(DataError, KeyError):
         corpus = open_corpus(Path(stated["corpus_directory"]))
         if corpus.hash == stated["corpus_hash"]:

@@ -16,6 +16,7 @@ from scalesweep.run.launch.device import device_of_sweep
 from scalesweep.run.launch.monitor import Monitor
 from scalesweep.run.launch.pricing import Prices, limits_of
 from scalesweep.run.launch.signals import signals_interrupt
+from scalesweep.run.store.measured import read_measured
 from scalesweep.run.store.store import FINISHED, Store
 from scalesweep.run.tracker import require_installed
 from scalesweep.settings.plan import ArchitectureSpec
@@ -50,7 +51,8 @@ def measure_edges(store: Store, plan: Plan, settings: Settings, corpus: Corpus, 
     """Extend the tuned ranges at whose ends optima lie, and measure again, until none does or none may be extended."""
     while True:
         try:
-            keys, sentences = extend(store, settings, facts_of_corpus(corpus, settings), device)
+            measured = read_measured(store, with_curves=False)
+            keys, sentences = extend(measured, settings, facts_of_corpus(corpus, settings), device)
         except PointsError:  # nothing was measured
             return plan
         for sentence in sentences:

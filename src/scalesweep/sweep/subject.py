@@ -16,6 +16,7 @@ from scalesweep.points.points import Points, read_points
 from scalesweep.points.published import published_points
 from scalesweep.points.table import SUFFIXES
 from scalesweep.report import ReportContext, write_report
+from scalesweep.run.store.measured import Measured, Record, read_measured
 from scalesweep.run.store.store import Store
 from scalesweep.settings.again import commands_of
 from scalesweep.settings.base import parse
@@ -86,13 +87,13 @@ def read_subject(arguments: Sequence[str], command: str) -> Subject:
 
 def _sweep_subject(path: Path, settings: Settings, overrides: Sequence[str]) -> Subject:
     """A sweep, under the settings that it was run with and those that were named now."""
-    store = Store(path)
-    stored = store.plan_file.settings().model_dump()
-    command = commands_of(store.plan_file.settings(), overrides)
+    measured = read_measured(Store(path))
+    stored = measured.settings.model_dump()
     for word in overrides:
         _copy(settings.model_dump(), stored, word.split("=", 1)[0].split("."))
     settings = parse(Settings, stored)
-    points, context = fitted_points(store.points(settings.count), context_of_store(store, settings, command))
+    context = report_context(measured, settings, commands_of(measured.settings, overrides))
+    points, context = fitted_points(measured.points(settings.count), context)
     return Subject(points, settings.fit, context, path)
 
 
@@ -145,23 +146,18 @@ def _copy(source: dict[str, Any], target: dict[str, Any], path: list[str]) -> No
     target[path[-1]] = source[path[-1]]
 
 
-def context_of_store(store: Store, settings: Settings, command: str) -> ReportContext:
+def report_context(measured: Measured, settings: Settings, command: str) -> ReportContext:
     """What the report of a sweep says besides points and law; `command` makes it again."""
-    sweep = store.plan_file.content()
-    plan = store.plan_file.plan()
-    records = {key: store.record(key) for key in store.plan_file.keys()}
-    states = store.states()
-    cells = [{**cell.row(settings.count), "state": states[cell.key], **_measured(records[cell.key])} for cell in plan.cells]
-    present = [r for r in records.values() if r is not None]
-    curves = {k: [(p["tokens"], p["loss"]) for p in store.curve(k)] for k, r in records.items() if r is not None}
-    made = {
-        name: ", ".join(sorted({r["where"][name] for r in records.values() if r is not None}))
-        for name in ("scalesweep", "python", "torch", "device")
-    }
+    sweep, plan, records = measured.content, measured.plan, list(measured.records.values())
+    where = ("scalesweep", "python", "torch", "device")
+    made = {name: ", ".join(sorted({r["where"][name] for r in records})) for name in where}
     return ReportContext(
         title=settings.report.title or sweep["name"],
-        curves=curves,
-        cells=cells,
+        curves={key: [(p["tokens"], p["loss"]) for p in curve] for key, curve in measured.curves.items()},
+        cells=[
+            {**cell.row(settings.count), "state": measured.states[cell.key], **_outcome(measured.records.get(cell.key))}
+            for cell in plan.cells
+        ],
         provenance={
             "sweep": f"{sweep['name']} ({sweep['hash']})",
             "corpus": f"{sweep['facts']['corpus']} ({sweep['facts']['corpus_hash']})",
@@ -169,21 +165,21 @@ def context_of_store(store: Store, settings: Settings, command: str) -> ReportCo
             "Python": made["python"],
             "PyTorch": made["torch"],
             "devices": made["device"],
-            **cost_rows(settings, present),
+            **cost_rows(settings, records),
             "reported with scalesweep": f"{__version__}{commit_words()}",
         },
         warnings=[
             *sweep["warnings"],
-            *entropy_lines(present),
-            *spike_lines({r["key"]: store.curve(r["key"]) for r in present if r["state"] == "COMPLETE"}),
+            *entropy_lines(records),
+            *spike_lines({key: curve for key, curve in measured.curves.items() if measured.states[key] == "COMPLETE"}),
         ],
         command=command,
         counts=counts_of(plan.cells),
-        facts=facts_of(store, settings, present),
+        facts=facts_of(measured, settings),
     )
 
 
-def _measured(record: dict[str, Any] | None) -> dict[str, Any]:
+def _outcome(record: Record | None) -> dict[str, Any]:
     if record is None:
         return {"loss": None, "loss_se": None, "seconds": None}
     return {"loss": record["loss"], "loss_se": record["loss_se"], "seconds": record["times"]["training_seconds"]}

@@ -8,27 +8,24 @@ from scalesweep.errors import PointsError
 from scalesweep.fit.sweep_fit import SweepFit
 from scalesweep.points.points import Points
 from scalesweep.report.words.summary import summary
-from scalesweep.run.store.store import State, Store
+from scalesweep.run.store.measured import Measured
 from scalesweep.run.tracker import Warn, is_off, log_sweep
 from scalesweep.run.tracker.base import SweepSummary
 from scalesweep.settings.settings import Settings
 
 
-def track_sweep(store: Store, settings: Settings, states: Mapping[State, int], fit: SweepFit | str, warn: Warn) -> None:
+def track_sweep(measured: Measured, settings: Settings, fit: SweepFit | str, warn: Warn) -> None:
     """Log the sweep as a run of its own, with its laws or why there are none; trouble is one line to `warn`."""
     if is_off(settings.logger):
         return
-    counts = {str(state): number for state, number in states.items()}
-    summary = summarise_sweep(store.plan_file.content(), counts, _points(store, settings), fit, store.directory)
-    log_sweep(settings.logger, store.directory, summary, warn)
-
-
-def _points(store: Store, settings: Settings) -> Points | None:
-    """Every measured point, of a tuned sweep all that were tried; None where there is none."""
+    points: Points | None
     try:
-        return store.points(settings.count)
-    except PointsError:
-        return None
+        points = measured.points(settings.count)  # of a tuned sweep all that were tried
+    except PointsError:  # nothing is measured
+        points = None
+    counts = {str(state): number for state, number in measured.counts.items()}
+    swept = summarise_sweep(measured.content, counts, points, fit, measured.directory)
+    log_sweep(settings.logger, measured.directory, swept, warn)
 
 
 def summarise_sweep(

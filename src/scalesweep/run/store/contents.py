@@ -86,7 +86,15 @@ def read_plan(path: Path, signature: Signature) -> Plan:
     Raises:
         StoreError: its cells are those of another version.
     """
-    value = read_sweep(path, signature)
+    return plan_of(read_sweep(path, signature), path)
+
+
+def plan_of(value: Mapping[str, Any], path: Path) -> Plan:
+    """The plan that is the content of the sweep.json at `path`.
+
+    Raises:
+        StoreError: its cells are those of another version.
+    """
     cells = tuple(read_cell({k: v for k, v in c.items() if k != "key"}, path) for c in value["cells"])
     if changed := [c["key"] for c, cell in zip(value["cells"], cells, strict=True) if c["key"] != cell.key]:
         raise StoreError(

@@ -71,7 +71,6 @@ directory stops at its next write. Containers and hosts that share a name are to
 import contextlib
 import functools
 import json
-import math
 import shutil
 import time
 from collections.abc import Iterable, Mapping
@@ -92,13 +91,11 @@ from scalesweep.files import (
     write_text,
 )
 from scalesweep.plan.cell import Cell
-from scalesweep.points.points import Points, points_from_rows
 from scalesweep.run.store.claim import HEARTBEAT_SECONDS, LEASE_SECONDS
 from scalesweep.run.store.claims import CLAIMABLE, Claim, Claims, State
-from scalesweep.run.store.contents import CurveEnd, cell_dir, checked_key, read_cell, read_curve, read_curve_end, record_file
+from scalesweep.run.store.contents import CurveEnd, cell_dir, checked_key, read_curve, read_curve_end, record_file
 from scalesweep.run.store.plan_file import PlanFile
 from scalesweep.run.store.schema import SCHEMA, upgrade
-from scalesweep.settings.plan import CountSpec
 
 __all__ = [
     "CLAIMABLE",
@@ -110,7 +107,6 @@ __all__ = [
     "State",
     "Store",
     "finished_state",
-    "read_sweep",
 ]
 FINISHED: frozenset[State] = frozenset({"COMPLETE", "DIVERGED"})
 ABANDONED_SECONDS = 3600.0
@@ -332,33 +328,6 @@ class Store:
     def records(self) -> list[dict[str, Any]]:
         """All records in declared order."""
         return [r for key in self.plan_file.keys() if (r := self.record(key)) is not None]
-
-    def points(self, count: CountSpec | None = None) -> Points:
-        """The table of measured points, by the sweep's conventions or by others; a diverged cell is a row with a reason."""
-        count = count or CountSpec(**self.plan_file.content()["count"])
-        rows, columns = [], self.plan_file.content().get("columns", {})
-        for record in self.records():
-            cell = read_cell(record["cell"], record_file(self.directory, record["key"]))
-            reason = (
-                "" if record["state"] == "COMPLETE" else f"diverged: last finite training loss {record['last_finite_loss']}"
-            )
-            measured = {name: math.nan if record[name] is None else record[name] for name in ("loss", "loss_se")}
-            rows.append({**cell.row(count), **columns.get(cell.key, {}), **measured, "excluded_reason": reason})
-        return points_from_rows(rows, count.params, count.flops, str(self.directory))
-
-
-def read_sweep(directory: Path | str, count: CountSpec | None = None) -> Points:
-    """The measured points of a sweep's directory, for a fit from Python.
-
-    Args:
-        directory: of the sweep, such as runs/demo; one that still runs gives what is measured so far.
-        count: what N and C count; by default what the sweep was planned with.
-
-    Raises:
-        StoreError: the directory holds no sweep.
-        PointsError: nothing is measured yet.
-    """
-    return Store(Path(directory)).points(count)
 
 
 def _changed(path: Path) -> float:
