@@ -12,7 +12,7 @@ from scalesweep.analysis.analyse import Analysis
 from scalesweep.analysis.conventions import Convention, Counted, under_conventions
 from scalesweep.report.context import ReportContext
 from scalesweep.report.review import answers, answers_fit
-from scalesweep.report.review.evidence import FACTS, Answer, Evidence, Status
+from scalesweep.report.review.evidence import Answer, Evidence, Status
 from scalesweep.report.review.published import StudyRow, studies_of
 
 _Answering = Callable[[Evidence], Answer]
@@ -99,4 +99,4 @@ def reviewed(analysis: Analysis, context: ReportContext) -> Reviewed:
     return Reviewed(studies_of(counted), review(analysis, context, counted))
 
 
-__all__ = ["FACTS", "ChecklistRow", "checklist_table", "count_status", "review"]
+__all__ = ["ChecklistRow", "checklist_table", "count_status", "review"]
