@@ -16,10 +16,10 @@ from scalesweep.plan.grid import CorpusFacts, Device
 from scalesweep.plan.plan import make_plan
 from scalesweep.report.words.summary import summary
 from scalesweep.run.launch.device import resolve_device
-from scalesweep.settings.base import parse_quantity
+from scalesweep.settings.base import changed, parse_quantity
 from scalesweep.settings.compose import compose_settings
 from scalesweep.settings.plan import ArchitectureSpec
-from scalesweep.settings.settings import Settings, parse_settings
+from scalesweep.settings.settings import Settings
 from scalesweep.train.data import prepare, unique_tokens
 from scalesweep.train.data.corpus import Corpus
 
@@ -151,11 +151,13 @@ def plan_cells(
 ) -> list[Cell]:
     """The cells of some sizes at one base learning rate, by size and seed as they are given."""
     shapes = [{"width": width, "depth": depth} for width, depth in sizes]
-    values = settings.model_dump(mode="json")
-    values["sweep"] = {"name": "transfer", "sizes": shapes, "budgets": [tokens], "seeds": list(settings.sweep.seeds)}
-    values["recipe"]["lr"] = lr
+    sweep = {"name": "transfer", "sizes": shapes, "budgets": [tokens], "seeds": settings.sweep.seeds}
     unique = unique_tokens(corpus.train_tokens, settings.model.context)
-    plan = make_plan(parse_settings(values), CorpusFacts(corpus.name, corpus.hash, corpus.vocab_size, unique), device)
+    plan = make_plan(
+        changed(settings, {"sweep": sweep, "recipe.lr": lr}),
+        CorpusFacts(corpus.name, corpus.hash, corpus.vocab_size, unique),
+        device,
+    )
     rank = {size: i for i, size in enumerate(sizes)}
     return sorted(plan.cells, key=lambda cell: (rank[cell.shape.width, cell.shape.depth], cell.seed))
 

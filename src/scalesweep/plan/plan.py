@@ -1,6 +1,5 @@
 """From declared intent to the cells that are measured: pure, deterministic, nothing is read or written."""
 
-import copy
 import functools
 import hashlib
 import itertools
@@ -23,8 +22,9 @@ from scalesweep.plan.grid import (
     resolve_shape,
 )
 from scalesweep.plan.trials import Trial, trials
+from scalesweep.settings.base import changed
 from scalesweep.settings.plan import CountSpec
-from scalesweep.settings.settings import Settings, parse_settings
+from scalesweep.settings.settings import Settings
 from scalesweep.settings.tune import whole
 
 _AXIS_SECTIONS = ("recipe", "model", "optim", "train")
@@ -115,12 +115,9 @@ def make_plan(
 def _variants(settings: Settings) -> Iterator[Settings]:
     """The settings at every combination of the further axes."""
     axes = list(_leaves(settings))
-    values = settings.model_dump(mode="json")
+    names = [".".join(path) for path, _ in axes]
     for combination in itertools.product(*(choices for _, choices in axes)):
-        variant = copy.deepcopy(values)
-        for (path, _), value in zip(axes, combination, strict=True):
-            variant[path[0]][path[1]] = value
-        yield parse_settings(variant) if axes else settings
+        yield changed(settings, dict(zip(names, combination, strict=True)))
 
 
 def _leaves(settings: Settings) -> Iterator[tuple[tuple[str, str], list[Any]]]:
@@ -187,9 +184,7 @@ def _check_tuned(settings: Settings) -> None:
     for setting in settings.sweep.tune.choices if settings.sweep.tune else ():
         section, name = setting.split(".", 1)
         allowed = [
-            key
-            for key, value in getattr(settings, section).model_dump().items()
-            if isinstance(value, int | float) and not isinstance(value, bool)
+            key for key, value in getattr(settings, section) if isinstance(value, int | float) and not isinstance(value, bool)
         ]
         if name not in allowed:
             hint = did_you_mean(name, allowed)
@@ -204,12 +199,8 @@ def _check_tuned(settings: Settings) -> None:
 
 def _at(settings: Settings, trial: Trial) -> Settings:
     """The settings with the trial's values."""
-    values = settings.model_dump(mode="json")
-    present = {name: values[name.split(".")[0]][name.split(".")[1]] for name in trial.values}
-    for name, value in whole(trial.values, present).items():
-        section, key = name.split(".")
-        values[section][key] = value
-    return parse_settings(values)
+    present = {name: functools.reduce(getattr, name.split("."), settings) for name in trial.values}
+    return changed(settings, whole(trial.values, present))
 
 
 def _columns(settings: Settings, tried: list[list[TunedCell]]) -> dict[str, dict[str, Any]]:

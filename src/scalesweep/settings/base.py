@@ -171,6 +171,30 @@ def parse(spec: type[S], values: Mapping[str, Any], prefix: str = "") -> S:
         raise SpecError("\n".join(_sentence(spec, item, prefix) for item in items)) from None
 
 
+def changed(spec: S, values: Mapping[str, Any], prefix: str = "") -> S:
+    """The settings with other values, validated; every table that holds no changed value is the same object.
+
+    Args:
+        spec: the settings.
+        values: the new values by their paths, such as {"recipe.lr": 0.01}.
+        prefix: begins the paths of keys in messages.
+
+    Raises:
+        SpecError: one sentence for each wrong value.
+    """
+    new: dict[str, Any] = dict(spec)
+    tables: dict[str, dict[str, Any]] = {}
+    for path, value in values.items():
+        name, _, rest = path.partition(".")
+        if rest:
+            tables.setdefault(name, {})[rest] = value
+        else:
+            new[name] = value
+    for name, inner in tables.items():
+        new[name] = changed(new[name], inner, f"{prefix}{name}.")
+    return parse(type(spec), new, prefix)
+
+
 _TAGS = {
     "shape": Shape,
     "target": None,

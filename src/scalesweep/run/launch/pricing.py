@@ -148,6 +148,5 @@ def limits_of(plan: Plan, prices: Prices) -> list[Limit]:
         seconds = sum(w.seconds for w in work_of(part(cells), prices.seconds_per_step))
         return cost_of(seconds, prices.device, rates_of(settings.cost, prices.device)).usd
 
-    counted = {"hours": hours, "flops": flops, "usd": usd}
-    values = budget.model_dump()
-    return [Limit(f"budget.{name}", values[name], cost) for name, cost in counted.items() if values[name] is not None]
+    counted = (("hours", budget.hours, hours), ("flops", budget.flops, flops), ("usd", budget.usd, usd))
+    return [Limit(f"budget.{name}", most, cost) for name, most, cost in counted if most is not None]
