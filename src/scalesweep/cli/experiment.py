@@ -6,7 +6,7 @@ from pathlib import Path
 
 from scalesweep.cli.analysis import print_law
 from scalesweep.cli.tables import print_plan, wrapped
-from scalesweep.errors import EXIT_INCOMPLETE, EXIT_OK
+from scalesweep.errors import EXIT_INCOMPLETE, EXIT_OK, Refused
 from scalesweep.run.launch.device import device_of_sweep
 from scalesweep.run.launch.monitor import failure_line
 from scalesweep.run.launch.pricing import Prices, price_of
@@ -21,7 +21,7 @@ def run(overrides: Sequence[str]) -> int:
     """Plan, train what is not yet measured, fit, report."""
     done = run_sweep(compose_settings(overrides), _say, _warn)
     measured = done.measured
-    if isinstance(done.fit, str) or done.page is None:
+    if isinstance(done.fit, Refused) or done.page is None:
         _say(f"No law: {done.fit}")
     else:
         print_law((done.fit, done.page))

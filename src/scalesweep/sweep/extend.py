@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
-from scalesweep.analysis.tuning.frontier import Edge, Frontier
+from scalesweep.analysis.tuning.frontier import Edge
 from scalesweep.analysis.tuning.laws import describe
 from scalesweep.analysis.tuning.optima import is_tuned, tuned_frontier
 from scalesweep.files import plain_write_errors
@@ -26,16 +26,11 @@ def keys_present(store: Store) -> list[str]:
     return store.plan_file.keys() if (store.directory / "sweep.json").is_file() else []
 
 
-def frontier_of(points: Points) -> Frontier | None:
-    """The tuned frontier; None where nothing was tuned."""
-    return tuned_frontier(points) if is_tuned(points) else None
-
-
 def fitted_points(points: Points, context: ReportContext) -> tuple[Points, ReportContext]:
     """What the laws are fitted to and what the report says of it: of a tuned sweep its frontier, else the points."""
-    frontier = frontier_of(points)
-    if frontier is None:
+    if not is_tuned(points):
         return points, context
+    frontier = tuned_frontier(points)
     return frontier.points, dataclasses.replace(context, frontier=frontier, tuning=describe(frontier))
 
 

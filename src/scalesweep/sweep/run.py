@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from scalesweep.errors import DataError, FitError, PointsError, SpecError, StoreError
+from scalesweep.errors import DataError, FitError, PointsError, Refused, SpecError, StoreError
 from scalesweep.files import plain_storage_errors
 from scalesweep.fit.sweep_fit import SweepFit
 from scalesweep.plan.budget import describe, exceeded, shrink
@@ -40,8 +40,7 @@ class Swept:
     """A sweep that was run: what was measured and what was found."""
 
     measured: Measured
-    fit: SweepFit | str
-    """The laws, or why there are none."""
+    fit: SweepFit | Refused
     page: Path | None
     """The report; None where there are no laws."""
 
@@ -86,7 +85,7 @@ def run_sweep(settings: Settings, say: Say, warn: Say) -> Swept:
     if settings.sweep.tune is not None:
         measure_edges(store, plan, settings, corpus, device, say)
     measured, page = read_measured(store), None
-    found: SweepFit | str
+    found: SweepFit | Refused
     try:
         context = report_context(measured, settings, command_of(settings, []))
         points, context = fitted_points(measured.points(), context)
@@ -94,7 +93,7 @@ def run_sweep(settings: Settings, say: Say, warn: Say) -> Swept:
             say(f"\n{context.tuning}")
         found, page = write(store.directory, points, settings.fit, context)
     except (FitError, PointsError) as error:
-        found = str(error)
+        found = Refused(str(error))
     track_sweep(measured, settings, found, warn)
     return Swept(measured, found, page)
 

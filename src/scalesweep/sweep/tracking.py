@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from scalesweep.errors import PointsError
+from scalesweep.errors import PointsError, Refused
 from scalesweep.fit.sweep_fit import SweepFit
 from scalesweep.points.points import Points
 from scalesweep.report.words.summary import summary
@@ -14,7 +14,7 @@ from scalesweep.run.tracker.base import SweepSummary
 from scalesweep.settings.settings import Settings
 
 
-def track_sweep(measured: Measured, settings: Settings, fit: SweepFit | str, warn: Warn) -> None:
+def track_sweep(measured: Measured, settings: Settings, fit: SweepFit | Refused, warn: Warn) -> None:
     """Log the sweep as a run of its own, with its laws or why there are none; trouble is one line to `warn`."""
     if is_off(settings.logger):
         return
@@ -32,7 +32,7 @@ def summarise_sweep(
     sweep: Mapping[str, Any],
     states: Mapping[str, int],
     points: Points | None,
-    fit: SweepFit | str,
+    fit: SweepFit | Refused,
     directory: Path,
 ) -> SweepSummary:
     """The sweep whose sweep.json holds `sweep`.
@@ -46,8 +46,10 @@ def summarise_sweep(
     """
     counts = {f"cells/{state.lower()}": number for state, number in states.items()}
     cells = {"cells": len(sweep["cells"]), **counts}
-    if isinstance(fit, str):
-        return SweepSummary(sweep["name"], sweep["hash"], sweep["settings"], {**cells, "verdict": fit}, fit, points)
+    if isinstance(fit, Refused):
+        return SweepSummary(
+            sweep["name"], sweep["hash"], sweep["settings"], {**cells, "verdict": fit.reason}, fit.reason, points
+        )
     names = ("report.html", "report.md", "fit.json", "laws.csv", "back_test.csv", "frontier.csv")
     return SweepSummary(
         name=sweep["name"],

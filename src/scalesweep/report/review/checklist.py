@@ -48,23 +48,18 @@ class ChecklistRow:
     """One question with its answer."""
 
     number: int
-    """Its place, from 1."""
     question: str
-    """What a reviewer asks."""
     answer: str
     """What is known, and what would answer the rest."""
     status: Status
-    """answered, partly, or not measured."""
 
 
 @dataclass(frozen=True, eq=False)
 class Reviewed:
-    """The rows of both sections."""
+    """Published values beside those of the analysis, and the checklist."""
 
     studies: tuple[StudyRow, ...]
-    """Published values beside those of the analysis."""
     checklist: tuple[ChecklistRow, ...]
-    """Questions, answers and what was not measured."""
 
 
 def review(

@@ -17,9 +17,7 @@ class Evidence:
     """All that a report knows."""
 
     analysis: Analysis
-    """What was found."""
     context: ReportContext
-    """What is known of the experiment."""
     counted: Mapping[Convention, Counted]
     """The values under each convention, that of the analysis first."""
 

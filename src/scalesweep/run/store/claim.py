@@ -22,6 +22,7 @@ from scalesweep.run.store.owner import is_gone, is_here, rebooted
 from scalesweep.settings.run import RetrySpec
 
 LEASE_SECONDS = 60.0
+"""Twelve heartbeats: a disk that answers late for some of them costs no lease, and a dead machine costs a minute."""
 HEARTBEAT_SECONDS = 5.0
 LOSSES = ("held", "lost", "hung")
 Claimed = Mapping[str, Any]

@@ -162,7 +162,7 @@ def read_curve_end(path: Path) -> CurveEnd | None:
         with path.open("rb") as file:
             found = os.fstat(file.fileno())
             claim = json.loads(file.readline()).get("claim", 0)
-            file.seek(max(0, found.st_size - 4096))
+            file.seek(max(0, found.st_size - 4096))  # a point is a line of some 200 bytes
             point = json.loads(file.read().splitlines()[-1])
             # A file of one line has no "step" there: the header, before the first point.
             return CurveEnd(int(point["step"]), point.get("tokens_per_second"), claim, max(0.0, time.time() - found.st_mtime))
