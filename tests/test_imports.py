@@ -4,17 +4,11 @@ import subprocess
 import sys
 
 import pytest
+from builders import modules_after
 
 from scalesweep.settings.fit import FitSpec
 
 EXPERIMENT_ONLY = {"torch", "transformers", "datasets", "tokenizers", "hydra", "omegaconf", "wandb"}
-
-
-def modules_after(code: str) -> set[str]:
-    """Top-level modules that a fresh interpreter has loaded after `code`."""
-    program = f"import sys\ntry:\n    {code}\nexcept SystemExit:\n    pass\nprint(*sys.modules, file=sys.stderr)"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    return {name.split(".")[0] for name in done.stderr.splitlines()[-1].split()}
 
 
 def test_the_package_itself_loads_nothing():
@@ -22,7 +16,11 @@ def test_the_package_itself_loads_nothing():
 
 
 @pytest.mark.parametrize(
-    "module", ["settings.settings", "points", "laws", "fit", "analysis.analyse", "report", "plan.plan", "run.store.store"]
+    "module",
+    [
+        *("settings.settings", "points", "laws", "fit", "analysis.analyse", "report", "plan.plan", "run.store.store"),
+        *("train.data", "train.benchmark"),
+    ],
 )
 def test_module_loads_without_the_experiment(module):
     assert not modules_after(f"import scalesweep.{module}") & EXPERIMENT_ONLY

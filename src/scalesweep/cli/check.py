@@ -16,10 +16,10 @@ from scalesweep.plan.grid import CorpusFacts, Device
 from scalesweep.plan.plan import make_plan
 from scalesweep.report.words.summary import summary
 from scalesweep.run.launch.device import resolve_device
-from scalesweep.settings.base import changed, parse_quantity
+from scalesweep.settings.base import parse, parse_quantity
 from scalesweep.settings.compose import compose_settings
-from scalesweep.settings.plan import ArchitectureSpec
-from scalesweep.settings.settings import Settings
+from scalesweep.settings.plan import ArchitectureSpec, SweepSpec
+from scalesweep.settings.settings import Settings, with_values
 from scalesweep.train.data import prepare, unique_tokens
 from scalesweep.train.data.corpus import Corpus
 
@@ -151,10 +151,11 @@ def plan_cells(
 ) -> list[Cell]:
     """The cells of some sizes at one base learning rate, by size and seed as they are given."""
     shapes = [{"width": width, "depth": depth} for width, depth in sizes]
-    sweep = {"name": "transfer", "sizes": shapes, "budgets": [tokens], "seeds": settings.sweep.seeds}
+    values = {"name": "transfer", "sizes": shapes, "budgets": [tokens], "seeds": settings.sweep.seeds}
+    sweep = parse(SweepSpec, values, "sweep.")
     unique = unique_tokens(corpus.train_tokens, settings.model.context)
     plan = make_plan(
-        changed(settings, {"sweep": sweep, "recipe.lr": lr}),
+        with_values(settings, {"recipe.lr": lr}).model_copy(update={"sweep": sweep}),
         CorpusFacts(corpus.name, corpus.hash, corpus.vocab_size, unique),
         device,
     )

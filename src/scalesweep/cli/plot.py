@@ -3,13 +3,10 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
-from typing import cast
 
-from scalesweep.analysis.analyse import Analysis, analyse
+from scalesweep.analysis.analyse import analyse
 from scalesweep.cli.tables import output_width
-from scalesweep.errors import EXIT_OK, SpecError, did_you_mean
-from scalesweep.points.points import Points
+from scalesweep.errors import EXIT_OK, Refused, SpecError, did_you_mean
 from scalesweep.report.charts.chart import Chart
 from scalesweep.report.figures import figures
 from scalesweep.report.figures.material import Material
@@ -18,7 +15,7 @@ from scalesweep.sweep.subject import read_subject
 _POINTS = "--points"
 _THEMES = ("light", "dark")
 _WITHOUT_LAW = ("curves", "tuning")
-"""Figures that look at measured losses alone."""
+"""Figures that look at measured losses alone, which may be too few for a law."""
 _MAX_WIDTH = 100
 """Columns beyond which a plot in a terminal only gets coarser."""
 
@@ -33,9 +30,9 @@ def plot(arguments: Sequence[str]) -> int:
     out, theme, rest = _options(rest)
     subject = read_subject(rest, f"plot {name}")
     context = subject.context
-    found = _no_law(subject.points) if name in _WITHOUT_LAW else analyse(subject.points, subject.spec)
-    drawn = figures()[name](Material(found, context.curves, context.frontier))
-    if isinstance(drawn, str):
+    analysis = None if name in _WITHOUT_LAW else analyse(subject.points, subject.spec)
+    drawn = figures()[name](Material(subject.points, analysis, context.curves, context.frontier))
+    if isinstance(drawn, Refused):
         raise SpecError(f"{name} cannot be drawn. {drawn}")
     if out is None:
         from scalesweep.report.charts.terminal import draw_text
@@ -44,11 +41,6 @@ def plot(arguments: Sequence[str]) -> int:
     else:
         _write(drawn, out, theme)
     return EXIT_OK
-
-
-def _no_law(points: Points) -> Analysis:
-    """What figures that show no law are drawn from: too few points for a law are no reason to refuse them."""
-    return cast(Analysis, SimpleNamespace(points=points))
 
 
 def _name(arguments: Sequence[str]) -> tuple[str, list[str]]:

@@ -10,9 +10,8 @@ from scalesweep.run.checkpoints import save_checkpoint
 from scalesweep.run.lease import Lease, LeaseLost
 from scalesweep.run.store.store import Claim, Store
 from scalesweep.run.tracker import Tracker
-from scalesweep.train.checkpoint import Checkpoint
 from scalesweep.train.model.export import save_weights
-from scalesweep.train.pack import Outcome, Run
+from scalesweep.train.pack import Checkpoint, Outcome, Run
 
 
 @dataclass(frozen=True)

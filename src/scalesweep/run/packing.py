@@ -12,8 +12,8 @@ import torch
 from scalesweep.plan.cell import Cell, pack_signature, size_name
 from scalesweep.run.store.store import Store
 from scalesweep.settings.settings import Settings
-from scalesweep.train.benchmark import best_pack
 from scalesweep.train.device import device_name, is_out_of_memory
+from scalesweep.train.measure import best_pack
 
 
 @dataclass

@@ -42,12 +42,12 @@ from scalesweep.run.store import free_cells
 from scalesweep.run.store.store import CLAIMABLE, HEARTBEAT_SECONDS, Store
 from scalesweep.run.tracker import Tracker, start_tracker
 from scalesweep.settings.settings import Settings
-from scalesweep.train.benchmark import free_memory
 from scalesweep.train.data import prepare
 from scalesweep.train.data.corpus import Corpus, open_corpus
 from scalesweep.train.device import is_device_lost, prepare_device, reset_peak_memory
 from scalesweep.train.gradient import Execution
 from scalesweep.train.loop import Hooks, Interrupted, train
+from scalesweep.train.measure import free_memory
 from scalesweep.train.pack import Outcome, Run
 
 WAIT_SECONDS = 0.5

@@ -55,7 +55,7 @@ def extend(measured: Measured, settings: Settings, facts: CorpusFacts, device: D
     frontier = tuned_frontier(points)
     edges = {(e.n, round(math.log(e.d), 2), e.setting, e.side): e for e in frontier.edges}
     beyond = [t for t in tuned_variants(settings, facts, device, True) if t.trial.extension is not None]
-    budgets = {(o.n, o.d) for o in frontier.optima}
+    budgets = {(group.n, group.d) for group in frontier.groups}
     keys: list[str] = []
     said: Counter[str] = Counter()
     for edge in edges.values():

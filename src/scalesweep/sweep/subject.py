@@ -1,7 +1,7 @@
 """What a report is of: a sweep, a file, a published table."""
 
-import functools
 import hashlib
+import operator
 import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -20,10 +20,9 @@ from scalesweep.report import ReportContext, write_report
 from scalesweep.run.store.measured import Measured, Record, read_measured
 from scalesweep.run.store.store import Store
 from scalesweep.settings.again import command_of
-from scalesweep.settings.base import changed
 from scalesweep.settings.compose import compose_settings, is_setting
 from scalesweep.settings.fit import FitSpec
-from scalesweep.settings.settings import Settings
+from scalesweep.settings.settings import Settings, with_values
 from scalesweep.sweep.extend import fitted_points, keep_frontier
 from scalesweep.sweep.facts import cost_rows, counts_of, facts_of
 from scalesweep.version import __version__, commit_words
@@ -72,8 +71,11 @@ class _Asked:
 def _read_sweep(asked: _Asked) -> Subject:
     """A sweep, under the settings that it was run with and those that were named now."""
     measured = read_measured(Store(asked.path))
-    now = {name: functools.reduce(getattr, name.split("."), asked.settings) for name in asked.named}
-    settings = changed(measured.settings, now)
+    now: dict[str, Any] = {}
+    for name in asked.named:
+        value = operator.attrgetter(name)(asked.settings)
+        now |= {name: value} if "." in name else {f"{name}.{key}": inner for key, inner in value}  # or a whole section
+    settings = with_values(measured.settings, now)
     context = report_context(measured, settings, command_of(measured.settings, asked.words[1:]))
     points, context = fitted_points(measured.points(settings.count), context)
     return Subject(points, settings.fit, context, asked.path)

@@ -31,7 +31,7 @@ from scalesweep.units import format_number
 Method = Literal["akima", "parabola", "full_parabola", "full_parabola_log"]
 METHODS: tuple[Method, ...] = ("akima", "parabola", "full_parabola", "full_parabola_log")
 WINDOW = 5
-"""Sizes that the local parabola goes through."""
+"""Sizes that the local parabola goes through: two on either side of the lowest, and two to spare."""
 MIN_SE_SHARE = 0.33
 """Smallest standard error of log N*, in mean distances of log N between sizes. Porian et al. 2024, analysis.py."""
 
@@ -61,7 +61,7 @@ class Minimum:
     rejection: str
     """Why there is no minimum; empty where there is one."""
     caveat: str
-    """What the minimum rests on, where that is less than measurements on both sides; empty else."""
+    """What the minimum rests on, where that is less than measurements on both sides; else empty."""
     n_opt: float
     """Parameters at the minimum; NaN where it is rejected."""
     d_opt: float
@@ -77,7 +77,6 @@ class IsoflopMinima:
     """The minima of all budgets."""
 
     method: Method
-    """How minima are found."""
     minima: tuple[Minimum, ...]
     """One a budget, by increasing C, rejected ones among them."""
     tolerance: float
@@ -87,7 +86,7 @@ class IsoflopMinima:
 
     @property
     def used(self) -> tuple[Minimum, ...]:
-        """Minima that were found."""
+        """Those that were found."""
         return tuple(minimum for minimum in self.minima if not minimum.rejection)
 
     @property
@@ -174,7 +173,7 @@ def _rejection(curve: Curve, log_loss: FloatArray, position: float, samples: Flo
         if edge is None:
             return "the curve has no minimum inside the measured sizes"
         return f"the lowest loss is at the {edge[0]} size; measure {edge[1]} models"
-    if 2 * np.sum(np.isnan(samples)) > len(samples):
+    if 2 * np.sum(np.isnan(samples)) > len(samples):  # the median draw has no minimum
         return "under the noise the lowest loss is mostly at the edge"
     return ""
 

@@ -6,6 +6,7 @@ from typing import Any
 
 from scalesweep.analysis.analyse import Analysis
 from scalesweep.analysis.forecast.rivals import TITLES
+from scalesweep.errors import Refused
 from scalesweep.points.design import MIN_SIZES
 from scalesweep.report.charts.chart import Chart, Missing
 from scalesweep.report.charts.interactive import figure
@@ -64,8 +65,8 @@ def _budget(content: Content, i: int) -> list[str]:
 def rivals_section(analysis: Analysis, content: Content, charts: Sequence[Chart | Missing]) -> str:
     """The rivals, best forecaster first, or why there are none."""
     title = heading("Rival laws")
-    if analysis.tournament is None:
-        return f"{title}\n{paragraphs([f'Refused. {analysis.tournament_refusal}'])}"
+    if isinstance(analysis.tournament, Refused):
+        return f"{title}\n{paragraphs([f'Refused. {analysis.tournament}'])}"
     head = ["form", "ΔAICc", "in range", "size out", "budget out", "forecast", "-d ln L/d ln N", "-d ln L/d ln D"]
     rows = [_rival(content, i) for i in range(len(content["rivals"]["standings"]))]
     refused = [f"{TITLES.get(name, name)}: refused. {reason}" for name, reason in content["rivals"]["refusals"].items()]
@@ -108,8 +109,8 @@ def _centre(content: Content) -> str:
 def back_test_section(analysis: Analysis, content: Content, charts: Sequence[Chart | Missing]) -> str:
     """The rolling origin: figure and table by horizon, or why there is none."""
     title = heading("Back-test")
-    if analysis.tournament is None:
-        return f"{title}\n{paragraphs([f'Refused. {analysis.tournament_refusal}'])}"
+    if isinstance(analysis.tournament, Refused):
+        return f"{title}\n{paragraphs([f'Refused. {analysis.tournament}'])}"
     if not content["back_test"]["horizons"]:
         return f"{title}\n{paragraphs([no_origin()])}"
     head = ["horizon", "rows", "abstained", "error", "bias", "honest covers", "width", "preferred law covers", "width"]

@@ -6,6 +6,7 @@ from collections import Counter
 import numpy as np
 
 from scalesweep.counting import flops_in_words, params_in_words
+from scalesweep.errors import Refused
 from scalesweep.fit.results import Estimate
 from scalesweep.points.design import count_levels
 from scalesweep.report.review.evidence import Answer, Evidence, percent, span
@@ -46,7 +47,7 @@ def params(seen: Evidence) -> Answer:
     words = {"alpha": "alpha", "a_law": "a by approach 3", "by_n": "exponent of L(N)", "by_c": "exponent of L(C)"}
     moved = []
     for name, title in words.items():
-        values = [c.estimates[name].value for c in found if name in c.estimates]
+        values = [own.value for c in found if not isinstance(own := c.estimates[name], Refused)]
         if values:
             moved.append(f"{title} {span((min(values), max(values)), format_number)}")
     counts = " / ".join(f"N {params_in_words(n)}, C {flops_in_words(c)}" for n, c in seen.counted)
@@ -91,7 +92,8 @@ def _conditioning(seen: Evidence) -> str:
     if np.ptp(points.n) == 0 or np.ptp(points.d) == 0:
         return "Only one of N and D varies."
     text = f"Correlation of log N and log D {np.corrcoef(np.log(points.n), np.log(points.d))[0, 1]:+.2f}"
-    rival = seen.analysis.tournament.rivals.find("chinchilla") if seen.analysis.tournament else None
+    tournament = seen.analysis.tournament
+    rival = None if isinstance(tournament, Refused) else tournament.rivals.find("chinchilla")
     return f"{text}; condition number of the additive law {rival.fit.condition:.2g}." if rival else f"{text}."
 
 

@@ -7,6 +7,7 @@ import numpy as np
 
 from scalesweep.analysis.forecast.backtest import Outcomes
 from scalesweep.analysis.forecast.rivals import TITLES
+from scalesweep.errors import Refused
 from scalesweep.fit.joint import find_optimum, to_laws
 from scalesweep.fit.results import LawFit
 from scalesweep.laws import JointLaw
@@ -53,8 +54,8 @@ def objective(seen: Evidence) -> Answer:
     delta = f", delta {format_number(fit.huber_delta)}" if fit.huber_delta is not None else ""
     text = f"{fit.objective}{delta}: {fit.objective_value:.6g}. {' '.join((fit.status.value, *fit.messages))}"
     text += _other_objectives(seen)
-    rivals = seen.analysis.tournament.rivals if seen.analysis.tournament else None
-    rival = rivals.find("chinchilla" if fit is seen.analysis.fit.joint else "coupled") if rivals else None
+    tournament, form = seen.analysis.tournament, "chinchilla" if fit is seen.analysis.fit.joint else "coupled"
+    rival = None if isinstance(tournament, Refused) else tournament.rivals.find(form)
     if rival is None:
         return Answer(f"{text} How many starts agree is not known.", "partly", f"rivals, which need resamples ({_RESAMPLE}).")
     found = rival.fit
@@ -79,8 +80,8 @@ def _other_objectives(seen: Evidence) -> str:
 def alternatives(seen: Evidence) -> Answer:
     """12. Rivals, criteria, residuals."""
     result = seen.analysis.tournament
-    if result is None:
-        return Answer(f"No rival was fitted. {seen.analysis.tournament_refusal}", "not measured", f"{_RESAMPLE}, and {_DESIGN}")
+    if isinstance(result, Refused):
+        return Answer(f"No rival was fitted. {result}", "not measured", f"{_RESAMPLE}, and {_DESIGN}")
     best = min(s.aicc for s in result.standings)
     ranked = "; ".join(
         f"{TITLES.get(s.name, s.name)} (dAICc {_number(s.aicc - best)}, size out {_share(s.size_rms)}, "
@@ -134,7 +135,8 @@ def _correlations(fit: LawFit) -> str:
 
 def held_out(seen: Evidence) -> Answer:
     """14. Larger scale held out."""
-    tested = seen.analysis.tournament.tested if seen.analysis.tournament else None
+    tournament = seen.analysis.tournament
+    tested = None if isinstance(tournament, Refused) else tournament.tested
     sealed = "a sealed forecast before a larger sweep: scalesweep forecast DIR, then scalesweep score."
     if tested is None or tested.outcomes is None:
         return Answer("Nothing was held out: no cut leaves enough rows below it.", "not measured", f"more points; and {sealed}")
@@ -189,7 +191,11 @@ def approaches(seen: Evidence) -> Answer:
         if a.low is not None and a.high is not None and b.low is not None and b.high is not None:
             meets = a.low <= b.high and b.low <= a.high
             pairs.append(f"{one} and {other} {'overlap' if meets else 'do not overlap'}")
-    bias = f"Bias of approach 2 on this design: a {found.bias.a:+.4f}." if found.bias else f"Its bias: {found.bias_refusal}"
+    bias = (
+        f"Its bias: {found.bias}"
+        if isinstance(found.bias, Refused)
+        else f"Bias of approach 2 on this design: a {found.bias.a:+.4f}."
+    )
     text = " ".join([f"{said}.", f"Intervals: {', '.join(pairs) or 'no pair to compare'}.", *refused, bias])
     return Answer(
         text, "answered" if len(pairs) >= 3 else "partly", "" if len(pairs) >= 3 else "sweep.design=isoflop, with 3 seeds."

@@ -12,6 +12,7 @@ from typing import Any
 from scalesweep.analysis.analyse import Analysis
 from scalesweep.analysis.conventions import Convention, Counted, Counts, under_conventions
 from scalesweep.counting import flops_in_words, params_in_words
+from scalesweep.errors import Refused
 from scalesweep.fit.results import Estimate
 from scalesweep.points.design import Span
 from scalesweep.points.published.results import Interval, Measure, Result, published_results
@@ -81,11 +82,11 @@ def studies_of(found: Mapping[Convention, Counted]) -> tuple[StudyRow, ...]:
     return tuple(_row(result, found) for result in published_results())
 
 
-def _row(result: Result, found: Mapping[Convention, Counted]) -> StudyRow:
-    counted, same = _choose(result, found)
-    own = counted.estimates.get(result.measure)
-    refusal = counted.refusals.get(result.measure, "An analysis has no C_min, which needs the critical batch size.")
-    reasons = [] if own else [refusal]
+def _row(result: Result, by_count: Mapping[Convention, Counted]) -> StudyRow:
+    counted, same = _choose(result, by_count)
+    none = Refused("An analysis has no C_min, which needs the critical batch size.")
+    found = counted.estimates.get(result.measure, none)
+    own, reasons = (None, [found.reason]) if isinstance(found, Refused) else (found, [])
     reasons += [] if same else [f"The points have one count only: {_in_words(counted.convention)}."]
     return StudyRow(
         published=result,
