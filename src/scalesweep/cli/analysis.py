@@ -48,7 +48,7 @@ def _take_number(arguments: Sequence[str], name: str, default: int) -> tuple[lis
 def report(arguments: Sequence[str]) -> int:
     """Fit and write the report."""
     subject = read_subject(arguments, "report")
-    print_law(write(subject.directory, subject.points, subject.spec, subject.context))
+    print_law(write(subject))
     return EXIT_OK
 
 

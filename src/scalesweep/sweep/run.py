@@ -26,7 +26,7 @@ from scalesweep.settings.again import command_of
 from scalesweep.settings.plan import ArchitectureSpec
 from scalesweep.settings.settings import Settings
 from scalesweep.sweep.extend import extend, fitted_points, keys_present
-from scalesweep.sweep.subject import report_context, write
+from scalesweep.sweep.subject import Subject, report_context, write
 from scalesweep.sweep.tracking import track_sweep
 from scalesweep.train.data import prepare, unique_tokens, validation_shortage
 from scalesweep.train.data.corpus import Corpus
@@ -91,7 +91,7 @@ def run_sweep(settings: Settings, say: Say, warn: Say) -> Swept:
         points, context = fitted_points(measured.points(), context)
         if context.tuning:
             say(f"\n{context.tuning}")
-        found, page = write(store.directory, points, settings.fit, context)
+        found, page = write(Subject(points, settings.fit, context, store.directory))
     except (FitError, PointsError) as error:
         found = Refused(str(error))
     track_sweep(measured, settings, found, warn)

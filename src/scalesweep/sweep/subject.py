@@ -39,16 +39,16 @@ class Subject:
     """Where results are written."""
 
 
-def write(directory: Path, points: Points, spec: FitSpec, context: ReportContext) -> tuple[SweepFit, Path]:
-    """Analyse the points and write the report; the fit and the page's path.
+def write(subject: Subject) -> tuple[SweepFit, Path]:
+    """Analyse the points and write the report; the laws and the page's path.
 
     Raises:
         FitError: the points cannot be fitted at all.
         StoreError: the directory cannot be written.
     """
-    keep_frontier(directory, context)
-    analysis = analyse(points, spec)
-    return analysis.fit, write_report(directory, analysis, context)
+    keep_frontier(subject.directory, subject.context)
+    analysis = analyse(subject.points, subject.spec)
+    return analysis.fit, write_report(subject.directory, analysis, subject.context)
 
 
 @dataclass(frozen=True)
