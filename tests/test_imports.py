@@ -26,10 +26,10 @@ def test_module_loads_without_the_experiment(module):
     assert not modules_after(f"import scalesweep.{module}") & EXPERIMENT_ONLY
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["fit", "--help"]])
-def test_help_loads_no_torch(arguments):
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["fit", "--help"], ["fit", "--mistake"], ["plot", "x"]])
+def test_help_and_mistakes_load_nothing_heavy(arguments):
     loaded = modules_after(f"sys.argv[1:] = {arguments}; from scalesweep.cli import main; main()")
-    assert not loaded & {"torch", "transformers", "datasets", "wandb"}
+    assert not loaded & {"torch", "transformers", "datasets", "wandb", "pandas", "scipy", "matplotlib"}
 
 
 def test_points_are_fitted_and_reported_where_torch_is_not_installed(tmp_path):

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from scalesweep import cli
-from scalesweep.cli import main
-from scalesweep.cli.help import USAGE
+from scalesweep.cli import NAMES, load_command, main
+from scalesweep.cli.command import Command, Given
 from scalesweep.errors import SpecError
 from scalesweep.plan.grid import CorpusFacts
 from scalesweep.plan.plan import make_plan
@@ -76,10 +76,10 @@ def test_what_the_system_refuses_is_one_sentence(
     for words in (["status", name], ["cancel", name], ["export", name], ["run", *TINY, f"dir={name}"]):
         assert "File name too long; choose a shorter one" in refused(capsys, *words)
 
-    def unreadable(_: list[str]) -> int:
+    def unreadable(_: Given) -> int:
         raise PermissionError(errno.EACCES, "Permission denied", "runs/demo/sweep.json")
 
-    monkeypatch.setattr(cli, "_load", lambda _: unreadable)
+    monkeypatch.setattr(cli, "load_command", lambda name: Command(name, "", "DIR", unreadable))
     assert refused(capsys, "status", "runs/demo") == (
         "runs/demo/sweep.json cannot be used: Permission denied; have its permissions changed, or choose another place, and "
         "repeat the command."
@@ -87,10 +87,10 @@ def test_what_the_system_refuses_is_one_sentence(
 
 
 def test_an_error_of_the_program_keeps_its_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(_: list[str]) -> int:
+    def broken(_: Given) -> int:
         raise OSError("no file is named")
 
-    monkeypatch.setattr(cli, "_load", lambda _: broken)
+    monkeypatch.setattr(cli, "load_command", lambda name: Command(name, "", "DIR", broken))
     with pytest.raises(OSError, match="no file is named"):
         main(["status", "runs/demo"])
 
@@ -241,7 +241,7 @@ def test_training_one_cell_is_a_hydra_application(tmp_path: Path) -> None:
     assert helped.stdout.count("scalesweep train ") >= 4
 
 
-@pytest.mark.parametrize("name", sorted(set(USAGE) - {"train"}))
+@pytest.mark.parametrize("name", sorted(set(NAMES) - {"train"}))
 def test_every_command_has_help_with_three_examples(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main([name, "--help"]) == 0
     out = capsys.readouterr().out
@@ -251,7 +251,14 @@ def test_every_command_has_help_with_three_examples(name: str, capsys: pytest.Ca
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
     out = capsys.readouterr().out
-    assert all(f"\n  {name} " in out for name in ("run", "plan", "status", "fit", "report", "train", "data"))
+    assert re.findall(r"^  (\w+) ", out, re.MULTILINE) == list(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_usage_shows_every_option_that_help_tells_of(name: str) -> None:
+    declared = load_command(name)
+    told = [option for option in declared.options or () if option.about]
+    assert all(option.spelling in declared.usage for option in told)
 
 
 @pytest.mark.parametrize("preset", [p.stem for p in (config_dir() / "sweep").glob("*.yaml")])
@@ -413,7 +420,7 @@ def test_coverage_of_a_design(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     path.write_text("params,tokens,loss\n" + "".join(f"{n},{d},{loss}\n" for n, d, loss in rows))
     assert main(["coverage", str(path), "replicates=4", "fit.bootstrap=20"]) == 0
     assert "alpha" in capsys.readouterr().out
-    assert "replicates = 'x': must be a whole number" in refused(capsys, "coverage", str(path), "replicates=x")
+    assert "replicates = 'x': must be a positive whole number" in refused(capsys, "coverage", str(path), "replicates=x")
 
 
 def test_every_forecast_of_a_day_is_filed(

@@ -11,7 +11,7 @@ import pytest
 
 from scalesweep.cli import main
 from scalesweep.cli.help import command_help
-from scalesweep.cli.plot import plot
+from scalesweep.cli.plot import PLOT
 from scalesweep.errors import SpecError
 from scalesweep.laws import Chinchilla
 from scalesweep.report.figures import figures
@@ -99,13 +99,13 @@ def test_a_figure_is_drawn_into_a_file_or_the_terminal(
 )
 def test_what_cannot_be_drawn_is_one_sentence(points: Path, words: Callable[[str], list[str]], said: str) -> None:
     with pytest.raises(SpecError) as error:
-        plot(words(str(points)))
+        PLOT(words(str(points)))
     assert said in str(error.value)
     assert "\n" not in str(error.value)
 
 
 def test_every_figure_is_named_in_the_help_and_the_documents() -> None:
-    named = command_help("plot").split("Figures: ")[1].split(" (docs")[0]
+    named = command_help(PLOT).split("Figures: ")[1].split(" (docs")[0]
     assert named.split(", ") == list(figures())
     page = (Path(__file__).parents[2] / "docs" / "figures.md").read_text(encoding="utf-8")
     assert all(f"| `{name}` |" in page for name in figures())

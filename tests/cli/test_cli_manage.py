@@ -358,7 +358,7 @@ def test_export_under_another_convention(sweep: Path, tmp_path: Path, capsys: py
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (["layout=peers"], "must be scalesweep, chinchilla, vpnls"),
+        (["layout=peers"], "layout = 'peers': must be one of scalesweep, chinchilla, vpnls"),
         (["out=points.txt"], "must end in .csv or .parquet"),
         (["to=points.csv"], "export takes a sweep's directory and out, layout"),
         (["count.params=all"], "count.params = 'all'"),

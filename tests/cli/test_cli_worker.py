@@ -87,13 +87,14 @@ def test_it_ends_in_order_by_a_signal_or_when_the_sweep_is_cancelled(
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ([], "worker: the following arguments are required: directory; such as: scalesweep worker runs/demo --device cuda:3."),
+        ([], "worker takes one directory, and --device or --workers, such as: scalesweep worker runs/demo."),
         (["nowhere"], "nowhere holds no sweep (no sweep.json); give the directory of a sweep, such as runs/demo."),
         (["DIR", "--device", "tpu"], "--device tpu: must be auto, cpu, cuda or cuda:K."),
         (["DIR", "--workers", "0"], "--workers 0: must be auto or a positive whole number."),
         (
             ["DIR", "--gpu", "0"],
-            "worker: unrecognized arguments: --gpu 0; such as: scalesweep worker runs/demo --device cuda:3.",
+            "'--gpu' is not an option: worker takes one directory, and --device or --workers, "
+            "such as: scalesweep worker runs/demo.",
         ),
     ],
 )

@@ -156,4 +156,4 @@ def test_from_a_sweep_to_generated_text(tmp_path: Path, capsys: pytest.CaptureFi
     assert main(["model", str(kept), key[:-1] + "x"]) == 2
     assert key in capsys.readouterr().err
     assert main(["model", str(kept)]) == 2
-    assert "scalesweep model runs/demo KEY" in capsys.readouterr().err
+    assert "model takes a directory and the key of a cell, such as: scalesweep model" in capsys.readouterr().err

@@ -1,10 +1,10 @@
 """The commands that plan and measure: run, plan, data."""
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from scalesweep.cli.analysis import print_law
+from scalesweep.cli.command import Command, Given
 from scalesweep.cli.tables import print_plan, wrapped
 from scalesweep.errors import EXIT_INCOMPLETE, EXIT_OK, Refused
 from scalesweep.run.launch.device import device_of_sweep
@@ -17,9 +17,9 @@ from scalesweep.sweep.run import plan_sweep, run_sweep
 from scalesweep.train.data import prepare, validation_shortage
 
 
-def run(overrides: Sequence[str]) -> int:
+def run(given: Given) -> int:
     """Plan, train what is not yet measured, fit, report."""
-    done = run_sweep(compose_settings(overrides), _say, _warn)
+    done = run_sweep(compose_settings(given.words), _say, _warn)
     measured = done.measured
     if isinstance(done.fit, Refused) or done.page is None:
         _say(f"No law: {done.fit}")
@@ -35,9 +35,25 @@ def run(overrides: Sequence[str]) -> int:
     return EXIT_INCOMPLETE
 
 
-def plan(overrides: Sequence[str]) -> int:
+RUN = Command(
+    "run",
+    about="Plan a sweep, train what is not yet measured, fit the law, write the report.",
+    usage="[sweep=PRESET] [key=value ...]",
+    run=run,
+    examples=(
+        "scalesweep run",
+        "scalesweep run data=enwik8 sweep.name=wiki 'sweep.sizes=[20k,60k,200k]' 'sweep.budgets=[128k,512k]'",
+        "scalesweep run sweep.tune.recipe.lr=1e-3..3e-2:6",
+        "scalesweep run 'sweep.seeds=[0,1]' recipe.lr=0.004 dir=runs/lr4",
+    ),
+    groups=("sweep", "recipe", "model", "data", "optim", "train", "launcher", "logger", "fit", "report"),
+    is_measuring=True,
+)
+
+
+def plan(given: Given) -> int:
     """Print the priced table of cells."""
-    settings = compose_settings(overrides)
+    settings = compose_settings(given.words)
     device = device_of_sweep(settings)
     corpus = prepare(settings.data, _say)
     present = keys_present(Store(Path(settings.dir).expanduser()))
@@ -50,9 +66,25 @@ def plan(overrides: Sequence[str]) -> int:
     return EXIT_OK
 
 
-def data(overrides: Sequence[str]) -> int:
+PLAN = Command(
+    "plan",
+    about="Print the cells of a sweep with their price, by a short benchmark. Trains nothing; may cache the corpus.",
+    usage="[sweep=PRESET] [key=value ...]",
+    run=plan,
+    examples=(
+        "scalesweep plan",
+        "scalesweep plan sweep=chinchilla_small",
+        "scalesweep plan sweep.design=rays 'sweep.budgets=[5,20,80]'",
+        "scalesweep plan 'sweep.axes.recipe.lr=[0.003,0.006,0.012]'",
+        "scalesweep plan budget.hours=0.1 cost.usd_per_device_hour=0.05",
+    ),
+    groups=("sweep", "recipe", "model", "data", "optim", "train", "launcher"),
+)
+
+
+def data(given: Given) -> int:
     """Prepare a corpus and say what it holds."""
-    settings = compose_settings(overrides)
+    settings = compose_settings(given.words)
     corpus = prepare(settings.data, _say)
     _say(
         f"{corpus.name} ({corpus.hash}): {corpus.train_tokens:,} training and {corpus.validation_tokens:,} validation tokens, "
@@ -64,6 +96,21 @@ def data(overrides: Sequence[str]) -> int:
     if shortage := validation_shortage(corpus.validation_tokens, wanted, settings.model.context, is_capped):
         _warn(shortage)
     return EXIT_OK
+
+
+DATA = Command(
+    "data",
+    about="Prepare a corpus: read, split, tokenize, cache.",
+    usage="[data=SOURCE] [data.key=value ...]",
+    run=data,
+    examples=(
+        "scalesweep data",
+        "scalesweep data data=files \"data.paths=['texts/*.txt']\" data.tokenizer.vocab_size=2048",
+        "scalesweep data data=hub data.name=roneneldan/TinyStories data.max_bytes=50M",
+    ),
+    groups=("data",),
+)
+COMMANDS = (RUN, PLAN, DATA)
 
 
 def _warn(line: str) -> None:

@@ -18,8 +18,9 @@ from rich.table import Table
 from rich.text import Text
 
 from scalesweep.analysis.health import entropy_lines, health_lines
+from scalesweep.cli.command import Command, Given, flag
 from scalesweep.cli.tables import output_width, wrapped
-from scalesweep.errors import EXIT_INCOMPLETE, EXIT_OK, SpecError, did_you_mean
+from scalesweep.errors import EXIT_INCOMPLETE, EXIT_OK
 from scalesweep.plan.cost import Cost, Rates, cost_of, rates_of
 from scalesweep.plan.plan import Plan
 from scalesweep.run.launch.monitor import cell_line
@@ -27,7 +28,6 @@ from scalesweep.run.launch.slurm import in_words, jobs_of
 from scalesweep.run.store.measured import Measured
 from scalesweep.run.store.progress import Progress, progress_of
 from scalesweep.run.store.store import Store
-from scalesweep.settings.compose import is_setting
 from scalesweep.train.power import watts_now
 from scalesweep.units import format_count, format_duration, format_flop_rate, plural
 
@@ -37,31 +37,38 @@ WATCH_SECONDS = 2.0
 MOST_CELLS = 100
 """Sweeps of more cells are shown by size."""
 MOST_FAILURES = 10
-_FLAGS = ("--watch", "--json")
 STATES = ("COMPLETE", "RUNNING", "WAITING", "DIVERGED", "FAILED", "LOST")
 
 
-def status(arguments: Sequence[str]) -> int:
+WATCH = flag("--watch", "Go on until every cell is finished or failed.")
+JSON = flag("--json", "Print the fields of docs/runs.md as JSON; with --watch one line for each change.")
+
+
+def status(given: Given) -> int:
     """Print how far a sweep is; --watch goes on, --json is for programs."""
-    flags = {word for word in arguments if word.startswith("-")}
-    words = [word for word in arguments if word not in flags]
-    if unknown := sorted(flags - set(_FLAGS)):
-        hint = did_you_mean(unknown[0], _FLAGS)
-        raise SpecError(f"{unknown[0]!r} is not an option{hint}: status takes one directory, and {' or '.join(_FLAGS)}.")
-    if len(words) != 1 or is_setting(words[0]):
-        raise SpecError(
-            "status takes one directory, and --watch or --json, such as: scalesweep status runs/demo, "
-            "or scalesweep status runs/demo --watch."
-        )
-    store = Store(Path(words[0]))
-    if "--watch" in flags:
-        return _watch(store, "--json" in flags)
+    store = Store(Path(given.words[0]))
+    if given[WATCH]:
+        return _watch(store, given[JSON])
     progress = progress_of(store, with_curves=True)
-    if "--json" in flags:
+    if given[JSON]:
         print(json.dumps(as_json(progress, store), indent=1))
     else:
         _print(store, progress)
     return _exit_code(progress)
+
+
+COMMANDS = (
+    Command(
+        "status",
+        about="Print how far a sweep is: workers, speed, time left, failures, cost; --watch goes on, --json is for programs.",
+        usage="DIR [--watch] [--json]",
+        run=status,
+        examples=("scalesweep status runs/demo", "scalesweep status runs/demo --watch", "scalesweep status runs/demo --json"),
+        options=(WATCH, JSON),
+        takes="one directory, and --watch or --json",
+        num_words=1,
+    ),
+)
 
 
 def _exit_code(progress: Progress) -> int:
