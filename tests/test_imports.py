@@ -4,17 +4,11 @@ import subprocess
 import sys
 
 import pytest
+from builders import modules_after
 
 from scalesweep.settings.fit import FitSpec
 
 EXPERIMENT_ONLY = {"torch", "transformers", "datasets", "tokenizers", "hydra", "omegaconf", "wandb"}
-
-
-def modules_after(code: str) -> set[str]:
-    """Top-level modules that a fresh interpreter has loaded after `code`."""
-    program = f"import sys\ntry:\n    {code}\nexcept SystemExit:\n    pass\nprint(*sys.modules, file=sys.stderr)"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    return {name.split(".")[0] for name in done.stderr.splitlines()[-1].split()}
 
 
 def test_the_package_itself_loads_nothing():

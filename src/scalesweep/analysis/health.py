@@ -19,7 +19,7 @@ from scalesweep.units import format_count
 Curve = Sequence[Mapping[str, float]]
 SPIKE_SDS = 6.0
 SPIKE_RISE = 0.02
-"""A spike rises in log loss by more than both; tests/test_health.py measures how often noise alone does."""
+"""A spike rises in log loss by more than both; tests/analysis/test_health.py measures how often noise alone does."""
 COLLAPSE_FROM, COLLAPSE_TO, COLLAPSE_POINTS = 0.1, 0.9, 17
 """Shares of a run at which curves are compared: the first tenth is warm-up, and at the end all are 1 by construction."""
 RAY_TOLERANCE = 0.05

@@ -2,7 +2,7 @@
 
 At these sizes autograd costs more than the arithmetic: it allocates every activation anew, launches several operations where
 one would do, and walks a graph. Here the backward pass is written out by hand, gains of norms are folded into the matrices
-behind them, attention is a batch of small products, and a step runs down a list. `tests/test_tape.py` holds it against
+behind them, attention is a batch of small products, and a step runs down a list. `tests/train/test_tape.py` holds it against
 autograd; `train.fast=false` does without it. It serves one run in float32 whose batch goes in one part and that has no z-loss
 (`gradient.gradient_of`); everything else takes autograd.
 
