@@ -5,6 +5,7 @@ import runpy
 import shlex
 from pathlib import Path
 
+import pytest
 from hydra import compose, initialize_config_dir
 
 from scalesweep.cli import NAMES, load_command
@@ -59,10 +60,11 @@ def compose_command(name: str, words: list[str]) -> None:
 EXAMPLES = sorted({shlex.join(words) for page in PAGES for words in commands_of(page.read_text(encoding="utf-8"))})
 
 
-def test_configuration_page_is_the_code_s() -> None:
-    page = ROOT / "docs" / "configuration.md"
-    render = runpy.run_path(str(ROOT / "scripts" / "make_docs.py"))["render"]
-    assert page.read_text(encoding="utf-8") == render(), "docs/configuration.md is stale; run: python scripts/make_docs.py"
+@pytest.mark.parametrize(("name", "function"), [("configuration", "render"), ("warnings", "render_warnings")])
+def test_page_is_the_code_s(name: str, function: str) -> None:
+    render = runpy.run_path(str(ROOT / "scripts" / "make_docs.py"))[function]
+    page = ROOT / "docs" / f"{name}.md"
+    assert page.read_text(encoding="utf-8") == render(), f"docs/{name}.md is stale; run: python scripts/make_docs.py"
 
 
 def broken_links(page: Path) -> list[str]:

@@ -13,7 +13,7 @@ from scalesweep.analysis.conventions import Convention, Counted, under_conventio
 from scalesweep.report.context import ReportContext
 from scalesweep.report.review import answers, answers_fit
 from scalesweep.report.review.evidence import Answer, Evidence, Status
-from scalesweep.report.review.published import StudyRow, studies_of
+from scalesweep.report.review.published import PublishedRow, studies_of
 
 _Answering = Callable[[Evidence], Answer]
 _QUESTIONS: Sequence[tuple[str, _Answering]] = (
@@ -58,7 +58,7 @@ class ChecklistRow:
 class Reviewed:
     """Published values beside those of the analysis, and the checklist."""
 
-    studies: tuple[StudyRow, ...]
+    studies: tuple[PublishedRow, ...]
     checklist: tuple[ChecklistRow, ...]
 
 
