@@ -29,11 +29,12 @@ from scalesweep.report.review.published import (
     sources_table,
     values_table,
 )
+from scalesweep.run.store.measured import read_measured, read_sweep
 from scalesweep.run.store.store import Store
 from scalesweep.settings.fit import FitSpec
 from scalesweep.settings.plan import CountSpec
 from scalesweep.sweep.facts import counts_of
-from scalesweep.sweep.subject import context_of_store
+from scalesweep.sweep.subject import report_context
 
 LAW = Chinchilla(E=1.5, A=60, B=90, alpha=0.35, beta=0.3)
 
@@ -60,8 +61,8 @@ def quick(points: Points, spec: FitSpec) -> Analysis:
 @pytest.fixture(scope="module")
 def measured(reviewed_store: Store) -> tuple[Analysis, ReportContext]:
     """The analysis of the sweep, and what its report knows."""
-    context = context_of_store(reviewed_store, reviewed_store.settings(), "scalesweep report sweep")
-    return quick(reviewed_store.points(), FitSpec(bootstrap=50)), context
+    context = report_context(read_measured(reviewed_store), reviewed_store.plan_file.settings(), "scalesweep report sweep")
+    return quick(read_sweep(reviewed_store.directory), FitSpec(bootstrap=50)), context
 
 
 @pytest.fixture(scope="module")
@@ -161,11 +162,11 @@ def test_porians_first_stage_is_in_the_count_of_the_study() -> None:
 
 
 def test_counts_are_those_of_the_store(reviewed_store: Store) -> None:
-    counts = counts_of(reviewed_store.plan().cells)
+    counts = counts_of(reviewed_store.plan_file.plan().cells)
     assert {result.counts for result in published_results()} < set(counts)
     for (params, flops), cells in counts.items():
-        points = recount(reviewed_store.points(), (params, flops), cells)
-        expected = reviewed_store.points(CountSpec(params=params, flops=flops))
+        points = recount(read_sweep(reviewed_store.directory), (params, flops), cells)
+        expected = read_sweep(reviewed_store.directory, CountSpec(params=params, flops=flops))
         np.testing.assert_array_equal(points.n, expected.n)
         np.testing.assert_allclose(points.c, expected.c, rtol=1e-12)
         assert points.params_convention == params
@@ -179,11 +180,15 @@ def test_values_of_the_sweep_are_in_the_study_s_count(measured: tuple[Analysis, 
     assert row.convention == ("non_embedding", "kaplan")
     assert row.own is not None
     assert row.path == ""
-    other = quick(reviewed_store.points(CountSpec(params="non_embedding", flops="kaplan")), FitSpec(bootstrap=50))
+    other = quick(
+        read_sweep(reviewed_store.directory, CountSpec(params="non_embedding", flops="kaplan")), FitSpec(bootstrap=50)
+    )
     assert other.fit.by_n is not None
     assert row.own == other.fit.by_n.estimates["exponent"]
     joint = find(rows, "Hoffmann et al. 2022, approach 3", "alpha")
-    total = quick(reviewed_store.points(CountSpec(params="total", flops="six_n")), FitSpec(bootstrap=0)).fit.joint
+    total = quick(
+        read_sweep(reviewed_store.directory, CountSpec(params="total", flops="six_n")), FitSpec(bootstrap=0)
+    ).fit.joint
     assert (joint.own is None) == (total is None)
     if joint.own is not None and total is not None:
         assert joint.own.value == pytest.approx(total.estimates["alpha"].value, rel=0.2)  # the width is the analysis's own
@@ -191,8 +196,8 @@ def test_values_of_the_sweep_are_in_the_study_s_count(measured: tuple[Analysis, 
 
 def test_own_values_are_those_of_fit_json(reviewed_store: Store, tmp_path: Path) -> None:
     """Under count.params=total the law of all parameters is the analysis's own: equal to fit.json, to the last digit."""
-    analysis = quick(reviewed_store.points(CountSpec(params="total", flops="six_n")), FitSpec(bootstrap=50))
-    context = context_of_store(reviewed_store, reviewed_store.settings(), "scalesweep report sweep")
+    analysis = quick(read_sweep(reviewed_store.directory, CountSpec(params="total", flops="six_n")), FitSpec(bootstrap=50))
+    context = report_context(read_measured(reviewed_store), reviewed_store.plan_file.settings(), "scalesweep report sweep")
     page = write_report(tmp_path / "report", analysis, context)
     content = json.loads((page.parent / "fit.json").read_text())
     traced = [row for row in compare_studies(analysis, context.counts) if row.path and row.own]

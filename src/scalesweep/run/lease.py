@@ -87,7 +87,7 @@ class Lease:
         now = time.monotonic()
         if not self._lost and now - self._checked > HEARTBEAT_SECONDS:
             self._checked = now
-            self._lost = not any(self._store.holds(claim) for claim in self._claims)
+            self._lost = not any(self._store.claims.holds(claim) for claim in self._claims)
         if self._lost:
             raise LeaseLost
 
@@ -104,7 +104,7 @@ class Lease:
 
     def _renew(self, claim: Claim) -> bool:
         try:
-            return self._store.heartbeat(claim)
+            return self._store.claims.heartbeat(claim)
         except OSError:  # the directory is out of reach: try again; the training notices by itself where it must write
             return True
 
@@ -113,6 +113,6 @@ class Lease:
         self._say(f"{', '.join(c.key for c in held)} given up, {reason}")
         for claim in held:
             try:
-                self._store.give_up(claim, reason)
+                self._store.claims.give_up(claim, reason)
             except OSError:
                 return  # without heartbeats the claims become stale by themselves

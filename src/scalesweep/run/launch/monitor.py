@@ -1,7 +1,7 @@
 """Progress of a sweep: a live bar on a terminal, one plain line for each finished cell elsewhere."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, TextIO
 
 from rich.console import Console
@@ -86,11 +86,11 @@ class Monitor:
 
 def failure_line(store: Store, key: str) -> str:
     """A failed cell in one line: why, and where more is said."""
-    reason = store.error(key).strip().splitlines()
-    return f"{key} FAILED: {reason[-1] if reason else 'for no stated reason'} (log: {store.log(key)})"
+    reason = store.claims.error(key).strip().splitlines()
+    return f"{key} FAILED: {reason[-1] if reason else 'for no stated reason'} (log: {store.claims.log(key)})"
 
 
-def cell_line(cell: Cell, record: dict[str, Any], plan: Plan) -> str:
+def cell_line(cell: Cell, record: Mapping[str, Any], plan: Plan) -> str:
     """One finished cell in one line."""
     error = "" if record["loss_se"] is None else f" ± {record['loss_se']:.4f}"
     outcome = f"loss {record['loss']:.4f}{error}" if record["state"] == "COMPLETE" else "diverged"
