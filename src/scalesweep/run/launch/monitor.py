@@ -86,8 +86,7 @@ class Monitor:
 
 def failure_line(store: Store, key: str) -> str:
     """A failed cell in one line: why, and where more is said."""
-    reason = store.claims.error(key).strip().splitlines()
-    return f"{key} FAILED: {reason[-1] if reason else 'for no stated reason'} (log: {store.claims.log(key)})"
+    return f"{key} FAILED: {store.claims.reason(key) or 'for no stated reason'} (log: {store.claims.log(key)})"
 
 
 def cell_line(cell: Cell, record: Mapping[str, Any], plan: Plan) -> str:

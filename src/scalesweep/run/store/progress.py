@@ -252,12 +252,7 @@ def _work(cell: Cell, start: int, leader: Cell, leader_step: int, seconds: float
 
 def _failures(store: Store, keys: Sequence[str]) -> tuple[Failure, ...]:
     logs = logs_of(store, keys) if keys else {}
-    return tuple(Failure(key, _reason(store, key), tuple(map(str, logs[key]))) for key in keys)
-
-
-def _reason(store: Store, key: str) -> str:
-    lines = store.claims.error(key).strip().splitlines()
-    return lines[-1] if lines else "no reason was left"
+    return tuple(Failure(k, store.claims.reason(k) or "no reason was left", tuple(map(str, logs[k]))) for k in keys)
 
 
 def logs_of(store: Store, keys: Sequence[str]) -> dict[str, list[Path]]:
