@@ -52,7 +52,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Progress:
-    """All that `status` says of a sweep, but for its health."""
+    """All that `status` says of a sweep."""
 
     measured: Measured
     """What the directory said."""
@@ -198,6 +198,7 @@ def speeds(records: Iterable[Mapping[str, Any]], running: Iterable[tuple[Cell, f
         kind, mine = _kind(cell), cell.flops(CountSpec()) / cell.steps
         if kind in found:
             return statistics.median(found[kind])
+        # FLOP/s fall towards small models, slowly: the neighbour in FLOPs is the best guess.
         near = min(found, key=lambda k: abs(math.log(flops[k] / mine)))
         return statistics.median(found[near]) * mine / flops[near]
 
