@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from builders import UNDER_NOHUP
 
-from scalesweep.cli import experiment, main, status
+from scalesweep.cli import main, status
 from scalesweep.cli.tables import _fitting, wrapped
 from scalesweep.errors import FitError
 from scalesweep.run.store.store import Store
@@ -41,7 +41,7 @@ BUDGET = 2.2e10
 def cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SCALESWEEP_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.setattr(experiment, "write", no_report)  # which takes longer than the sweep, and is tested elsewhere
+        patch.setattr("scalesweep.sweep.run.write", no_report)  # which takes longer than the sweep, and is tested elsewhere
         yield
 
 
@@ -330,7 +330,7 @@ def test_a_signal_ends_a_run_that_is_still_planning(
     def missed(*_: object) -> None:  # instead of the end of the tests
         pytest.fail("the run has not taken the signal")
 
-    monkeypatch.setattr(experiment, "prepare", lambda *_: signal.raise_signal(number))
+    monkeypatch.setattr("scalesweep.sweep.run.prepare", lambda *_: signal.raise_signal(number))
     before = signal.signal(number, missed)
     try:
         assert main(["run", *GRID, f"dir={tmp_path / 'sweep'}"]) == code

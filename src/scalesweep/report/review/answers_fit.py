@@ -197,9 +197,8 @@ def approaches(seen: Evidence) -> Answer:
         else f"Bias of approach 2 on this design: a {found.bias.a:+.4f}."
     )
     text = " ".join([f"{said}.", f"Intervals: {', '.join(pairs) or 'no pair to compare'}.", *refused, bias])
-    return Answer(
-        text, "answered" if len(pairs) >= 3 else "partly", "" if len(pairs) >= 3 else "sweep.design=isoflop, with 3 seeds."
-    )
+    is_whole = len(pairs) >= 3  # every pair of three approaches
+    return Answer(text, "answered" if is_whole else "partly", "" if is_whole else "sweep.design=isoflop, with 3 seeds.")
 
 
 def multipliers(seen: Evidence) -> Answer:

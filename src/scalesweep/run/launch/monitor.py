@@ -53,11 +53,15 @@ class Monitor:
         for key, state in states.items():
             if state in FINISHED:
                 self._unfinished.remove(key)
-                self._report(key)
+                if (record := self._store.record(key)) is not None:
+                    done = f"[{self._total - len(self._unfinished)}/{self._total}]"
+                    self._console.print(f"{done} {cell_line(self._cells[key], record, self._plan)}", markup=False)
             elif state == "FAILED" and key not in self._failed:
                 self._failed.add(key)
                 self._console.print(failure_line(self._store, key), markup=False)
-        self._update()
+        left = sum(self._cells[k].flops(CountSpec()) for k in self._unfinished)
+        share = 1.0 - left / self._flops if self._flops else 1.0
+        self._progress.update(self._task, completed=self._total - len(self._unfinished), share=share)
         return states
 
     def say(self, line: str) -> None:
@@ -72,22 +76,10 @@ class Monitor:
             self.say(text)
         self._noted = text
 
-    def _update(self) -> None:
-        left = sum(self._cells[k].flops(CountSpec()) for k in self._unfinished)
-        done = self._total - len(self._unfinished)
-        self._progress.update(self._task, completed=done, share=1.0 - left / self._flops if self._flops else 1.0)
-
-    def _report(self, key: str) -> None:
-        record = self._store.record(key)
-        if record is not None:
-            done = self._total - len(self._unfinished)
-            self._console.print(f"[{done}/{self._total}] {cell_line(self._cells[key], record, self._plan)}", markup=False)
-
 
 def failure_line(store: Store, key: str) -> str:
     """A failed cell in one line: why, and where more is said."""
-    reason = store.claims.error(key).strip().splitlines()
-    return f"{key} FAILED: {reason[-1] if reason else 'for no stated reason'} (log: {store.claims.log(key)})"
+    return f"{key} FAILED: {store.claims.reason(key) or 'for no stated reason'} (log: {store.claims.log(key)})"
 
 
 def cell_line(cell: Cell, record: Mapping[str, Any], plan: Plan) -> str:

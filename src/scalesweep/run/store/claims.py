@@ -215,3 +215,7 @@ class Claims:
     def error(self, key: str) -> str:
         """Why a cell failed, with the traceback if it raised; or an empty string."""
         return why(self._read(key, self.look(key).last))
+
+    def reason(self, key: str) -> str:
+        """The last line of `error`; empty where nothing went wrong."""
+        return (self.error(key).strip().splitlines() or [""])[-1]

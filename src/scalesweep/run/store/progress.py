@@ -52,7 +52,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Progress:
-    """All that `status` says of a sweep, but for its health."""
+    """All that `status` says of a sweep."""
 
     measured: Measured
     """What the directory said."""
@@ -198,6 +198,7 @@ def speeds(records: Iterable[Mapping[str, Any]], running: Iterable[tuple[Cell, f
         kind, mine = _kind(cell), cell.flops(CountSpec()) / cell.steps
         if kind in found:
             return statistics.median(found[kind])
+        # FLOP/s fall towards small models, slowly: the neighbour in FLOPs is the best guess.
         near = min(found, key=lambda k: abs(math.log(flops[k] / mine)))
         return statistics.median(found[near]) * mine / flops[near]
 
@@ -252,12 +253,7 @@ def _work(cell: Cell, start: int, leader: Cell, leader_step: int, seconds: float
 
 def _failures(store: Store, keys: Sequence[str]) -> tuple[Failure, ...]:
     logs = logs_of(store, keys) if keys else {}
-    return tuple(Failure(key, _reason(store, key), tuple(map(str, logs[key]))) for key in keys)
-
-
-def _reason(store: Store, key: str) -> str:
-    lines = store.claims.error(key).strip().splitlines()
-    return lines[-1] if lines else "no reason was left"
+    return tuple(Failure(k, store.claims.reason(k) or "no reason was left", tuple(map(str, logs[k]))) for k in keys)
 
 
 def logs_of(store: Store, keys: Sequence[str]) -> dict[str, list[Path]]:
