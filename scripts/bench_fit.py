@@ -21,10 +21,10 @@ from pathlib import Path
 os.environ.update({name: "1" for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")})
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import logsumexp
 
+from scalesweep.arrays import FloatArray
 from scalesweep.fit.pose import Posed
 from scalesweep.fit.resampling import draw_weights, refit
 from scalesweep.fit.solve.huber import minimise
@@ -33,7 +33,6 @@ from scalesweep.fit.solve.powers import Problem
 from scalesweep.laws import Chinchilla, Law
 from scalesweep.points import read_points
 
-FloatArray = NDArray[np.float64]
 Way = Callable[[FloatArray, FloatArray, FloatArray], FloatArray]
 """From log N, log D and log L of the rows of a resample to (log A, log B, log E, alpha, beta)."""
 

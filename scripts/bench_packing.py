@@ -16,8 +16,8 @@ from scalesweep.plan.cell import Cell
 from scalesweep.plan.grid import CorpusFacts
 from scalesweep.plan.plan import make_plan
 from scalesweep.settings.compose import compose_settings
-from scalesweep.train.benchmark import seconds_per_step
 from scalesweep.train.device import device_name, is_out_of_memory, prepare_device
+from scalesweep.train.measure import seconds_per_step
 
 CONTEXT = 32
 

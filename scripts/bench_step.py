@@ -18,9 +18,9 @@ from typing import Any
 import torch
 
 from scalesweep.plan.flops import DecoderShape, flops_per_token
-from scalesweep.train.benchmark import peak_flops
 from scalesweep.train.device import prepare_device
 from scalesweep.train.gradient import accumulate_gradient, autocast_of
+from scalesweep.train.measure import peak_flops
 from scalesweep.train.model.decoder import Decoder
 from scalesweep.train.tape import Tape
 

@@ -59,10 +59,10 @@ def search(num: int, weight: float, groups: int = 60, sigma: float = 0.01) -> li
             for y, a, b in zip(loss, lr, decay, strict=True)
         ]
     frontier = tuned_frontier(points_from_rows(rows, "none", "none", "simulated"))
-    error = np.array([o.loss - 2 for o in frontier.used])
-    covered = np.mean(np.abs(error) < 1.645 * np.array([o.loss_se for o in frontier.used]))
-    naive = float(np.mean([o.lowest - 2 for o in frontier.optima])) / sigma
-    out = 1 - len(frontier.used) / groups
+    error = np.array([o.loss - 2 for o in frontier.optima])
+    covered = np.mean(np.abs(error) < 1.645 * np.array([o.loss_se for o in frontier.optima]))
+    naive = float(np.mean([group.lowest - 2 for group in frontier.groups])) / sigma
+    out = 1 - len(frontier.optima) / groups
     return [naive, naive + math.sqrt(2 * math.log(num)), float(error.mean()) / sigma, float(covered), out]
 
 

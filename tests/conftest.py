@@ -1,15 +1,17 @@
 """Small settings and a small real corpus that the tests share."""
 
 import os
-import signal
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
+from builders import small_settings
 
 from scalesweep.plan.grid import CorpusFacts
+from scalesweep.points.points import Points, read_points
 from scalesweep.report.charts import canvas
-from scalesweep.settings.settings import Settings, parse_settings
+from scalesweep.settings.settings import Settings
 from scalesweep.train.data import prepare, unique_tokens
 from scalesweep.train.data.corpus import Corpus
 
@@ -17,10 +19,6 @@ if TYPE_CHECKING:
     from scalesweep.run.store.store import Store
 
 os.environ.setdefault("WANDB_MODE", "offline")
-
-UNDER_NOHUP = pytest.mark.skipif(signal.getsignal(signal.SIGHUP) is signal.SIG_IGN, reason="the tests run under nohup")
-HANGUP = pytest.param(signal.SIGHUP, 130, marks=UNDER_NOHUP)
-"""SIGHUP and the exit code that follows it."""
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -35,47 +33,6 @@ def few_files(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
     if request.path.name not in ("test_report.py", "test_check.py"):
         draw = canvas.draw
         monkeypatch.setattr(canvas, "draw", lambda chart, theme=canvas.LIGHT, kinds=("svg",): draw(chart, theme, kinds))
-
-
-def small_settings(directory: Path, **sections: dict[str, Any]) -> Settings:
-    """Settings of a sweep of a few seconds; each keyword updates a section."""
-    values: dict[str, Any] = {
-        "dir": str(directory / "sweep"),
-        "sweep": {"name": "tiny", "sizes": [{"width": 16, "depth": 1}, {"width": 32, "depth": 1}], "budgets": [4096, 16384]},
-        "recipe": {
-            "name": "test",
-            "parametrisation": "completep",
-            "depth": 1,
-            "head_dim": 8,
-            "lr": 0.004,
-            "base_width": 64,
-            "base_depth": 1,
-            "embedding_lr_ratio": 2.0,
-            "batch_tokens": 128,
-            "batch_exponent": 0.0,
-            "reference_tokens": 1000,
-            "warmup_steps": 4,
-            "warmup_fraction": 0.1,
-        },
-        "model": {"context": 32, "ffn_ratio": 2.6667, "qk_norm": True, "rope_theta": 10000.0, "embedding_std": 1.0},
-        "data": {"source": "python", "max_bytes": 200_000, "tokenizer": {"kind": "bytes"}, "cache": str(directory / "cache")},
-        "optim": {"beta1": 0.9, "beta2": 0.95, "eps": 1e-8, "weight_decay": 0.1, "grad_clip": 1.0},
-        "train": {
-            "schedule": "wsd",
-            "decay_fraction": 0.2,
-            "device": "cpu",
-            "precision": "float32",
-            "validation_tokens": 1024,
-            "curve_points": 10,
-            "checkpoint_seconds": 30.0,
-        },
-        "launcher": {"name": "inline"},
-        "logger": {"mode": "disabled"},
-        "fit": {"bootstrap": 50},
-    }
-    for name, section in sections.items():
-        values[name] = {**values[name], **section} if isinstance(values.get(name), dict) else section
-    return parse_settings(values)
 
 
 @pytest.fixture(scope="session")
@@ -115,6 +72,15 @@ def reviewed_store(home: Path, corpus: Corpus, facts: CorpusFacts) -> "Store":
     sweep = {"sizes": sizes, "budgets": [2048, 4096, 8192, 16384], "seeds": [0, 1]}
     settings = small_settings(home, dir=str(home / "reviewed"), sweep=sweep)
     store = Store(Path(settings.dir))
-    store.create(make_plan(settings, facts, "cpu"), settings.model_dump(mode="json"), corpus_facts(corpus))
+    store.plan_file.create(make_plan(settings, facts, "cpu"), settings.model_dump(mode="json"), corpus_facts(corpus))
     assert work(store, prepare_device("cpu"), lambda: False, lambda line: None)
     return store
+
+
+@pytest.fixture(scope="session")
+def epoch() -> Points:
+    """Chinchilla's points as Besiroglu et al. read them, without the five highest losses."""
+    points = read_points(Path(__file__).parent / "data" / "epoch_chinchilla.csv")
+    frame = points.frame.copy()
+    frame.loc[frame["loss"].nlargest(5).index, "excluded_reason"] = "one of the five highest losses"
+    return replace(points, frame=frame)

@@ -8,14 +8,11 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_dir
 
-from scalesweep.cli.help import main_help
-from scalesweep.report.figures import figures
+from scalesweep.cli import NAMES, load_command
 from scalesweep.settings.compose import compose_settings, config_dir
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *ROOT.glob("CONTRIBUTING.md"), *sorted((ROOT / "docs").glob("*.md"))]
-PAGE_IDS = [str(page.relative_to(ROOT)) for page in PAGES]
-COMMANDS = re.findall(r"^  (\w+)", main_help(), re.MULTILINE)
 PLACEHOLDER = re.compile(r"\.\.\.|\b[A-Z]{3,}\b(?!=)")
 """What stands for the reader's own words: DIR, OPTION, ..."""
 
@@ -40,7 +37,7 @@ def commands_of(text: str) -> list[list[str]]:
     spans = re.findall(r"`(scalesweep [^`]+)`", re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE))
     found = []
     for line in [*lines, *(" ".join(span.split()) for span in spans)]:
-        match = re.search(rf"(?:^|\s)scalesweep ((?:{'|'.join(COMMANDS)})\b.*)$", line.strip())
+        match = re.search(rf"(?:^|\s)scalesweep ((?:{'|'.join(NAMES)})\b.*)$", line.strip())
         if match and not PLACEHOLDER.search(match[1]):
             found.append(shlex.split(match[1], comments=True))
     return found
@@ -53,53 +50,55 @@ def compose_command(name: str, words: list[str]) -> None:
         overrides = [word.split(",")[0] if first else word for word in words if "=" in word]
         with initialize_config_dir(str(config_dir()), version_base="1.3"):
             compose("cell", overrides=overrides)
-    elif name == "status":
-        assert len([word for word in words if word not in ("--watch", "--json")]) == 1
-    elif name == "worker":
-        assert {word for word in words[1:] if word.startswith("-")} <= {"--device", "--workers"}
-    elif name in ("logs", "retry", "cancel"):
-        assert len(words) == (1 if name == "cancel" else 2)
-    elif name == "export":
-        assert {word.split("=")[0] for word in words[1:]} <= {"out", "layout", "count.params", "count.flops"}
-    elif name == "model":
-        assert len(words) == 2 or words[2].startswith("to=")
-    else:
-        if name == "plot":
-            assert words[0] in figures()
-            words = [word for word in words[1:] if word != "--points"]
-        own = ("replicates=", "at=", "compute=", "file=", "budget=", "target=", "method=")
-        own += ("out=", "theme=", "widths=", "depths=", "sizes=", "lrs=", "tokens=")
-        words = [word for word in words if not word.startswith(own)]
-        compose_settings(words if name in ("run", "plan", "data") else words[2 if name == "score" else 1 :])
+    elif words:  # without any, a page speaks of the command
+        chosen = load_command(name)
+        given = chosen.read(words)
+        if chosen.num_words is None:
+            compose_settings([word for word in given.words if "=" in word and not word.startswith("points=")])
 
 
 EXAMPLES = sorted({shlex.join(words) for page in PAGES for words in commands_of(page.read_text(encoding="utf-8"))})
 
 
-def test_configuration_page_is_the_code_s() -> None:
-    page = ROOT / "docs" / "configuration.md"
-    render = runpy.run_path(str(ROOT / "scripts" / "make_docs.py"))["render"]
-    assert page.read_text(encoding="utf-8") == render(), "docs/configuration.md is stale; run: python scripts/make_docs.py"
+@pytest.mark.parametrize(("name", "function"), [("configuration", "render"), ("warnings", "render_warnings")])
+def test_page_is_the_code_s(name: str, function: str) -> None:
+    render = runpy.run_path(str(ROOT / "scripts" / "make_docs.py"))[function]
+    page = ROOT / "docs" / f"{name}.md"
+    assert page.read_text(encoding="utf-8") == render(), f"docs/{name}.md is stale; run: python scripts/make_docs.py"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=PAGE_IDS)
-def test_relative_links_lead_somewhere(page: Path) -> None:
+def broken_links(page: Path) -> list[str]:
+    """What is wrong with the relative links of a page, one line each."""
     targets = [link for link in links_of(page.read_text(encoding="utf-8")) if "://" not in link]
+    found = []
     for path, _, anchor in (target.partition("#") for target in targets):
         linked = (page.parent / path).resolve() if path else page
-        assert linked.exists(), f"{path} is not there"
-        assert linked.is_relative_to(ROOT), f"{path} is outside of the repository"
-        assert not anchor or anchor in anchors_of(linked.read_text(encoding="utf-8")), f"{path} has no heading #{anchor}"
+        if not linked.exists():
+            found.append(f"{page.name}: {path} is not there")
+        elif not linked.is_relative_to(ROOT):
+            found.append(f"{page.name}: {path} is outside of the repository")
+        elif anchor and anchor not in anchors_of(linked.read_text(encoding="utf-8")):
+            found.append(f"{page.name}: {path} has no heading #{anchor}")
+    return found
 
 
-@pytest.mark.parametrize("example", EXAMPLES)
-def test_shown_command_composes(example: str) -> None:
-    name, *words = shlex.split(example)
-    compose_command(name, words)
+def test_relative_links_lead_somewhere() -> None:
+    assert not [line for page in PAGES for line in broken_links(page)]
+
+
+def test_shown_commands_compose() -> None:
+    refused = []
+    for example in EXAMPLES:
+        name, *words = shlex.split(example)
+        try:
+            compose_command(name, words)
+        except (Exception, SystemExit) as error:
+            refused.append(f"{example}: {error!r}")
+    assert not refused
 
 
 def test_examples_were_found() -> None:
-    assert {example.split()[0] for example in EXAMPLES} == set(COMMANDS)
+    assert {example.split()[0] for example in EXAMPLES} == set(NAMES)
 
 
 def test_readme_fits_its_limit() -> None:

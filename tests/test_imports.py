@@ -4,17 +4,11 @@ import subprocess
 import sys
 
 import pytest
+from builders import modules_after
 
 from scalesweep.settings.fit import FitSpec
 
 EXPERIMENT_ONLY = {"torch", "transformers", "datasets", "tokenizers", "hydra", "omegaconf", "wandb"}
-
-
-def modules_after(code: str) -> set[str]:
-    """Top-level modules that a fresh interpreter has loaded after `code`."""
-    program = f"import sys\ntry:\n    {code}\nexcept SystemExit:\n    pass\nprint(*sys.modules, file=sys.stderr)"
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
-    return {name.split(".")[0] for name in done.stderr.splitlines()[-1].split()}
 
 
 def test_the_package_itself_loads_nothing():
@@ -22,16 +16,20 @@ def test_the_package_itself_loads_nothing():
 
 
 @pytest.mark.parametrize(
-    "module", ["settings.settings", "points", "laws", "fit", "analysis.analyse", "report", "plan.plan", "run.store.store"]
+    "module",
+    [
+        *("settings.settings", "points", "laws", "fit", "analysis.analyse", "report", "plan.plan", "run.store.store"),
+        *("train.data", "train.benchmark"),
+    ],
 )
 def test_module_loads_without_the_experiment(module):
     assert not modules_after(f"import scalesweep.{module}") & EXPERIMENT_ONLY
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["fit", "--help"]])
-def test_help_loads_no_torch(arguments):
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["fit", "--help"], ["fit", "--mistake"], ["plot", "x"]])
+def test_help_and_mistakes_load_nothing_heavy(arguments):
     loaded = modules_after(f"sys.argv[1:] = {arguments}; from scalesweep.cli import main; main()")
-    assert not loaded & {"torch", "transformers", "datasets", "wandb"}
+    assert not loaded & {"torch", "transformers", "datasets", "wandb", "pandas", "scipy", "matplotlib"}
 
 
 def test_points_are_fitted_and_reported_where_torch_is_not_installed(tmp_path):

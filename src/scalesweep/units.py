@@ -6,6 +6,7 @@ import math
 def format_duration(seconds: float) -> str:
     """Seconds in the unit that suits them: 42 s, 3.2 minutes, 5.1 hours, 2.3 days."""
     for size, name in ((86400.0, "days"), (3600.0, "hours"), (60.0, "minutes")):
+        # Below one and a half of a unit the smaller one reads more plainly: 80 minutes, not 1.3 hours.
         if seconds >= 1.5 * size:
             return f"{seconds / size:.1f} {name}"
     return f"{seconds:.0f} s" if seconds >= 9.5 else f"{seconds:.1f} s"
@@ -36,7 +37,7 @@ def format_count(value: float) -> str:
     if value >= 1e15:
         return format_number(value)
     for unit, suffix in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if value >= unit * 0.9995:
+        if value >= unit * 0.9995:  # what three digits round up to a unit is one: 1M, not 1e+03k
             return f"{value / unit:.3g}{suffix}"
     return f"{value:.3g}"
 

@@ -5,7 +5,6 @@ replaced by its refusal in words.
 """
 
 import json
-import math
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -14,13 +13,12 @@ import numpy as np
 from scalesweep.analysis.allocation.approaches import Approaches, compare_approaches
 from scalesweep.analysis.forecast.backtest import BackTest
 from scalesweep.analysis.forecast.tournament import Tournament, run_tournament
-from scalesweep.errors import FitError
+from scalesweep.analysis.support import Support, support_of
+from scalesweep.errors import FitError, Refused
 from scalesweep.fit import fit_laws
 from scalesweep.fit.checks import check_coverage
-from scalesweep.fit.horizon import Range, supported_horizon
 from scalesweep.fit.results import Finding
 from scalesweep.fit.sweep_fit import SweepFit
-from scalesweep.laws import JointLaw
 from scalesweep.points.points import Points
 from scalesweep.settings.fit import FitSpec
 
@@ -28,35 +26,6 @@ RESAMPLES = 50
 """Resamples of each rival, capped here because they are most of the time of an analysis: on Chinchilla's 240 points rivals and
 rolling origin took 8 s with 50 and 15 s with 200. The shares of honest intervals that held were the same at every horizon, and
 those of one form moved by at most 11 points of a hundred. `scalesweep tournament` uses all that are asked for."""
-_BISECTIONS = 40
-
-
-@dataclass(frozen=True)
-class Support:
-    """The furthest compute-optimal model that may be predicted, and how far predictions were tried."""
-
-    factor: float | None
-    """That model's compute over the largest measured one, both as 6 N D; None where not even that is supported."""
-    limit: str
-    """Why no model beyond it may be, in a sentence."""
-    tested_factor: float | None
-    """Largest such factor at which the back-test predicted a measured row; None where it predicted none."""
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready content."""
-        return asdict(self)
-
-    @property
-    def words(self) -> str:
-        """Both in sentences."""
-        tested = f" Tried by the back-test: up to {self.tested_factor:.2g} times." if self.tested_factor else ""
-        if self.factor is None:
-            start = "The points support no prediction of the compute-optimal model beyond what was measured."
-            return f"{start} {self.limit}{tested}"
-        return (
-            f"Along its compute optimum the law may be used up to {self.factor:.3g} times the largest measured compute, and no "
-            f"further.{tested}"
-        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,31 +33,32 @@ class Analysis:
     """What was found from one table of points."""
 
     points: Points
-    """The points."""
     fit: SweepFit
-    """The laws."""
     approaches: Approaches
     """Compute-optimal allocation by three approaches; each may be refused."""
-    tournament: Tournament | None
-    """Rivals, with the rolling origin; None where they were refused."""
-    tournament_refusal: str
-    """Why there are no rivals; empty where there are."""
+    tournament: Tournament | Refused
+    """Rivals, with the rolling origin."""
 
     @property
     def support(self) -> Support:
         """How far beyond the points the preferred joint law may be used."""
-        return support_of(self.points, self.fit, self.tournament.tested if self.tournament else None)
+        return support_of(self.points, self.fit, None if isinstance(self.tournament, Refused) else self.tournament.tested)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready content: that of the fit, with `approaches`, `rivals` and `back_test`."""
-        rivals = self.tournament.to_dict() if self.tournament else {}
-        tested, fit = rivals.pop("rolling_origin", None), self.fit.to_dict()
+        fit, refusal, rivals, tested = self.fit.to_dict(), "", None, None
+        if isinstance(self.tournament, Refused):
+            refusal = self.tournament.reason
+        else:
+            rivals = self.tournament.to_dict()
+            tested = rivals.pop("rolling_origin")
+            rivals |= _derived(self.tournament)
         return {
             **fit,
-            "extrapolation": {**fit["extrapolation"], "supported": self.support.to_dict()},
+            "extrapolation": {**fit["extrapolation"], "supported": asdict(self.support)},
             "approaches": self.approaches.to_dict(),
-            "rivals": {**rivals, **_derived(self.tournament)} if self.tournament else None,
-            "rivals_refusal": self.tournament_refusal,
+            "rivals": rivals,
+            "rivals_refusal": refusal,
             "back_test": tested,
         }
 
@@ -107,23 +77,23 @@ def analyse(points: Points, spec: FitSpec | None = None) -> Analysis:
     """
     spec = spec or FitSpec()
     fit = fit_laws(points, spec)
-    tournament, refusal = _rivals(points, spec)
-    if tournament:
+    tournament = _rivals(points, spec)
+    if not isinstance(tournament, Refused):
         found = [*fit.findings, *_missed(tournament.tested)]
         fit = replace(fit, findings=tuple(sorted(found, key=lambda finding: finding.code)))
-    return Analysis(points, fit, compare_approaches(points, spec, fit=fit), tournament, refusal)
+    return Analysis(points, fit, compare_approaches(points, spec, fit=fit), tournament)
 
 
-def _rivals(points: Points, spec: FitSpec) -> tuple[Tournament | None, str]:
+def _rivals(points: Points, spec: FitSpec) -> Tournament | Refused:
     """The tournament at the middle of the measured range, or why there is none."""
     if spec.bootstrap == 0:
-        return None, "Rivals and back-test need resamples; fit.bootstrap = 0 asks for none."
+        return Refused("Rivals and back-test need resamples; fit.bootstrap = 0 asks for none.")
     centre = (float(np.exp(np.log(points.n).mean())), float(np.exp(np.log(points.d).mean())))
     few = spec.model_copy(update={"bootstrap": min(spec.bootstrap, RESAMPLES)})
     try:
-        return run_tournament(points, few, at=centre), ""
+        return run_tournament(points, few, at=centre)
     except FitError as error:
-        return None, str(error)
+        return Refused(str(error))
 
 
 def _missed(tested: BackTest) -> tuple[Finding, ...]:
@@ -150,33 +120,3 @@ def _derived(tournament: Tournament) -> dict[str, Any]:
 def _difference(aicc: float, best: float) -> float | None:
     """Infinite where a form leaves no spare rows, or nothing at all; JSON has no infinity."""
     return aicc - best if np.isfinite(aicc - best) else None
-
-
-def support_of(points: Points, fit: SweepFit, tested: BackTest | None) -> Support:
-    """The support of the preferred joint law: every coordinate (C, N, D, D / N) of its compute optimum must have it."""
-    tried = _tested(tested)
-    law = fit.preferred.law if fit.preferred else None
-    if not isinstance(law, JointLaw):
-        return Support(None, "There is no joint law.", tried)
-    if not law.has_optimum:
-        return Support(None, "A term of the law vanishes, so that it has no compute optimum.", tried)
-    measured, largest = Range.of(points.n, points.d), 6 * float(np.max(points.n * points.d))
-
-    def refusal(decades: float) -> str:
-        compute = largest * 10**decades
-        return measured.refuse(float(law.n_opt(compute)), float(law.d_opt(compute)))
-
-    if reason := refusal(0.0):
-        return Support(None, reason, tried)
-    low, high = 0.0, supported_horizon(measured.spans()["c"]) * 1.001
-    for _ in range(_BISECTIONS):
-        middle = (low + high) / 2
-        low, high = (low, middle) if refusal(middle) else (middle, high)
-    return Support(10**low, refusal(high + 1e-3), tried)
-
-
-def _tested(tested: BackTest | None) -> float | None:
-    if tested is None or tested.outcomes is None or tested.outcomes.abstained.all():
-        return None
-    largest = float(tested.outcomes.factor[~tested.outcomes.abstained].max())
-    return largest if math.isfinite(largest) else None

@@ -5,16 +5,17 @@ value says something only beside one of the same count. The convention of the an
 of the analysis. Only what is cheap is refitted, with at most `RESAMPLES` resamples: lines, approaches and the additive law.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from scalesweep.analysis.allocation.approaches import allocation_of_law, draw_known_noise, fit_envelope, fit_isoflops
+from scalesweep.analysis.allocation.approaches import allocation_of_law, draw_known_noise, fit_isoflops
+from scalesweep.analysis.allocation.envelope import fit_envelope
 from scalesweep.analysis.allocation.lines import Approach
 from scalesweep.analysis.allocation.minima import isoflop_minima
 from scalesweep.analysis.analyse import Analysis
-from scalesweep.errors import FitError
+from scalesweep.errors import FitError, Refused
 from scalesweep.fit.estimates import Estimate
 from scalesweep.fit.forms import fit_law
 from scalesweep.fit.lines import fit_line
@@ -42,12 +43,9 @@ class Counted:
     """What the points say under one convention."""
 
     convention: Convention
-    """What N and C count."""
-    estimates: Mapping[str, Estimate]
+    estimates: Mapping[str, Estimate | Refused]
     """By name: alpha, beta, E, tokens_per_parameter of the additive law; by_n, by_d, by_c, the exponents of lines; a_envelope,
     a_isoflop, a_law, the exponent of N* by the three approaches."""
-    refusals: Mapping[str, str]
-    """Why a value is missing, by its name."""
     paths: Mapping[str, str]
     """Where a value stands in fit.json, by its name; empty where it was refitted."""
     span: Span
@@ -55,12 +53,6 @@ class Counted:
     confidence: float
     """Nominal coverage of the intervals."""
     resamples: int
-    """Behind the intervals."""
-
-    @property
-    def is_own(self) -> bool:
-        """Whether this is the convention of the analysis."""
-        return bool(self.paths)
 
 
 def under_conventions(analysis: Analysis, counts: Counts) -> dict[Convention, Counted]:
@@ -70,8 +62,8 @@ def under_conventions(analysis: Analysis, counts: Counts) -> dict[Convention, Co
         analysis: of points whose rows carry the keys of `counts`.
         counts: N and training FLOPs per token of every cell by each convention; empty leaves the analysis alone.
     """
-    own, fit = of_analysis(analysis), analysis.fit
-    joint: dict[str, Fit | str] = {own.convention[0]: fit.joint or fit.joint_refusal}
+    own, fit = counts_of_analysis(analysis), analysis.fit
+    joint: dict[str, Fit | Refused] = {own.convention[0]: fit.joint or Refused(fit.joint_refusal)}
     found = {own.convention: own}
     for name in counts:
         if name != own.convention:
@@ -98,22 +90,21 @@ def recount(points: Points, convention: Convention, cells: Mapping[str, tuple[fl
     return replace(points, frame=frame, params_convention=convention[0], flops_convention=convention[1])
 
 
-def of_analysis(analysis: Analysis) -> Counted:
+def counts_of_analysis(analysis: Analysis) -> Counted:
     """The values of the analysis itself."""
     fit, rows = analysis.fit, analysis.approaches.rows
-    laws: dict[str, Fit | str] = {
-        name: fit.laws.get(name) or fit.refusals.get(name, "It was not fitted.")  # type: ignore[call-overload]
+    laws: dict[str, Fit | Refused] = {
+        name: fit.laws.get(name) or Refused(fit.refusals.get(name, "It was not fitted."))  # type: ignore[call-overload]
         for name in ("joint", *_LINES)
     }
-    estimates, refusals = _collect(laws, rows)
+    estimates = _collect(laws, rows)
     paths = {name: f"laws.joint.estimates.{name}" for name in _LAW}
     paths |= {name: f"laws.{name}.estimates.exponent" for name in _LINES}
     paths |= {name: f"approaches.approaches.{i}.a" for name, i in _APPROACHES.items()}
     return Counted(
         (fit.params_convention, fit.flops_convention),
         estimates,
-        refusals,
-        {name: path for name, path in paths.items() if name in estimates},
+        {name: path for name, path in paths.items() if not isinstance(estimates[name], Refused)},
         fit.span,
         fit.confidence,
         fit.bootstrap,
@@ -130,45 +121,37 @@ def _spec(fit: SweepFit) -> FitSpec:
     )
 
 
-def _additive(points: Points, spec: FitSpec) -> Fit | str:
+def _additive(points: Points, spec: FitSpec) -> Fit | Refused:
     """The additive law, or why there is none."""
     if refusal := refuse_joint(points.n, points.d):
-        return refusal
+        return Refused(refusal)
     return fit_law(Chinchilla, Rows.of(points), spec)
 
 
-def _refit(points: Points, spec: FitSpec, joint: Fit | str) -> Counted:
+def _refit(points: Points, spec: FitSpec, joint: Fit | Refused) -> Counted:
     """Lines and approaches of recounted points, with the additive law of their N."""
     measured = Rows.of(points)
-    laws: dict[str, Fit | str] = {
-        "joint": joint,
+    lines = {
         "by_n": fit_line(measured, "N", spec),
         "by_d": fit_line(measured, "D", spec),
         "by_c": fit_line(measured, "C", spec),
     }
+    laws = {"joint": joint} | {name: Refused(line) if isinstance(line, str) else line for name, line in lines.items()}
     noise = draw_known_noise(points, spec)
     minima = isoflop_minima(points, noise=noise)
     rows = (fit_envelope(points, spec, noise), fit_isoflops(minima, spec), allocation_of_law(joint, points, spec))
-    estimates, refusals = _collect(laws, rows)
     convention = (points.params_convention, points.flops_convention)
-    return Counted(convention, estimates, refusals, {}, measure_span(points), spec.confidence, spec.bootstrap)
+    return Counted(convention, _collect(laws, rows), {}, measure_span(points), spec.confidence, spec.bootstrap)
 
 
-def _collect(laws: Mapping[str, Fit | str], rows: tuple[Approach, ...]) -> tuple[dict[str, Estimate], dict[str, str]]:
-    """Estimates by name, and the reasons of those that are missing."""
-    found: dict[str, Estimate] = {}
-    refusals: dict[str, str] = {}
-    for name, law, parameter in [*((n, laws["joint"], n) for n in _LAW), *((n, laws[n], "exponent") for n in _LINES)]:
-        if isinstance(law, str):
-            refusals[name] = law
-        elif parameter in law.estimates:
-            found[name] = law.estimates[parameter]
-        else:
-            refusals[name] = "The law has no compute optimum."
-    for name, i in _APPROACHES.items():
-        a = rows[i].a
-        if a is None:
-            refusals[name] = " ".join(rows[i].messages)
-        else:
-            found[name] = a
-    return found, refusals
+def _collect(laws: Mapping[str, Fit | Refused], rows: Sequence[Approach]) -> dict[str, Estimate | Refused]:
+    """Every value by its name, or why it is missing."""
+    found = {name: _estimate(laws["joint"], name) for name in _LAW}
+    found |= {name: _estimate(laws[name], "exponent") for name in _LINES}
+    return found | {name: rows[i].a or Refused(" ".join(rows[i].messages)) for name, i in _APPROACHES.items()}
+
+
+def _estimate(law: Fit | Refused, parameter: str) -> Estimate | Refused:
+    if isinstance(law, Refused):
+        return law
+    return law.estimates.get(parameter, Refused("The law has no compute optimum."))

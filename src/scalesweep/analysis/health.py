@@ -19,9 +19,10 @@ from scalesweep.units import format_count
 Curve = Sequence[Mapping[str, float]]
 SPIKE_SDS = 6.0
 SPIKE_RISE = 0.02
-"""A spike rises in log loss by more than both; tests/test_health.py measures how often noise alone does."""
+"""A spike rises in log loss by more than both; tests/analysis/test_health.py measures how often noise alone does."""
 COLLAPSE_FROM, COLLAPSE_TO, COLLAPSE_POINTS = 0.1, 0.9, 17
-"""Shares of a run at which curves are compared: the first tenth is warm-up, and at the end all are 1 by construction."""
+"""Shares of a run at which curves are compared, every 20th: the first tenth is warm-up, and at the end all are 1 by
+construction."""
 RAY_TOLERANCE = 0.05
 """Cells whose tokens per parameter differ by less, relatively, are on one ray."""
 
@@ -49,10 +50,10 @@ def find_spikes(curve: Curve, sds: float = SPIKE_SDS, least: float = SPIKE_RISE)
 
     A point that is a mean over w steps has the sd s / sqrt(w). Second differences take out the trend, so s is 1.4826 times the
     median absolute deviation of (y_{i-1} - 2 y_i + y_{i+1}) / sqrt(1 / w_{i-1} + 4 / w_i + 1 / w_{i+1}), a median that spikes
-    do not move. Curves of fewer than five points have none.
+    do not move; 1.4826 makes it the sd of a normal. Curves of fewer than five points have none.
     """
     loss = np.log(np.array([point["loss"] for point in curve], dtype=np.float64))
-    if len(loss) < 5:
+    if len(loss) < 5:  # three second differences, the fewest of which a median is not moved by one
         return []
     variance = 1 / np.diff([0.0, *(point["step"] for point in curve)])
     second = np.diff(loss, 2) / np.sqrt(variance[:-2] + 4 * variance[1:-1] + variance[2:])

@@ -1,11 +1,11 @@
 """The commands that fit and report, from a sweep's directory or from a table of points."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 from scalesweep.analysis.analyse import analyse
+from scalesweep.cli.command import Command, Given, Option, whole
 from scalesweep.cli.laws import print_analysis, print_fit
-from scalesweep.errors import EXIT_OK, SpecError
+from scalesweep.errors import EXIT_OK
 from scalesweep.fit.sweep_fit import SweepFit
 from scalesweep.report import write_report
 from scalesweep.report.words.summary import summary
@@ -13,9 +13,9 @@ from scalesweep.sweep.extend import keep_frontier
 from scalesweep.sweep.subject import read_subject, write
 
 
-def fit(arguments: Sequence[str]) -> int:
+def fit(given: Given) -> int:
     """Fit, print all that was found, and write the report with its figures and tables."""
-    subject = read_subject(arguments, "fit")
+    subject = read_subject(given.words, "fit")
     if subject.context.tuning:
         print(f"{subject.context.tuning}\n", flush=True)
     keep_frontier(subject.directory, subject.context)
@@ -26,30 +26,66 @@ def fit(arguments: Sequence[str]) -> int:
     return EXIT_OK
 
 
-def coverage(arguments: Sequence[str]) -> int:
+FIT = Command(
+    "fit",
+    about="Fit a sweep's directory or a table of points; print laws, rivals, back-test and warnings, write the report.",
+    usage="DIR|POINTS|points=STUDY [fit.key=value ...] [dir=PLACE]",
+    run=fit,
+    examples=(
+        "scalesweep fit runs/demo",
+        "scalesweep fit points.csv fit.huber_delta=0.001",
+        "scalesweep fit points=chinchilla fit.bootstrap=4000 fit.confidence=0.95",
+    ),
+    groups=("fit", "report"),
+)
+
+REPLICATES = Option("replicates", whole, 100, "Designs to simulate (default 100).", "NUMBER")
+
+
+def coverage(given: Given) -> int:
     """Simulate how often the intervals of this very design cover the truth."""
     from scalesweep.fit.coverage import coverage as simulate
 
-    rest, replicates = _take_number(arguments, "replicates", 100)
-    subject = read_subject(rest, "coverage")
-    print(summary(simulate(subject.points, subject.spec, replicates)))
+    subject = read_subject(given.words, "coverage")
+    print(summary(simulate(subject.points, subject.spec, given[REPLICATES])))
     return EXIT_OK
 
 
-def _take_number(arguments: Sequence[str], name: str, default: int) -> tuple[list[str], int]:
-    """The arguments without NAME=NUMBER, and the number."""
-    rest = [word for word in arguments if not word.startswith(f"{name}=")]
-    values = [word.split("=", 1)[1] for word in arguments if word.startswith(f"{name}=")] or [str(default)]
-    if not values[-1].isdigit() or int(values[-1]) < 1:
-        raise SpecError(f"{name} = {values[-1]!r}: must be a whole number of at least 1, such as {name}={default}.")
-    return rest, int(values[-1])
+COVERAGE = Command(
+    "coverage",
+    about="Simulate how often the intervals of a design cover the truth, under several kinds of noise.",
+    usage="DIR|POINTS|points=STUDY [replicates=NUMBER] [fit.key=value ...]",
+    run=coverage,
+    examples=(
+        "scalesweep coverage runs/demo",
+        "scalesweep coverage points.csv replicates=400",
+        "scalesweep coverage points.csv fit.confidence=0.95 fit.bootstrap=400",
+    ),
+    groups=("fit",),
+    options=(REPLICATES,),
+)
 
 
-def report(arguments: Sequence[str]) -> int:
+def report(given: Given) -> int:
     """Fit and write the report."""
-    subject = read_subject(arguments, "report")
-    print_law(write(subject.directory, subject.points, subject.spec, subject.context))
+    subject = read_subject(given.words, "report")
+    print_law(write(subject))
     return EXIT_OK
+
+
+REPORT = Command(
+    "report",
+    about="The same, printing the laws only: report.html, report.md, fit.json, tables and figures.",
+    usage="DIR|POINTS|points=STUDY [fit.key=value ...] [report.title=...] [dir=PLACE]",
+    run=report,
+    examples=(
+        "scalesweep report runs/demo",
+        "scalesweep report runs/demo report.title=my_first_law",
+        "scalesweep report points.csv",
+    ),
+    groups=("fit", "report"),
+)
+COMMANDS = (FIT, COVERAGE, REPORT)
 
 
 def print_law(written: tuple[SweepFit, Path]) -> None:

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from scalesweep.analysis.analyse import Analysis
 from scalesweep.cli.tables import output_width
+from scalesweep.errors import Refused
 from scalesweep.fit import Fit, Status
 from scalesweep.fit.sweep_fit import SweepFit
 from scalesweep.report.words.fit import MEANINGS, TITLES, closing, interval
@@ -33,7 +34,8 @@ def print_analysis(analysis: Analysis) -> None:
     from scalesweep.report.words.analysis import allocation_text, back_test_text, in_words, rivals_text
 
     blocks = [in_words(analysis), allocation_text(analysis), rivals_text(analysis)]
-    blocks += [back_test_text(analysis.tournament.tested)] if analysis.tournament else []
+    if not isinstance(analysis.tournament, Refused):
+        blocks.append(back_test_text(analysis.tournament.tested))
     _print(analysis.fit, blocks)
 
 

@@ -3,28 +3,28 @@
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
-from scalesweep.errors import EXIT_OK, PointsError, SpecError, StoreError
+from scalesweep.cli.command import Command, Given, Option, one_of
+from scalesweep.errors import EXIT_OK, PointsError, StoreError
 from scalesweep.files import plain_storage_errors
 from scalesweep.points.export import LAYOUTS, layout_of, write_table
 from scalesweep.run.launch.slurm import withdraw
+from scalesweep.run.store.measured import read_measured
 from scalesweep.run.store.progress import logs_of
 from scalesweep.run.store.store import Store
 from scalesweep.settings.base import parse
-from scalesweep.settings.compose import is_setting
 from scalesweep.settings.plan import CountSpec
 
 
-def logs(arguments: Sequence[str]) -> int:
+def logs(given: Given) -> int:
     """Print what is known of one cell: state, claims, the traceback of a failure, and its lines of the workers' logs."""
-    store, key = _store_and_cell("logs", arguments)
-    state, owner = store.state(key), store.owner(key)
+    store, key = _store_and_cell(given)
+    state, owner = store.state(key), store.claims.owner(key)
     print(f"{key} {state} in {store.cell_dir(key)}")
     if owner:
         who = f"process {owner['pid']} on {owner['host']}" if owner["pid"] else "a process that it does not name"
         print(f"claim {owner['number']} by {who}, last heard of {max(0.0, owner['age']):.0f} s ago")
-    if error := store.error(key).strip():
+    if error := store.claims.error(key).strip():
         print(f"\n{error}")
     for path in logs_of(store, [key])[key]:
         print(f"\n{path}:")
@@ -32,16 +32,27 @@ def logs(arguments: Sequence[str]) -> int:
     return EXIT_OK
 
 
-def retry(arguments: Sequence[str]) -> int:
+LOGS = Command(
+    "logs",
+    about="Print what is known of one cell: state, claim, traceback, its lines of the workers' logs.",
+    usage="DIR CELL",
+    run=logs,
+    examples=("scalesweep logs runs/demo 0f3a", "scalesweep logs runs/demo 0f3a1c5d7e9b", "scalesweep logs runs/smoke 84d9"),
+    takes="a directory and a cell's key",
+    num_words=2,
+)
+
+
+def retry(given: Given) -> int:
     """Let a failed cell, or all of them, be measured again."""
-    if len(arguments) == 2 and arguments[1] in ("failed", "--failed"):
-        store = Store(Path(arguments[0]))
+    if given.words[1] == "failed":
+        store = Store(Path(given.words[0]))
         reopened = _reopen(store, None)
         if not reopened:
             print(f"No cell of {store.directory} has failed.")
             return EXIT_OK
     else:
-        store, key = _store_and_cell("retry", arguments)
+        store, key = _store_and_cell(given)
         if (state := store.state(key)) != "FAILED":
             raise StoreError(f"{key} is {state}, and only a failed cell is retried; {_why_not(state)}.")
         reopened = _reopen(store, [key])
@@ -51,9 +62,20 @@ def retry(arguments: Sequence[str]) -> int:
     return EXIT_OK
 
 
+RETRY = Command(
+    "retry",
+    about="Let a failed cell, or all of them, be measured again.",
+    usage="DIR CELL|failed",
+    run=retry,
+    examples=("scalesweep retry runs/demo failed", "scalesweep retry runs/demo 0f3a", "scalesweep retry runs/smoke failed"),
+    takes="a directory and a cell's key",
+    num_words=2,
+)
+
+
 def _reopen(store: Store, keys: Sequence[str] | None) -> list[str]:
     with plain_storage_errors(store.directory):
-        return store.reopen_failed(keys)
+        return store.claims.reopen_failed(keys)
 
 
 def _why_not(state: str) -> str:
@@ -64,14 +86,12 @@ def _why_not(state: str) -> str:
     }.get(state, "a finished cell never changes, and a diverged one is a result; measure others in a new directory")
 
 
-def cancel(arguments: Sequence[str]) -> int:
+def cancel(given: Given) -> int:
     """Ask all workers of a sweep to write checkpoints and end."""
-    if len(arguments) != 1 or is_setting(arguments[0]):
-        raise SpecError("cancel takes one directory, such as: scalesweep cancel runs/demo.")
-    store = Store(Path(arguments[0]))
+    store = Store(Path(given.words[0]))
     running = [key for key, state in store.states().items() if state == "RUNNING"]
     store.ask_to_cancel()
-    if store.settings().launcher.name == "slurm":
+    if store.plan_file.settings().launcher.name == "slurm":
         withdraw(store)
     if running:
         cells = f"{len(running)} running cell{'' if len(running) == 1 else 's'}"
@@ -82,20 +102,28 @@ def cancel(arguments: Sequence[str]) -> int:
     return EXIT_OK
 
 
-def export(arguments: Sequence[str]) -> int:
+CANCEL = Command(
+    "cancel",
+    about="Ask all workers of a sweep to write checkpoints and end; the same run goes on from there.",
+    usage="DIR",
+    run=cancel,
+    examples=("scalesweep cancel runs/demo", "scalesweep cancel runs/smoke", "scalesweep cancel /scratch/runs/demo"),
+    takes="one directory",
+    num_words=1,
+)
+
+OUT = Option("out", Path, Path("points.csv"), "The table (default points.csv).", "points.csv|FILE.parquet")
+LAYOUT = Option("layout", one_of(*LAYOUTS), LAYOUTS[0], "Whose columns it has (default scalesweep).", "|".join(LAYOUTS))
+COUNT_PARAMS = Option[str | None]("count.params", str, None, "How N is counted (default: as the sweep counts it).", "...")
+COUNT_FLOPS = Option[str | None]("count.flops", str, None, "How C is counted (default: as the sweep counts it).", "...")
+
+
+def export(given: Given) -> int:
     """Write the measured points as CSV or Parquet, also in the columns of other programs."""
-    options = dict(word.split("=", 1) for word in arguments[1:] if "=" in word)
-    allowed = ("out", "layout", "count.params", "count.flops")
-    if not arguments or is_setting(arguments[0]) or len(options) != len(arguments) - 1 or not options.keys() <= set(allowed):
-        raise SpecError(
-            f"export takes a sweep's directory and {', '.join(allowed)}, such as: scalesweep export runs/demo out=points.csv."
-        )
-    layout = next((name for name in LAYOUTS if name == options.get("layout", LAYOUTS[0])), None)
-    if layout is None:
-        raise SpecError(f"layout = {options['layout']!r}: must be {', '.join(LAYOUTS)}.")
-    store, path = Store(Path(arguments[0])), Path(options.get("out", "points.csv")).expanduser()
-    counts: dict[str, Any] = {name[6:]: value for name, value in options.items() if name.startswith("count.")}
-    points = store.points(parse(CountSpec, {**store.sweep()["count"], **counts}, "count."))
+    store, path, layout = Store(Path(given.words[0])), given[OUT].expanduser(), given[LAYOUT]
+    counts = {name: value for name, value in (("params", given[COUNT_PARAMS]), ("flops", given[COUNT_FLOPS])) if value}
+    measured = read_measured(store, with_curves=False)
+    points = measured.points(parse(CountSpec, {**measured.content["count"], **counts}, "count."))
     if layout != "scalesweep" and points.used.empty:
         raise PointsError(f"{store.directory} has no measured loss yet; see: scalesweep status {store.directory}.")
     table = layout_of(points, layout)
@@ -109,16 +137,31 @@ def export(arguments: Sequence[str]) -> int:
     return EXIT_OK
 
 
+EXPORT = Command(
+    "export",
+    about="Write a sweep's points as CSV or Parquet, also in the columns that chinchilla and vpnls read.",
+    usage="DIR [out=points.csv|FILE.parquet] [layout=scalesweep|chinchilla|vpnls] [count.params=...] [count.flops=...]",
+    run=export,
+    examples=(
+        "scalesweep export runs/demo out=points.csv",
+        "scalesweep export runs/demo out=points.parquet count.params=total",
+        "scalesweep export runs/demo layout=chinchilla out=df.csv",
+    ),
+    options=(OUT, LAYOUT, COUNT_PARAMS, COUNT_FLOPS),
+    takes="a sweep's directory and out, layout, count.params, count.flops",
+    num_words=1,
+)
+COMMANDS = (LOGS, RETRY, CANCEL, EXPORT)
+
+
 def _run_again(store: Store) -> str:
     return f"scalesweep run ... dir={shlex.quote(str(store.directory))} (the command that started it)"
 
 
-def _store_and_cell(command: str, arguments: Sequence[str]) -> tuple[Store, str]:
-    """The sweep, and the one cell whose key begins with the second argument."""
-    if len(arguments) != 2 or any(is_setting(word) for word in arguments):
-        raise SpecError(f"{command} takes a directory and a cell's key, such as: scalesweep {command} runs/demo 0f3a.")
-    store, start = Store(Path(arguments[0])), arguments[1]
-    keys = [key for key in store.keys() if key.startswith(start)]
+def _store_and_cell(given: Given) -> tuple[Store, str]:
+    """The sweep, and the one cell whose key begins with the second word."""
+    store, start = Store(Path(given.words[0])), given.words[1]
+    keys = [key for key in store.plan_file.keys() if key.startswith(start)]
     if len(keys) != 1:
         found = "no cell" if not keys else f"{len(keys)} cells"
         raise StoreError(

@@ -1,9 +1,8 @@
-"""Paths: where the configuration files are, what in a command is one, and what to say of one that the system refuses."""
+"""What to say of a path that the system refuses."""
 
 import errno
 
-from scalesweep.settings.compose import _FULL
-
+_FULL = {errno.ENOSPC: "make room", errno.EDQUOT: "make room in your quota"}
 _REMEDIES = {
     **_FULL,
     errno.EACCES: "have its permissions changed, or choose another place",

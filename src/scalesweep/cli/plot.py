@@ -3,59 +3,77 @@
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from types import SimpleNamespace
-from typing import cast
 
-from scalesweep.analysis.analyse import Analysis, analyse
+from scalesweep.analysis.analyse import analyse
+from scalesweep.cli.command import Command, Given, Option, one_of
 from scalesweep.cli.tables import output_width
-from scalesweep.errors import EXIT_OK, SpecError, did_you_mean
-from scalesweep.points.points import Points
+from scalesweep.errors import EXIT_OK, Refused, SpecError, did_you_mean
+from scalesweep.report.charts.canvas import KINDS
 from scalesweep.report.charts.chart import Chart
-from scalesweep.report.figures import figures
+from scalesweep.report.figures import TITLES, figures
 from scalesweep.report.figures.material import Material
 from scalesweep.sweep.subject import read_subject
 
-_POINTS = "--points"
-_THEMES = ("light", "dark")
 _WITHOUT_LAW = ("curves", "tuning")
-"""Figures that look at measured losses alone."""
+"""Figures that look at measured losses alone, which may be too few for a law."""
 _MAX_WIDTH = 100
 """Columns beyond which a plot in a terminal only gets coarser."""
 
 
-def plot(arguments: Sequence[str]) -> int:
+def _figure_file(text: str) -> Path:
+    if Path(text).suffix.removeprefix(".") not in KINDS:
+        raise ValueError(f"must end in .{', .'.join(KINDS)}, such as out=figure.pdf")
+    return Path(text)
+
+
+OUT = Option[Path | None]("out", _figure_file, None, "Where to draw it instead of the terminal.", "FILE.svg|.pdf|.png")
+THEME = Option("theme", one_of("light", "dark"), "light", "The background of a file (default light).", "light|dark")
+POINTS = Option[tuple[str, ...]]("--points", lambda text: (text,), (), metavar="POINTS")
+
+
+def plot(given: Given) -> int:
     """Draw the named figure of a sweep or a table of points, in the terminal unless `out` names a file.
 
     Raises:
-        SpecError: the name, the file or the theme is not one that there is, or the points cannot carry the figure.
+        SpecError: there is no such figure, or the points cannot carry it.
     """
-    name, rest = _name(arguments)
-    out, theme, rest = _options(rest)
-    subject = read_subject(rest, f"plot {name}")
+    name, rest = _name(given.words)
+    out = given[OUT]
+    subject = read_subject([*given[POINTS], *rest], f"plot {name}")
     context = subject.context
-    found = _no_law(subject.points) if name in _WITHOUT_LAW else analyse(subject.points, subject.spec)
-    drawn = figures()[name](Material(found, context.curves, context.frontier))
-    if isinstance(drawn, str):
+    analysis = None if name in _WITHOUT_LAW else analyse(subject.points, subject.spec)
+    drawn = figures()[name](Material(subject.points, analysis, context.curves, context.frontier))
+    if isinstance(drawn, Refused):
         raise SpecError(f"{name} cannot be drawn. {drawn}")
     if out is None:
         from scalesweep.report.charts.terminal import draw_text
 
         print(draw_text(drawn, min(output_width(), _MAX_WIDTH), sys.stdout.isatty()))
     else:
-        _write(drawn, out, theme)
+        _write(drawn, out, given[THEME])
     return EXIT_OK
 
 
-def _no_law(points: Points) -> Analysis:
-    """What figures that show no law are drawn from: too few points for a law are no reason to refuse them."""
-    return cast(Analysis, SimpleNamespace(points=points))
+PLOT = Command(
+    "plot",
+    about="Draw one figure of a report, in the terminal or into a file.",
+    usage="NAME DIR|POINTS|points=STUDY [out=FILE.svg|.pdf|.png] [theme=light|dark] [fit.key=value ...]",
+    run=plot,
+    examples=(
+        "scalesweep plot power_laws runs/demo",
+        "scalesweep plot isoflops points=chinchilla out=isoflops.pdf",
+        "scalesweep plot joint_fit --points points.csv out=joint.svg theme=dark",
+    ),
+    groups=("fit",),
+    options=(OUT, THEME, POINTS),
+    notes=f"Figures: {', '.join(TITLES)} (docs/figures.md).",
+)
+COMMANDS = (PLOT,)
 
 
-def _name(arguments: Sequence[str]) -> tuple[str, list[str]]:
-    """The figure's name, and the other words without the spelling --points FILE."""
+def _name(words: Sequence[str]) -> tuple[str, list[str]]:
+    """The figure's name, and the other words."""
     known = figures()
-    words = [word for word in arguments if word != _POINTS]
-    words = [word.removeprefix(f"{_POINTS}=") for word in words]
     if words and words[0] not in known and (Path(words[0]).exists() or words[0].startswith("points=")):
         raise SpecError(
             f"plot takes the name of a figure before {words[0]}, such as: scalesweep plot power_laws {words[0]}; "
@@ -66,21 +84,7 @@ def _name(arguments: Sequence[str]) -> tuple[str, list[str]]:
             f"{words[0]!r} is no figure{did_you_mean(words[0], known)}" if words else "plot takes the name of a figure first"
         )
         raise SpecError(f"{given}; there are {', '.join(known)}, such as: scalesweep plot power_laws points=chinchilla.")
-    return words[0], words[1:]
-
-
-def _options(words: Sequence[str]) -> tuple[Path | None, str, list[str]]:
-    """`out` and `theme`, and the other words."""
-    from scalesweep.report.charts.canvas import KINDS
-
-    own = {name: value for name, sign, value in (word.partition("=") for word in words) if sign and name in ("out", "theme")}
-    theme, out = own.get("theme", "light"), own.get("out")
-    if theme not in _THEMES:
-        raise SpecError(f"theme = {theme!r}: must be one of {', '.join(_THEMES)}.")
-    if out is not None and Path(out).suffix.removeprefix(".") not in KINDS:
-        raise SpecError(f"out = {out!r}: must end in .{', .'.join(KINDS)}, such as out=figure.pdf.")
-    rest = [word for word in words if word.split("=", 1)[0] not in ("out", "theme")]
-    return (None if out is None else Path(out)), theme, rest
+    return words[0], list(words[1:])
 
 
 def _write(chart: Chart, out: Path, theme: str) -> None:

@@ -4,36 +4,58 @@ import datetime
 import itertools
 import os
 import shlex
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from scalesweep.analysis.forecast.next_cells import Method
+from scalesweep.cli.command import REQUIRED, Command, Given, Option, one_of, positive
 from scalesweep.errors import EXIT_OK, PointsError, SpecError
 from scalesweep.report.words.summary import summary
-from scalesweep.settings.base import parse_quantity
 from scalesweep.sweep.subject import read_subject
 
 
-def tournament(arguments: Sequence[str]) -> int:
+def tournament(given: Given) -> int:
     """Fit rival laws to the same points, rank them by what they predict, and show the back-test behind the ranking."""
     from scalesweep.analysis.forecast.tournament import run_tournament
 
-    subject = read_subject(arguments, "tournament")
+    subject = read_subject(given.words, "tournament")
     result = run_tournament(subject.points, subject.spec)
     print(f"{summary(result)}\n\n{summary(result.tested)}")
     return EXIT_OK
 
 
-def forecast(arguments: Sequence[str]) -> int:
+TOURNAMENT = Command(
+    "tournament",
+    about="Fit rival laws to the same points and rank them by what they predict.",
+    usage="DIR|POINTS|points=STUDY [fit.key=value ...]",
+    run=tournament,
+    examples=(
+        "scalesweep tournament runs/demo",
+        "scalesweep tournament points=chinchilla",
+        "scalesweep tournament points.csv fit.bootstrap=200",
+    ),
+    groups=("fit",),
+)
+
+
+def _pair(text: str) -> tuple[float, float]:
+    parts = text.strip("[]() ").split(",")
+    if len(parts) != 2:
+        raise ValueError("must be parameters and tokens, such as at=[3M,60M]")
+    return positive(parts[0]), positive(parts[1])
+
+
+AT = Option[tuple[float, float] | None]("at", _pair, None, "Parameters and training tokens of the model.", "[N,D]")
+COMPUTE = Option[float | None]("compute", positive, None, "FLOPs of training, for the best model of that budget.", "C")
+FILE = Option[Path | None]("file", Path, None, "Where to file it (default: forecast-DATE.json).", "NAME.json")
+
+
+def forecast(given: Given) -> int:
     """Print a forecast, and file it with its date and hash."""
     from scalesweep.analysis.forecast.forecast import forecast as predict
 
-    rest, own = _own(arguments, ("at", "compute", "file"))
-    path = _place(own.get("file"))
-    subject = read_subject(rest, "forecast")
-    at = _pair(own["at"]) if "at" in own else None
-    compute = _number("compute", own["compute"]) if "compute" in own else None
-    made = predict(subject.points, subject.spec, at=at, compute=compute)
+    path = _place(given[FILE])
+    subject = read_subject(given.words, "forecast")
+    made = predict(subject.points, subject.spec, at=given[AT], compute=given[COMPUTE])
     print(summary(made))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -45,7 +67,22 @@ def forecast(arguments: Sequence[str]) -> int:
     return EXIT_OK
 
 
-def _place(named: str | None) -> Path:
+FORECAST = Command(
+    "forecast",
+    about="Predict a model that is not measured yet, with two intervals, and file it with date and hash.",
+    usage="DIR|POINTS at=[N,D]|compute=C [file=NAME.json] [fit.key=value ...]",
+    run=forecast,
+    examples=(
+        "scalesweep forecast runs/demo at=[1M,3M]",
+        "scalesweep forecast runs/demo compute=1e13 file=forecast.json",
+        "scalesweep forecast points=chinchilla compute=1e23",
+    ),
+    groups=("fit",),
+    options=(AT, COMPUTE, FILE),
+)
+
+
+def _place(named: Path | None) -> Path:
     """Where a forecast is filed, looked at before it is made: as named, else the day's first name that is free.
 
     Raises:
@@ -55,7 +92,7 @@ def _place(named: str | None) -> Path:
         names = (f"forecast-{datetime.date.today().isoformat()}{f'-{i}' if i > 1 else ''}.json" for i in itertools.count(1))
         path = next(path for path in map(Path, names) if not os.path.lexists(path))
     else:
-        path = Path(named).expanduser()
+        path = named.expanduser()
     if os.path.lexists(path):
         raise SpecError(f"file = {str(path)!r}: exists; a forecast is never overwritten, name another with file=....")
     there = next(place for place in path.absolute().parents if place.exists())
@@ -68,56 +105,64 @@ def _unwritable(path: Path, why: str | None) -> str:
     return f"file = {str(path)!r}: cannot be written ({why}); name a place that can with file=...."
 
 
-def score(arguments: Sequence[str]) -> int:
+def score(given: Given) -> int:
     """Compare a filed forecast with points that were measured since."""
     from scalesweep.analysis.forecast.dated import read_forecast
     from scalesweep.analysis.forecast.scoring import score as compare
 
-    if len(arguments) < 2:
+    if len(given.words) < 2:
         raise SpecError("score takes a forecast's file and what was measured, such as: score forecast.json runs/large.")
-    path = Path(arguments[0])
+    path = Path(given.words[0])
     if not path.is_file():
         raise PointsError(f"{path}: there is no such file; give the name that `scalesweep forecast` printed.")
     try:
         filed = read_forecast(path.read_text(errors="replace"))
     except PointsError as error:
         raise PointsError(f"{path}: {error}") from None
-    subject = read_subject(arguments[1:], f"score {path}")
+    subject = read_subject(given.words[1:], f"score {path}")
     print(summary(compare(filed, subject.points)))
     return EXIT_OK
 
 
-def propose(arguments: Sequence[str]) -> int:
+SCORE = Command(
+    "score",
+    about="Compare a filed forecast with what was measured since.",
+    usage="FORECAST.json DIR|POINTS",
+    run=score,
+    examples=(
+        "scalesweep score forecast.json runs/demo",
+        "scalesweep score forecast.json points.csv",
+        "scalesweep score forecast.json points=chinchilla",
+    ),
+)
+
+BUDGET = Option("budget", positive, REQUIRED, "FLOPs that the next cells may cost in all.", "FLOPs")
+TARGET = Option("target", positive, REQUIRED, "FLOPs of the model that they shall help to predict.", "FLOPs")
+METHOD = Option[Method](
+    "method", one_of("ladder", "v_optimal"), "ladder", "How they are chosen (default ladder).", "ladder|v_optimal"
+)
+
+
+def propose(given: Given) -> int:
     """Propose the next cells to measure."""
     from scalesweep.analysis.forecast.next_cells import next_cells
 
-    rest, own = _own(arguments, ("budget", "target", "method"))
-    for name in ("budget", "target"):
-        if name not in own:
-            raise SpecError(f"next needs {name}=FLOPs, such as: scalesweep next runs/demo budget=1e13 target=1e14.")
-    subject = read_subject(rest, "next")
-    budget, target = (_number(name, own[name]) for name in ("budget", "target"))
-    method: Any = own.get("method", "ladder")
-    print(summary(next_cells(subject.points, subject.spec, budget, target, method)))
+    subject = read_subject(given.words, "next")
+    print(summary(next_cells(subject.points, subject.spec, given[BUDGET], given[TARGET], given[METHOD])))
     return EXIT_OK
 
 
-def _own(arguments: Sequence[str], names: Sequence[str]) -> tuple[list[str], dict[str, str]]:
-    """The arguments without those of the command itself, and those by name."""
-    pairs = [word.partition("=") for word in arguments]
-    own = {name: value for name, sign, value in pairs if sign and name in names}
-    return [word for word in arguments if word.split("=", 1)[0] not in names], own
-
-
-def _number(name: str, text: str) -> float:
-    value = parse_quantity(text)
-    if not isinstance(value, int | float) or not value > 0:
-        raise SpecError(f"{name} = {text!r}: must be a positive number, such as 250k or 1e15.")
-    return float(value)
-
-
-def _pair(text: str) -> tuple[float, float]:
-    parts = text.strip("[]() ").split(",")
-    if len(parts) != 2:
-        raise SpecError(f"at = {text!r}: must be parameters and tokens, such as at=[3M,60M].")
-    return _number("at", parts[0]), _number("at", parts[1])
+NEXT = Command(
+    "next",
+    about="Propose the next cells to measure.",
+    usage="DIR|POINTS budget=FLOPs target=FLOPs [method=ladder|v_optimal] [fit.key=value ...]",
+    run=propose,
+    examples=(
+        "scalesweep next runs/demo budget=1e13 target=1e14",
+        "scalesweep next points.csv budget=1e18 target=1e20 method=v_optimal",
+        "scalesweep next points=chinchilla budget=1e23 target=1e24",
+    ),
+    groups=("fit",),
+    options=(BUDGET, TARGET, METHOD),
+)
+COMMANDS = (TOURNAMENT, FORECAST, SCORE, NEXT)

@@ -1,7 +1,6 @@
 """`scalesweep train`: one cell as an ordinary Hydra application."""
 
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,19 +8,31 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from scalesweep.cli.command import Command, Given
 from scalesweep.errors import EXIT_BAD_INPUT, EXIT_OK, ScaleSweepError
 from scalesweep.settings.compose import compose_values, config_dir
 from scalesweep.settings.settings import parse_settings
 
 
-def train(arguments: Sequence[str]) -> int:
+def train(given: Given) -> int:
     """Hand the arguments to Hydra, which calls `_train_cell` once a job."""
-    flags = [word for word in arguments if word.startswith("-")]
-    if not flags:
-        compose_values(arguments, root="cell")  # a mistake is one sentence here, and several lines there
-    sys.argv = ["scalesweep train", *arguments]
+    if not any(word.startswith("-") for word in given.words):
+        compose_values(given.words, root="cell")  # a mistake is one sentence here, and several lines there
+    sys.argv = ["scalesweep train", *given.words]
     hydra.main(config_path=str(config_dir()), config_name="cell", version_base="1.3")(_train_cell)()
     return EXIT_OK
+
+
+COMMANDS = (
+    Command(
+        "train",
+        about="Train one cell; an ordinary Hydra application (--multirun, --cfg job, --help).",
+        usage="[key=value ...] [--multirun]",
+        run=train,
+        options=None,
+        is_measuring=True,
+    ),
+)
 
 
 def _train_cell(config: DictConfig) -> float:

@@ -1,13 +1,12 @@
 """The command by which a machine joins a sweep that another one has planned."""
 
-import argparse
 import os
 import re
 import signal
 import socket
-from collections.abc import Sequence
 from pathlib import Path
 
+from scalesweep.cli.command import Command, Given, Option, whole
 from scalesweep.errors import EXIT_OK, Cancelled, SpecError
 from scalesweep.run.launch import join
 from scalesweep.run.launch.device import num_gpus, resolve_device
@@ -16,61 +15,83 @@ from scalesweep.run.launch.monitor import Monitor
 from scalesweep.run.store.store import Store
 
 
-class _Parser(argparse.ArgumentParser):
-    """Refuses in one sentence."""
+def _device_name(text: str) -> str:
+    if not re.fullmatch(r"auto|cpu|cuda(:\d+)?", text):
+        raise ValueError("must be auto, cpu, cuda or cuda:K")
+    return text
 
-    def error(self, message: str) -> None:  # type: ignore[override]
-        raise SpecError(f"worker: {message}; such as: scalesweep worker runs/demo --device cuda:3.")
+
+def _number_or_auto(text: str) -> int | None:
+    if text == "auto":
+        return None
+    if not text.isdigit() or int(text) < 1:
+        raise ValueError("must be auto or a positive whole number")
+    return int(text)
 
 
-def worker(arguments: Sequence[str]) -> int:
+DEVICE = Option("--device", _device_name, "auto", "What it trains on (default auto).", "auto|cpu|cuda|cuda:K")
+WORKERS = Option[int | None](
+    "--workers", _number_or_auto, 1, "Processes; auto is one a GPU, or one a CPU core (default 1).", "1|N|auto"
+)
+# For the jobs of a cluster.
+NAME = Option("--name", str, "", metavar="NAME")
+PARENT = Option[int | None]("--parent", whole, None, metavar="PID")
+
+
+def worker(given: Given) -> int:
     """Work on a sweep from this machine until no cell can be claimed."""
-    parser = _Parser(add_help=False, allow_abbrev=False)
-    parser.add_argument("directory", type=Path)
-    parser.add_argument("--device", default="auto")
-    parser.add_argument("--workers", default="1")
-    parser.add_argument("--name", default=f"{socket.gethostname()}-{os.getpid()}")  # these two are for the jobs of a cluster
-    parser.add_argument("--parent", type=int)
-    options = parser.parse_args(arguments)
-    store = Store(options.directory)
-    plan, device = store.plan(), _device(store, options.device)
-    if options.parent is not None:
+    store, parent = Store(Path(given.words[0])), given[PARENT]
+    plan, device = store.plan_file.plan(), _device(store, given[DEVICE])
+    if parent is not None:
         signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # Slurm sends it to every process of the job; the one above acts on it
-    monitor = Monitor(store, plan, quiet=options.parent is not None)
+    monitor = Monitor(store, plan, quiet=parent is not None)
     monitor.say(f"Joined {plan.name} ({plan.hash}) in {store.directory} on {device}.")
     try:
-        join(store, device, _workers(store, options.workers, device), options.name, monitor, options.parent)
+        name = given[NAME] or f"{socket.gethostname()}-{os.getpid()}"
+        join(store, device, given[WORKERS] or _num_workers(store, device), name, monitor, parent)
         monitor.say("No cell is left to claim.")
     except Cancelled:  # not 130, after which a job waits to be killed
         monitor.say("The sweep was cancelled; what was measured is kept.")
     return EXIT_OK
 
 
+COMMANDS = (
+    Command(
+        "worker",
+        about="Join a sweep that another process has planned, from any machine that sees its directory.",
+        usage="DIR [--device auto|cpu|cuda|cuda:K] [--workers 1|N|auto]",
+        run=worker,
+        examples=(
+            "scalesweep worker runs/demo",
+            "scalesweep worker runs/demo --device cuda:3",
+            "scalesweep worker /shared/runs/demo --workers auto",
+        ),
+        options=(DEVICE, WORKERS, NAME, PARENT),
+        takes="one directory, and --device or --workers",
+        num_words=1,
+        is_measuring=True,
+    ),
+)
+
+
 def _device(store: Store, name: str) -> str:
     """The device, if this machine has it."""
-    train = store.settings().train
+    train = store.plan_file.settings().train
     if name == "auto":
         return resolve_device(train)
     if name == "cpu":
         return name
-    match = re.fullmatch(r"cuda(?::(\d+))?", name)
-    if match is None:
-        raise SpecError(f"--device {name}: must be auto, cpu, cuda or cuda:K.")
     if num_gpus() == 0:
         raise SpecError(f"--device {name}: PyTorch sees no CUDA device here; use --device cpu.")
-    if match[1] and int(match[1]) >= num_gpus():
+    if (index := name.partition(":")[2]) and int(index) >= num_gpus():
         raise SpecError(f"--device {name}: this machine has {num_gpus()} GPUs, cuda:0 to cuda:{num_gpus() - 1}.")
     return name
 
 
-def _workers(store: Store, text: str, device: str) -> int:
-    """How many workers; auto is one a GPU, or one a CPU core."""
-    if text == "auto":
-        settings = store.settings()
-        if device.startswith("cuda:"):
-            return settings.launcher.workers_per_gpu
-        launcher = settings.launcher.model_copy(update={"name": "local", "workers": "auto"})
-        return num_workers(settings.model_copy(update={"launcher": launcher}), device)
-    if not text.isdigit() or int(text) < 1:
-        raise SpecError(f"--workers {text}: must be auto or a positive whole number.")
-    return int(text)
+def _num_workers(store: Store, device: str) -> int:
+    """Workers of `--workers auto`."""
+    settings = store.plan_file.settings()
+    if device.startswith("cuda:"):
+        return settings.launcher.workers_per_gpu
+    launcher = settings.launcher.model_copy(update={"name": "local", "workers": "auto"})
+    return num_workers(settings.model_copy(update={"launcher": launcher}), device)

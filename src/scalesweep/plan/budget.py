@@ -29,7 +29,7 @@ from scalesweep.units import format_count
 
 _UNITS = {"budget.hours": "hours", "budget.flops": "FLOPs", "budget.usd": "dollars"}
 CORE = 3
-"""Sizes, and budgets, that a joint law needs at least."""
+"""Sizes, and budgets, that a joint law needs at least: rule 3."""
 
 
 @dataclass(frozen=True)

@@ -18,10 +18,6 @@ from scalesweep.settings.plan import CountSpec
 Precision = Literal["float32", "bfloat16"]
 CELL_SCHEMA = 1
 """Raised whenever the same content would be trained to another loss."""
-_PER_RUN = (
-    *("seed", "warmup_steps", "decay_steps", "beta1", "beta2", "momentum", "weight_decay", "head_weight_decay"),
-    *("grad_clip", "z_loss"),
-)
 
 
 @dataclass(frozen=True)
@@ -159,16 +155,23 @@ def cell_from_dict(values: Mapping[str, Any]) -> Cell:
     return Cell(**{**values, "shape": shape_from_dict(values["shape"])})
 
 
+_PER_RUN = (
+    *("seed", "warmup_steps", "decay_steps", "beta1", "beta2", "momentum", "weight_decay", "head_weight_decay"),
+    *("grad_clip", "z_loss"),
+)
+"""What each run of a pack has of its own, beside its learning rates and epsilons."""
+
+
 def pack_signature(cell: Cell) -> Any:
     """Cells with equal signatures can be stepped together: one shape, batch, length, schedule, precision and corpus.
 
-    Whatever else there is must be equal; learning rates, epsilons and the rest of `_PER_RUN` may differ. Only the decoder has a
-    run axis: every other model goes alone.
+    Learning rates, epsilons and `_PER_RUN` may differ; all else, also a future field, must be equal. Only the decoder has a run
+    axis: every other model goes alone.
     """
     if isinstance(cell.shape, ModuleShape):
         return cell.key
     content = dataclasses.asdict(cell)
-    free = {name for name in content if name in _PER_RUN or name == "eps" or name.endswith(("_lr", "_eps"))}
+    free = {name for name in content if name in _PER_RUN or name.endswith(("_lr", "_eps"))}
     return tuple((name, str(value)) for name, value in content.items() if name not in free)
 
 

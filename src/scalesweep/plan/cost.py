@@ -2,7 +2,7 @@
 
 import heapq
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from scalesweep.plan.cell import Cell
@@ -14,7 +14,7 @@ from scalesweep.units import format_plain
 USD_PER_DEVICE_HOUR: Mapping[Device, float] = {"cuda": 2.0, "cpu": 0.0425}
 WATTS: Mapping[Device, float] = {"cuda": 700.0, "cpu": 6.25}
 KG_CO2_PER_KWH = 0.481
-"""Sources of all three: `config.CostSpec`."""
+"""Sources of all three: `settings.plan.CostSpec`."""
 _NAMES: Mapping[Device, str] = {"cuda": "GPU", "cpu": "core"}
 
 
@@ -32,7 +32,7 @@ class Work:
 
 def work_of(plan: Plan, seconds_per_step: Callable[[Cell], float]) -> list[Work]:
     """The cells in the order in which workers claim them: the longest of a trunk trains it, the others wait for it."""
-    leaders = {trunk: _leader(cells) for trunk, cells in plan.siblings.items()}
+    leaders = {trunk: max(cells, key=lambda c: (c.steps, c.key)) for trunk, cells in plan.siblings.items()}
     works = []
     for cell in plan.longest_first:
         leader, step = leaders[cell.trunk], seconds_per_step(cell)
@@ -44,19 +44,15 @@ def work_of(plan: Plan, seconds_per_step: Callable[[Cell], float]) -> list[Work]
     return works
 
 
-def _leader(cells: Iterable[Cell]) -> Cell:
-    return max(cells, key=lambda c: (c.steps, c.key))
-
-
 def evaluation_steps(cell: Cell) -> float:
-    """An evaluation in training steps: its forward pass costs a third of a step for each token."""
+    """An evaluation in training steps: a token costs 2 N FLOPs forward, and 6 N forward and backward."""
     return cell.validation_tokens / (3 * cell.batch_tokens)
 
 
 def wall_seconds(works: Sequence[Work], workers: int) -> float:
     """Time until the last cell ends when every free worker takes the first cell of the list that it may take.
 
-    List scheduling with the waits of `jobs.waits_for_trunk`; starting the processes is not counted.
+    List scheduling with the waits of `run.store.free_cells.waits_for_trunk`; starting the processes is not counted.
     """
     followers: dict[str, list[int]] = defaultdict(list)
     present = {work.key for work in works}

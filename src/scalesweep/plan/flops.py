@@ -19,9 +19,7 @@ class DecoderShape:
     width: int
     """d, the residual stream; attention has the same width in total."""
     depth: int
-    """Number of layers."""
     num_heads: int
-    """Attention heads; width / num_heads is the head's width."""
     ffn_width: int
     """f, the hidden width of the feed-forward block."""
     vocab_size: int

@@ -118,6 +118,7 @@ def _cell(
         )
     steps = round(tokens / (sequences * shape.context))
     warmup = rules.warmup_steps(steps, recipe)
+    # The decay ends a run and leaves the warm-up alone; a cosine is decay from the end of the warm-up on.
     decay = min(steps - warmup, math.ceil(train.decay_fraction * steps)) if train.schedule == "wsd" else steps - warmup
     return Cell(
         shape=shape,

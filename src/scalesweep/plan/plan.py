@@ -1,10 +1,10 @@
 """From declared intent to the cells that are measured: pure, deterministic, nothing is read or written."""
 
-import copy
 import functools
 import hashlib
 import itertools
 import math
+import operator
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -24,10 +24,13 @@ from scalesweep.plan.grid import (
 )
 from scalesweep.plan.trials import Trial, trials
 from scalesweep.settings.plan import CountSpec
-from scalesweep.settings.settings import Settings, parse_settings
-from scalesweep.settings.tune import whole
+from scalesweep.settings.settings import Settings, with_values
 
 _AXIS_SECTIONS = ("recipe", "model", "optim", "train")
+_OFF = 0.01
+"""Share by which rounding may move D before it is said. A judgement: with beta of 0.3 it moves a loss's excess by 0.3 %."""
+_MISSED = 1.1
+"""Factor by which the nearest size may miss its target before it is said; a judgement."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,14 @@ class Plan:
         )
 
 
+@dataclass(frozen=True)
+class TunedCell:
+    """A cell and the combination of the tuned settings that it was resolved with."""
+
+    cell: Cell
+    trial: Trial
+
+
 def make_plan(
     settings: Settings,
     corpus: CorpusFacts,
@@ -102,8 +113,9 @@ def make_plan(
         low, high = settings.sweep.tokens_per_parameter or (0, math.inf)
         raise SpecError(f"sweep.tokens_per_parameter = [{low:g}, {high:g}] leaves no cell of the grid; widen it.")
     if len({frozenset(c.key for c in grid) for grid in variants}) < len(variants):
-        names = " and ".join(".".join(path) for path, _ in _leaves(settings))
-        raise SpecError(f"sweep.axes: some values of {names} make no difference to any cell; remove them.")
+        raise SpecError(
+            f"sweep.axes: some values of {' and '.join(_axes(settings))} make no difference to any cell; remove them."
+        )
     if settings.sweep.tune is not None and len(cells) == len({(c.shape, c.tokens, c.seed) for c in cells}):
         raise SpecError(
             f"sweep.tune: the values of {' and '.join(settings.sweep.tune.choices)} make no difference to any cell."
@@ -114,17 +126,14 @@ def make_plan(
 
 def _variants(settings: Settings) -> Iterator[Settings]:
     """The settings at every combination of the further axes."""
-    axes = list(_leaves(settings))
-    values = settings.model_dump(mode="json")
-    for combination in itertools.product(*(choices for _, choices in axes)):
-        variant = copy.deepcopy(values)
-        for (path, _), value in zip(axes, combination, strict=True):
-            variant[path[0]][path[1]] = value
-        yield parse_settings(variant) if axes else settings
+    axes = _axes(settings)
+    for combination in itertools.product(*axes.values()):
+        yield with_values(settings, dict(zip(axes, combination, strict=True)))
 
 
-def _leaves(settings: Settings) -> Iterator[tuple[tuple[str, str], list[Any]]]:
-    """Paths of the further axes with their values."""
+def _axes(settings: Settings) -> dict[str, list[Any]]:
+    """The further axes: dotted setting -> its values."""
+    axes: dict[str, list[Any]] = {}
     for section, names in settings.sweep.axes.items():
         here = f"sweep.axes.{section}"
         if section not in _AXIS_SECTIONS or not isinstance(names, Mapping):
@@ -137,15 +146,8 @@ def _leaves(settings: Settings) -> Iterator[tuple[tuple[str, str], list[Any]]]:
                 raise SpecError(f"{here}.{name} is not a setting of {section}{did_you_mean(str(name), allowed)}.")
             if not isinstance(choices, list | tuple) or not choices:
                 raise SpecError(f"{here}.{name} = {choices!r}: give a list of values, such as [1e-3,3e-3].")
-            yield (section, name), list(choices)
-
-
-@dataclass(frozen=True)
-class TunedCell:
-    """A cell and the combination of the tuned settings that it was resolved with."""
-
-    cell: Cell
-    trial: Trial
+            axes[f"{section}.{name}"] = list(choices)
+    return axes
 
 
 def tuned_cells(settings: Settings, corpus: CorpusFacts, device: Device, extensions: bool) -> Iterator[TunedCell]:
@@ -164,7 +166,7 @@ def tuned_cells(settings: Settings, corpus: CorpusFacts, device: Device, extensi
         if trial.extension is not None and not extensions:
             return  # extensions come last
         try:
-            grid = list(grid_cells(_at(settings, trial), corpus, device))
+            grid = list(grid_cells(with_values(settings, _whole(trial.values, settings)), corpus, device))
         except SpecError:
             if trial.extension is None:
                 raise
@@ -183,7 +185,7 @@ def tuned_variants(settings: Settings, corpus: CorpusFacts, device: Device, exte
 
 
 def _check_tuned(settings: Settings) -> None:
-    axes = {".".join(path) for path, _ in _leaves(settings)}
+    axes = _axes(settings)
     for setting in settings.sweep.tune.choices if settings.sweep.tune else ():
         section, name = setting.split(".", 1)
         allowed = [
@@ -202,14 +204,10 @@ def _check_tuned(settings: Settings) -> None:
             raise SpecError("sweep.tune.recipe.lr: recipe.lr_law sets the learning rate; set recipe.lr_law=null to tune it.")
 
 
-def _at(settings: Settings, trial: Trial) -> Settings:
-    """The settings with the trial's values."""
-    values = settings.model_dump(mode="json")
-    present = {name: values[name.split(".")[0]][name.split(".")[1]] for name in trial.values}
-    for name, value in whole(trial.values, present).items():
-        section, key = name.split(".")
-        values[section][key] = value
-    return parse_settings(values)
+def _whole(values: Mapping[str, float], settings: Settings) -> dict[str, float]:
+    """The values, rounded where the setting's present value is a whole number."""
+    present = {name: operator.attrgetter(name)(settings) for name in values}
+    return {name: round(value) if isinstance(present[name], int) else value for name, value in values.items()}
 
 
 def _columns(settings: Settings, tried: list[list[TunedCell]]) -> dict[str, dict[str, Any]]:
@@ -217,17 +215,18 @@ def _columns(settings: Settings, tried: list[list[TunedCell]]) -> dict[str, dict
     if settings.sweep.tune is None:
         return {}
     columns: dict[str, dict[str, Any]] = {}
-    for choices, variant in zip(itertools.product(*(c for _, c in _leaves(settings))), tried, strict=True):
-        axes = {f"axis.{'.'.join(path)}": v for (path, _), v in zip(_leaves(settings), choices, strict=True)}
+    axes = _axes(settings)
+    for combination, variant in zip(itertools.product(*axes.values()), tried, strict=True):
+        place = {f"axis.{name}": value for name, value in zip(axes, combination, strict=True)}
         for t in variant:
-            columns.setdefault(t.cell.key, {**axes, **{f"tune.{name}": value for name, value in t.trial.values.items()}})
+            columns.setdefault(t.cell.key, {**place, **{f"tune.{name}": value for name, value in t.trial.values.items()}})
     return columns
 
 
 def _warnings(settings: Settings, corpus: CorpusFacts, cells: tuple[Cell, ...], declared: int) -> Iterator[str]:
     """Sentences about a design that is not quite what was declared, or cannot answer what will be asked of it."""
     yield from _missed_targets(settings, corpus)
-    off = [c for c in cells if abs(c.tokens / _asked(settings, c) - 1) > 0.01]
+    off = [c for c in cells if abs(c.tokens / declared_tokens(settings, c.shape, declared_budget(settings, c)) - 1) > _OFF]
     if off:
         yield f"{len(off)} budgets are more than 1 % off after rounding to whole steps, because they are few steps long."
     seeds = settings.sweep.seeds
@@ -245,7 +244,7 @@ def _warnings(settings: Settings, corpus: CorpusFacts, cells: tuple[Cell, ...], 
             "(Kricheli et al. 2026); add a second value to sweep.budgets, or use design=full."
         )
     if settings.sweep.axes:
-        names = " and ".join(".".join(path) for path, _ in _leaves(settings))
+        names = " and ".join(_axes(settings))
         yield f"The laws pool all values of {names} as if they were replicates; fit a sweep of one value for a law to rely on."
     most = max(cells, key=lambda c: c.epochs)
     if most.epochs > 1:
@@ -261,10 +260,5 @@ def _missed_targets(settings: Settings, corpus: CorpusFacts) -> Iterator[str]:
         if isinstance(size, int):
             shape = resolve_shape(size, settings, corpus)
             n = num_params(shape, settings.count.params)
-            if abs(math.log(n / size)) > math.log(1.1):
+            if abs(math.log(n / size)) > math.log(_MISSED):
                 yield f"The nearest size to {size:,} parameters is width {shape.width} with {n:,} ({n / size - 1:+.0%})."
-
-
-def _asked(settings: Settings, cell: Cell) -> float:
-    """The declared budget nearest to the cell's tokens, in tokens."""
-    return declared_tokens(settings, cell.shape, declared_budget(settings, cell))

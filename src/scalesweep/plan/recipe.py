@@ -1,6 +1,6 @@
 """Rules that turn a size and a budget into a shape, a batch, a learning rate and a warm-up; one pure function a rule.
 
-The defaults of configs/recipe/ were measured on tiny decoders; docs/results.md holds the measurements.
+The numbers in them are settings: configs/recipe/, configs/model/ and configs/optim/ say where each default is from.
 """
 
 import math
@@ -13,6 +13,13 @@ from scalesweep.plan.flops import DecoderShape, ModelShape, ModuleShape, num_par
 from scalesweep.settings.base import Ladder, Shape
 from scalesweep.settings.plan import ArchitectureSpec, ModelSpec, RecipeSpec
 from scalesweep.settings.train import OptimSpec
+
+Scaled = Callable[[ArchitectureSpec, int, int, int, int], ModuleShape]
+"""An architecture at a width and a depth, with the head's width and the vocabulary."""
+FARTHEST = 2.0
+"""Factor in N beyond which the nearest model is not what was asked for; a judgement."""
+_MOST_HEADS = 1 << 14
+"""Heads of the widest model that is tried; a judgement, far beyond what a small sweep asks for."""
 
 
 def ladder_targets(ladder: Ladder) -> list[int]:
@@ -40,6 +47,7 @@ def resolve_shape(
         shape = _shape(num_heads * recipe.head_dim, recipe.depth, recipe, model, vocab_size)
         return abs(math.log(num_params(shape, convention) / size))
 
+    # N > 4 depth d^2, the matrices of attention alone, bounds d; 2 more heads leave room for a nearest size above the target.
     widest = 2 + math.ceil(math.sqrt(size / (4 * recipe.depth)) / recipe.head_dim)
     return _shape(min(range(1, widest + 1), key=distance) * recipe.head_dim, recipe.depth, recipe, model, vocab_size)
 
@@ -50,10 +58,6 @@ def _check_width(width: int, recipe: RecipeSpec) -> None:
             f"sweep.sizes: width {width} is not a multiple of recipe.head_dim = {recipe.head_dim}; "
             f"use {max(1, width // recipe.head_dim) * recipe.head_dim} or change recipe.head_dim."
         )
-
-
-Scaled = Callable[[ArchitectureSpec, int, int, int, int], ModuleShape]
-"""An architecture at a width and a depth, with the head's width and the vocabulary."""
 
 
 def resolve_module(
@@ -87,15 +91,12 @@ def resolve_module(
     return min(at(low), at(high), key=lambda shape: abs(math.log(num_params(shape, convention) / size)))
 
 
-_MOST_HEADS = 1 << 14
-
-
 def _shape(width: int, depth: int, recipe: RecipeSpec, model: ModelSpec, vocab_size: int) -> DecoderShape:
     return DecoderShape(
         width=width,
         depth=depth,
         num_heads=width // recipe.head_dim,
-        ffn_width=8 * max(1, round(model.ffn_ratio * width / 8)),
+        ffn_width=8 * max(1, round(model.ffn_ratio * width / 8)),  # a convention: tensor cores take multiples of 8
         vocab_size=vocab_size,
         context=model.context,
         qk_norm=model.qk_norm,
@@ -103,13 +104,16 @@ def _shape(width: int, depth: int, recipe: RecipeSpec, model: ModelSpec, vocab_s
 
 
 def batch_sequences(tokens: float, recipe: RecipeSpec, context: int) -> int:
-    """Sequences per step: batch_tokens (D / reference_tokens)^batch_exponent / context, at least one."""
+    """Sequences per step: batch_tokens (D / reference_tokens)^batch_exponent / context, at least one.
+
+    The best batch grows with D, about as D^0.383, and hardly with N (Bergsma et al. 2025, arXiv 2505.13738).
+    """
     batch_tokens: float = recipe.batch_tokens * (tokens / recipe.reference_tokens) ** recipe.batch_exponent
     return max(1, round(batch_tokens / context))
 
 
 def warmup_steps(steps: int, recipe: RecipeSpec) -> int:
-    """Warm-up steps: a fixed number, but never more than a fixed share of the run.
+    """Warm-up steps: a fixed number, so that budgets share a trunk, but never more than a fixed share of the run.
 
     A warm-up that dwarfs short runs bends the law (Porian et al. 2024, section 3.3).
     """
@@ -118,7 +122,7 @@ def warmup_steps(steps: int, recipe: RecipeSpec) -> int:
 
 @dataclass(frozen=True)
 class Parametrisation:
-    """What a shape makes of the settings of the base model; the fields are those of `plan.Cell`."""
+    """What a shape makes of the settings of the base model; the fields are those of `plan.cell.Cell`."""
 
     residual_scale: float
     hidden_lr: float
@@ -154,8 +158,8 @@ def parametrise(shape: ModelShape, recipe: RecipeSpec, optim: OptimSpec) -> Para
     mup is the same with l = 1, and sp with m = l = 1, which is what every model but the decoder has.
 
     Muon's matrices have learning rate lr lr_ratio / sqrt(m) and decay sqrt(m), at every depth; their orthogonalised update,
-    whose singular values are about 1, is multiplied by 0.2 sqrt(width) sqrt(out / in) (`train.muon`). The root of m cancels
-    that of the width, so that the spectral norm of an update is sqrt(out / in) times a constant at every width, which is the
+    whose singular values are about 1, is multiplied by 0.2 sqrt(width) sqrt(out / in) (`train.optim.muon`). The root of m
+    cancels that of the width, so that the spectral norm of an update is sqrt(out / in) times a constant at every width, the
     spectral condition (Yang, Simon & Bernstein 2023, arXiv 2310.17813; for Muon, Qiu et al. 2025, arXiv 2512.05620). Adam's
     update is nearly of rank one: its spectral norm grows with m, not its root. The size of the gradient does not enter, so
     depth and epsilon need no rule. With sp the factor alone makes the rate of updates about that of AdamW at every width.
@@ -175,10 +179,6 @@ def parametrise(shape: ModelShape, recipe: RecipeSpec, optim: OptimSpec) -> Para
         embedding_eps=optim.eps / m,
         qk_norm_eps=optim.eps / l,
     )
-
-
-FARTHEST = 2.0
-"""Factor in N beyond which the nearest model is not what was asked for."""
 
 
 def check_near(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from scalesweep.settings.base import Range
-from scalesweep.settings.tune import SIDES, LrLaw, Side, TuneSpec, _ends, _place, _range, _values, coordinate, value_at
+from scalesweep.settings.tune import SIDES, LrLaw, Side, TuneSpec, coordinate, ends, grid_values, value_at
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def _combinations(
 ) -> Iterator[Trial]:
     """Every combination of a grid; or draws, half as many for an extension, whose range is half as wide."""
     if tune.method == "grid":
-        rows: Iterator[Sequence[float]] = itertools.product(*(_values(name, value) for name, value in choices.items()))
+        rows: Iterator[Sequence[float]] = itertools.product(*(grid_values(name, value) for name, value in choices.items()))
     else:
         num = tune.num or 0
         rows = _draws(choices, tune, num if extension is None else math.ceil(num / 2), extension)
@@ -72,7 +72,15 @@ def _draws(
     else:
         unit = rng.random((num, len(choices)))
     for row in unit:
-        yield [_place(name, value, float(u)) for (name, value), u in zip(choices.items(), row, strict=True)]
+        yield [_pick(name, value, float(u)) for (name, value), u in zip(choices.items(), row, strict=True)]
+
+
+def _pick(setting: str, choices: Range | Sequence[float], u: float) -> float:
+    """The value at a share `u` of the range in the coordinate, or of the list."""
+    if isinstance(choices, Range):
+        low, high = ends(setting, choices)
+        return value_at(setting, low + (high - low) * u)
+    return float(choices[min(len(choices) - 1, int(u * len(choices)))])
 
 
 def _beyond(tune: TuneSpec, extension: Extension) -> Range | list[float] | None:
@@ -82,11 +90,11 @@ def _beyond(tune: TuneSpec, extension: Extension) -> Range | list[float] | None:
     if tune.method != "grid":
         if not isinstance(choices, Range):
             return None
-        low, high = _ends(setting, choices)
+        low, high = ends(setting, choices)
         end, half = (low if sign < 0 else high), sign * (high - low) / 2
-        near, far = (value_at(setting, end + half * k) for k in (extension.time - 1, extension.time))
-        return _range(min(near, far), max(near, far))
-    places = [coordinate(setting, value) for value in _values(setting, choices)]
+        low, high = sorted(value_at(setting, end + half * k) for k in (extension.time - 1, extension.time))
+        return Range(low=low, high=high) if 0 < low < high else None
+    places = [coordinate(setting, value) for value in grid_values(setting, choices)]
     first, second = (places[0], places[1]) if sign < 0 else (places[-1], places[-2])
     if not math.isfinite(first - second):
         return None  # the end is zero, past which there is nothing

@@ -37,7 +37,6 @@ REQUIRED = ("n", "d", "c", "loss")
 STATE_COLUMNS = ("state", "status")
 LOST_STATES = ("diverged", "failed", "crashed", "killed", "lost", "nan")
 """Values of these columns, in any case, that leave a row out; wandb's and this project's names of runs without a result."""
-OPTIONAL = ("loss_se", "seed", "key", "excluded_reason")
 ALIASES = {
     "n": (
         *("n", "params", "parameters", "num_params", "num_parameters", "n_params", "model_params", "model_size"),

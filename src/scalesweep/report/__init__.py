@@ -6,7 +6,8 @@ Who calls it: the command line, with an analysis of points from any source. It c
 from pathlib import Path
 
 from scalesweep.analysis.analyse import Analysis
-from scalesweep.errors import StoreError
+from scalesweep.errors import Refused
+from scalesweep.files import plain_write_errors
 from scalesweep.report.context import ReportContext
 
 __all__ = ["ReportContext", "write_report"]
@@ -31,7 +32,7 @@ def write_report(directory: Path, analysis: Analysis, context: ReportContext) ->
     from scalesweep.report.review.checklist import reviewed
 
     found = reviewed(analysis, context)
-    drawn = all_figures(Material(analysis, context.curves, context.frontier))
+    drawn = all_figures(Material(analysis.points, analysis, context.curves, context.frontier))
     files: dict[str, str | bytes] = {
         "fit.json": analysis.to_json(),
         "laws.csv": render_csv(analysis.fit),
@@ -39,19 +40,14 @@ def write_report(directory: Path, analysis: Analysis, context: ReportContext) ->
         "report.md": render_markdown(analysis, context, found, drawn),
         "report.html": render_html(analysis, context, found, drawn),
     }
-    if analysis.tournament:
+    if not isinstance(analysis.tournament, Refused):
         files["back_test.csv"] = render_back_test(analysis.tournament.tested)
     if context.tuning:
         files["frontier.csv"] = analysis.points.frame.to_csv(index=False)
     for chart in (chart for chart in drawn if isinstance(chart, Chart)):
         files |= {f"figures/{chart.name}.{kind}": content for kind, content in draw(chart).items()}
-    try:
+    with plain_write_errors(Path(directory), "make it writable or, for a table of points, name another place with dir=...."):
         _write(Path(directory), files)
-    except OSError as error:
-        raise StoreError(
-            f"{directory} cannot be written: {error.strerror}; make it writable or, for a table of points, name another place "
-            "with dir=...."
-        ) from None
     return Path(directory) / "report.html"
 
 

@@ -11,7 +11,7 @@ import torch
 from scalesweep.files import Damaged, digest, read_bytes, set_aside, sibling
 from scalesweep.plan.cell import Cell
 from scalesweep.run.store.schema import SCHEMA
-from scalesweep.train.checkpoint import Checkpoint
+from scalesweep.train.pack import Checkpoint
 
 _MAGIC = f"scalesweep checkpoint {SCHEMA}"
 """Begins the file, followed by the checksum of what `torch.save` wrote after that line."""

@@ -12,10 +12,10 @@ import torch
 from scalesweep.plan.cell import Cell
 from scalesweep.plan.flops import ModuleShape, flops_per_token
 from scalesweep.settings.plan import CountSpec
-from scalesweep.train.benchmark import peak_flops
 from scalesweep.train.data import check_entropy
 from scalesweep.train.data.corpus import Corpus
 from scalesweep.train.device import device_name, peak_memory_bytes
+from scalesweep.train.measure import peak_flops
 from scalesweep.train.pack import Outcome
 from scalesweep.version import __version__, commit_words
 

@@ -23,6 +23,7 @@ from scalesweep.errors import SpecError, did_you_mean
 
 _SUFFIXES = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "B": 10**9, "G": 10**9, "T": 10**12}
 _LARGEST = 10**30
+"""A judgement: no sweep has as many of anything, and every number up to it is finite as a float."""
 _QUANTITY = re.compile(r"^\s*([0-9][0-9_]*\.?[0-9]*(?:[eE][+-]?[0-9]+)?)\s*([kKMBGT]?)\s*$")
 
 
@@ -68,9 +69,6 @@ class Spec(BaseModel):
         return values
 
 
-S = TypeVar("S", bound=Spec)
-
-
 class Shape(Spec):
     """A model size given by its dimensions."""
 
@@ -98,8 +96,8 @@ class Ladder(Spec):
 
 
 Size = Annotated[
-    Annotated[Shape, Tag("shape")] | Annotated[Count, Tag("target")],
-    Discriminator(lambda value: "shape" if isinstance(value, Mapping | Shape) else "target"),
+    Annotated[Shape, Tag("<Shape>")] | Annotated[Count, Tag("<target>")],
+    Discriminator(lambda value: "<Shape>" if isinstance(value, Mapping | Shape) else "<target>"),
 ]
 _LADDER = re.compile(r"^(?P<smallest>.+)\.\.(?P<largest>.+):(?P<num>.+)$")
 
@@ -111,8 +109,8 @@ def parse_ladder(value: object) -> object:
 
 
 Sizes = Annotated[
-    Annotated[Ladder, Tag("ladder")] | Annotated[tuple[Size, ...], Field(min_length=1), Tag("list")],
-    Discriminator(lambda value: "ladder" if isinstance(value, Mapping | Ladder) else "list"),
+    Annotated[Ladder, Tag("<Ladder>")] | Annotated[tuple[Size, ...], Field(min_length=1), Tag("<list>")],
+    Discriminator(lambda value: "<Ladder>" if isinstance(value, Mapping | Ladder) else "<list>"),
     BeforeValidator(parse_ladder),
 ]
 
@@ -151,15 +149,18 @@ def parse_range(value: object) -> object:
 
 
 Choices = Annotated[
-    Annotated[Range, Tag("range")] | Annotated[tuple[NonNegativeAmount, ...], Tag("values")],
-    Discriminator(lambda value: "range" if isinstance(value, Mapping | Range) else "values"),
+    Annotated[Range, Tag("<Range>")] | Annotated[tuple[NonNegativeAmount, ...], Tag("<values>")],
+    Discriminator(lambda value: "<Range>" if isinstance(value, Mapping | Range) else "<values>"),
     BeforeValidator(parse_range),
 ]
 """The values that a tuned setting is tried at."""
 AutoCount = Annotated[
-    Annotated[Literal["auto"], Tag("auto")] | Annotated[PositiveInt, Tag("number")],
-    Discriminator(lambda value: "auto" if value == "auto" else "number"),
+    Annotated[Literal["auto"], Tag("<auto>")] | Annotated[PositiveInt, Tag("<number>")],
+    Discriminator(lambda value: "<auto>" if value == "auto" else "<number>"),
 ]
+
+
+S = TypeVar("S", bound=Spec)
 
 
 def parse(spec: type[S], values: Mapping[str, Any], prefix: str = "") -> S:
@@ -171,17 +172,6 @@ def parse(spec: type[S], values: Mapping[str, Any], prefix: str = "") -> S:
         raise SpecError("\n".join(_sentence(spec, item, prefix) for item in items)) from None
 
 
-_TAGS = {
-    "shape": Shape,
-    "target": None,
-    "ladder": Ladder,
-    "list": None,
-    "range": Range,
-    "values": None,
-    "auto": None,
-    "number": None,
-}
-"""Names that pydantic adds to a key's path to say which alternative of a union was tried."""
 _EXPECTED = {
     "int_parsing": "must be a whole number, such as 64, 250k or 1.5M",
     "int_type": "must be a whole number, such as 64, 250k or 1.5M",
@@ -198,7 +188,7 @@ _EXPECTED = {
 
 def _sentence(spec: type[Spec], item: Any, prefix: str) -> str:
     """One validation error: the key's path, the value, what is allowed."""
-    path = prefix + ".".join(str(part) for part in item["loc"] if part not in _TAGS)
+    path = prefix + ".".join(str(part) for part in item["loc"] if not _is_tag(part))
     if item["type"] == "extra_forbidden":
         allowed = _siblings(spec, item["loc"])
         return f"{path} is not a setting{did_you_mean(path.rsplit('.', 1)[-1], allowed)}; allowed here: {', '.join(allowed)}."
@@ -216,13 +206,22 @@ def _sentence(spec: type[Spec], item: Any, prefix: str) -> str:
     return f"{path} = {shown(item['input'])}: {message}{hint}."
 
 
+def _is_tag(part: int | str) -> bool:
+    """Whether pydantic added this part of a key's path to say which alternative was tried, a table by its class: <Shape>.
+
+    No setting has angle brackets in its name, as values, list and range have their uses as names.
+    """
+    return str(part).startswith("<")
+
+
 def _siblings(spec: type[Spec], loc: tuple[int | str, ...]) -> list[str]:
     """Names allowed beside the unknown key at `loc`."""
     current: type[BaseModel] = spec
+    tables = {f"<{table.__name__}>": table for table in Spec.__subclasses__()}
     for part in loc[:-1]:
         field = current.model_fields.get(str(part))
-        if tagged := _TAGS.get(str(part)):
-            current = tagged
+        if _is_tag(part):
+            current = tables.get(str(part), current)
         elif field is not None:
             kinds = (field.annotation, *get_args(field.annotation))  # a table, or a table or null
             current = next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, BaseModel)), current)

@@ -1,6 +1,5 @@
 """Hydra's composition as one function from overrides to validated settings."""
 
-import errno
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -19,7 +18,6 @@ from scalesweep.settings.settings import Settings, parse_settings
 
 _BY_OPTION = {"launcher": tuple(LauncherSpec.model_fields), "logger": tuple(LoggerSpec.model_fields)}
 """Keys of the groups whose options have keys of their own."""
-_FULL = {errno.ENOSPC: "make room", errno.EDQUOT: "make room in your quota"}
 
 
 def compose_settings(overrides: Sequence[str]) -> Settings:

@@ -18,8 +18,8 @@ from scalesweep.settings.run import LauncherSpec, LoggerSpec
 from scalesweep.settings.train import OptimSpec, TrainSpec
 
 Model = Annotated[
-    Annotated[ModelSpec, Tag("decoder")] | Annotated[ArchitectureSpec, Tag("architecture")],
-    Discriminator(lambda value: "architecture" if "architecture" in dict(value) else "decoder"),
+    Annotated[ModelSpec, Tag("<ModelSpec>")] | Annotated[ArchitectureSpec, Tag("<ArchitectureSpec>")],
+    Discriminator(lambda value: "<ArchitectureSpec>" if "architecture" in dict(value) else "<ModelSpec>"),
 ]
 
 
@@ -41,6 +41,21 @@ class Settings(Spec):
     logger: LoggerSpec = LoggerSpec()
     fit: FitSpec = FitSpec()
     report: ReportSpec = ReportSpec()
+
+
+def with_values(settings: Settings, values: Mapping[str, Any]) -> Settings:
+    """The settings with other values of some settings, dotted, such as recipe.lr; each is validated anew.
+
+    Raises:
+        SpecError: as of `parse_settings`, in a section that changes.
+    """
+    changed: dict[str, dict[str, Any]] = {}
+    for name, value in values.items():
+        section, key = name.split(".", 1)
+        changed.setdefault(section, {})[key] = value
+    sections = {name: getattr(settings, name) for name in changed}
+    update = {n: parse(type(spec), {**dict(spec), **changed[n]}, prefix=f"{n}.") for n, spec in sections.items()}
+    return settings.model_copy(update=update)
 
 
 def parse_settings(values: Mapping[str, Any]) -> Settings:

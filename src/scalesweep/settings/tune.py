@@ -6,19 +6,21 @@ function of the declared table.
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, Self
+from collections.abc import Sequence
+from typing import Annotated, Literal, Self
 
 from pydantic import BeforeValidator, Field, PositiveFloat, model_validator
 
 from scalesweep.settings.base import Choices, Range, Seed, Spec
 
 Side = Literal["low", "high"]
+"""An end of a range in the coordinate."""
 SIDES: tuple[Side, Side] = ("low", "high")
 TUNED_SECTIONS = ("recipe", "optim", "train")
 MAX_TRIALS = 4096
 """Settings of one size and budget at most; beyond, a slip of the pen is more likely than intent."""
 MEMORIES = frozenset({"optim.beta1", "optim.beta2", "optim.momentum"})
+"""Settings whose coordinate is log(1 - value)."""
 Table = Annotated[dict[str, Choices], BeforeValidator(lambda value: {} if value is None else value)]
 
 
@@ -56,7 +58,7 @@ class TuneSpec(Spec):
             for name, values in choices.items():
                 if isinstance(values, Range) and values.num is None:
                     raise ValueError(f"{name} needs a number of values, such as {values.low:g}..{values.high:g}:6")
-            if (size := math.prod(len(_values(name, values)) for name, values in choices.items())) > MAX_TRIALS:
+            if (size := math.prod(len(grid_values(name, values)) for name, values in choices.items())) > MAX_TRIALS:
                 raise ValueError(
                     f"the grid has {size:,} settings, at most {MAX_TRIALS:,} are allowed; tune fewer, or use method=sobol"
                 )
@@ -94,33 +96,18 @@ def value_at(setting: str, position: float) -> float:
     return float(f"{1 - distance:.12g}") if setting in MEMORIES else distance
 
 
-def _values(setting: str, choices: Range | Sequence[float]) -> list[float]:
-    """The values of a grid, by increasing coordinate."""
-    if not isinstance(choices, Range):
-        return sorted({float(value) for value in choices}, key=lambda value: coordinate(setting, value))
-    low, high = _ends(setting, choices)
-    num = choices.num or 2
-    inner = [value_at(setting, low + (high - low) * i / (num - 1)) for i in range(1, num - 1)]
-    ends = sorted((choices.low, choices.high), key=lambda value: coordinate(setting, value))
-    return [ends[0], *inner, ends[1]]
-
-
-def _ends(setting: str, choices: Range) -> tuple[float, float]:
+def ends(setting: str, choices: Range) -> tuple[float, float]:
+    """Both ends of a range in the coordinate, the lower one first."""
     low, high = sorted((coordinate(setting, choices.low), coordinate(setting, choices.high)))
     return low, high
 
 
-def _place(setting: str, choices: Range | Sequence[float], u: float) -> float:
-    if isinstance(choices, Range):
-        low, high = _ends(setting, choices)
-        return value_at(setting, low + (high - low) * u)
-    return float(choices[min(len(choices) - 1, int(u * len(choices)))])
-
-
-def _range(low: float, high: float) -> Range | None:
-    return Range(low=low, high=high) if 0 < low < high else None
-
-
-def whole(values: Mapping[str, float], like: Mapping[str, Any]) -> dict[str, float]:
-    """The values, rounded where the setting's present value in `like` is a whole number."""
-    return {name: round(value) if isinstance(like[name], int) else value for name, value in values.items()}
+def grid_values(setting: str, choices: Range | Sequence[float]) -> list[float]:
+    """The values of a grid, by increasing coordinate."""
+    if not isinstance(choices, Range):
+        return sorted({float(value) for value in choices}, key=lambda value: coordinate(setting, value))
+    low, high = ends(setting, choices)
+    num = choices.num or 2
+    inner = [value_at(setting, low + (high - low) * i / (num - 1)) for i in range(1, num - 1)]
+    outer = sorted((choices.low, choices.high), key=lambda value: coordinate(setting, value))
+    return [outer[0], *inner, outer[1]]

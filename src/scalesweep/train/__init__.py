@@ -1,1 +1,1 @@
-"""Training of one cell: a visible loop, its schedule, its optimizer, its checkpoints."""
+"""From a cell and a corpus to a validation loss: data, model, optimizer, and a visible loop."""

@@ -46,6 +46,8 @@ def coordinates(cell: Cell, tokens: np.ndarray, steps: int) -> dict[str, NDArray
 
 
 def _recorder(values: list[float]) -> Any:
+    """A hook that notes the mean absolute output of a module."""
+
     def record(module: torch.nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         values.append(output.detach().float().abs().mean().item())
 

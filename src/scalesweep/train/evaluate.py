@@ -11,9 +11,10 @@ from scalesweep.train.model.module import Model
 from scalesweep.train.stepper import to_device
 
 EVALUATION_TOKENS = {"cpu": 4096, "cuda": 65536}
-"""Tokens per forward pass of the evaluation: few enough for a CPU's caches, enough for a GPU."""
+"""Tokens per forward pass of the evaluation: few enough for a CPU's caches, enough for a GPU. A judgement, which
+moves a loss by rounding alone."""
 EVALUATION_LOGITS = {"cpu": 2**24, "cuda": 2**28}
-"""Logits at a time, which bounds the memory of a large vocabulary."""
+"""Logits at a time, which bounds the memory of a large vocabulary: 64 MiB and 1 GiB in float32."""
 
 
 def evaluate(
@@ -24,6 +25,7 @@ def evaluate(
 ) -> list[tuple[float, float]]:
     """Each run's mean loss over windows of shape (K, T + 1), in nats per token, and its standard error over windows.
 
+    Windows count as independent, though those of one document resemble each other, so that the error is rather too small.
     `after_part` is called after every forward pass, and may raise.
     """
     R, device = len(model.embedding), model.embedding.device

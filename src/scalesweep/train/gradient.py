@@ -28,18 +28,15 @@ class Execution:
     micro_batch: int | None = None
     """Sequences of each run per forward pass; None is the whole batch."""
     curve_points: int = 16
-    """Points of the loss curve in each decade of steps."""
+    """Points of the loss curve in each decade of steps; see `schedule.curve_steps`."""
     fast: bool = True
     """Whether hand-written code may stand for autograd (`gradient_of`)."""
     checkpoint_seconds: float = math.inf
     """Least time between two checkpoints; longer where they would take more than `CHECKPOINT_SHARE` of the time."""
 
 
-def gradient_of(model: Model, cells: Sequence[Cell], execution: Execution) -> Callable[[Tensor], Tensor]:
-    """What takes windows of shape (R, B, T + 1), leaves gradients in the parameters, and returns the mean losses, shape (R,).
-
-    By a tape where one can stand for autograd; the parameters must stay where they are from now on.
-    """
+def gradient_of(model: Model, cells: Sequence[Cell], execution: Execution) -> Gradient:
+    """By a tape where one can stand for autograd; the parameters must stay where they are from now on."""
     first, z_losses = cells[0], [c.z_loss for c in cells]
     whole = (execution.micro_batch or first.batch_sequences) >= first.batch_sequences
     if (

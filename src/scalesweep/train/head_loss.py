@@ -12,7 +12,7 @@ from torch import Tensor
 from scalesweep.train.model.decoder import Decoder
 
 PART_LOGITS = 2**25
-"""Logits of a part, all runs together: 128 MiB in float32. Smaller losses are computed at once."""
+"""Logits of a part, all runs together: 128 MiB in float32; a judgement. Smaller losses are computed at once."""
 
 
 def has_many_logits(model: Decoder, windows_RBT: Tensor) -> bool:
@@ -37,8 +37,10 @@ class _MeanLoss(torch.autograd.Function):
         x, head = x_RND.to(dtype), head_RVD.to(dtype)
         by_x, by_head = torch.empty_like(x), torch.zeros_like(head_RVD, dtype=torch.float32)
         total_R = torch.zeros(R, device=x.device)
+        size = max(1, PART_LOGITS // (R * V))
         with torch.autocast(kind, enabled=False):
-            for rows in _parts(N, R * V):
+            for start in range(0, N, size):
+                rows = slice(start, min(N, start + size))
                 part, target = x[:, rows], targets_RN[:, rows, None]
                 logits = torch.bmm(part, head.transpose(1, 2)).float()
                 log_z = torch.logsumexp(logits, dim=-1, keepdim=True)
@@ -57,9 +59,3 @@ class _MeanLoss(torch.autograd.Function):
         by_x, by_head = ctx.saved_tensors
         factor = gradients[0].view(-1, 1, 1)
         return (by_x * factor).to(ctx.dtypes[0]), (by_head * factor).to(ctx.dtypes[1]), None
-
-
-def _parts(num: int, logits_each: int) -> list[slice]:
-    """The positions in parts of at most `PART_LOGITS`."""
-    step = max(1, PART_LOGITS // logits_each)
-    return [slice(start, min(num, start + step)) for start in range(0, num, step)]

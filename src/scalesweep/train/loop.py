@@ -16,18 +16,17 @@ import numpy as np
 from torch import Tensor
 
 from scalesweep.plan.cell import pack_signature
-from scalesweep.train.checkpoint import Checkpoint
 from scalesweep.train.data import validation_windows
 from scalesweep.train.evaluate import evaluate
 from scalesweep.train.gradient import Execution, autocast_of
 from scalesweep.train.model.module import build_model
 from scalesweep.train.optim import make_optimizer
-from scalesweep.train.pack import Outcome, Pack, Run, clone_matrices, restore, slices
+from scalesweep.train.pack import Checkpoint, Outcome, Pack, Run, clone_matrices, restore, slices
 from scalesweep.train.schedule import curve_steps
 from scalesweep.train.stepper import make_stepper
 
 CHECKPOINT_SHARE = 0.02
-"""Most of the training time that checkpoints may take."""
+"""Most of the training time that checkpoints may take. A judgement."""
 
 
 class Interrupted(Exception):
@@ -53,7 +52,7 @@ class Hooks:
 def train(
     runs: Sequence[Run], train_tokens: np.ndarray, validation_tokens: np.ndarray, execution: Execution, hooks: Hooks
 ) -> list[Outcome]:
-    """Train cells of one pack (`jobs.pack_signature`), all from one step on, and evaluate them.
+    """Train cells of one pack (`pack_signature`), all from one step on, and evaluate them.
 
     Args:
         runs: what to train, R cells.

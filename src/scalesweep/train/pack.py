@@ -1,4 +1,4 @@
-"""Runs in training: where they stand, what their curves hold, and what each of them has cost."""
+"""Runs in training: where they stand between two steps, what their curves hold, and what each of them has cost."""
 
 import math
 import time
@@ -10,11 +10,36 @@ import torch
 from torch import Tensor
 
 from scalesweep.plan.cell import Cell
-from scalesweep.train.checkpoint import Checkpoint
 from scalesweep.train.model.module import Model, ModuleModel
 from scalesweep.train.optim.groups import Optimizer
 from scalesweep.train.schedule import lr_factor, phase
 from scalesweep.train.stepper import Stepper
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """The state of one cell between two steps: what it needs to go on exactly where it was.
+
+    It belongs to one cell, whether that was stepped alone or in a pack. A snapshot of a trunk is the same thing under the
+    trunk's hash instead of the cell's key: any cell of the trunk whose decay begins no earlier may go on from it.
+    """
+
+    key: str
+    """The cell's key, or the hash of the trunk."""
+    step: int
+    """Finished steps."""
+    model: dict[str, Tensor]
+    """Parameters by name, without a run axis."""
+    moments: dict[str, tuple[Tensor, ...]]
+    """Of each parameter Adam's first and second moment, or Muon's momentum."""
+    curve: list[dict[str, Any]]
+    loss_sum: float
+    """Sum of the batch losses since the last point of the curve."""
+    loss_count: int
+    seconds: float
+    """Training time that this cell has cost so far."""
+    shared_steps: int
+    """Steps that were taken from a trunk instead of being trained."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +73,6 @@ class Outcome:
     seconds: float
     """Time spent in training steps: the cell's share of it where several were stepped together."""
     shared_steps: int
-    """Steps that were taken from the trunk."""
 
 
 @dataclass
@@ -104,18 +128,16 @@ class Pack:
         speed = len(self.runs) * steps * tokens / (self._charged - self._marked)
         for i in self.alive:
             if math.isfinite(means[i]):
-                values = {"loss": means[i], **self._rates(i), "grad_norm": norms[i], "update_ratio": ratios[i]}
-                place = {"step": self.step, "tokens": self.step * tokens, "phase": phase(self.step, self.runs[i].cell)}
+                cell = self.runs[i].cell
+                lr = lr_factor(self.step - 1, cell) * cell.hidden_lr
+                values = {"loss": means[i], "lr": lr, "grad_norm": norms[i], "update_ratio": ratios[i]}
+                place = {"step": self.step, "tokens": self.step * tokens, "phase": phase(self.step, cell)}
                 self.curves[i].append({**place, **values, "tokens_per_second": speed})
             else:
                 self.diverged[i] = self._outcome(i, math.nan, math.nan)
         self.stepper.loss_sum_R.zero_()
         self._loss_counts, self._marked, self._marked_step = [0] * len(self.runs), self._charged, self.step
         return self.alive
-
-    def _rates(self, i: int) -> dict[str, float]:
-        cell = self.runs[i].cell
-        return {"lr": lr_factor(self.step - 1, cell) * cell.hidden_lr}
 
     def state(self, i: int, key: str) -> Checkpoint:
         """What run `i` needs to go on from here, under the key of its cell or trunk."""

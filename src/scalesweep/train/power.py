@@ -26,21 +26,19 @@ def mean_watts(gpu: str, work: Callable[[Callable[[], None]], object]) -> float 
     try:
         work(begin)
     finally:
-        text = _end(meters[0]) if meters and meters[0] else ""
+        text = ""
+        if meters and (meter := meters[0]):
+            meter.terminate()
+            text = meter.communicate()[0]
     return _mean(list(_numbers(text)))
 
 
-def _meter(gpu: str) -> "subprocess.Popen[str] | None":
+def _meter(gpu: str) -> subprocess.Popen[str] | None:
     words = [*_QUERY, f"--id={gpu}", "--loop-ms=100"]
     try:
         return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     except OSError:
         return None
-
-
-def _end(meter: "subprocess.Popen[str]") -> str:
-    meter.terminate()
-    return meter.communicate()[0]
 
 
 def watts_now(pids: Collection[int]) -> float | None:

@@ -9,9 +9,10 @@ from scalesweep.plan.cell import Cell
 def lr_factor(step: int, cell: Cell) -> float:
     """Share of the peak learning rate that step 0, 1, ..., steps - 1 takes.
 
-    Linear warm-up; then wsd: constant, and 1 - sqrt(x) over the decay (Haegele et al. 2024, section 3.2), or cosine to 0.
+    Linear warm-up; then wsd: constant, and 1 - sqrt(x) over the decay (Haegele et al. 2024, section 3.2), or cosine to 0
+    (Kaplan et al. 2020, section 2.2). Both would be 0 at the step after the last, so that no step is wasted.
     """
-    if step < cell.warmup_steps:
+    if step < cell.warmup_steps:  # the first step has a rate as well, and the first one behind the warm-up has the peak
         return (step + 1) / (cell.warmup_steps + 1)
     start = cell.steps - cell.decay_steps
     if step < start:

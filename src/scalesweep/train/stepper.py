@@ -26,14 +26,18 @@ from scalesweep.train.optim.groups import Optimizer
 from scalesweep.train.schedule import lr_factor
 
 CHUNK_STEPS = 256
-"""Steps whose windows and learning rates are uploaded at once."""
+"""Steps whose windows and learning rates are uploaded at once; a judgement: an upload is then rare, and small."""
 AHEAD_STEPS = 16
-"""Steps that the host may be ahead of the device. It decides on hangs, checkpoints and signals by its own time, so not many."""
+"""Steps that the host may be ahead of the device. It decides on hangs, checkpoints and signals by its own time, so not many; a
+judgement."""
 CHECK_STEPS = 3
+"""Steps before a capture, in which libraries set up their workspaces, and of the comparison after it. Three are those of
+PyTorch's example (CUDA semantics, CUDA graphs)."""
 TOLERANCE = 1e-3
-"""Relative difference of the losses of a captured step from those of the same step as it is."""
+"""Relative difference of the losses of a captured step from those of the same step as it is. A judgement: a fused kernel rounds
+bfloat16 (2^-8 a number) elsewhere, which averages out over a batch; a wrong window or a stale buffer is off by far more."""
 CORPUS_SHARE = 8
-"""A corpus of more than one part in so many of the device's memory stays on the host."""
+"""A corpus of more than one part in so many of the device's memory stays on the host; a judgement."""
 COMPILED_PARAMS = 5_000_000
 """Models of so many parameters are compiled on CUDA; not measured, as no GPU was at hand."""
 

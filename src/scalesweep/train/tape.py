@@ -2,9 +2,9 @@
 
 At these sizes autograd costs more than the arithmetic: it allocates every activation anew, launches several operations where
 one would do, and walks a graph. Here the backward pass is written out by hand, gains of norms are folded into the matrices
-behind them, attention is a batch of small products, and a step runs down a list. `tests/test_tape.py` holds it against
+behind them, attention is a batch of small products, and a step runs down a list. `tests/train/test_tape.py` holds it against
 autograd; `train.fast=false` does without it. It serves one run in float32 whose batch goes in one part and that has no z-loss
-(`loop.gradient_of`); everything else takes autograd.
+(`gradient.gradient_of`); everything else takes autograd.
 
 Axes in names are those of `model.decoder`, with N = B T rows. Queries and keys are kept with the two halves of a head
 interleaved, so that a rotation is one complex product.
@@ -21,9 +21,11 @@ from torch import Tensor
 from scalesweep.train.model.decoder import NORM_EPS, Decoder, Layer
 
 LARGEST_LOGITS = 2**22
-"""Logits that are computed at a time, 16 MiB of them. Fewer are no faster, and slower with large vocabularies."""
+"""Logits that are computed at a time, 16 MiB of them. Fewer are no faster, and slower with large vocabularies, as tried
+(docs/performance.md)."""
 LARGEST_SCORES = 2**22
-"""Attention scores of a layer that are kept, B H T^2. With more of them torch's own kernel, which keeps none, is the faster."""
+"""Attention scores of a layer that are kept, B H T^2. With more of them torch's own kernel, which keeps none, is the faster;
+at the lengths of docs/performance.md it is the slower one."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,17 @@ class _FeedForward:
     silu: Tensor
     up: Tensor
     hidden: Tensor
+
+
+@dataclass(frozen=True)
+class _Rows:
+    """Some rows of what the head works on."""
+
+    normed: Tensor
+    targets: Tensor
+    losses: Tensor
+    gradient: Tensor
+    product: Tensor
 
 
 class Tape:
@@ -307,7 +320,7 @@ class Tape:
         self._rms_backward(self._scratch, norm, self._product, self._column, out=self._dx)
 
     def _head_rows(
-        self, rows: "_Rows", matrix: Tensor, logits: Tensor, columns: Sequence[Tensor], folded: Tensor, is_first: bool
+        self, rows: _Rows, matrix: Tensor, logits: Tensor, columns: Sequence[Tensor], folded: Tensor, is_first: bool
     ) -> None:
         """With E = exp(logits - max) and z = sum(E), the softmax is E / z, and its gradient E / z - 1 at the target."""
         target, largest, z, negative, weight = columns
@@ -328,17 +341,6 @@ class Tape:
         self._add(torch.addmm, folded, logits.t(), rows.product, beta=0 if is_first else 1, out=folded)
         self._add(torch.mm, logits, matrix, out=rows.gradient)
         self._add(rows.gradient.mul_, weight)
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """Some rows of what the head works on."""
-
-    normed: Tensor
-    targets: Tensor
-    losses: Tensor
-    gradient: Tensor
-    product: Tensor
 
 
 def can_record(model: object, sequences: int) -> bool:

@@ -2,8 +2,8 @@
 
 Each gives N*(C) and D*(C) as lines in logs, with exponents a and b:
 
-    approach 1   through the rows with the lowest loss in bins of C (the envelope)
-    approach 2   through the minima of isoFLOP curves (`isoflop`)
+    approach 1   through the rows with the lowest loss in bins of C (`envelope`)
+    approach 2   through the minima of isoFLOP curves (`minima`)
     approach 3   from the additive law L(N, D), with C = 6 N D
 
 They differ in what they assume, so their disagreement is worth reading. Approach 2 has a bias even without noise, because an
@@ -17,8 +17,8 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import NDArray
 
+from scalesweep.analysis.allocation.envelope import fit_envelope
 from scalesweep.analysis.allocation.lines import (
     MIN_BUDGETS,
     Allocation,
@@ -26,6 +26,7 @@ from scalesweep.analysis.allocation.lines import (
     ApproachStatus,
     assemble_approach,
     fit_allocation,
+    interval_words,
     refused_approach,
     resampled_allocations,
 )
@@ -40,20 +41,18 @@ from scalesweep.analysis.allocation.minima import (
     isoflop_minima,
 )
 from scalesweep.arrays import FloatArray
-from scalesweep.errors import FitError
+from scalesweep.errors import FitError, Refused
 from scalesweep.fit import fit_laws
 from scalesweep.fit.estimates import Estimate
 from scalesweep.fit.horizon import supported_horizon
 from scalesweep.fit.results import Fit, Status
 from scalesweep.fit.sweep_fit import SweepFit
 from scalesweep.laws import JointLaw
-from scalesweep.points.design import LEVEL_TOLERANCE, MIN_SIZES, replicate_noise
+from scalesweep.points.design import LEVEL_TOLERANCE, replicate_noise
 from scalesweep.points.points import Points
 from scalesweep.settings.fit import FitSpec
 from scalesweep.units import format_rough
 
-BINS_PER_DECADE = 4
-"""Bins of C of the envelope."""
 MAX_COUNT_GAP = 0.01
 """Largest |C / 6ND - 1| at which approach 3 and the others mean the same C."""
 EXTRAPOLATION = 10.0
@@ -65,7 +64,7 @@ class Bias:
     """What approach 2 would get wrong if a law were true, without any noise."""
 
     c: tuple[float, ...]
-    """Training FLOPs."""
+    """Training FLOPs at which the errors are given."""
     n: tuple[float, ...]
     """Relative error of N* at each of them."""
     d: tuple[float, ...]
@@ -81,19 +80,16 @@ class Approaches:
     """The three approaches on one table of points."""
 
     rows: tuple[Approach, ...]
-    """Approach 1, 2 and 3."""
+    """Approach 1, 2 and 3, and the coupled law's where that is preferred."""
     minima: IsoflopMinima
     """The isoFLOP minima of approach 2."""
-    bias: Bias | None
-    """The known bias of approach 2 on this design; None where it is not defined."""
-    bias_refusal: str
-    """Why there is no bias; empty where there is one."""
+    bias: Bias | Refused
+    """Of approach 2 on this design."""
     compared_at: tuple[float, ...]
     """Training FLOPs at which allocations are compared: the largest measured, and ten times that."""
     notes: tuple[str, ...]
     """What the approaches do not share."""
     source: str
-    """Where the points come from."""
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready content; the resamples are left out."""
@@ -106,8 +102,8 @@ class Approaches:
                 "noise": self.minima.noise,
                 "budgets": [_minimum_dict(minimum) for minimum in self.minima.minima],
             },
-            "bias": asdict(self.bias) if self.bias else None,
-            "bias_refusal": self.bias_refusal,
+            "bias": None if isinstance(self.bias, Refused) else asdict(self.bias),
+            "bias_refusal": self.bias.reason if isinstance(self.bias, Refused) else "",
             "notes": list(self.notes),
         }
 
@@ -138,15 +134,15 @@ def compare_approaches(
     noise = draw_known_noise(points, spec, log_loss_sd, tolerance)
     minima = isoflop_minima(points, method, noise, tolerance)
     compared_at = (float(points.c.max()), EXTRAPOLATION * float(points.c.max()))
-    bias, refusal = _bias_on_design(points, laws.joint, minima, compared_at)
+    bias = _bias_on_design(points, laws.joint, minima, compared_at)
     rows = [
         fit_envelope(points, spec, noise),
         fit_isoflops(minima, spec),
-        allocation_of_law(laws.joint if laws.joint else laws.joint_refusal, points, spec),
+        allocation_of_law(laws.joint or Refused(laws.joint_refusal), points, spec),
     ]
     if laws.coupled and laws.preferred_name == "coupled":
         rows.append(allocation_of_law(laws.coupled, points, spec, "coupled"))
-    return Approaches(tuple(rows), minima, bias, refusal, compared_at, _notes(points), points.source)
+    return Approaches(tuple(rows), minima, bias, compared_at, _notes(points), points.source)
 
 
 def fit_isoflops(minima: IsoflopMinima, spec: FitSpec) -> Approach:
@@ -162,7 +158,7 @@ def fit_isoflops(minima: IsoflopMinima, spec: FitSpec) -> Approach:
     log_n, log_d = (np.stack([m.samples[i] for m in used], axis=1) for i in (0, 1))
     samples = resampled_allocations(log_c, log_n, log_d, weight)
     counts = (len(used), len(minima.rejected))
-    return assemble_approach("isoflop", title, allocation, samples, messages, counts, spec, _interval_words(minima.noise))
+    return assemble_approach("isoflop", title, allocation, samples, messages, counts, spec, interval_words(minima.noise))
 
 
 def _weights(minima: IsoflopMinima) -> FloatArray:
@@ -171,66 +167,11 @@ def _weights(minima: IsoflopMinima) -> FloatArray:
     return np.ones(len(errors)) if np.isnan(errors).any() else errors**-2
 
 
-def fit_envelope(points: Points, spec: FitSpec, noise: NoiseDraws | None = None) -> Approach:
-    """Approach 1: lines through the rows with the lowest loss in bins of C.
-
-    A bin counts where smaller and larger models were measured in it and all cheaper bins have a higher loss. Intervals include
-    that the best size may lie anywhere up to half-way to the next one.
-    """
-    logs = tuple(np.log(column) for column in (points.c, points.n, points.d))
-    log_loss = np.log(points.loss)
-    members = _bins(logs[0])
-    rows = _envelope(members, logs[1], log_loss)
-    counts = (len(rows), len(members) - len(rows))
-    title = f"1, envelope ({BINS_PER_DECADE} bins a decade)"
-    left_out = f"{counts[1]} of {len(members)} bins left out: no interior lowest loss, or none below all cheaper ones."
-    messages = [left_out] if counts[1] else []
-    if len(rows) < MIN_BUDGETS:
-        return refused_approach("envelope", title, [*messages, f"Lines need {MIN_BUDGETS} bins."], counts, spec)
-    allocation = fit_allocation(*(np.exp(log[rows]) for log in logs))
-    draws = log_loss + noise.z * noise.log_loss_sd if noise else np.empty((0, len(log_loss)))
-    chosen = [picked for draw in draws if len(picked := _envelope(members, logs[1], draw)) >= MIN_BUDGETS]
-    reach, rng = _half_spacing(members, logs[1]), np.random.default_rng(spec.seed)
-    samples = []
-    for picked in chosen:
-        c, n, d = (log[picked] for log in logs)
-        shift = reach[picked] * rng.uniform(-1, 1, len(picked))
-        samples.append(fit_allocation(np.exp(c), np.exp(n + shift), np.exp(d - shift)))
-    words = f"{_interval_words(noise.words)} and the spacing of sizes" if noise else ""
-    return assemble_approach("envelope", title, allocation, samples, messages, counts, spec, words)
-
-
-def _bins(log_c: FloatArray) -> list[NDArray[np.int64]]:
-    """Rows of each bin of C, by increasing C; the smallest C is the centre of its bin, so that rounding splits no budget."""
-    place = np.floor((log_c - log_c.min()) / math.log(10) * BINS_PER_DECADE + 0.5)
-    return [np.flatnonzero(place == value) for value in np.unique(place)]
-
-
-def _half_spacing(members: Sequence[NDArray[np.int64]], log_n: FloatArray) -> FloatArray:
-    """Half the mean distance of the sizes in each row's bin, in log N, shape (rows,)."""
-    half = np.zeros(len(log_n))
-    for rows in members:
-        half[rows] = np.ptp(log_n[rows]) / (2 * max(len(np.unique(log_n[rows])) - 1, 1))
-    return half
-
-
-def _envelope(members: Sequence[NDArray[np.int64]], log_n: FloatArray, log_loss: FloatArray) -> NDArray[np.int64]:
-    """Rows that are lowest in their bin, at an interior size of it, and below all cheaper bins."""
-    rows, best = [], math.inf
-    for bin_rows in members:
-        lowest = bin_rows[np.argmin(log_loss[bin_rows])]
-        is_inside = log_n[bin_rows].min() < log_n[lowest] < log_n[bin_rows].max()
-        if log_loss[lowest] < best and is_inside and len(np.unique(log_n[bin_rows])) >= MIN_SIZES:
-            rows.append(lowest)
-        best = min(best, float(log_loss[lowest]))
-    return np.array(rows, dtype=np.int64)
-
-
-def allocation_of_law(fit: Fit | str, points: Points, spec: FitSpec, name: Literal["law", "coupled"] = "law") -> Approach:
+def allocation_of_law(fit: Fit | Refused, points: Points, spec: FitSpec, name: Literal["law", "coupled"] = "law") -> Approach:
     """Approach 3: the compute optimum of the fitted law, or its refusal; of the additive law, or the coupled one."""
     title = "3, additive law L(N, D)" if name == "law" else "3, coupled law (preferred)"
-    if isinstance(fit, str):
-        return refused_approach(name, title, [fit], (len(points.loss), len(points.excluded)), spec)
+    if isinstance(fit, Refused):
+        return refused_approach(name, title, [fit.reason], (len(points.loss), len(points.excluded)), spec)
     c0 = float(np.exp(np.log(points.c).mean()))
     first, second = (
         tuple(allocation for law in fit.resampled_laws(samples) if (allocation := _of_law(law, c0)))
@@ -239,14 +180,11 @@ def allocation_of_law(fit: Fit | str, points: Points, spec: FitSpec, name: Liter
     if (allocation := _of_law(fit.law, c0)) is None:
         return refused_approach(name, title, fit.messages, (len(fit.rows), len(points.excluded)), spec)
     counts = (len(fit.rows), len(points.excluded))
-    approach = assemble_approach(name, title, allocation, first, fit.messages, counts, spec, _resampled_words(fit))
+    words = "refits to resampled rows" + (", joined with refits to resampled sizes" if len(fit.cluster_samples) else "")
+    approach = assemble_approach(name, title, allocation, first, fit.messages, counts, spec, words)
     approach = replace(approach, cluster_samples=second)
     is_weak = fit.status in (Status.WEAK, Status.AT_BOUND)
     return replace(approach, status=ApproachStatus.WEAK) if is_weak else approach
-
-
-def _resampled_words(fit: Fit) -> str:
-    return "refits to resampled rows" + (", joined with refits to resampled sizes" if len(fit.cluster_samples) else "")
 
 
 def _of_law(law: Any, c0: float) -> Allocation | None:
@@ -277,16 +215,16 @@ def approach2_bias(points: Points, law: JointLaw, minima: IsoflopMinima, c: Sequ
     return Bias(tuple(at.tolist()), tuple(n.tolist()), tuple(d.tolist()), found.a - law.a, len(pairs))
 
 
-def _bias_on_design(points: Points, fit: Fit | None, minima: IsoflopMinima, c: tuple[float, ...]) -> tuple[Bias | None, str]:
+def _bias_on_design(points: Points, fit: Fit | None, minima: IsoflopMinima, c: tuple[float, ...]) -> Bias | Refused:
     """The bias if the fitted additive law were true, or why it is not defined."""
     if fit is None or not isinstance(fit.law, JointLaw):
-        return None, "There is no joint law to take as true."
+        return Refused("There is no joint law to take as true.")
     if _count_gap(points) > MAX_COUNT_GAP:
-        return None, "C is not counted as 6 N D, so the law has no optimum in this count."
+        return Refused("C is not counted as 6 N D, so the law has no optimum in this count.")
     try:
-        return approach2_bias(points, fit.law, minima, c), ""
+        return approach2_bias(points, fit.law, minima, c)
     except FitError as error:
-        return None, str(error)
+        return Refused(str(error))
 
 
 def draw_known_noise(
@@ -323,10 +261,6 @@ def _notes(points: Points) -> tuple[str, ...]:
             f"compute support a factor of {format_rough(10 ** supported_horizon(span))}."
         )
     return tuple(notes)
-
-
-def _interval_words(noise: str) -> str:
-    return f"parametric bootstrap of the losses ({noise})" if noise else ""
 
 
 def _row_dict(row: Approach, compared_at: tuple[float, ...]) -> dict[str, Any]:

@@ -22,6 +22,7 @@ Name = Literal["envelope", "isoflop", "law", "coupled"]
 MIN_BUDGETS = 3
 """A line through fewer says nothing about itself."""
 FEW_BUDGETS = 5
+"""A line through fewer leaves at most two optima to judge it by."""
 
 
 class ApproachStatus(Enum):
@@ -40,13 +41,9 @@ class Allocation:
     c0: float
     """Reference compute, FLOPs."""
     n0: float
-    """Optimal parameters at c0."""
     d0: float
-    """Optimal tokens at c0."""
     a: float
-    """Exponent of N*."""
     b: float
-    """Exponent of D*."""
 
     def n_opt(self, c: ArrayLike) -> FloatArray:
         """Compute-optimal parameters at c FLOPs."""
@@ -66,7 +63,6 @@ class Approach:
     title: str
     """The approach and its method, in words."""
     status: ApproachStatus
-    """Whether the points determine the allocation."""
     messages: tuple[str, ...]
     """Sentences that explain the status and what was left out."""
     allocation: Allocation | None
@@ -145,6 +141,11 @@ def _lines(x: FloatArray, y: FloatArray, weights: FloatArray) -> tuple[FloatArra
     away = x - mean_x[:, None]
     slope = np.sum(weights * away * y, axis=1) / np.sum(weights * away**2, axis=1)
     return slope, mean_y - slope * mean_x
+
+
+def interval_words(noise: str) -> str:
+    """What intervals from noise of this origin are; empty where none is known."""
+    return f"parametric bootstrap of the losses ({noise})" if noise else ""
 
 
 def refused_approach(name: Name, title: str, messages: Sequence[str], counts: tuple[int, int], spec: FitSpec) -> Approach:

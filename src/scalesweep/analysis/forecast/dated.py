@@ -7,6 +7,7 @@ from datetime import date
 from typing import Any, Literal
 
 from scalesweep.errors import PointsError
+from scalesweep.interval import Interval
 from scalesweep.points.points import Points
 from scalesweep.units import format_count, format_number
 from scalesweep.version import __version__
@@ -17,22 +18,20 @@ FORMAT = 1
 
 
 @dataclass(frozen=True)
-class Interval:
-    """A number with its interval."""
+class Prediction:
+    """A number with its interval, in the fields of the file."""
 
     value: float
-    """Point prediction."""
     low: float
-    """Lower end."""
     high: float
-    """Upper end."""
 
-    def holds(self, value: float) -> bool:
-        """Whether the value lies in the interval."""
-        return self.low <= value <= self.high
+    @property
+    def interval(self) -> Interval:
+        """Its two ends, none of them open."""
+        return Interval(self.low, self.high)
 
     def __str__(self) -> str:
-        return f"{format_number(self.value)}  [{format_number(self.low)}, {format_number(self.high)}]"
+        return f"{format_number(self.value)}  {self.interval}"
 
 
 @dataclass(frozen=True)
@@ -44,15 +43,14 @@ class Origin:
     sha256: str
     """`hash_points` of them."""
     rows: int
-    """Used rows."""
+    """Used ones."""
     params_convention: str
-    """What N counts."""
     flops_convention: str
     """What the points' C counts; the forecast's is 6 N D."""
     bootstrap: int
     """Resamples."""
     seed: int
-    """Seed of the resampling."""
+    """Of the resampling."""
     huber_delta: float | None
     """Width of the Huber loss; None: from the residuals."""
 
@@ -64,26 +62,24 @@ class Forecast:
     target: Target
     """Whether a model was asked for, or the best one at a compute."""
     n: float
-    """Parameters."""
     d: float
-    """Training tokens."""
     c: float
     """6 N D, FLOPs."""
-    form: Interval
+    form: Prediction
     """Loss if the preferred form holds, nats per token: its value, and its interval for one new run."""
     form_name: str
     """The preferred form's name in `laws.LAWS`."""
     formula: str
     """That law with its numbers."""
-    honest: Interval | None
+    honest: Prediction | None
     """Mean of the forms with the honest interval for one new run; None where the forecast abstains."""
     abstention: str
     """Why there is no honest interval, in a sentence; empty where there is one."""
     forms: dict[str, float]
     """Loss by each form."""
-    n_opt: Interval | None
+    n_opt: Prediction | None
     """Compute-optimal parameters if the preferred form holds; None unless compute was the target."""
-    d_opt: Interval | None
+    d_opt: Prediction | None
     """Compute-optimal tokens if the preferred form holds."""
     n_opt_range: tuple[float, float] | None
     """Smallest and largest N* over the resamples' intervals of all forms that have one."""
@@ -111,11 +107,10 @@ class DatedForecast:
     """A forecast as it was filed."""
 
     forecast: Forecast
-    """The prediction."""
     day: date
     """The date that its maker gave."""
     sha256: str
-    """Hash of the content."""
+    """Of the content."""
 
 
 def read_forecast(text: str) -> DatedForecast:
@@ -154,7 +149,7 @@ def _hash(content: dict[str, Any]) -> str:
 
 def _revive(values: dict[str, Any]) -> Forecast:
     for name in ("form", "honest", "n_opt", "d_opt"):
-        values[name] = Interval(**values[name]) if values[name] else None
+        values[name] = Prediction(**values[name]) if values[name] else None
     values["n_opt_range"] = tuple(values["n_opt_range"]) if values["n_opt_range"] else None
     values["origin"] = Origin(**values["origin"])
     return Forecast(**values)

@@ -13,7 +13,7 @@ import numpy as np
 
 from scalesweep.analysis.forecast.backtest import BackTest, back_test
 from scalesweep.analysis.forecast.bands import Band, Outlook, look_ahead
-from scalesweep.analysis.forecast.dated import Forecast, Interval, Origin, Target, hash_points
+from scalesweep.analysis.forecast.dated import Forecast, Origin, Prediction, Target, hash_points
 from scalesweep.analysis.forecast.rivals import THEORIES, Rivals, fit_rivals, log_loss
 from scalesweep.arrays import FloatArray
 from scalesweep.errors import FitError, SpecError
@@ -117,7 +117,7 @@ def _n_opt(fit: Fit, compute: float) -> float:
     return _attempt(lambda: float(fit.law.n_opt(compute)))  # type: ignore[attr-defined]  # rivals are laws of N and D
 
 
-def _optimum_intervals(rivals: Rivals, compute: float, confidence: float) -> dict[str, Interval]:
+def _optimum_intervals(rivals: Rivals, compute: float, confidence: float) -> dict[str, Prediction]:
     """N* with the interval of its resamples, by form, of the forms that have one."""
     found, percents = {}, (50 * (1 - confidence), 50 * (1 + confidence))
     for fit in rivals.members:
@@ -126,7 +126,7 @@ def _optimum_intervals(rivals: Rivals, compute: float, confidence: float) -> dic
         ends = [np.percentile(known, percents) for known in sets if len(known)]
         if math.isfinite(value) and ends:
             low, high = np.min(ends, axis=0)[0], np.max(ends, axis=0)[1]
-            found[fit.law.name] = Interval(value, min(float(low), value), max(float(high), value))
+            found[fit.law.name] = Prediction(value, min(float(low), value), max(float(high), value))
     return found
 
 
@@ -145,15 +145,15 @@ def _attempt(value: Callable[[], float]) -> float:
     return result if result > 0 else math.nan
 
 
-def _over(product: float, interval: Interval) -> Interval:
+def _over(product: float, interval: Prediction) -> Prediction:
     """The other factor of a product, with its interval."""
-    return Interval(product / interval.value, product / interval.high, product / interval.low)
+    return Prediction(product / interval.value, product / interval.high, product / interval.low)
 
 
-def _interval(log_loss: FloatArray, band: Band) -> Interval:
+def _interval(log_loss: FloatArray, band: Band) -> Prediction:
     """In nats per token; the point prediction is inside, because a form's value is not always among its resamples."""
     value, low, high = (float(np.exp(part[0])) for part in (log_loss, band.low, band.high))
-    return Interval(value, min(low, value), max(high, value))
+    return Prediction(value, min(low, value), max(high, value))
 
 
 def _check(at: tuple[float, float] | None, compute: float | None, spec: FitSpec) -> None:

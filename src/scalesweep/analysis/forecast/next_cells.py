@@ -16,7 +16,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from scalesweep.analysis.forecast.dated import Interval
+from scalesweep.analysis.forecast.dated import Prediction
 from scalesweep.analysis.forecast.rivals import THEORIES, fit_rivals, local_slopes
 from scalesweep.arrays import FloatArray
 from scalesweep.errors import FitError, SpecError
@@ -64,9 +64,9 @@ class NextCell:
 class Expected:
     """Intervals of the mean loss at the target, nats per token."""
 
-    form: Interval
+    form: Prediction
     """If the preferred form holds."""
-    drift: Interval
+    drift: Prediction
     """With the exponent drifting beyond the measured cells."""
 
 
@@ -294,7 +294,7 @@ def _expect(
     drift = float(walk_sd(way, _slopes(information.laws[0], at_n * 10.0 ** -way[0], at_d * 10.0 ** -way[1]))[0])
     both = math.hypot(form_sd, drift)
     form, drifting = (
-        Interval(target.loss, target.loss * math.exp(-z * s), target.loss * math.exp(min(z * s, _LARGEST_LOG)))
+        Prediction(target.loss, target.loss * math.exp(-z * s), target.loss * math.exp(min(z * s, _LARGEST_LOG)))
         for s in (form_sd, both)
     )
     return Expected(form, drifting)

@@ -18,11 +18,9 @@ class Comparison:
     key: str
     """The row's key; empty without."""
     n: float
-    """Its parameters."""
     d: float
-    """Its tokens."""
     loss: float
-    """Its loss, nats per token."""
+    """Nats per token."""
     error: float
     """L_predicted / L - 1, of the honest point prediction, or else of the form's."""
     in_form: bool
@@ -36,7 +34,6 @@ class Score:
     """A forecast compared with what was measured."""
 
     filed: DatedForecast
-    """The forecast."""
     rows: tuple[Comparison, ...]
     """The measured rows that it was about."""
     is_unseen: bool
@@ -63,7 +60,7 @@ def score(filed: DatedForecast, points: Points, tolerance: float = 0.05) -> Scor
     """
     made = filed.forecast
     n, d, _, loss = points.n, points.d, points.c, points.loss
-    limit = math.log1p(tolerance) + 1e-12
+    limit = math.log1p(tolerance) + 1e-12  # a row at the very tolerance is near, whatever the rounding
     if made.target == "model":
         near = (np.abs(np.log(n / made.n)) <= limit) & (np.abs(np.log(d / made.d)) <= limit)
     else:
@@ -80,5 +77,5 @@ def score(filed: DatedForecast, points: Points, tolerance: float = 0.05) -> Scor
 
 def _compare(made: Forecast, key: str, n: float, d: float, loss: float) -> Comparison:
     best = made.honest or made.form
-    in_honest = made.honest.holds(loss) if made.honest else None
-    return Comparison(key, n, d, loss, best.value / loss - 1, made.form.holds(loss), in_honest)
+    in_honest = made.honest.interval.holds(loss) if made.honest else None
+    return Comparison(key, n, d, loss, best.value / loss - 1, made.form.interval.holds(loss), in_honest)

@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from scalesweep.analysis.tuning.response import Surface
+from scalesweep.errors import Refused
 from scalesweep.points.points import Points, points_from_rows
 from scalesweep.settings.tune import Side, value_at
 
@@ -20,112 +21,108 @@ IDLE = 0.5
 
 @dataclass(frozen=True)
 class Edge:
-    """An optimum at the end of what was tried."""
+    """An optimum at the end of what was tried at N parameters and D tokens."""
 
     n: float
-    """Parameters N."""
     d: float
-    """Training tokens D."""
     setting: str
     """Dotted setting."""
     side: Side
-    """Which end, in the coordinate of `tune_grid.coordinate`."""
+    """Which end, in the coordinate of `settings.tune.coordinate`."""
     value: float
     """The last value tried there."""
 
 
 @dataclass(frozen=True, eq=False)
-class Optimum:
-    """The tuned optimum of one size, budget and seed."""
+class TunedOptimum:
+    """The optimum of the tuned settings at N parameters and D tokens: what the quadratic around it says."""
 
-    row: Mapping[str, Any]
-    """The row of the best measured setting, for the columns that tuning does not touch."""
     n: float
-    """Parameters N."""
     d: float
-    """Training tokens D."""
-    num_settings: int
-    """Settings measured, diverged ones among them."""
-    num_diverged: int
-    """Settings that diverged."""
-    lowest: float
-    """Lowest measured loss: what a naive frontier takes. NaN where all diverged."""
-    edges: tuple[Edge, ...] = ()
-    """Ends of ranges at which it lies."""
-    reason: str = ""
-    """Why there is no optimum to use; empty where there is one."""
-    surface: Surface | None = field(default=None, repr=False)
-    """The quadratic; None where there is none."""
-    settings: tuple[str, ...] = ()
+    surface: Surface
+    settings: tuple[str, ...]
     """The settings that are its axes; those left out make no difference that the noise lets one see."""
-    noise: float = math.nan
-    """Standard deviation of the noise in nats, pooled over the sweep; NaN where it is not known."""
     far: Mapping[str, tuple[float, float]] = field(default_factory=dict, repr=False)
     """`half`, `double` -> residual of the measured losses from the quadratic, its variance for noise of variance 1."""
+    noise: float = math.nan
+    """Standard deviation of the noise in nats, pooled over the sweep; NaN where no quadratic has points to spare."""
 
     @property
     def values(self) -> dict[str, float]:
         """Setting -> its best value."""
-        if self.surface is None:
-            return {}
         return {name: value_at(name, float(x)) for name, x in zip(self.settings, self.surface.x, strict=True)}
 
     @property
     def value_ses(self) -> dict[str, float]:
         """Setting -> standard error of its coordinate (of log value)."""
-        if self.surface is None:
-            return {}
         errors = self.noise * np.sqrt(np.diag(self.surface.x_covariance))
         return dict(zip(self.settings, errors.tolist(), strict=True))
 
     @property
     def loss(self) -> float:
-        """Loss at the optimum in nats per token, corrected; NaN where there is none."""
-        if self.surface is None:
-            return math.nan
+        """Loss at the optimum in nats per token, corrected where the noise is known."""
         return self.surface.y if math.isnan(self.noise) else self.surface.value(self.noise)
 
     @property
     def loss_se(self) -> float:
         """Its standard error in nats per token, NaN where the noise is not known."""
-        return math.nan if self.surface is None else self.surface.error(self.noise)
+        return self.surface.error(self.noise)
 
     @property
     def curvature(self) -> float:
         """Second derivative of the loss by the log of the first setting (the learning rate, if it is tuned)."""
-        return math.nan if self.surface is None else float(self.surface.hessian[0, 0])
+        return float(self.surface.hessian[0, 0])
 
     def regret(self, factor: str) -> tuple[float, float]:
         """What half or double the optimal learning rate costs, in nats, and its standard error; NaN where it was not tuned."""
-        if self.surface is None or LR not in self.settings:
+        if LR not in self.settings:
             return math.nan, math.nan
         square = math.log(2) ** 2
         residual, variance = self.far.get(factor, (0.0, 0.0))
         spread = self.surface.hessian_variance[0] * square**2 / 4 + variance
         return self.curvature * square / 2 + residual, self.noise * math.sqrt(spread)
 
+
+@dataclass(frozen=True, eq=False)
+class TunedGroup:
+    """The settings tried at one size, budget and seed, and the optimum that they show."""
+
+    row: Mapping[str, Any]
+    """The row of the best measured setting, for the columns that tuning does not touch."""
+    n: float
+    d: float
+    num_settings: int
+    """Settings measured, diverged ones among them."""
+    num_diverged: int
+    lowest: float
+    """Lowest measured loss: what a naive frontier takes. NaN where all diverged."""
+    optimum: TunedOptimum | Refused
+    edges: tuple[Edge, ...] = ()
+    """Ends of ranges at which the optimum lies; such a one is refused."""
+
     def point(self) -> dict[str, Any]:
         """A row of the table of points."""
         kept = {name: value for name, value in self.row.items() if not str(name).startswith(TUNE)}
-        tuned = {f"best.{name}": value for name, value in self.values.items()}
-        errors = {f"best_log_se.{name}": error for name, error in self.value_ses.items()}
-        (half, half_se), (double, double_se) = self.regret("half"), self.regret("double")
+        optimum = None if isinstance(self.optimum, Refused) else self.optimum
+        (half, half_se), (double, double_se) = (
+            optimum.regret(factor) if optimum else (math.nan, math.nan) for factor in ("half", "double")
+        )
         return {
             **kept,
             "d": self.d,
             "c": float(self.row["c"]) * self.d / float(self.row["d"]),
-            "loss": self.loss if self.surface else self.lowest,
-            "loss_se": None if math.isnan(self.loss_se) else self.loss_se,
+            "loss": optimum.loss if optimum else self.lowest,
+            "loss_se": None if optimum is None or math.isnan(optimum.loss_se) else optimum.loss_se,
             "lowest_loss": self.lowest,
             "num_settings": self.num_settings,
             "num_diverged": self.num_diverged,
-            **tuned,
-            **errors,
+            **{f"best.{name}": value for name, value in (optimum.values if optimum else {}).items()},
+            **{f"best_log_se.{name}": error for name, error in (optimum.value_ses if optimum else {}).items()},
             "regret_half_lr": half,
             "regret_half_lr_se": half_se,
             "regret_double_lr": double,
             "regret_double_lr_se": double_se,
-            "excluded_reason": self.reason,
+            "excluded_reason": self.optimum.reason if isinstance(self.optimum, Refused) else "",
         }
 
 
@@ -133,7 +130,7 @@ class Optimum:
 class Frontier:
     """The tuned frontier of a sweep."""
 
-    optima: tuple[Optimum, ...]
+    groups: tuple[TunedGroup, ...]
     """One a size, budget and seed, by increasing N and D."""
     settings: tuple[str, ...]
     """Tuned settings, the learning rate first."""
@@ -145,26 +142,26 @@ class Frontier:
     """The points that it was made from."""
 
     @property
-    def used(self) -> tuple[Optimum, ...]:
-        """Optima that lie inside what was tried."""
-        return tuple(o for o in self.optima if not o.reason)
+    def optima(self) -> tuple[TunedOptimum, ...]:
+        """Those that lie inside what was tried."""
+        return tuple(group.optimum for group in self.groups if isinstance(group.optimum, TunedOptimum))
 
     @property
     def edges(self) -> tuple[Edge, ...]:
         """Ends at which optima lie."""
-        return tuple(edge for o in self.optima for edge in o.edges)
+        return tuple(edge for group in self.groups for edge in group.edges)
 
     @property
     def points(self) -> Points:
         """The frontier as a table of points; an optimum that is not inside carries an `excluded_reason`."""
         points = points_from_rows(
-            [o.point() for o in self.optima],
+            [group.point() for group in self.groups],
             self.measured.params_convention,
             self.measured.flops_convention,
             self.measured.source,
         )
         note = (
             f"Each point is the tuned optimum over {', '.join(self.settings)} of one size, budget and seed: "
-            f"{len(self.optima)} points from {len(self.measured.frame)} measured cells."
+            f"{len(self.groups)} points from {len(self.measured.frame)} measured cells."
         )
-        return Points(points.frame, points.params_convention, points.flops_convention, points.source, (note,))
+        return replace(points, notes=(note,))

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scalesweep.analysis.tuning.frontier import BATCH, LR, Frontier, Optimum
+from scalesweep.analysis.tuning.frontier import BATCH, LR, Frontier, TunedGroup, TunedOptimum
 from scalesweep.arrays import FloatArray
+from scalesweep.errors import Refused
 from scalesweep.fit.estimates import Estimate
 from scalesweep.interval import Interval
 from scalesweep.points.design import count_levels
@@ -23,6 +24,7 @@ from scalesweep.units import format_count, format_number
 LAW_OF = (LR, BATCH)
 """Settings that have a law, where they were tuned."""
 CONFIDENCE = 0.90
+"""Nominal coverage of the intervals, that of the fits by default."""
 
 
 @dataclass(frozen=True)
@@ -30,7 +32,6 @@ class HeldOut:
     """A prediction for a size by the law of the others."""
 
     n: float
-    """Parameters N."""
     factor: float
     """Root mean square of |log(predicted / found)| as a factor; 1 is exact."""
     regret: float
@@ -70,13 +71,13 @@ def optimum_laws(frontier: Frontier) -> tuple[OptimumLaw, ...]:
     """The laws of the learning rate and the batch, of those that were tuned and have at least three inner optima."""
     laws = []
     for setting in LAW_OF:
-        optima = [o for o in frontier.used if setting in o.settings]
+        optima = [o for o in frontier.optima if setting in o.settings]
         if len(optima) >= 3:
             laws.append(_law(setting, optima))
     return tuple(laws)
 
 
-def _law(setting: str, optima: Sequence[Optimum]) -> OptimumLaw:
+def _law(setting: str, optima: Sequence[TunedOptimum]) -> OptimumLaw:
     from scipy.stats import t
 
     coefficients, covariance, spare = _plane(setting, optima)
@@ -94,11 +95,11 @@ def _law(setting: str, optima: Sequence[Optimum]) -> OptimumLaw:
     )
 
 
-def _variables(optima: Sequence[Optimum]) -> FloatArray:
+def _variables(optima: Sequence[TunedOptimum]) -> FloatArray:
     return np.array([(1.0, math.log(o.n), math.log(o.d)) for o in optima])
 
 
-def _plane(setting: str, optima: Sequence[Optimum]) -> tuple[FloatArray, FloatArray, int]:
+def _plane(setting: str, optima: Sequence[TunedOptimum]) -> tuple[FloatArray, FloatArray, int]:
     """Coefficients of 1, log N, log D, their covariance, and points to spare; 0 for a variable that does not vary."""
     variables, log = _variables(optima), np.log([o.values[setting] for o in optima])
     levels = [count_levels(np.exp(variables[:, i])) for i in (1, 2)]
@@ -115,7 +116,7 @@ def _plane(setting: str, optima: Sequence[Optimum]) -> tuple[FloatArray, FloatAr
     return coefficients, covariance, spare
 
 
-def _held_out(setting: str, optima: Sequence[Optimum]) -> list[HeldOut]:
+def _held_out(setting: str, optima: Sequence[TunedOptimum]) -> list[HeldOut]:
     sizes = sorted({o.n for o in optima})
     if len(sizes) < 3:
         return []
@@ -131,20 +132,23 @@ def _held_out(setting: str, optima: Sequence[Optimum]) -> list[HeldOut]:
 
 
 def frontier_rows(frontier: Frontier) -> list[dict[str, str]]:
-    """The table of frontier points, for people."""
-    rows = []
-    for o in frontier.optima:
-        row = {"N": format_count(o.n), "D": format_count(o.d), "seed": str(o.row.get("seed", "")), "tried": str(o.num_settings)}
-        row |= {f"{name}*": _with_factor(o, name) for name in frontier.settings}
-        row |= {"loss*": _pm(o.loss, o.loss_se, 4), "lowest": _pm(o.lowest, math.nan, 4)}
-        row |= {f"{name} lr": _pm(*o.regret(name), 4) for name in ("half", "double") if LR in frontier.settings}
-        rows.append({**row, "left out because": o.reason})
-    return rows
+    """The table of the frontier, for people; what is not known is left empty."""
+    return [_frontier_row(group, frontier.settings) for group in frontier.groups]
 
 
-def _with_factor(optimum: Optimum, name: str) -> str:
-    if name not in optimum.values:
-        return "" if optimum.reason else "flat"
+def _frontier_row(group: TunedGroup, settings: Sequence[str]) -> dict[str, str]:
+    found = None if isinstance(group.optimum, Refused) else group.optimum
+    row = {"N": format_count(group.n), "D": format_count(group.d), "seed": str(group.row.get("seed", ""))}
+    row["tried"] = str(group.num_settings)
+    row |= {f"{name}*": _with_factor(found, name) if found else "" for name in settings}
+    row |= {"loss*": _pm(found.loss, found.loss_se, 4) if found else "", "lowest": _pm(group.lowest, math.nan, 4)}
+    row |= {f"{name} lr": _pm(*found.regret(name), 4) if found else "" for name in ("half", "double") if LR in settings}
+    return {**row, "left out because": group.optimum.reason if isinstance(group.optimum, Refused) else ""}
+
+
+def _with_factor(optimum: TunedOptimum, name: str) -> str:
+    if name not in optimum.settings:
+        return "flat"
     error = optimum.value_ses[name]
     return f"{optimum.values[name]:.3g}" + ("" if math.isnan(error) else f" (×/÷ {math.exp(error):.2f})")
 
@@ -158,7 +162,7 @@ def _pm(value: float, error: float, digits: int) -> str:
 def describe(frontier: Frontier) -> str:
     """The frontier and the laws of its optima as text for a terminal or a report."""
     lines = [
-        f"Tuned frontier over {', '.join(frontier.settings)}: {len(frontier.used)} inner optima of {len(frontier.optima)}, "
+        f"Tuned frontier over {', '.join(frontier.settings)}: {len(frontier.optima)} inner optima of {len(frontier.groups)}, "
         f"from {len(frontier.measured.frame)} measured cells.",
         "loss* is the vertex of a local quadratic, corrected for the winner's curse; lowest is the lowest loss measured; half "
         "and double are the tuning regret, what that learning rate costs above loss*.",

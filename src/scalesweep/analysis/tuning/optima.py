@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from scalesweep.analysis.tuning.frontier import AXIS, BATCH, IDLE, LR, TUNE, Edge, Frontier, Optimum
+from scalesweep.analysis.tuning.frontier import AXIS, BATCH, IDLE, LR, TUNE, Edge, Frontier, TunedGroup, TunedOptimum
 from scalesweep.analysis.tuning.response import Surface, fit_surface, num_features
 from scalesweep.arrays import FloatArray
-from scalesweep.errors import FitError
+from scalesweep.errors import FitError, Refused
 from scalesweep.points.points import Points
 from scalesweep.settings.tune import Side, coordinate, value_at
 
@@ -29,11 +29,11 @@ if TYPE_CHECKING:
     import pandas as pd
 
 REACH = {LR: math.log(3)}
-"""Half-width of the window of the quadratic: a factor of 3 in the learning rate. Measured in docs/tuning.md."""
+"""Half-width of the window of the quadratic: a factor of 3 in the learning rate, by the table in docs/tuning.md."""
 WIDE_REACH = math.log(16)
-"""The same for the other settings, to which the loss is less sensitive."""
+"""The same for the other settings, to which the loss is less sensitive. Judgement."""
 SAME_BUDGET = 0.1
-"""Token counts closer than this, relatively, are one budget, as tuned batches round it to different numbers of steps."""
+"""Token counts closer than this, relatively, are one budget, because tuned batches round it to different numbers of steps."""
 SIGNIFICANT = 0.05
 """Level of the F-test by which a setting other than the first, without an inner minimum, is at its edge rather than flat."""
 
@@ -56,24 +56,19 @@ def tuned_frontier(points: Points) -> Frontier:
     if not names:
         raise FitError(f"{points.source} has no tuned settings (columns {TUNE}...), so it has no tuned frontier.")
     names.sort(key=lambda name: name != LR)
-    optima = [_optimum(group, names) for group in _groups(points.frame)]
-    fitted = [o.surface for o in optima if o.surface is not None]
-    dof = sum(s.dof for s in fitted)
-    noise = math.sqrt(sum(s.rss for s in fitted) / dof) if dof else math.nan
-    return Frontier(
-        tuple(sorted((_with_noise(o, noise) for o in optima), key=lambda o: (o.n, o.d, o.row.get("seed", 0)))),
-        tuple(names),
-        noise,
-        dof,
-        points,
-    )
+    groups = [_group(rows, names) for rows in _split(points.frame)]
+    surfaces = [group.optimum.surface for group in groups if isinstance(group.optimum, TunedOptimum)]
+    dof = sum(surface.dof for surface in surfaces)
+    noise = math.sqrt(sum(surface.rss for surface in surfaces) / dof) if dof else math.nan
+    groups = [
+        replace(group, optimum=replace(group.optimum, noise=noise)) if isinstance(group.optimum, TunedOptimum) else group
+        for group in groups
+    ]
+    groups.sort(key=lambda group: (group.n, group.d, group.row.get("seed", 0)))
+    return Frontier(tuple(groups), tuple(names), noise, dof, points)
 
 
-def _with_noise(optimum: Optimum, noise: float) -> Optimum:
-    return replace(optimum, noise=noise)
-
-
-def _groups(frame: "pd.DataFrame") -> Iterator["pd.DataFrame"]:
+def _split(frame: "pd.DataFrame") -> Iterator["pd.DataFrame"]:
     """The rows of each size, axis value and seed, split where the token count jumps."""
     by = [name for name in frame.columns if name in ("n", "width", "depth", "seed") or str(name).startswith(AXIS)]
     for _, group in frame.groupby(by, dropna=False, sort=True):
@@ -83,57 +78,60 @@ def _groups(frame: "pd.DataFrame") -> Iterator["pd.DataFrame"]:
             yield rows.iloc[budget]
 
 
-def _optimum(group: "pd.DataFrame", names: Sequence[str]) -> Optimum:
-    """The optimum of one group, before the noise is known."""
-    trained = group[group["excluded_reason"] == ""]
-    diverged = len(group) - len(trained)
-    n, tokens = float(group["n"].iloc[0]), group["d"].to_numpy(dtype=np.float64)
+def _group(rows: "pd.DataFrame", names: Sequence[str]) -> TunedGroup:
+    """One group and its optimum, before the noise is known."""
+    trained = rows[rows["excluded_reason"] == ""]
+    num_diverged = len(rows) - len(trained)
+    n, tokens = float(rows["n"].iloc[0]), rows["d"].to_numpy(dtype=np.float64)
     d = float(tokens[0] if np.ptp(tokens) == 0 else np.exp(np.log(tokens).mean()))
     if not len(trained):
-        row = {str(k): v for k, v in group.iloc[0].to_dict().items()}
-        lowest = float(group[TUNE + LR].min()) if LR in names else math.nan
-        edges = (Edge(n, d, LR, "low", lowest),) if LR in names else ()
-        reason = f"all {len(group)} settings tried here diverged"
-        return Optimum(row, n, d, len(group), diverged, math.nan, edges=edges, reason=reason)
+        row = {str(k): v for k, v in rows.iloc[0].to_dict().items()}
+        last = [Edge(n, d, LR, "low", float(rows[TUNE + LR].min()))] if LR in names else []
+        refusal = Refused(f"all {len(rows)} settings tried here diverged")
+        return TunedGroup(row, n, d, len(rows), num_diverged, math.nan, refusal, tuple(last))
     x, y = _coordinates(trained, names), trained["loss"].to_numpy(dtype=np.float64)
     best = int(np.argmin(y))
     row = {str(k): v for k, v in trained.iloc[best].to_dict().items()}
-    base = Optimum(row, n, d, len(group), diverged, float(y[best]))
-    return _locate(base, x, y, _coordinates(group, names), names)
+    surface, axes, sides = _fit_active(x, y, names)
+    tried = _coordinates(rows, names)
+    found = [_edge(n, d, names[j], side, x[:, j], tried[:, j]) for j, side in sides]
+    edges = tuple(edge for edge, stopped in found if not stopped)
+    optimum: TunedOptimum | Refused
+    if found:
+        optimum = Refused("; ".join(_say_edge(edge, stopped) for edge, stopped in found))
+    elif surface is None:
+        optimum = Refused(f"{len(y)} settings show no minimum over {names[axes[0]]}: too few, or lost in the noise")
+    else:
+        far = _far(surface, x[:, axes], y) if axes == [0] else {}
+        optimum = TunedOptimum(n, d, surface, tuple(names[j] for j in axes), far)
+    return TunedGroup(row, n, d, len(rows), num_diverged, float(y[best]), optimum, edges)
 
 
-def _locate(base: Optimum, x: FloatArray, y: FloatArray, tried: FloatArray, names: Sequence[str]) -> Optimum:
-    """The optimum with its quadratic, or with its edges or the reason why there is none.
+def _fit_active(x: FloatArray, y: FloatArray, names: Sequence[str]) -> tuple[Surface | None, list[int], list[tuple[int, Side]]]:
+    """The quadratic over the settings that matter, their columns in x, and the columns that have no inner minimum.
 
     The first setting must have an inner minimum. Another one is left out as flat unless the loss depends on it, by an F-test
     against the quadratic without it; without that, the best of a setting that does nothing would be fitted to the noise. If
     the loss depends on it and it has no inner minimum, it is at its edge.
     """
     axes = list(range(len(names)))
-    edges: list[tuple[int, Side]] = []
+    sides: list[tuple[int, Side]] = []
     while True:
         surface = _surface(x[:, axes], y, [names[j] for j in axes])
         chances = {j: _p_value(x, y, axes, j, names) for j in axes[1:]}
-        outside = {j for k, j in enumerate(axes) if k and _is_outside(surface, k, x[:, axes])}
+        # Without a surface any setting may be why there is none.
+        outside = {j for k, j in enumerate(axes) if k and (surface is None or not x[:, j].min() < surface.x[k] < x[:, j].max())}
         left_out = [j for j in axes[1:] if j in outside or chances[j] >= IDLE]
         if not left_out:
             break
         worst = max(left_out, key=lambda j: chances[j])
         if chances[worst] < SIGNIFICANT:
-            edges.append((worst, _best_side(x[:, worst], y)))
+            is_low = 2 * x[np.argmin(y), worst] < x[:, worst].min() + x[:, worst].max()
+            sides.append((worst, "low" if is_low else "high"))
         axes.remove(worst)
-    first = x[:, axes[0]]
-    if side := _first_edge(first, y, surface):
-        edges.append((axes[0], side))
-    found = [_edge(base, names[j], side, x[:, j], tried[:, j]) for j, side in edges]
-    real = tuple(edge for edge, stopped in found if not stopped)
-    if found:
-        said = "; ".join(_say_edge(edge, stopped) for edge, stopped in found)
-        return replace(base, edges=real, reason=said)
-    if surface is None:
-        return replace(base, reason=f"{len(y)} settings show no minimum over {names[axes[0]]}: too few, or lost in the noise")
-    settings = tuple(names[j] for j in axes)
-    return replace(base, surface=surface, settings=settings, far=_far(surface, x[:, axes], y) if axes == [0] else {})
+    if side := _first_edge(x[:, axes[0]], y, surface):
+        sides.append((axes[0], side))
+    return surface, axes, sides
 
 
 def _surface(x: FloatArray, y: FloatArray, names: Sequence[str]) -> Surface | None:
@@ -142,17 +140,12 @@ def _surface(x: FloatArray, y: FloatArray, names: Sequence[str]) -> Surface | No
     return fit_surface(x, y, [REACH.get(name, WIDE_REACH) for name in names])
 
 
-def _is_outside(surface: Surface | None, k: int, x: FloatArray) -> bool:
-    """Whether the k-th axis has no inner minimum; without a surface any axis may be the cause."""
-    return surface is None or not x[:, k].min() < surface.x[k] < x[:, k].max()
-
-
 def _p_value(x: FloatArray, y: FloatArray, axes: Sequence[int], j: int, names: Sequence[str]) -> float:
     """F-test of the terms of axis j in a separable quadratic, within the window around the best setting."""
     from scipy.stats import f
 
     reach = np.array([REACH.get(names[i], WIDE_REACH) for i in axes])
-    near = np.all(np.abs(x[:, axes] - x[np.argmin(y)][list(axes)]) <= reach + 1e-9, axis=1)
+    near = np.all(np.abs(x[:, axes] - x[np.argmin(y)][list(axes)]) <= reach + 1e-9, axis=1)  # 1e-9: rounding of logarithms
     if near.sum() <= num_features(len(axes), False):
         near = np.ones(len(y), dtype=bool)
     full = _rss(x[near][:, axes], y[near])
@@ -160,17 +153,13 @@ def _p_value(x: FloatArray, y: FloatArray, axes: Sequence[int], j: int, names: S
     spare = int(near.sum()) - num_features(len(axes), False)
     if spare <= 0:
         return 1.0
+    # 1e-30: losses without noise leave no residual; the setting then counts as of effect unless it changes nothing at all.
     return float(f.sf((less - full) / 2 / max(full / spare, 1e-30), 2, spare))
 
 
 def _rss(x: FloatArray, y: FloatArray) -> float:
     design = np.column_stack([np.ones(len(y)), x, x**2])
     return float(np.sum((y - design @ np.linalg.lstsq(design, y, rcond=None)[0]) ** 2))
-
-
-def _best_side(x: FloatArray, y: FloatArray) -> Side:
-    """The end nearer to the best setting."""
-    return "low" if 2 * x[np.argmin(y)] < x.min() + x.max() else "high"
 
 
 def _first_edge(x: FloatArray, y: FloatArray, surface: Surface | None) -> Side | None:
@@ -181,10 +170,10 @@ def _first_edge(x: FloatArray, y: FloatArray, surface: Surface | None) -> Side |
     return None
 
 
-def _edge(base: Optimum, setting: str, side: Side, x: FloatArray, tried: FloatArray) -> tuple[Edge, bool]:
+def _edge(n: float, d: float, setting: str, side: Side, x: FloatArray, tried: FloatArray) -> tuple[Edge, bool]:
     """The edge, and whether settings beyond it were tried and diverged."""
     end, last = (x.min(), tried.min()) if side == "low" else (x.max(), tried.max())
-    return Edge(base.n, base.d, setting, side, value_at(setting, float(end))), bool(abs(last - end) > 1e-9)
+    return Edge(n, d, setting, side, value_at(setting, float(end))), bool(abs(last - end) > 1e-9)
 
 
 def _say_edge(edge: Edge, stopped: bool) -> str:

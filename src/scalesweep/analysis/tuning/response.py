@@ -18,6 +18,7 @@ import numpy as np
 from scalesweep.arrays import BoolArray, FloatArray
 
 MAX_MOVES = 10
+"""Moves of the window until it must stay; one that goes to and fro between two sets of points is left where it is."""
 WIDER = 1.5
 """Factor by which the window grows where the points in it show no minimum."""
 
@@ -29,7 +30,7 @@ class Surface:
     x: FloatArray
     """Coordinates of its minimum, shape (axes,)."""
     y: float
-    """Its value there, as fitted."""
+    """The value there, as fitted."""
     hessian: FloatArray
     """Second derivatives, shape (axes, axes)."""
     rss: float

@@ -11,7 +11,8 @@ from scalesweep.arrays import FloatArray
 SETTLED = 2
 """Steps after which slopes are judged: the first updates of a head that starts at zero are finite-size effects."""
 TOLERANCE = 0.05
-"""Largest slope that passes, in decades of the mean absolute activation per doubling of the size."""
+"""Largest slope that passes, in decades of the mean absolute activation per doubling of the size: between the worst
+of `completep` and of `sp` from width 64 on (docs/transfer.md)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,7 +22,7 @@ class CoordinateCheck:
     axis: str
     """"width" or "depth"."""
     sizes: tuple[int, ...]
-    """Increasing widths or depths."""
+    """Increasing along the axis."""
     values: Mapping[str, FloatArray]
     """For each place in the model, shape (sizes, updates + 1)."""
 
@@ -47,7 +48,7 @@ class CoordinateCheck:
 
 
 @dataclass(frozen=True)
-class Optimum:
+class RateOptimum:
     """The learning rate at which one size has its lowest loss."""
 
     lr: float
@@ -58,15 +59,15 @@ class Optimum:
     """Whether the best grid point has a neighbour on either side."""
 
 
-def find_optimum(lrs: Sequence[float], losses: Sequence[float]) -> Optimum:
+def find_optimum(lrs: Sequence[float], losses: Sequence[float]) -> RateOptimum:
     """The optimum of losses at increasing learning rates; a loss that is no number counts as infinite."""
     y = np.nan_to_num(np.asarray(losses, dtype=np.float64), nan=np.inf)
     best = int(np.argmin(y))
     interior = 0 < best < len(y) - 1
     if not interior or not np.isfinite(y[best - 1 : best + 2]).all():
-        return Optimum(lrs[best], float(y[best]), interior)
+        return RateOptimum(lrs[best], float(y[best]), interior)
     square, slope, _ = np.polyfit(np.log(np.asarray(lrs[best - 1 : best + 2]) / lrs[best]), y[best - 1 : best + 2], 2)
-    return Optimum(lrs[best] * math.exp(-slope / (2 * square)) if square > 0 else lrs[best], float(y[best]), interior)
+    return RateOptimum(lrs[best] * math.exp(-slope / (2 * square)) if square > 0 else lrs[best], float(y[best]), interior)
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +84,7 @@ class LearningRates:
     """Validation loss in nats per token, shape (sizes, lrs, seeds); nan where a run diverged."""
 
     @property
-    def optima(self) -> list[Optimum]:
+    def optima(self) -> list[RateOptimum]:
         """The optimum of each size, of the mean over seeds."""
         return [find_optimum(self.lrs, row) for row in self.losses.mean(-1)]
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _DASHES = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-."}
 _WIDTHS = {1: 6.4, 2: 10.6, 3: 12.4}
-"""Inches, by panels in a row."""
+"""Inches, by panels in a row: one fills the text of a page of A4, more are set across it or smaller."""
 _MAX_ROW = 3
 _BAR_GAP = 0.05
 """Room of a label beside the colour bar, as a share of its height."""
@@ -132,7 +132,7 @@ def _new_figure(panels: int) -> tuple["Figure", list["Axes"]]:
 
 def _draw_panel(axis: "Axes", panel: Panel, scale: Scale | None, theme: Theme) -> None:
     for level, mark in enumerate(panel.marks):
-        _draw_mark(axis, mark, scale, theme, 2 + 0.01 * level)
+        _draw_mark(axis, mark, scale, theme, 2 + 0.01 * level)  # in their order, between matplotlib's grid and its text
     _set_axis(axis, "x", panel.x)
     _set_axis(axis, "y", panel.y)
     axis.set_title(in_math(panel.title))

@@ -31,6 +31,7 @@ _LABELS: dict[Quantity, str] = {
     "percent": "",
 }
 _MAX_LINES = 8
+"""Sizes that get a line or a tick of their own: more colours of one scale are not told apart in a legend. Judgement."""
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 MIN_TICK_GAP = 0.1
 """Room of a label along an axis, as a share of its length."""
@@ -43,13 +44,10 @@ class Axis:
     quantity: Quantity
     """What is measured along it, which decides how its ticks are written."""
     low: float
-    """Lower end."""
     high: float
-    """Upper end."""
     label: str
     """Name and unit."""
     is_log: bool = True
-    """Whether it is logarithmic."""
     most_ticks: int = 9
     """How many labels there is room for."""
 
@@ -65,11 +63,8 @@ class Scale:
     """What colours mean: a logarithmic scale or, where it diverges, a linear one about zero."""
 
     quantity: Quantity
-    """What is measured."""
     low: float
-    """Lower end."""
     high: float
-    """Upper end."""
     ticks: tuple[float, ...]
     """Where the colour bar has labels."""
     label: str
@@ -198,6 +193,7 @@ def log_axis(quantity: Quantity, *values: FloatArray, label: str = "") -> Axis:
     every = np.concatenate([np.ravel(v) for v in values])
     every = every[np.isfinite(every) & (every > 0)]
     low, high = float(every.min()), float(every.max())
+    # A twentieth of the span, so that marks at the ends are not cut; one value alone, up to rounding, gets a tenth of itself.
     room = (high / low) ** 0.05 if high > low * (1 + 1e-9) else 1.1
     return Axis(quantity, low / room, high * room, label or _LABELS[quantity])
 
@@ -243,6 +239,8 @@ def log_ticks(low: float, high: float) -> list[float]:
     """Four to eight round ticks between low and high for a logarithmic axis."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     choices = [[10.0**k for k in decades[::stride]] for stride in (4, 3, 2, 1)]
+    # From the coarsest that still has four ticks: whole decades, then ever more mantissas that are about even in the logarithm,
+    # then even steps, which are all that a span of a few per cent has.
     for mantissas in ((1, 3), (1, 2, 5), (1, 1.5, 2, 3, 4, 5, 7)):
         choices.append([m * 10.0**k for k in decades for m in mantissas])
     step = 10.0 ** math.floor(math.log10(high - low))
@@ -251,14 +249,9 @@ def log_ticks(low: float, high: float) -> list[float]:
         inside = [tick for tick in choice if low * (1 - 1e-9) <= tick <= high * (1 + 1e-9)]
         if len(inside) >= 4:
             break
-    return _spaced(inside, MIN_TICK_GAP * math.log(high / low))
-
-
-def _spaced(ticks: list[float], gap: float) -> list[float]:
-    """The ticks without those whose labels would touch that of the one before, in the logarithm."""
-    kept = ticks[:1]
-    for tick in ticks[1:]:
-        if math.log(tick / kept[-1]) >= gap:
+    kept = inside[:1]
+    for tick in inside[1:]:
+        if math.log(tick / kept[-1]) >= MIN_TICK_GAP * math.log(high / low):
             kept.append(tick)
     return kept
 
@@ -282,7 +275,7 @@ def write(quantity: Quantity) -> Callable[[float], str]:
 
 def format_power(value: float) -> str:
     """A large number as 3·10¹⁸."""
-    exponent = math.floor(math.log10(value) + 1e-9)
+    exponent = math.floor(math.log10(value) + 1e-9)  # log10 of a power of ten may fall short of it by rounding
     mantissa = f"{value / 10**exponent:.3g}"
     power = "10" + str(exponent).translate(_SUPERSCRIPTS)
     return power if mantissa == "1" else f"{mantissa}·{power}"

@@ -1,7 +1,6 @@
 """Charts in a terminal, for boxes without a screen: one block a panel, drawn by plotext, in 256 colours or in none."""
 
 import re
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -99,12 +98,11 @@ def _colours(colour: Role | float | FloatArray, scale: Scale | None, num: int) -
 def _key(scale: Scale) -> str:
     """What the colours mean: a coloured block before each value."""
     shades = _colours(np.array(scale.ticks), scale, len(scale.ticks))
-    marks = [f"\x1b[38;2;{r};{g};{b}m●\x1b[0m {write(scale.quantity)(tick)}" for (r, g, b), tick in _pairs(shades, scale.ticks)]
+    marks = [
+        f"\x1b[38;2;{r};{g};{b}m●\x1b[0m {write(scale.quantity)(tick)}"
+        for (r, g, b), tick in zip(shades, scale.ticks, strict=True)
+    ]
     return f"{scale.label}: {'  '.join(marks)}"
-
-
-def _pairs(shades: Sequence[Any], ticks: Sequence[float]) -> list[tuple[tuple[int, int, int], float]]:
-    return list(zip(shades, ticks, strict=True))
 
 
 def plain(markup: str) -> str:

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Mapping
 
+from scalesweep.analysis.analyse import Analysis
+from scalesweep.errors import Refused
 from scalesweep.report.charts.chart import Chart, Missing
 from scalesweep.report.figures.laws import joint_fit, kaplan_form, power_laws, residuals, training_curves
 from scalesweep.report.figures.material import Material
 
-Figure = Callable[[Material], Chart | str]
-"""Gives a chart, or the reason why there is none."""
+Figure = Callable[[Material], Chart | Refused]
 TITLES = {
     "power_laws": "Loss against parameters, tokens and compute",
     "curves": "Training curves",
@@ -30,25 +31,30 @@ def figures() -> Mapping[str, Figure]:
     from scalesweep.report.figures import comparisons, diagnostics
 
     return {
-        "power_laws": power_laws,
+        "power_laws": _of_analysis(power_laws),
         "curves": training_curves,
-        "joint_fit": joint_fit,
-        "kaplan_form": kaplan_form,
-        "isoflops": comparisons.isoflops,
-        "optima": comparisons.optima,
-        "residuals": residuals,
-        "profile": diagnostics.profile,
-        "back_test": comparisons.back_test,
-        "next_gain": comparisons.next_gain,
+        "joint_fit": _of_analysis(joint_fit),
+        "kaplan_form": _of_analysis(kaplan_form),
+        "isoflops": _of_analysis(comparisons.isoflops),
+        "optima": _of_analysis(comparisons.optima),
+        "residuals": _of_analysis(residuals),
+        "profile": _of_analysis(diagnostics.profile),
+        "back_test": _of_analysis(comparisons.back_test),
+        "next_gain": _of_analysis(comparisons.next_gain),
         "tuning": diagnostics.tuning,
         "collapse": diagnostics.collapse,
     }
 
 
+def _of_analysis(draw: Callable[[Analysis], Chart | Refused]) -> Figure:
+    """The figure of what was fitted, refused where nothing was."""
+    return lambda material: draw(material.analysis) if material.analysis else Refused("No law was fitted to these points.")
+
+
 def all_figures(material: Material) -> list[Chart | Missing]:
     """Every figure, or the reason why it is not there, in the order of the report."""
     made = {name: make(material) for name, make in figures().items()}
-    return [Missing(name, TITLES[name], chart) if isinstance(chart, str) else chart for name, chart in made.items()]
+    return [Missing(name, TITLES[name], chart.reason) if isinstance(chart, Refused) else chart for name, chart in made.items()]
 
 
 def charts(material: Material) -> list[Chart]:

@@ -7,8 +7,10 @@ import numpy as np
 
 from scalesweep.analysis.allocation.approaches import Approaches
 from scalesweep.analysis.allocation.lines import Approach
+from scalesweep.analysis.analyse import Analysis
 from scalesweep.analysis.forecast.backtest import Outcomes
 from scalesweep.arrays import BoolArray, FloatArray
+from scalesweep.errors import Refused
 from scalesweep.fit import Fit
 from scalesweep.fit.estimates import percentile_union
 from scalesweep.laws import JointLaw
@@ -27,7 +29,6 @@ from scalesweep.report.charts.chart import (
     log_axis,
     log_scale,
 )
-from scalesweep.report.figures.material import Material
 
 _APPROACHES: dict[str, Role] = {"envelope": "first", "isoflop": "second", "law": "third", "coupled": "third"}
 LABELS = {
@@ -40,16 +41,18 @@ LABELS = {
 GAIN = 0.1
 """Nats per token."""
 _FAR = 1e9
-"""Multiples of compute beyond which a gain is not asked for."""
+"""Multiples of compute beyond which a gain is not asked for: no plan reaches them."""
 _SOME_SAMPLES = 200
+"""Resamples behind the band of the cost, which takes a grid of 2,000 computes for each: more do not move a percentile that is
+drawn. Judgement."""
 
 
-def isoflops(material: Material) -> Chart | str:
+def isoflops(analysis: Analysis) -> Chart | Refused:
     """Loss against parameters at equal compute, with the minimum of each budget. Hoffmann et al. 2022, figure 3, left."""
-    points, approaches = material.points, material.analysis.approaches
+    points, approaches = analysis.points, analysis.approaches
     curves = [c for c in isoflop_curves(points, approaches.minima.tolerance) if len(c.log_n) >= MIN_SIZES]
     if not curves:
-        return f"No compute budget was measured at {MIN_SIZES} sizes or more, so there are no isoFLOP curves."
+        return Refused(f"No compute budget was measured at {MIN_SIZES} sizes or more, so there are no isoFLOP curves.")
     found = {minimum.rows: minimum for minimum in approaches.minima.minima}
     budgets = np.array([curve.c for curve in curves])
     marks: list[Mark] = []
@@ -84,15 +87,17 @@ def _isoflop(curve: Curve, log_losses: FloatArray, colour: Role | float, n_opt: 
     return marks
 
 
-def optima(material: Material) -> Chart | str:
+def optima(analysis: Analysis) -> Chart | Refused:
     """N*(C) and D*(C) by approaches 1, 2 and 3 with intervals. Hoffmann et al. 2022, figures 1 to 3."""
-    approaches = material.analysis.approaches
+    approaches = analysis.approaches
     known = [row for row in approaches.rows if row.allocation is not None]
     if not known:
-        return "No approach gives a compute-optimal allocation: " + " ".join(row.messages[0] for row in approaches.rows)
+        return Refused(
+            "No approach gives a compute-optimal allocation: " + " ".join(row.messages[0] for row in approaches.rows)
+        )
     used = approaches.minima.used
     largest, farthest = approaches.compared_at
-    first = min(used[0].c if used else float(material.points.c.min()), largest)
+    first = min(used[0].c if used else float(analysis.points.c.min()), largest)
     spans = np.geomspace(first, largest, 30), np.geomspace(largest, farthest, 12)
     caption = (
         f"Compute-optimal parameters and tokens by each approach, {known[0].confidence:.0%} intervals; solid up to the largest "
@@ -148,14 +153,14 @@ def _optimum_lines(row: Approach, name: str, spans: tuple[FloatArray, FloatArray
     ]
 
 
-def back_test(material: Material) -> Chart | str:
+def back_test(analysis: Analysis) -> Chart | Refused:
     """Predicted against measured loss of a rolling origin, and the error by horizon."""
-    tournament = material.analysis.tournament
-    if tournament is None:
-        return f"There is no back-test. {material.analysis.tournament_refusal}"
+    tournament = analysis.tournament
+    if isinstance(tournament, Refused):
+        return Refused(f"There is no back-test. {tournament}")
     tested, outcomes = tournament.tested, tournament.tested.outcomes
     if outcomes is None:
-        return "There is no origin to predict from: too few rows lie below any cut."
+        return Refused("There is no origin to predict from: too few rows lie below any cut.")
     kept = outcomes if outcomes.abstained.all() else outcomes.select(~outcomes.abstained)
     left, right = _predicted(outcomes, kept), _errors(outcomes, kept)
     beyond = max(_num_outside(left.y, np.exp(outcomes.centre)), _num_outside(right.y, _percent_error(outcomes)))
@@ -214,24 +219,25 @@ def _powers_of_two(factor: FloatArray) -> list[float]:
     return inside.tolist() if len(inside) > 1 else [float(factor.min()), float(factor.max())]
 
 
-def next_gain(material: Material) -> Chart | str:
+def next_gain(analysis: Analysis) -> Chart | Refused:
     """By what compute must be multiplied for 0.1 nat less along the compute optimum of the preferred law, C = 6 N D."""
-    points, fit = material.points, material.analysis.fit
+    points, fit = analysis.points, analysis.fit
     best = fit.preferred
     if best is None or not {"a", "b"} <= set(best.estimates):
-        return "There is no joint law with a compute optimum, so the cost of a lower loss is not known."
+        return Refused("There is no joint law with a compute optimum, so the cost of a lower loss is not known.")
     law = best.law
     assert isinstance(law, JointLaw)
     largest = float((6 * points.n * points.d).max())
     c = np.geomspace(float((6 * points.n * points.d).min()), 10 * largest, 40)
     factor = cost_of_gain(law, c)
     if not np.isfinite(factor).any():
-        return f"By the fitted law no compute buys {GAIN} nat less anywhere in the measured range: E is too near."
+        return Refused(f"By the fitted law no compute buys {GAIN} nat less anywhere in the measured range: E is too near.")
     marks: list[Mark] = [Rule("x", largest, "dot")]
     band = _cost_band(best, c)
     if band is not None:
         marks.append(Band(c, *band))
     marks.append(Line(c, factor))
+    # Where the band runs off to `_FAR`, the axis must not follow it, or the line would be flat.
     shown = [factor, *(part[np.isfinite(part) & (part < 1e4)] for part in band or ())]
     y = log_axis("factor", *shown, label=f"compute for {GAIN} nat less / C")
     return Chart(

@@ -6,8 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from scalesweep.analysis.analyse import Analysis
 from scalesweep.analysis.health import COLLAPSE_FROM, normalised_curve, rays
-from scalesweep.analysis.tuning.frontier import LR, Frontier, Optimum
+from scalesweep.analysis.tuning.frontier import LR, Frontier
+from scalesweep.errors import Refused
 from scalesweep.fit.profiles import profile_curves
 from scalesweep.fit.solve.profile import ProfileCurve
 from scalesweep.report.charts.chart import (
@@ -28,27 +30,30 @@ from scalesweep.units import format_count, format_number
 
 _SYMBOLS = {"alpha": "α", "beta": "β", "kappa": "κ", "E": "E (nats/token)"}
 _REACH = 3.2
-"""Highest root of the likelihood ratio that is drawn, in thresholds."""
+"""Highest root of the likelihood ratio that is drawn, in thresholds: enough to see whether a side goes on rising."""
 _FEW = 5
 """Values without which a profile is no curve."""
 _EXACT = 1e-9
 """Residuals in log loss below which they are rounding."""
 _MAX_PANELS = 6
+"""Token budgets that are shown, the largest of a tuned sweep."""
 _MOST_TICKS = 5
 """Labels along the narrow panels of profiles."""
 
 
-def profile(material: Material) -> Chart | str:
+def profile(analysis: Analysis) -> Chart | Refused:
     """Likelihood ratio against E and the exponents of the preferred law, all else re-estimated."""
-    fit = material.analysis.fit
+    fit = analysis.fit
     if fit.preferred is None:
-        return "There is no joint law, so no likelihood to profile."
+        return Refused("There is no joint law, so no likelihood to profile.")
     if fit.preferred.residual_rms < _EXACT:
-        return "The points lie on the law, so there is no noise to measure a likelihood by."
-    found = profile_curves(material.points, fit.preferred, fit.confidence)
+        return Refused("The points lie on the law, so there is no noise to measure a likelihood by.")
+    found = profile_curves(analysis.points, fit.preferred, fit.confidence)
     curves = {name: curve for name, curve in found.items() if _is_curve(curve)}
     if not curves:
-        return "There are no spare points, or no parameter changes the likelihood smoothly, so there is no ratio to draw."
+        return Refused(
+            "There are no spare points, or no parameter changes the likelihood smoothly, so there is no ratio to draw."
+        )
     return Chart(
         "profile",
         "Profile likelihood of the preferred law: how much worse the best fit gets when one parameter is held. The dashed line "
@@ -81,12 +86,12 @@ def _profile(name: str, curve: ProfileCurve) -> Panel:
     return Panel(title, at, y, marks)
 
 
-def tuning(material: Material) -> Chart | str:
+def tuning(material: Material) -> Chart | Refused:
     """Loss against learning rate at each size and budget, with the optimum of the local quadratic."""
     frontier = material.frontier
     if frontier is None or LR not in frontier.settings:
-        return "No learning rate was tuned."
-    budgets = some_values(np.array([o.d for o in frontier.optima]))[-_MAX_PANELS:]
+        return Refused("No learning rate was tuned.")
+    budgets = some_values(np.array([group.d for group in frontier.groups]))[-_MAX_PANELS:]
     measured = frontier.measured.used
     scale = log_scale("n", measured["n"].to_numpy(dtype=np.float64))
     every = measured[f"tune.{LR}"].to_numpy(dtype=np.float64)
@@ -102,33 +107,29 @@ def tuning(material: Material) -> Chart | str:
 
 
 def _tuning(frontier: Frontier, d: float, x: Axis) -> Panel:
-    mine = [o for o in frontier.optima if math.isclose(o.d, d, rel_tol=0.1)]
+    sizes = sorted({group.n for group in frontier.groups if math.isclose(group.d, d, rel_tol=0.1)})
     frame = frontier.measured.used
     marks: list[Mark] = []
     losses = []
-    for n in sorted({o.n for o in mine}):
+    for n in sizes:
         rows = frame[(frame["n"] == n) & (np.abs(np.log(frame["d"] / d)) < 0.1)]
         each = rows.groupby([f"tune.{LR}", *(["seed"] if "seed" in rows else [])])["loss"].min().groupby(level=0).mean()
         lr, loss = each.index.to_numpy(dtype=np.float64), each.to_numpy(dtype=np.float64)
         losses.append(loss)
         name = f"N {format_count(n)}"
         marks += [Line(lr, loss, n, width=1.1, name=name), Dots(lr, loss, np.full(len(lr), n), size=3.6, group=name)]
-        rings = [o for o in mine if o.n == n and LR in o.values and not o.reason]
-        losses.append(np.array([o.loss for o in rings]))
-        marks += map(_ring, rings)
+        here = [o for o in frontier.optima if o.n == n and math.isclose(o.d, d, rel_tol=0.1) and LR in o.settings]
+        losses.append(np.array([o.loss for o in here]))
+        marks += [Dots(np.array([o.values[LR]]), np.array([o.loss]), "fit", is_hollow=True, size=6) for o in here]
     return Panel(f"D = {format_count(d)} tokens", x, log_axis("loss", *losses), tuple(marks))
 
 
-def _ring(optimum: Optimum) -> Dots:
-    return Dots(np.array([optimum.values[LR]]), np.array([optimum.loss]), "fit", is_hollow=True, size=6)
-
-
-def collapse(material: Material) -> Chart | str:
+def collapse(material: Material) -> Chart | Refused:
     """Normalised training curves of one tokens-per-parameter ratio, all sizes and seeds. Qiu et al. 2025 (arXiv 2507.02119)."""
-    best = material.analysis.fit.preferred
+    best = material.analysis.fit.preferred if material.analysis else None
     floor = getattr(best.law, "E", None) if best else None
     if floor is None:
-        return "There is no joint law, so no floor to normalise curves by."
+        return Refused("There is no joint law, so no floor to normalise curves by.")
     found: Mapping[str, list[dict[str, float]]] = {
         key: [{"tokens": t, "loss": loss} for t, loss in curve if 0 < loss < math.inf] for key, curve in material.curves.items()
     }
@@ -138,7 +139,7 @@ def collapse(material: Material) -> Chart | str:
         if all(len(curve) > 2 and curve[-1]["loss"] > floor for seeds in ray.values() for curve in seeds)
     ]
     if not usable:
-        return "No ratio of tokens to parameters was measured at two sizes with the same two or more seeds."
+        return Refused("No ratio of tokens to parameters was measured at two sizes with the same two or more seeds.")
     ratio, ray = max(usable, key=lambda pair: (len(pair[1]), pair[0]))
     share = np.linspace(COLLAPSE_FROM, 1.0, 60)
     lines = [

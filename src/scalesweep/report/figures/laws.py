@@ -1,6 +1,6 @@
-"""The figures by name, and those of the laws: loss against N, D and C; training curves; the joint law and what it leaves over.
+"""The figures of the laws: loss against N, D and C; training curves; the joint law and what it leaves over.
 
-A figure is a function of `Material` that gives a chart, or the reason why there is none. Colours are by log N.
+A figure is a function of an analysis, or of `Material`, that gives a chart or a refusal. Colours are by log N.
 """
 
 import math
@@ -9,7 +9,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from scalesweep.analysis.analyse import Analysis
 from scalesweep.arrays import FloatArray
+from scalesweep.errors import Refused
 from scalesweep.fit import Fit, Status
 from scalesweep.laws import JointLaw, Law, PowerLaw
 from scalesweep.points.points import Points
@@ -39,9 +41,9 @@ CURVE_POINTS = 60
 """Points of a curve that are drawn, evenly spaced in the logarithm of tokens."""
 
 
-def power_laws(material: Material) -> Chart:
+def power_laws(analysis: Analysis) -> Chart:
     """Loss against each variable where it is the bottleneck. Kaplan et al. 2020, figure 1."""
-    points, fit = material.points, material.analysis.fit
+    points, fit = analysis.points, analysis.fit
     laws: dict[str, Fit | None] = {"n": fit.by_n, "d": fit.by_d, "c": fit.by_c}
     y = log_axis("loss", points.loss, *(_on_law(points, name, law)[1] for name, law in laws.items() if law))
     refusals: Mapping[str, str] = {str(name): text for name, text in fit.refusals.items()}
@@ -78,12 +80,12 @@ def _on_law(points: Points, name: str, law: Fit) -> tuple[FloatArray, FloatArray
     return line, law.law.predict(line)
 
 
-def training_curves(material: Material) -> Chart | str:
+def training_curves(material: Material) -> Chart | Refused:
     """Loss against tokens and against compute: sample efficiency and the frontier. Kaplan et al. 2020, figures 2 and 4."""
     points = material.points
     rows = _rows_of_curves(points, material.curves)
     if not rows:
-        return "There are no training curves: a table of points holds none."
+        return Refused("There are no training curves: a table of points holds none.")
     scale = log_scale("n", np.array([n for n, _, _ in rows]))
     named = set(some_values(np.array([n for n, _, _ in rows])))
     by_tokens: list[Mark] = []
@@ -129,6 +131,7 @@ def thin(line: FloatArray, points: int = CURVE_POINTS) -> FloatArray:
     if len(line) <= points:
         return line
     wanted = np.geomspace(line[0, 0], line[-1, 0], points)
+    # Rounding of the last wanted place must not put it past the end.
     return line[np.unique(np.clip(np.searchsorted(line[:, 0], wanted * (1 - 1e-12)), 0, len(line) - 1))]
 
 
@@ -140,12 +143,14 @@ def _frontier(compute: FloatArray, loss: FloatArray) -> tuple[FloatArray, FloatA
     return compute[order][falls], lowest[falls]
 
 
-def joint_fit(material: Material) -> Chart | str:
+def joint_fit(analysis: Analysis) -> Chart | Refused:
     """The preferred joint law's lines over the points, and its residuals over compute."""
-    points, fit = material.points, material.analysis.fit
+    points, fit = analysis.points, analysis.fit
     best = fit.preferred
     if best is None:
-        return "There is no joint law: " + " ".join(fit.refusals.get(name, "") for name in ("joint", "coupled")).strip()
+        return Refused(
+            "There is no joint law: " + " ".join(fit.refusals.get(name, "") for name in ("joint", "coupled")).strip()
+        )
     law = best.law
     assert isinstance(law, JointLaw)
     residual = 100 * np.log(points.loss / law.predict(points.n, points.d))
@@ -163,17 +168,17 @@ def joint_fit(material: Material) -> Chart | str:
     )
 
 
-def kaplan_form(material: Material) -> Chart | str:
+def kaplan_form(analysis: Analysis) -> Chart | Refused:
     """Loss against tokens and parameters with Kaplan's L(N, D) and a floor E. Kaplan et al. 2020, eq. (1.5), figure 4."""
-    points, tournament = material.points, material.analysis.tournament
-    fit = tournament.rivals.find("kaplan_floor") if tournament else None
-    if fit is None:
-        why = tournament.rivals.refusals.get("kaplan_floor", "") if tournament else material.analysis.tournament_refusal
-        return f"Kaplan's joint form was not fitted. {why}"
-    law = fit.law
+    points, tournament = analysis.points, analysis.tournament
+    if isinstance(tournament, Refused):
+        return Refused(f"Kaplan's joint form was not fitted. {tournament}")
+    if (found := tournament.rivals.find("kaplan_floor")) is None:
+        return Refused(f"Kaplan's joint form was not fitted. {tournament.rivals.refusals.get('kaplan_floor', '')}")
+    law = found.law
     values = ", ".join(f"{name} = {format_number(getattr(law, name))}" for name in law.parameters)
     left = _lines_by_size(points, law.predict, "loss against tokens")
-    budgets = some_values(np.array([d for d in np.unique(points.d)]))
+    budgets = some_values(points.d)
     sizes = np.geomspace(points.n.min(), points.n.max(), 60)
     lines = [Line(sizes, law.predict(sizes, d), "ink", "dot", 1.0) for d in budgets]
     right = Panel("loss against parameters", log_axis("n", points.n), left.y, (*lines, measured(points, points.n)))
@@ -195,9 +200,9 @@ def _lines_by_size(points: Points, predict: Callable[..., FloatArray], title: st
     return Panel(title, log_axis("d", points.d), y, (*lines, measured(points, points.d)))
 
 
-def residuals(material: Material) -> Chart | str:
+def residuals(analysis: Analysis) -> Chart | Refused:
     """What the additive and the coupled law leave over, on the map of (N, D)."""
-    points, fit = material.points, material.analysis.fit
+    points, fit = analysis.points, analysis.fit
     laws = {"additive law": fit.joint, "coupled law": fit.coupled}
     left = {
         title: 100 * np.log(points.loss / found.law.predict(points.n, points.d))
@@ -205,7 +210,7 @@ def residuals(material: Material) -> Chart | str:
         if found is not None and isinstance(found.law, JointLaw)
     }
     if not left:
-        return "There is no joint law, so nothing is left over."
+        return Refused("There is no joint law, so nothing is left over.")
     limit = float(np.quantile(np.abs(np.concatenate(list(left.values()))), _CLIPPED))
     scale = diverging_scale("percent", np.array([limit]), "log(measured / fitted), %")
     panels = [_residual_map(points, title, values, scale) for title, values in left.items()]
@@ -223,7 +228,7 @@ def _residual_map(points: Points, title: str, values: FloatArray, scale: Scale) 
     places, inverse = np.unique(np.stack([points.n, points.d], axis=1), axis=0, return_inverse=True)
     mean = np.bincount(inverse.ravel(), values) / np.bincount(inverse.ravel())
     hover = tuple(f"N {format_count(n)}, D {format_count(d)}: {v:+.2f} %" for (n, d), v in zip(places, mean, strict=True))
-    size = float(np.clip(60 / math.sqrt(len(places)), 4.0, 10.0))
+    size = float(np.clip(60 / math.sqrt(len(places)), 4.0, 10.0))  # fewer places leave room for larger squares
     dots = Dots(places[:, 0], places[:, 1], mean, size=size, symbol="square", hover=hover)
     rms = float(np.sqrt(np.mean(values**2)))
     return Panel(f"{title}: rms {rms:.2g} %", log_axis("n", points.n), log_axis("d", points.d), (dots,))

@@ -5,6 +5,7 @@ from dataclasses import asdict
 from typing import Any
 
 from scalesweep.analysis.analyse import Analysis
+from scalesweep.errors import Refused
 from scalesweep.points.points import Points
 from scalesweep.report.charts.chart import Chart, Missing
 from scalesweep.report.context import ReportContext
@@ -71,7 +72,9 @@ def _texts(analysis: Analysis) -> dict[str, str]:
         "Compute-optimal allocation": allocation_text(analysis),
         "Rival laws": rivals_text(analysis),
     }
-    return {**blocks, "Back-test": back_test_text(analysis.tournament.tested)} if analysis.tournament else blocks
+    if isinstance(analysis.tournament, Refused):
+        return blocks
+    return {**blocks, "Back-test": back_test_text(analysis.tournament.tested)}
 
 
 def excluded_rows(points: Points) -> list[dict[str, Any]]:

@@ -6,13 +6,14 @@ from typing import Any
 
 from scalesweep.analysis.analyse import Analysis
 from scalesweep.analysis.forecast.rivals import TITLES
+from scalesweep.errors import Refused
 from scalesweep.points.design import MIN_SIZES
 from scalesweep.report.charts.chart import Chart, Missing
 from scalesweep.report.charts.interactive import figure
 from scalesweep.report.figures.comparisons import LABELS
 from scalesweep.report.pages.markup import Writer, heading, interval, number, paragraphs, percent, table
 from scalesweep.report.review.checklist import ChecklistRow, count_status
-from scalesweep.report.review.published import StudyRow, caveat, sources_table, values_table
+from scalesweep.report.review.published import PublishedRow, caveat, sources_table, values_table
 from scalesweep.report.review.warnings import meanings
 from scalesweep.report.words.analysis import columns_text, horizon_columns, no_origin
 from scalesweep.report.words.approaches import sentences
@@ -64,8 +65,8 @@ def _budget(content: Content, i: int) -> list[str]:
 def rivals_section(analysis: Analysis, content: Content, charts: Sequence[Chart | Missing]) -> str:
     """The rivals, best forecaster first, or why there are none."""
     title = heading("Rival laws")
-    if analysis.tournament is None:
-        return f"{title}\n{paragraphs([f'Refused. {analysis.tournament_refusal}'])}"
+    if isinstance(analysis.tournament, Refused):
+        return f"{title}\n{paragraphs([f'Refused. {analysis.tournament}'])}"
     head = ["form", "ΔAICc", "in range", "size out", "budget out", "forecast", "-d ln L/d ln N", "-d ln L/d ln D"]
     rows = [_rival(content, i) for i in range(len(content["rivals"]["standings"]))]
     refused = [f"{TITLES.get(name, name)}: refused. {reason}" for name, reason in content["rivals"]["refusals"].items()]
@@ -108,8 +109,8 @@ def _centre(content: Content) -> str:
 def back_test_section(analysis: Analysis, content: Content, charts: Sequence[Chart | Missing]) -> str:
     """The rolling origin: figure and table by horizon, or why there is none."""
     title = heading("Back-test")
-    if analysis.tournament is None:
-        return f"{title}\n{paragraphs([f'Refused. {analysis.tournament_refusal}'])}"
+    if isinstance(analysis.tournament, Refused):
+        return f"{title}\n{paragraphs([f'Refused. {analysis.tournament}'])}"
     if not content["back_test"]["horizons"]:
         return f"{title}\n{paragraphs([no_origin()])}"
     head = ["horizon", "rows", "abstained", "error", "bias", "honest covers", "width", "preferred law covers", "width"]
@@ -146,7 +147,7 @@ def warning_item(code: str, text: str) -> str:
     return f"<li>{name}: {escape(text)}</li>"
 
 
-def studies_section(content: Content, rows: Sequence[StudyRow]) -> str:
+def studies_section(content: Content, rows: Sequence[PublishedRow]) -> str:
     """Published values beside those of the analysis; sources are folded away."""
     head = ["study, quantity", "published", "here", "counted here", "comparison", "distance"]
     kinds = ["words", "number", "number", "words", "words", "words"]
@@ -179,7 +180,7 @@ def _lines(value: str, interval_words: str) -> str:
     return value if interval_words == "-" else f"{value}<br>{escape(interval_words)}"
 
 
-def _own(content: Content, row: StudyRow) -> str:
+def _own(content: Content, row: PublishedRow) -> str:
     """The analysis's value, traceable where fit.json holds it; elsewhere it was refitted in the study's count."""
     if row.own is None:
         return "–"

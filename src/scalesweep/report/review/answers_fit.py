@@ -7,6 +7,7 @@ import numpy as np
 
 from scalesweep.analysis.forecast.backtest import Outcomes
 from scalesweep.analysis.forecast.rivals import TITLES
+from scalesweep.errors import Refused
 from scalesweep.fit.forms import fit_form
 from scalesweep.fit.results import Fit
 from scalesweep.fit.solve.objectives import Objective
@@ -77,8 +78,8 @@ def _other_objectives(seen: Evidence) -> str:
 def alternatives(seen: Evidence) -> Answer:
     """12. Rivals, criteria, residuals."""
     result = seen.analysis.tournament
-    if result is None:
-        return Answer(f"No rival was fitted. {seen.analysis.tournament_refusal}", "not measured", f"{_RESAMPLE}, and {_DESIGN}")
+    if isinstance(result, Refused):
+        return Answer(f"No rival was fitted. {result}", "not measured", f"{_RESAMPLE}, and {_DESIGN}")
     best = min(s.aicc for s in result.standings)
     ranked = "; ".join(
         f"{TITLES.get(s.name, s.name)} (dAICc {_number(s.aicc - best)}, size out {_share(s.size_rms)}, "
@@ -132,7 +133,8 @@ def _correlations(fit: Fit) -> str:
 
 def held_out(seen: Evidence) -> Answer:
     """14. Larger scale held out."""
-    tested = seen.analysis.tournament.tested if seen.analysis.tournament else None
+    tournament = seen.analysis.tournament
+    tested = None if isinstance(tournament, Refused) else tournament.tested
     sealed = "a sealed forecast before a larger sweep: scalesweep forecast DIR, then scalesweep score."
     if tested is None or tested.outcomes is None:
         return Answer("Nothing was held out: no cut leaves enough rows below it.", "not measured", f"more points; and {sealed}")
@@ -187,11 +189,14 @@ def approaches(seen: Evidence) -> Answer:
         if a.interval and b.interval:
             meets = a.interval.low <= b.interval.high and b.interval.low <= a.interval.high
             pairs.append(f"{one} and {other} {'overlap' if meets else 'do not overlap'}")
-    bias = f"Bias of approach 2 on this design: a {found.bias.a:+.4f}." if found.bias else f"Its bias: {found.bias_refusal}"
-    text = " ".join([f"{said}.", f"Intervals: {', '.join(pairs) or 'no pair to compare'}.", *refused, bias])
-    return Answer(
-        text, "answered" if len(pairs) >= 3 else "partly", "" if len(pairs) >= 3 else "sweep.design=isoflop, with 3 seeds."
+    bias = (
+        f"Its bias: {found.bias}"
+        if isinstance(found.bias, Refused)
+        else f"Bias of approach 2 on this design: a {found.bias.a:+.4f}."
     )
+    text = " ".join([f"{said}.", f"Intervals: {', '.join(pairs) or 'no pair to compare'}.", *refused, bias])
+    is_whole = len(pairs) >= 3  # every pair of three approaches
+    return Answer(text, "answered" if is_whole else "partly", "" if is_whole else "sweep.design=isoflop, with 3 seeds.")
 
 
 def multipliers(seen: Evidence) -> Answer:

@@ -12,6 +12,7 @@ from typing import Any
 from scalesweep.analysis.analyse import Analysis
 from scalesweep.analysis.conventions import Convention, Counted, Counts, under_conventions
 from scalesweep.counting import flops_in_words, params_in_words
+from scalesweep.errors import Refused
 from scalesweep.fit.estimates import Estimate
 from scalesweep.interval import Interval
 from scalesweep.points.design import Span
@@ -39,7 +40,7 @@ _OBTAINED = {"read": "read at source", "computed": "computed from published cons
 
 
 @dataclass(frozen=True)
-class StudyRow:
+class PublishedRow:
     """A published value and this analysis's own."""
 
     published: Result
@@ -64,7 +65,7 @@ class StudyRow:
     """How far apart the ranges are, in a sentence."""
 
 
-def compare_studies(analysis: Analysis, counts: Counts) -> tuple[StudyRow, ...]:
+def beside_published(analysis: Analysis, counts: Counts) -> tuple[PublishedRow, ...]:
     """Every published value with this analysis's own beside it.
 
     Args:
@@ -77,18 +78,18 @@ def compare_studies(analysis: Analysis, counts: Counts) -> tuple[StudyRow, ...]:
     return studies_of(under_conventions(analysis, counts))
 
 
-def studies_of(found: Mapping[Convention, Counted]) -> tuple[StudyRow, ...]:
+def studies_of(found: Mapping[Convention, Counted]) -> tuple[PublishedRow, ...]:
     """The rows from the values under each convention, that of the analysis first (`under_conventions`)."""
     return tuple(_row(result, found) for result in published_results())
 
 
-def _row(result: Result, found: Mapping[Convention, Counted]) -> StudyRow:
-    counted, same = _choose(result, found)
-    own = counted.estimates.get(result.measure)
-    refusal = counted.refusals.get(result.measure, "An analysis has no C_min, which needs the critical batch size.")
-    reasons = [] if own else [refusal]
+def _row(result: Result, by_count: Mapping[Convention, Counted]) -> PublishedRow:
+    counted, same = _choose(result, by_count)
+    none = Refused("An analysis has no C_min, which needs the critical batch size.")
+    found = counted.estimates.get(result.measure, none)
+    own, reasons = (None, [found.reason]) if isinstance(found, Refused) else (found, [])
     reasons += [] if same else [f"The points have one count only: {_in_words(counted.convention)}."]
-    return StudyRow(
+    return PublishedRow(
         published=result,
         own=own,
         path=counted.paths.get(result.measure, ""),
@@ -97,8 +98,8 @@ def _row(result: Result, found: Mapping[Convention, Counted]) -> StudyRow:
         same_count=same,
         method=METHODS[result.measure],
         reason=" ".join(reasons),
-        agreement=_agreement(result, own, counted.confidence, same),
-        distance=_distance(result, counted.span),
+        agreement=agreement_words(result, own, counted.confidence, same),
+        distance=distance_words(result, counted.span),
     )
 
 
@@ -115,7 +116,7 @@ def _is_same(result: Result, convention: Convention) -> bool:
     return convention == result.counts or (result.measure not in _NEEDS_BOTH and convention[0] == result.counts[0])
 
 
-def _agreement(result: Result, own: Estimate | None, confidence: float, same: bool) -> str:
+def agreement_words(result: Result, own: Estimate | None, confidence: float, same: bool) -> str:
     """What the intervals say; never an adjective."""
     if own is None:
         return "nothing to compare"
@@ -140,7 +141,7 @@ def _against_theirs(result: Result, value: float) -> str:
     return f"; our value {inside} the published {result.confidence:.0%} interval"
 
 
-def _distance(result: Result, span: Span) -> str:
+def distance_words(result: Result, span: Span) -> str:
     """How far the ranges of C are apart, or those of N where the study's C is not known."""
     if result.c_range is not None:
         return _apart("C", span.c, result.c_range, lambda value: f"{format_number(value)} FLOPs")
@@ -163,7 +164,7 @@ def _decades(span: tuple[float, float]) -> float:
     return math.log10(span[1] / span[0])
 
 
-def values_table(rows: Sequence[StudyRow]) -> list[dict[str, str]]:
+def values_table(rows: Sequence[PublishedRow]) -> list[dict[str, str]]:
     """One row a value: published, ours, and what the intervals say."""
     return [
         {
@@ -181,7 +182,7 @@ def values_table(rows: Sequence[StudyRow]) -> list[dict[str, str]]:
     ]
 
 
-def sources_table(rows: Sequence[StudyRow]) -> list[dict[str, str]]:
+def sources_table(rows: Sequence[PublishedRow]) -> list[dict[str, str]]:
     """One row a value: what the study counted, how and where, how the number came here, and how far its range is."""
     return [
         {
@@ -201,7 +202,7 @@ def sources_table(rows: Sequence[StudyRow]) -> list[dict[str, str]]:
     ]
 
 
-def caveat(rows: Sequence[StudyRow]) -> str:
+def caveat(rows: Sequence[PublishedRow]) -> str:
     """What the tables may not be read as, in two sentences, with the counts that stand behind them."""
     compared = [row for row in rows if row.own is not None]
     other = sum(not row.same_count for row in compared)
@@ -219,7 +220,7 @@ def _interval(result: Result) -> str:
     return f"{Interval(*result.interval)} {result.confidence:.0%}"
 
 
-def _own_interval(row: StudyRow) -> str:
+def _own_interval(row: PublishedRow) -> str:
     words = interval(row.own) if row.own else "-"
     return words if words == "-" else f"{words} {row.confidence:.0%}"
 

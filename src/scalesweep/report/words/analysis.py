@@ -8,6 +8,7 @@ from scalesweep.analysis.analyse import Analysis
 from scalesweep.analysis.forecast.backtest import BackTest, HorizonRow
 from scalesweep.analysis.forecast.rivals import TITLES
 from scalesweep.analysis.forecast.tournament import Tournament
+from scalesweep.errors import Refused
 from scalesweep.fit.sweep_fit import SweepFit
 from scalesweep.laws import JointLaw
 from scalesweep.points.points import Points
@@ -19,7 +20,7 @@ from scalesweep.units import format_count, format_number
 def summarise(analysis: Analysis) -> str:
     """The whole text."""
     blocks = [*law_blocks(analysis.fit), in_words(analysis), allocation_text(analysis), rivals_text(analysis)]
-    if analysis.tournament:
+    if not isinstance(analysis.tournament, Refused):
         blocks.append(back_test_text(analysis.tournament.tested))
     return "\n\n".join([*blocks, *closing(analysis.fit)])
 
@@ -44,8 +45,8 @@ def allocation_text(analysis: Analysis) -> str:
 def rivals_text(analysis: Analysis) -> str:
     """The rivals, best forecaster first, or why there are none."""
     result = analysis.tournament
-    if result is None:
-        return wrap(f"Rival laws and back-test: refused. {analysis.tournament_refusal}", "")
+    if isinstance(result, Refused):
+        return wrap(f"Rival laws and back-test: refused. {result}", "")
     n, d = result.at
     band = result.envelope(n, d)
     best = min(standing.aicc for standing in result.standings)

@@ -2,6 +2,7 @@
 
 from scalesweep.analysis.allocation.approaches import Approaches, Bias
 from scalesweep.analysis.allocation.lines import Approach
+from scalesweep.errors import Refused
 from scalesweep.fit.estimates import Estimate
 from scalesweep.units import format_count, format_number
 
@@ -36,8 +37,8 @@ def sentences(comparison: Approaches) -> list[str]:
 
 def describe_bias(comparison: Approaches) -> str:
     """The known bias of approach 2 in a sentence, or why there is none."""
-    if comparison.bias is None:
-        return f"Bias of approach 2 on this very design: not computed. {comparison.bias_refusal}"
+    if isinstance(comparison.bias, Refused):
+        return f"Bias of approach 2 on this very design: not computed. {comparison.bias}"
     start = "Bias of approach 2 on this very design if the fitted surface were true: "
     budgets = f"{comparison.bias.num_budgets} of {len(comparison.minima.used)} budgets"
     return f"{start}{_bias_at(comparison.bias)}; exponent a {comparison.bias.a:+.4f} ({budgets})."

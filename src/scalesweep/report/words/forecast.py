@@ -2,7 +2,7 @@
 
 import textwrap
 
-from scalesweep.analysis.forecast.dated import Forecast, Interval, name_target
+from scalesweep.analysis.forecast.dated import Forecast, Prediction, name_target
 from scalesweep.analysis.forecast.rivals import TITLES
 from scalesweep.analysis.forecast.scoring import Score
 from scalesweep.units import format_count, format_number
@@ -40,8 +40,8 @@ def summarise(made: Forecast) -> str:
     return "\n".join([*lines, *(line for note in notes for line in _wrap(note, 2))])
 
 
-def _count(interval: Interval) -> str:
-    return f"{format_count(interval.value)} [{format_count(interval.low)}, {format_count(interval.high)}]"
+def _count(found: Prediction) -> str:
+    return f"{format_count(found.value)} [{format_count(found.low)}, {format_count(found.high)}]"
 
 
 def _wrap(text: str, indent: int) -> list[str]:

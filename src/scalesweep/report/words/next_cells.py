@@ -3,7 +3,6 @@
 import textwrap
 from collections import Counter
 
-from scalesweep.analysis.forecast.dated import Interval
 from scalesweep.analysis.forecast.next_cells import NextCells
 from scalesweep.units import format_count, format_number
 
@@ -25,12 +24,8 @@ def summarise(proposal: NextCells) -> str:
             *lines,
             f"  They cost {format_number(proposal.spent_flops)} of {format_number(proposal.budget_flops)} FLOPs.",
             f"  Expected {share} interval of the mean loss at the target:",
-            f"    if this form holds   now {proposal.before.form}   after {_ends(proposal.after.form)}",
-            f"    if exponents drift   now {proposal.before.drift}   after {_ends(proposal.after.drift)}",
+            f"    if this form holds   now {proposal.before.form}   after {proposal.after.form.interval}",
+            f"    if exponents drift   now {proposal.before.drift}   after {proposal.after.drift.interval}",
             *textwrap.wrap(proposal.law, 98, initial_indent="  ", subsequent_indent="    "),
         ]
     )
-
-
-def _ends(interval: Interval) -> str:
-    return f"[{format_number(interval.low)}, {format_number(interval.high)}]"

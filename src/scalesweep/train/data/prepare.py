@@ -28,14 +28,20 @@ from typing import Any
 import numpy as np
 
 from scalesweep.errors import DataError
+from scalesweep.files import write_text
 from scalesweep.settings.data import DataSpec
-from scalesweep.train.data.corpus import FORMAT, Corpus, _disk_type, _final, _open_if_intact, cache_dir, open_corpus
+from scalesweep.train.data.corpus import Corpus, cache_dir, disk_type, open_corpus
 from scalesweep.train.data.sources import Source, digest, open_source
 from scalesweep.train.data.spool import Split, Spool, split, write_spool
 from scalesweep.train.data.synthetic import TokenSource, token_source
 from scalesweep.train.data.tokenizer import Tokenizer, encode, make_tokenizer
 
+FORMAT = 1
+"""Version of the layout, the split rule and the piece size; part of the key, so an old directory is never misread."""
 _ABANDONED_SECONDS = 24 * 3600
+"""Age at which a `.building-` directory is taken for that of a killed process; a judgement: no corpus takes so long."""
+_SOURCE_SETTINGS = ("alphabet", "keys", "zipf_alpha", "values")
+"""Settings of a drawn source beside its name, length, split and seed."""
 
 
 def prepare(spec: DataSpec, announce: Callable[[str], None] = lambda _: None) -> Corpus:
@@ -65,13 +71,30 @@ def prepare(spec: DataSpec, announce: Callable[[str], None] = lambda _: None) ->
         raise DataError(f"the corpus could not be prepared in {cache}: {error}; data.cache chooses another place.") from error
 
 
+def _open_if_intact(directory: Path) -> Corpus | None:
+    try:
+        return open_corpus(directory)
+    except DataError:
+        return None
+
+
+def _final(cache: Path, source: Source, spec: DataSpec, fingerprint: str) -> Path:
+    """The directory of a corpus by its key."""
+    local = Path(spec.tokenizer.name or "").expanduser()
+    is_local = spec.tokenizer.kind == "hub" and local.is_file()
+    tokenizer_hash = hashlib.sha256(local.read_bytes()).hexdigest() if is_local else None  # a name of the hub stands for itself
+    split_by = source.held_out_bytes or spec.validation_fraction
+    key = digest(FORMAT, fingerprint, split_by, spec.tokenizer.model_dump(), tokenizer_hash)
+    return cache / "corpora" / f"{source.name}-{key[:16]}"
+
+
 def _build(cache: Path, source: Source, spec: DataSpec, announce: Callable[[str], None]) -> Corpus:
     with _scratch(cache) as scratch:
         announce(f"reading {source.name}")
         origin, documents = source.read()
         spool = write_spool(documents, scratch / "documents", spec.max_bytes)
         final = _final(cache, source, spec, spool.fingerprint)
-        _write(cache / "fingerprints" / source.stamp, spool.fingerprint)
+        write_text(cache / "fingerprints" / source.stamp, spool.fingerprint)
         if (kept := _open_if_intact(final)) is not None:
             return kept
         parts = split(spool, spec.validation_fraction, source.held_out_bytes)
@@ -86,7 +109,7 @@ def _build(cache: Path, source: Source, spec: DataSpec, announce: Callable[[str]
             "origin": origin,
             "spec": spec.model_dump(mode="json", exclude={"cache"}),
         }
-        _write(scratch / "corpus.json", json.dumps(facts, indent=2) + "\n")
+        write_text(scratch / "corpus.json", json.dumps(facts, indent=2) + "\n")
         spool.path.unlink()
         _publish(scratch, final)
     return open_corpus(final)
@@ -102,18 +125,15 @@ def _prepare_drawn(cache: Path, spec: DataSpec, announce: Callable[[str], None])
     announce(f"drawing {spec.max_tokens:,} tokens of {source.name}")
     with _scratch(cache) as scratch:
         facts = {"format": FORMAT, "spec": settings, **_write_drawn(scratch, source, spec)}
-        _write(scratch / "corpus.json", json.dumps(facts, indent=2) + "\n")
+        write_text(scratch / "corpus.json", json.dumps(facts, indent=2) + "\n")
         _publish(scratch, final)
     return open_corpus(final)
-
-
-_SOURCE_SETTINGS = ("alphabet", "keys", "zipf_alpha", "values")
 
 
 def _write_drawn(scratch: Path, source: TokenSource, spec: DataSpec) -> dict[str, Any]:
     """Write both token files; what corpus.json says of them."""
     held_out = round(spec.max_tokens * spec.validation_fraction)
-    dtype = "uint16" if source.vocab_size <= 2**16 else "uint32"
+    dtype = _id_type(source.vocab_size)
     sha256 = {}
     for stream, (name, num) in enumerate((("train", spec.max_tokens - held_out), ("validation", held_out))):
         _, sha256[name] = _write_arrays(source.draw(stream, num), scratch / f"{name}.bin", dtype)
@@ -147,12 +167,13 @@ def _announce_text(source: Source, spec: DataSpec, spool: Spool, parts: Split, a
 
 def _write_streams(scratch: Path, tokenizer: Tokenizer, spool: Spool, parts: Split) -> dict[str, Any]:
     """Write both token files and the tokenizer; what corpus.json says of them."""
-    dtype = "uint16" if tokenizer.vocab_size <= 2**16 else "uint32"
+    dtype = _id_type(tokenizer.vocab_size)
     tokens, sha256 = {}, {}
     for name, regions in (("train", parts.train), ("validation", parts.validation)):
-        tokens[name], sha256[name] = _write_tokens(tokenizer, spool.read(regions), scratch / f"{name}.bin", dtype)
+        ids = encode(tokenizer, spool.read(regions))
+        tokens[name], sha256[name] = _write_arrays(ids, scratch / f"{name}.bin", dtype)
     if tokenizer.json is not None:
-        _write(scratch / "tokenizer.json", tokenizer.json)
+        write_text(scratch / "tokenizer.json", tokenizer.json)
     return {
         "hash": digest(sha256["train"], sha256["validation"], tokenizer.sha256)[:16],
         "dtype": dtype,
@@ -175,9 +196,8 @@ def _size(num_bytes: int) -> str:
     return f"{float(f'{num_bytes / scale:.3g}'):g}{unit}"
 
 
-def _write_tokens(tokenizer: Tokenizer, documents: Iterable[bytes], path: Path, dtype: str) -> tuple[int, str]:
-    """Write the tokens of `documents`; their number, and the sha256 of the file."""
-    return _write_arrays(encode(tokenizer, documents), path, dtype)
+def _id_type(vocab_size: int) -> str:
+    return "uint16" if vocab_size <= 2**16 else "uint32"
 
 
 def _write_arrays(arrays: Iterable[np.ndarray], path: Path, dtype: str) -> tuple[int, str]:
@@ -185,7 +205,7 @@ def _write_arrays(arrays: Iterable[np.ndarray], path: Path, dtype: str) -> tuple
     num_tokens, sha256 = 0, hashlib.sha256()
     with path.open("wb") as file:
         for ids in arrays:
-            data = ids.astype(_disk_type(dtype)).tobytes()
+            data = ids.astype(disk_type(dtype)).tobytes()
             sha256.update(data)
             file.write(data)
             num_tokens += len(ids)
@@ -217,10 +237,3 @@ def _publish(scratch: Path, final: Path) -> None:
     except OSError:
         open_corpus(final)  # the winner's; anything else is an error of this one's
     shutil.rmtree(torn, ignore_errors=True)
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a small file so that readers see all of it or none."""
-    unfinished = path.with_name(f".{path.name}-{uuid.uuid4().hex}")
-    unfinished.write_text(text, encoding="utf-8")
-    os.replace(unfinished, path)

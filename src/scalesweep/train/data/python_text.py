@@ -20,12 +20,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MIN_BYTES = 200
-"""Shorter files are mostly empty `__init__.py`."""
+"""Shorter files are mostly empty `__init__.py`; a judgement, and a part of the corpus."""
 MAX_BYTES = 1_000_000
-"""Longer files are mostly generated tables."""
+"""Longer files are mostly generated tables; a judgement, and a part of the corpus."""
 _SKIPPED_DIRECTORIES = frozenset({"__pycache__", "site-packages", "dist-packages"})
-# Files that the installation generates hold paths of this machine; a user's editable installs add finder modules.
 _SKIPPED_PREFIXES = ("_sysconfigdata", "__editable__")
+"""Files that the installation generates hold paths of this machine; a user's editable installs add finder modules."""
 _OWN_PACKAGE = "scalesweep"
 _STATEMENT_FIELDS = ("body", "orelse", "finalbody", "handlers", "cases")
 
@@ -35,13 +35,11 @@ class SourceFile:
     """One Python file, by its place in the corpus."""
 
     path: Path
-    """Where it is."""
     relative: str
     """Its path below its root, with forward slashes."""
     size: int
-    """Its length in bytes."""
+    """In bytes."""
     mtime_ns: int
-    """When it was last changed."""
 
 
 def list_files() -> list[SourceFile]:

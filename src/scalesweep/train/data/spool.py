@@ -21,7 +21,6 @@ class Spool:
     """Documents end to end in one file."""
 
     path: Path
-    """The file."""
     regions: tuple[Region, ...]
     """Where each document is, in the order of the source."""
     digests: tuple[bytes, ...]
@@ -51,9 +50,7 @@ class Split:
     """Which regions are trained on and which are held out."""
 
     train: tuple[Region, ...]
-    """Training text."""
     validation: tuple[Region, ...]
-    """Held-out text."""
     rule: str
     """How the text was split, in words."""
 

@@ -18,12 +18,14 @@ from scalesweep.arrays import FloatArray, IntArray
 from scalesweep.settings.data import DataSpec
 
 KEY_DIGITS = 3
+"""Tokens of a key; a judgement: a million keys take digits of base 100, so that vocabulary and record are both short."""
 RECORD_TOKENS = KEY_DIGITS + 1
 """Tokens of a record of zipf_facts; contexts that are a multiple of it see whole records."""
 SHARPNESS = 2.0
 """Power of the exponential weights behind a row of transition probabilities. At 1 (uniform on the simplex) the two
 tokens before are worth 0.39 nats of 2.77 with seed 0 and 16 symbols, at 2 they are worth 0.96: more for a model to learn."""
 _CHUNK = 1 << 16
+"""Draws at a time, which bounds the memory; no token depends on it."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,6 @@ class TokenSource:
     name: str
     """For people, for example "markov-16"."""
     vocab_size: int
-    """Number of token ids."""
     entropy: float
     """Nats per token given everything that came before."""
     window_excess: float

@@ -21,11 +21,14 @@ from scalesweep.train.data.spool import cut
 
 END_OF_DOCUMENT = "<|endoftext|>"
 BPE_TRAINING_BYTES = 50_000_000
-"""A BPE is trained on the first 50 MB of the training text, at about half a CPU second a megabyte whatever its vocabulary."""
+"""A BPE is trained on the first 50 MB of the training text, at about half a CPU second a megabyte whatever its vocabulary. A
+judgement: half a minute is the most that preparing should wait for it."""
 _PIECE_BYTES = 1 << 16
+"""Longest text that is tokenized at once (`pieces`). A judgement: some MB of memory, and few cuts."""
 _BATCH_BYTES = 1 << 22
-# What ready tokenizers without a declared end-of-sequence token call it.
+"""Text that is handed to the backend's threads together; no token depends on it."""
 _END_NAMES = (END_OF_DOCUMENT, "<|end_of_text|>", "</s>", "<eos>", "[SEP]")
+"""What ready tokenizers without a declared end-of-sequence token call it."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ class Tokenizer:
     encode_batch: Callable[[Sequence[bytes]], list[NDArray[Any]]]
     """Ids of each UTF-8 text, one array of shape (num_tokens,) each, without the end-of-document id."""
     json: str | None = None
-    """Contents of tokenizer.json; None for bytes."""
+    """Content of tokenizer.json; None for bytes."""
 
 
 def make_tokenizer(spec: TokenizerSpec, training_text: Iterable[bytes]) -> Tokenizer:
@@ -111,7 +114,7 @@ def train_bpe(training_text: Iterable[bytes], vocab_size: int) -> Tokenizer:
     trainer = trainers.BpeTrainer(
         vocab_size=vocab_size,
         special_tokens=[END_OF_DOCUMENT],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),  # all bytes, so that held-out text is never unknown
         show_progress=False,
     )
     backend.train_from_iterator(_first_bytes(training_text, BPE_TRAINING_BYTES), trainer)

@@ -20,7 +20,8 @@ from scalesweep.plan.flops import ModuleCounts, ModuleShape, ParamGroups, attent
 from scalesweep.settings.plan import ArchitectureSpec
 
 FORMULA_TOLERANCE = 0.01
-"""Relative difference to the counter up to which FLOPs are said by the formula; rotary tables are products too."""
+"""Relative difference to the counter up to which FLOPs are said by the formula; rotary tables are products too. A
+judgement."""
 _FFN_WIDTHS = ("intermediate_size", "ffn_dim", "n_inner", "ffn_hidden_size")
 """What configs call the hidden width of the feed-forward block."""
 _NO_MATRICES = ("A_log",)

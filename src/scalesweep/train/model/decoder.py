@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from scalesweep.plan.flops import DecoderShape
 
 NORM_EPS = 1e-6
+"""Under the root of every RMSNorm: the default of Llama's and Qwen3's configurations in transformers."""
 
 
 class Decoder(nn.Module):
@@ -41,6 +42,8 @@ class Decoder(nn.Module):
         cos_TK, sin_TK = rotary_table(shape.context, shape.head_dim, rope_theta)
         self.register_buffer("cos_TK", cos_TK, persistent=False)
         self.register_buffer("sin_TK", sin_TK, persistent=False)
+        # 1 / sqrt(fan-in) keeps the variance of what goes through a matrix. With zeros at the ends of the branches and in the
+        # head, the stream starts as the embedding alone and the loss at ln V, at every width and depth (`plan.recipe`).
         stds = {"embedding": embedding_std, "qkv": D**-0.5, "gate_up": D**-0.5, "attn_out": 0.0, "down": 0.0, "head": 0.0}
         self._initialise(seeds, stds)
 
@@ -108,6 +111,7 @@ class Layer(nn.Module):
 def cross_entropy(logits_RBTV: Tensor, tokens_RBT1: Tensor) -> Tensor:
     """Mean over the positions of each window of T + 1 tokens, in nats per token, shape (R, B)."""
     targets = tokens_RBT1[..., 1:]
+    # In float32 also under autocast: bfloat16 has fewer digits than a loss needs to be compared.
     loss = F.cross_entropy(logits_RBTV.flatten(0, 2).float(), targets.flatten(), reduction="none")
     return loss.view(targets.shape).mean(-1)
 
@@ -136,6 +140,7 @@ def rms_norm(x_RBTD: Tensor, gain_RD: Tensor) -> Tensor:
 
 def rotary_table(context: int, head_dim: int, theta: float) -> tuple[Tensor, Tensor]:
     """Cosines and sines of shape (context, head_dim / 2), half-split layout as in Llama (Su et al. 2021)."""
+    # In float64, since an angle of many turns keeps few digits of its remainder.
     frequencies = torch.exp(torch.arange(0, head_dim, 2, dtype=torch.float64) * (-math.log(theta) / head_dim))
     angles = torch.arange(context, dtype=torch.float64)[:, None] * frequencies
     return angles.cos().float(), angles.sin().float()

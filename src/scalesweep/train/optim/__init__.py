@@ -7,13 +7,12 @@ from scalesweep.train.model.decoder import Decoder
 from scalesweep.train.model.module import Model
 from scalesweep.train.optim.adamw import make_adamw
 from scalesweep.train.optim.groups import Optimizer
+from scalesweep.train.optim.muon import Muon
 
 
 def make_optimizer(model: Model, cells: Sequence[Cell]) -> Optimizer:
     """The cells' optimizer, with each cell's own settings."""
     if cells[0].optimizer == "muon":
-        from scalesweep.train.optim.muon import Muon
-
         assert isinstance(model, Decoder)
         return Muon(model, cells)
     return make_adamw(model, cells)

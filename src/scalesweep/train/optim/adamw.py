@@ -1,4 +1,4 @@
-"""AdamW and the choice of an optimizer, with the settings of the cell, and gradient clipping for each run apart."""
+"""AdamW for one run, by torch's kernel, or for several at once, with the settings and the clipping of each."""
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,14 +20,6 @@ from scalesweep.train.optim.groups import (
     group_settings,
     groups_of,
 )
-
-
-def make_adamw(model: Model, cells: Sequence[Cell], without: Collection[GroupName] = ()) -> Optimizer:
-    """AdamW for all groups but those of `without`. One run takes torch's fused kernel, several take one buffer for all."""
-    if len(cells) == 1:
-        return FusedAdamW(model, cells[0], without)
-    assert isinstance(model, Decoder)
-    return StackedAdamW(model, cells, without)
 
 
 class FusedAdamW:
@@ -215,3 +207,11 @@ def _blocks(names: Sequence[str], cells: Sequence[Cell]) -> Iterator[tuple[list[
         for block in ([n for n in mine if n == "embedding"], [n for n in mine if n != "embedding"]):
             if block:
                 yield block, [settings[group] for settings in of_runs]
+
+
+def make_adamw(model: Model, cells: Sequence[Cell], without: Collection[GroupName] = ()) -> Optimizer:
+    """AdamW for all groups but those of `without`. One run takes torch's fused kernel, several take one buffer for all."""
+    if len(cells) == 1:
+        return FusedAdamW(model, cells[0], without)
+    assert isinstance(model, Decoder)
+    return StackedAdamW(model, cells, without)

@@ -69,7 +69,10 @@ def groups_of(model: Model) -> dict[str, GroupName]:
 
 
 def group_settings(cell: Cell) -> dict[GroupName, GroupSettings]:
-    """The table of `recipe.parametrise`, whose numbers the cell holds."""
+    """The table of `plan.recipe.parametrise`, whose numbers the cell holds.
+
+    Gains have no decay, a convention (nanoGPT), and tables neither, a judgement: rare tokens would fade between their updates.
+    """
     return {
         "matrices": GroupSettings(cell.hidden_lr, cell.weight_decay, cell.hidden_eps),
         "gains": GroupSettings(cell.embedding_lr, 0.0, cell.hidden_eps),

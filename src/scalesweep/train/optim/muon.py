@@ -19,13 +19,17 @@ from scalesweep.train.optim.adamw import make_adamw
 from scalesweep.train.optim.groups import GroupName, clip_each_gradient, group_of
 
 STEPS = 5
+"""Newton-Schulz steps, as published (Jordan et al. 2024)."""
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
-"""Of the quintic, as published: steepest at 0, so that small singular values grow fastest; it ends near 1, not at it."""
+"""a, b, c of x -> a x + b x^3 + c x^5 on each singular value, as published (Jordan et al. 2024), who chose a large slope at 0:
+small singular values grow fastest, and all end near 1, not at it."""
 NORM_EPS = 1e-7
+"""Least norm to divide by, that of Jordan et al. 2024 (who add it); a matrix of zeros stays zero."""
 RMS = 0.2
 """Root mean square of the entries of a square matrix's update at learning rate 1, about that of AdamW (Liu et al. 2025, arXiv
 2502.16982, section 2.2)."""
 OWN: GroupName = "matrices"
+"""What Muon steps; Jordan et al. 2024 leave embedding, head and vectors to AdamW."""
 FUSED = {"qkv": 3, "gate_up": 2}
 """Matrices that lie one below the other in one parameter of the decoder; each is made orthogonal by itself."""
 
@@ -109,7 +113,7 @@ class Muon:
 
     @torch.no_grad()
     def step(self, factors: Sequence[float]) -> Tensor:
-        """As in `train.optim.Optimizer`."""
+        """As in `Optimizer`."""
         norms = clip_each_gradient(list(self._parameters.values()), self._column([c.grad_clip for c in self._cells]).flatten())
         lr = np.array([f * c.hidden_lr for f, c in zip(factors, self._cells, strict=True)])
         kept = self._column(1 - lr * np.array([c.weight_decay for c in self._cells]))
@@ -119,6 +123,7 @@ class Muon:
             rows, cols = stack.weights.shape[-2:]
             gradient = self._gradient(stack, rows)
             stack.momentum.lerp_(gradient, fresh)
+            # Nesterov's: the gradient counts once more. Norms of the sum do not matter, since the direction is made orthogonal.
             direction = orthogonalise(gradient.lerp_(stack.momentum, memory).to(self._dtype))
             stack.weights.mul_(kept).addcmul_(direction.float(), self._column(-lr * update_scale(rows, cols)))
         self._adamw.step(factors)
@@ -137,7 +142,7 @@ class Muon:
         return own | self._adamw.moments()
 
     def load(self, run: int, moments: Mapping[str, tuple[Tensor, ...]], step: int) -> None:
-        """As in `train.optim.Optimizer`."""
+        """As in `Optimizer`."""
         for stack in self._stacks:
             for name, momentum in stack.views(stack.momentum):
                 momentum[run].copy_(moments[name][0])

@@ -1,0 +1,71 @@
+"""How far beyond the points the preferred joint law may be used, and how far that was tried."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from scalesweep.analysis.forecast.backtest import BackTest
+from scalesweep.fit.horizon import Range, supported_horizon
+from scalesweep.fit.sweep_fit import SweepFit
+from scalesweep.laws import JointLaw
+from scalesweep.points.points import Points
+
+_BISECTIONS = 40
+"""Halvings of an interval of a few decades: they leave 1e-12 of it, less than the rounding of what is printed."""
+
+
+@dataclass(frozen=True)
+class Support:
+    """The furthest compute-optimal model that may be predicted, and how far predictions were tried."""
+
+    factor: float | None
+    """That model's compute over the largest measured one, both as 6 N D; None where not even that is supported."""
+    limit: str
+    """Why no model beyond it may be, in a sentence."""
+    tested_factor: float | None
+    """Largest such factor at which the back-test predicted a measured row; None where it predicted none."""
+
+    @property
+    def words(self) -> str:
+        """Both in sentences."""
+        tested = f" Tried by the back-test: up to {self.tested_factor:.2g} times." if self.tested_factor else ""
+        if self.factor is None:
+            start = "The points support no prediction of the compute-optimal model beyond what was measured."
+            return f"{start} {self.limit}{tested}"
+        return (
+            f"Along its compute optimum the law may be used up to {self.factor:.3g} times the largest measured compute, and no "
+            f"further.{tested}"
+        )
+
+
+def support_of(points: Points, fit: SweepFit, tested: BackTest | None) -> Support:
+    """The support of the preferred joint law: every coordinate (C, N, D, D / N) of its compute optimum must have it."""
+    tried = _tested(tested)
+    law = fit.preferred.law if fit.preferred else None
+    if not isinstance(law, JointLaw):
+        return Support(None, "There is no joint law.", tried)
+    if min(law.A, law.B, law.alpha, law.beta) <= 0:
+        return Support(None, "A term of the law vanishes, so that it has no compute optimum.", tried)
+    measured, largest = Range.of(points.n, points.d), 6 * float(np.max(points.n * points.d))
+
+    def refusal(decades: float) -> str:
+        compute = largest * 10**decades
+        return measured.refuse(float(law.n_opt(compute)), float(law.d_opt(compute)))
+
+    if reason := refusal(0.0):
+        return Support(None, reason, tried)
+    # The upper end lies just past what the span of compute alone supports, where every model is refused. The sentence is that
+    # of a model a thousandth of a decade past the limit: at the limit itself rounding decides whether there is one.
+    low, high = 0.0, supported_horizon(measured.spans()["c"]) * 1.001
+    for _ in range(_BISECTIONS):
+        middle = (low + high) / 2
+        low, high = (low, middle) if refusal(middle) else (middle, high)
+    return Support(10**low, refusal(high + 1e-3), tried)
+
+
+def _tested(tested: BackTest | None) -> float | None:
+    if tested is None or tested.outcomes is None or tested.outcomes.abstained.all():
+        return None
+    largest = float(tested.outcomes.factor[~tested.outcomes.abstained].max())
+    return largest if math.isfinite(largest) else None

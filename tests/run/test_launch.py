@@ -1,0 +1,305 @@
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from builders import command_line, make_store, measured, one_size, small_settings
+
+from scalesweep.errors import SpecError, StoreError
+from scalesweep.files import StorageFailed
+from scalesweep.plan.grid import CorpusFacts
+from scalesweep.run.launch import launch, local
+from scalesweep.run.launch.device import resolve_device
+from scalesweep.run.launch.local import num_workers
+from scalesweep.run.launch.monitor import Monitor
+from scalesweep.run.store.store import Store
+from scalesweep.settings.run import LauncherSpec
+from scalesweep.settings.settings import Settings
+from scalesweep.settings.train import TrainSpec
+from scalesweep.train.data.corpus import Corpus
+
+
+def with_launcher(settings: Settings, name: str, workers: int = 2) -> Settings:
+    return settings.model_copy(update={"launcher": LauncherSpec(name=name, workers=workers)})
+
+
+@pytest.fixture(scope="module")
+def inline(tmp_path_factory: pytest.TempPathFactory, settings: Settings, corpus: Corpus, facts: CorpusFacts) -> Store:
+    store = make_store(tmp_path_factory.mktemp("inline") / "sweep", settings, corpus, facts)
+    launch(store, settings, "cpu", Monitor(store, store.plan_file.plan()))
+    return store
+
+
+def test_local_workers_measure_what_one_process_measures(
+    tmp_path: Path, inline: Store, settings: Settings, corpus: Corpus, facts: CorpusFacts, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chosen = with_launcher(settings, "local")
+    store = make_store(tmp_path / "sweep", chosen, corpus, facts)
+    launch(store, chosen, "cpu", Monitor(store, store.plan_file.plan(), sys.stdout))
+    assert measured(store) == measured(inline)
+    lines = capsys.readouterr().out.strip().splitlines()
+    assert len(lines) == 4
+    assert lines[-1].startswith("[4/4]")
+
+
+def test_local_workers_share_a_trunk_and_none_is_started_for_a_cell_that_waits(
+    tmp_path: Path, home: Path, corpus: Corpus, facts: CorpusFacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    budgets = [8192, 65536, 524_288]
+    alone = make_store(tmp_path / "alone", one_size(home, sweep={"budgets": budgets}), corpus, facts)
+    launch(alone, alone.plan_file.settings(), "cpu", Monitor(alone, alone.plan_file.plan()))
+    chosen = one_size(home, sweep={"budgets": budgets}, launcher={"name": "local", "workers": 3})
+    store = make_store(tmp_path / "sweep", chosen, corpus, facts)
+    started, start = [], local._start
+    monkeypatch.setattr(local, "_start", lambda *arguments: (started.append(time.monotonic()), start(*arguments)))
+    launch(store, chosen, "cpu", Monitor(store, store.plan_file.plan()))
+    assert measured(store) == measured(alone)
+    assert len(started) == 3  # each lives until nothing is left, also those that find only cells that wait
+
+
+def test_a_launch_with_nothing_to_do_starts_no_worker(inline: Store, settings: Settings) -> None:
+    chosen = with_launcher(settings, "local")
+    started = time.monotonic()
+    launch(inline, chosen, "cpu", Monitor(inline, inline.plan_file.plan()))
+    assert time.monotonic() - started < 1
+
+
+def test_a_cell_that_kills_its_worker_again_and_again_is_given_up(
+    tmp_path: Path, settings: Settings, corpus: Corpus, facts: CorpusFacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A worker program that claims the longest cell and dies stands for one that the system kills for its memory."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, sys\n"
+        "if 'scalesweep.run.worker' in ' '.join(sys.orig_argv):\n"
+        "    from pathlib import Path\n"
+        "    from scalesweep.run.store.store import Store\n"
+        "    store = Store(Path(sys.orig_argv[4]))\n"
+        "    if store.claims.take(store.plan_file.plan().longest_first[0].key): os.kill(os.getpid(), 9)\n"
+    )
+    chosen = with_launcher(settings, "local", workers=1)
+    store = make_store(tmp_path / "sweep", chosen, corpus, facts)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    launch(store, chosen, "cpu", Monitor(store, store.plan_file.plan()))
+    states = store.states()
+    first = store.plan_file.plan().longest_first[0].key
+    assert states.pop(first) == "FAILED"
+    assert "died 4 times with this cell, last by signal 9" in store.claims.error(first)
+    log = (store.directory / "logs" / "worker-0.log").read_text()
+    assert len(re.findall(rf"\d\d:\d\d:\d\d {first} lost: worker \d+ ended by signal 9\n", log)) == 4
+    assert all(f"{key} begins\n" in log for key in states)
+    assert set(states.values()) == {"COMPLETE"}
+
+
+def test_workers_that_die_before_they_have_a_cell_end_the_sweep(
+    tmp_path: Path, settings: Settings, corpus: Corpus, facts: CorpusFacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, sys\nif 'scalesweep.run.worker' in ' '.join(sys.orig_argv): os.kill(os.getpid(), 9)\n"
+    )
+    chosen = with_launcher(settings, "local", workers=2)
+    store = make_store(tmp_path / "sweep", chosen, corpus, facts)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    with pytest.raises(StoreError, match="workers died 4 times before they had a cell, last by signal 9"):
+        launch(store, chosen, "cpu", Monitor(store, store.plan_file.plan()))
+    assert set(store.states().values()) == {"WAITING"}
+
+
+@pytest.mark.slow
+def test_a_worker_that_hangs_is_killed_and_its_cell_goes_on(
+    tmp_path: Path, inline: Store, settings: Settings, corpus: Corpus, facts: CorpusFacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first worker sleeps for ever at its 20th batch, as in a collective or on a device that does not answer."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, sys\n"
+        "if 'scalesweep.run.worker' in ' '.join(sys.orig_argv):\n"
+        "    import time\n"
+        "    from scalesweep import lease\n"
+        "    from scalesweep.train import stepper\n"
+        "    lease.HANG_SECONDS, lease.HEARTBEAT_SECONDS, batch = 3.0, 0.2, stepper.batch\n"
+        f"    def hanging(*arguments, step, flag={str(tmp_path / 'hung')!r}, **named):\n"
+        "        if step == 20 and not os.path.exists(flag):\n"
+        "            open(flag, 'w').close()\n"
+        "            time.sleep(1000)\n"
+        "        return batch(*arguments, step=step, **named)\n"
+        "    stepper.batch = hanging\n"
+    )
+    chosen = with_launcher(settings, "local", workers=1)
+    store = make_store(tmp_path / "sweep", chosen, corpus, facts)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    launch(store, chosen, "cpu", Monitor(store, store.plan_file.plan()))
+    assert measured(store) == measured(inline)
+    first = store.plan_file.plan().longest_first[0].key
+    assert store.claims.lost(first) >= 1
+    assert "given up, hung: no step for" in (store.directory / "logs" / "worker-0.log").read_text()
+
+
+def test_a_worker_whose_heartbeats_do_not_come_back_is_killed(
+    tmp_path: Path, settings: Settings, corpus: Corpus, facts: CorpusFacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stopped process (SIGSTOP) beats no more, and its cell is lost when the lease is over."""
+    store = make_store(tmp_path / "sweep", settings, corpus, facts)
+    key = store.plan_file.keys()[0]
+    code = "import pathlib, time; from scalesweep.run.store.store import Store; "
+    code += f"Store(pathlib.Path({str(store.directory)!r})).claims.take({key!r})"
+    slot = local.Slot("cpu", None, "worker-0.log", subprocess.Popen([sys.executable, "-c", f"{code}; time.sleep(600)"]))
+    assert slot.process is not None
+    while store.state(key) != "RUNNING":
+        time.sleep(0.05)
+    os.utime(store.cell_dir(key) / "claim-1", (1, 1))
+    local._kill_stuck(store, [slot], store.states())
+    assert slot.process.poll() is None  # the machine may have slept: there is a moment to beat again
+    monkeypatch.setattr(local, "HEARTBEAT_SECONDS", 0.0)
+    local._kill_stuck(store, [slot], store.states())
+    assert slot.process.wait(20) == -signal.SIGKILL
+    local._reap(store, [slot], store.plan_file.keys())
+    assert (slot.process, slot.early_deaths) == (None, 0)
+    assert store.state(key) == "LOST"
+
+
+def test_a_worker_that_cannot_write_says_why(tmp_path: Path, settings: Settings, corpus: Corpus, facts: CorpusFacts) -> None:
+    store = make_store(tmp_path / "sweep", settings, corpus, facts)
+    (store.directory / "logs").mkdir()
+    (store.directory / "logs" / "worker-0.log").write_text("12:00:00 x cannot be written: No space left; make room.\n")
+    slot = local.Slot("cpu", None, "worker-0.log", subprocess.Popen([sys.executable, "-c", "raise SystemExit(2)"]))
+    slot.process.wait()  # type: ignore[union-attr]
+    with pytest.raises(StoreError, match=r"a worker cannot work: x cannot be written: No space left; make room\. Its log is"):
+        local._reap(store, [slot], [])
+
+
+@pytest.mark.parametrize("said", ["12:00:00 x cannot be written: No space left; make room.\n", ""])
+def test_a_full_disk_is_named_even_where_the_log_is_empty(
+    tmp_path: Path, settings: Settings, corpus: Corpus, facts: CorpusFacts, said: str
+) -> None:
+    store = make_store(tmp_path / "sweep", settings, corpus, facts)
+    (store.directory / "logs").mkdir()
+    (store.directory / "logs" / "worker-0.log").write_text(said)
+    slot = local.Slot("cpu", None, "worker-0.log", subprocess.Popen([sys.executable, "-c", "raise SystemExit(74)"]))
+    slot.process.wait()  # type: ignore[union-attr]
+    with pytest.raises(StorageFailed, match=r"cannot be written.*make room"):
+        local._reap(store, [slot], [])
+
+
+def test_a_worker_that_ends_by_a_fault_of_its_own_is_replaced(
+    tmp_path: Path, settings: Settings, corpus: Corpus, facts: CorpusFacts
+) -> None:
+    store = make_store(tmp_path / "sweep", settings, corpus, facts)
+    key = store.plan_file.keys()[0]
+    imports = "import pathlib; from scalesweep.run.store.store import Store"
+    code = f"{imports}; Store(pathlib.Path({str(store.directory)!r})).claims.take({key!r})"
+    for deaths in range(local.MAX_DEATHS + 1):
+        slot = local.Slot("cpu", None, "worker-0.log", subprocess.Popen([sys.executable, "-c", f"{code}; raise ValueError"]))
+        slot.process.wait()  # type: ignore[union-attr]
+        local._reap(store, [slot], [key])
+        claim = json.loads((store.cell_dir(key) / f"claim-{deaths + 1}").read_text())
+        assert (claim["state"], claim["reason"]) == ("lost", "with exit code 1")
+    assert store.state(key) == "FAILED"
+
+
+@pytest.mark.slow
+def test_workers_that_die_together_are_each_charged_for_their_own_cell(
+    tmp_path: Path, settings: Settings, corpus: Corpus, facts: CorpusFacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four workers each take a cell and die once, at the same time; nothing is given up."""
+    (tmp_path / "sitecustomize.py").write_text(
+        "import os, sys\n"
+        "if 'scalesweep.run.worker' in ' '.join(sys.orig_argv):\n"
+        "    from pathlib import Path\n"
+        "    from scalesweep.run.store.store import Store\n"
+        "    store = Store(Path(sys.orig_argv[4]))\n"
+        "    fresh = [c.key for c in store.plan_file.plan().cells if not list(store.cell_dir(c.key).glob('claim-*'))]\n"
+        "    if any(map(store.claims.take, fresh)): os.kill(os.getpid(), 9)\n"
+    )
+    chosen = with_launcher(settings, "local", workers=4)
+    store = make_store(tmp_path / "sweep", chosen, corpus, facts)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    launch(store, chosen, "cpu", Monitor(store, store.plan_file.plan()))
+    assert set(store.states().values()) == {"COMPLETE"}
+
+
+@pytest.mark.slow
+def test_six_kills_of_everything_change_no_bit(tmp_path: Path, home: Path, corpus: Corpus, facts: CorpusFacts) -> None:
+    """kill -9 of the controller and its workers at random moments; afterwards the records are those of a quiet sweep."""
+    grid = {
+        "name": "tiny",
+        "sizes": [{"width": 32, "depth": 1}, {"width": 64, "depth": 2}],
+        "budgets": [8192, 131072, 800_000],
+    }
+    settings = small_settings(home, sweep=grid, launcher={"name": "local", "workers": 2}, train={"checkpoint_seconds": 0.3})
+    quiet = make_store(tmp_path / "quiet", settings, corpus, facts)
+    launch(quiet, settings, "cpu", Monitor(quiet, quiet.plan_file.plan()))
+    command = command_line(tmp_path, settings)
+    rng = random.Random(0)
+    kills = 0
+    for _ in range(6):
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+        try:
+            process.wait(rng.uniform(2.0, 4.0))
+        except subprocess.TimeoutExpired:
+            kill_tree(process.pid, controller=rng.random() < 0.7)
+            kills += 1
+        if process.poll() is None:
+            process.kill()
+        process.wait()
+    final = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert final.returncode == 0, final.stderr
+    assert kills >= 3
+    store = Store(tmp_path / "killed")
+    assert measured(store) == measured(quiet)
+    again = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert "Nothing new to measure: all 6 cells" in again.stdout
+
+
+def kill_tree(pid: int, controller: bool) -> None:
+    """SIGKILL the workers, and the controller too if asked; a controller left alone has a moment to start new ones."""
+    children = subprocess.run(["pgrep", "-P", str(pid)], capture_output=True, text=True).stdout.split()
+    if controller:
+        os.kill(pid, signal.SIGKILL)
+    for child in children:
+        os.kill(int(child), signal.SIGKILL)
+    if not controller:
+        time.sleep(1.0)
+
+
+@pytest.mark.slow
+def test_ctrl_c_stops_in_order_and_the_same_command_goes_on(
+    tmp_path: Path, home: Path, corpus: Corpus, facts: CorpusFacts
+) -> None:
+    grid = {"name": "tiny", "sizes": [{"width": 32, "depth": 1}, {"width": 64, "depth": 2}], "budgets": [4096, 200_000]}
+    settings = small_settings(home, sweep=grid, launcher={"name": "local", "workers": 2})
+    command = command_line(tmp_path, settings)
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+    store = Store(tmp_path / "killed")
+    while not list(store.directory.glob("cells/*/curve.jsonl")):
+        time.sleep(0.1)
+        assert process.poll() is None
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "stopped; what was measured is kept, and the same command goes on from here" in errors
+    assert "RUNNING" not in store.states().values()
+    final = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert final.returncode == 0, final.stderr
+    assert set(store.states().values()) == {"COMPLETE"}
+
+
+def train_spec(settings: Settings, **values: str) -> TrainSpec:
+    return settings.train.model_copy(update=values)
+
+
+def test_cuda_that_is_not_there_is_refused(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    with pytest.raises(SpecError, match=r"train\.device = 'cuda': PyTorch sees no CUDA device here"):
+        resolve_device(train_spec(settings, device="cuda"))
+
+
+def test_one_worker_a_core_unless_told(settings: Settings) -> None:
+    assert num_workers(settings, "cpu") == 1  # inline
+    assert num_workers(with_launcher(settings, "local", 3), "cpu") == 3
+    auto = settings.model_copy(update={"launcher": LauncherSpec(name="local")})
+    assert num_workers(auto, "cpu") == len(os.sched_getaffinity(0))
