@@ -244,13 +244,13 @@ def test_the_furthest_row_is_named_with_its_effect(whole: tuple[ChecklistRow, ..
     assert changed != whole[9].answer
 
 
-def test_rivals_and_starts_are_those_of_the_tournament(whole: tuple[ChecklistRow, ...]) -> None:
+def test_starts_are_those_of_the_fit_and_rivals_those_of_the_tournament(whole: tuple[ChecklistRow, ...]) -> None:
     assert whole[11].status == "answered"
     for form in ("additive", "coupled", "Kaplan with E", "quadratic in logs"):
         assert form in whole[11].answer
     assert re.search(r"\d+ of \d+ starts reached the same minimum; gradient test met", whole[10].answer)
     without = review(quick(make_points()), EMPTY)
-    assert [without[i].status for i in (10, 11, 13)] == ["partly", "not measured", "not measured"]
+    assert [without[i].status for i in (10, 11, 13)] == ["answered", "not measured", "not measured"]
 
 
 def test_the_back_test_is_partly_an_answer_as_no_forecast_is_sealed(whole: tuple[ChecklistRow, ...]) -> None:

@@ -102,7 +102,7 @@ def _block(title: str, fit: Fit) -> str:
             wrap(" ".join((fit.status.value, *fit.messages)), "  "),
             *(row.rstrip() for row in rows),
             f"  {plural(len(fit.rows), 'point')} ({fit.selection}); residual {fit.residual_rms:.2%} rms;",
-            f"  {fit.objective}{delta}: {fit.objective_value:.10g}",
+            f"  {fit.objective.words}{delta}: {fit.objective_value:.10g}",
             *([wrap(fit.intervals, "  ")] if fit.intervals else []),
         ]
     )
