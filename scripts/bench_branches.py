@@ -70,7 +70,7 @@ def measure(settings: Settings, plan: Plan, corpus: Corpus) -> dict[tuple[int, i
     """Loss of every cell by its tokens and seed."""
     with tempfile.TemporaryDirectory() as directory:
         store = Store(Path(directory) / "sweep")
-        store.create(plan, settings.model_dump(mode="json"), corpus_facts(corpus))
+        store.plan_file.create(plan, settings.model_dump(mode="json"), corpus_facts(corpus))
         work(store, prepare_device("cpu"), lambda: False)
         return {(r["row"]["d"], r["row"]["seed"]): r["loss"] for r in store.records()}
 

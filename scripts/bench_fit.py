@@ -14,7 +14,7 @@ import importlib.util
 import os
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -25,11 +25,12 @@ from scipy.optimize import minimize
 from scipy.special import logsumexp
 
 from scalesweep.arrays import FloatArray
-from scalesweep.fit.joint import Optimum, find_optimum, to_laws
+from scalesweep.fit.pose import Posed
 from scalesweep.fit.resampling import draw_weights, refit
 from scalesweep.fit.solve.huber import minimise
+from scalesweep.fit.solve.objectives import Descent, Objective
 from scalesweep.fit.solve.powers import Problem
-from scalesweep.laws import Chinchilla
+from scalesweep.laws import Chinchilla, Law
 from scalesweep.points import read_points
 
 Way = Callable[[FloatArray, FloatArray, FloatArray], FloatArray]
@@ -63,7 +64,7 @@ class Outcome:
     name: str
     seconds: float
     """CPU time for one resample."""
-    laws: list[Chinchilla]
+    laws: Sequence[Law]
     """Of the first resamples."""
 
 
@@ -79,11 +80,12 @@ def main() -> None:
     data = load(options.points, resamples)
     n, d, loss = (np.exp(column) for column in (data.log_n, data.log_d, data.log_loss))
     start = time.process_time()
-    optimum = find_optimum(n, d, loss, DELTA)
+    posed = Posed.of(Chinchilla, {"N": n, "D": d}, loss)
+    descent = posed.descend(Objective("huber", DELTA))
     from_nothing = time.process_time() - start
-    outcomes = [ours(data, optimum)]
+    outcomes = [ours(data, posed, descent)]
     outcomes += [one_by_one(name, way, data, sample) for name, way in ways().items()]
-    best = np.min([polished(data, optimum, sample), *(objective(data, one.laws[:sample]) for one in outcomes)], axis=0)
+    best = np.min([polished(data, posed, descent, sample), *(objective(data, one.laws[:sample]) for one in outcomes)], axis=0)
     print(f"{len(loss)} points, {resamples} resamples; the slow ways on {sample} of them, scaled up.\n")
     print(f"{'':<44}{'time / ours':>12}{'median excess':>16}{'largest excess':>16}{'above 1e-6':>12}")
     for one in outcomes:
@@ -110,12 +112,12 @@ def load(path: Path, resamples: int) -> Data:
     return Data(np.log(points.n[kept]), np.log(points.d[kept]), np.log(points.loss[kept]), weights)
 
 
-def ours(data: Data, optimum: Optimum) -> Outcome:
+def ours(data: Data, posed: Posed, descent: Descent) -> Outcome:
     """Batched Newton on all resamples."""
     start = time.process_time()
-    theta = refit(optimum.problem, optimum.minima.theta, data.weights, DELTA).theta
+    theta = refit(posed.problem, descent.minima.theta, data.weights, DELTA).theta
     seconds = time.process_time() - start
-    return Outcome("scalesweep: batched Newton, exact Hessian", seconds / len(data.weights), to_laws(optimum, theta))
+    return Outcome("scalesweep: batched Newton, exact Hessian", seconds / len(data.weights), posed.laws(theta))
 
 
 def ways() -> dict[str, Way]:
@@ -218,7 +220,7 @@ def variable_projection(log_n: FloatArray, log_d: FloatArray, log_loss: FloatArr
     return result
 
 
-def objective(data: Data, laws: list[Chinchilla]) -> FloatArray:
+def objective(data: Data, laws: Sequence[Law]) -> FloatArray:
     """Sum of weighted Huber losses of each law on its resample, shape (laws,)."""
     predicted = np.log([law.predict(np.exp(data.log_n), np.exp(data.log_d)) for law in laws])
     size = np.abs(data.log_loss - predicted)
@@ -226,16 +228,16 @@ def objective(data: Data, laws: list[Chinchilla]) -> FloatArray:
     return np.asarray(np.sum(data.weights[: len(laws)] * loss, axis=1))
 
 
-def polished(data: Data, optimum: Optimum, sample: int) -> FloatArray:
+def polished(data: Data, posed: Posed, descent: Descent, sample: int) -> FloatArray:
     """The least objective from 12 random starts per resample through narrowing Huber losses, shape (sample,)."""
-    problem: Problem = optimum.problem
+    problem: Problem = posed.problem
     rng, weights = np.random.default_rng(1), data.weights[:sample]
     values = []
     for _ in range(12):
-        theta = optimum.minima.theta[0] * np.exp(0.3 * rng.standard_normal((sample, len(problem.lower))))
+        theta = descent.minima.theta[0] * np.exp(0.3 * rng.standard_normal((sample, len(problem.lower))))
         for delta in (3e-2, 5e-3, DELTA):
             theta = minimise(problem, theta, weights, delta).theta
-        values.append(objective(data, to_laws(optimum, theta)))
+        values.append(objective(data, posed.laws(theta)))
     return np.asarray(np.min(values, axis=0))
 
 

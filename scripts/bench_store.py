@@ -22,7 +22,7 @@ from typing import Any
 from scalesweep.plan.grid import CorpusFacts
 from scalesweep.plan.plan import Plan, make_plan
 from scalesweep.run.launch.monitor import Monitor
-from scalesweep.run.store import free_cells as jobs
+from scalesweep.run.store import free_cells
 from scalesweep.run.store.store import Claim, Store
 from scalesweep.settings.compose import compose_settings
 
@@ -67,21 +67,21 @@ def measure(directory: Path, cells: int, points: int) -> dict[str, float]:
         return result
 
     plan: Plan = timed("plan", lambda: make_plan(settings, facts, "cpu"))
-    timed("create", lambda: store.create(plan, settings.model_dump(mode="json"), {}))
-    timed("plan(), read back", lambda: store.plan())
+    timed("create", lambda: store.plan_file.create(plan, settings.model_dump(mode="json"), {}))
+    timed("plan(), read back", lambda: store.plan_file.plan())
     monitor = timed("monitor", lambda: Monitor(store, plan))
     with monitor.showing():
         timed("poll", monitor.poll)
-    left = jobs.unfinished(store, plan)
-    timed("take, the first", lambda: store.claim(next(jobs.claimable(store, plan, left)).key))
+    left = free_cells.unfinished(store, plan)
+    timed("take, the first", lambda: store.claims.take(next(free_cells.claimable(store, plan, left)).key))
     timed(
         "take, later, with a look at all",
-        lambda: store.claim(next(jobs.claimable(store, plan, jobs.unfinished(store, plan))).key),
+        lambda: store.claims.take(next(free_cells.claimable(store, plan, free_cells.unfinished(store, plan))).key),
     )
     fill(store, plan, points)
     timed("states()", store.states)
     timed("points()", store.points)
-    timed("curves", lambda: [store.curve(key) for key in store.keys()])
+    timed("curves", lambda: [store.curve(key) for key in store.plan_file.keys()])
     timed("status, the command", lambda: status(store))
     return seconds
 
@@ -95,7 +95,7 @@ def fill(store: Store, plan: Plan, points: int) -> None:
         for i in range(points)
     ]
     for i, cell in enumerate(plan.cells):
-        claim = store.claim(cell.key) or Claim(cell.key, 1, store.cell_dir(cell.key) / "claim-1")
+        claim = store.claims.take(cell.key) or Claim(cell.key, 1, store.cell_dir(cell.key) / "claim-1")
         path = store.cell_dir(cell.key) / "curve.jsonl"
         if i == 0:
             store.write_curve(claim, curve)

@@ -175,7 +175,7 @@ def new_store(directory: Path, settings: Settings) -> Store:
     unique = unique_tokens(corpus.train_tokens, settings.model.context)
     plan = make_plan(settings, CorpusFacts(corpus.name, corpus.hash, corpus.vocab_size, unique), "cpu")
     store = Store(directory)
-    store.create(plan, settings.model_dump(mode="json"), corpus_facts(corpus))
+    store.plan_file.create(plan, settings.model_dump(mode="json"), corpus_facts(corpus))
     return store
 
 
@@ -185,7 +185,7 @@ def control(store: Store) -> int:
     from scalesweep.run.launch.monitor import Monitor
 
     try:
-        launch(store, store.settings(), "cpu", Monitor(store, store.plan()))
+        launch(store, store.plan_file.settings(), "cpu", Monitor(store, store.plan_file.plan()))
     except StoreError as error:  # workers died again and again before they had a cell: start anew
         sys.stderr.write(f"{error}\n")
         return 2
@@ -210,7 +210,7 @@ def finish(store: Store) -> None:
 def measured(store: Store) -> dict[str, Any]:
     """Everything that was measured, apart from times and places."""
     kept = {}
-    for key in store.keys():
+    for key in store.plan_file.keys():
         if record := store.record(key):
             curve = [{k: v for k, v in point.items() if k != "tokens_per_second"} for point in store.curve(key)]
             kept[key] = json.dumps([{k: v for k, v in record.items() if k not in ("times", "where")}, curve], sort_keys=True)
@@ -302,7 +302,7 @@ def damage_finished(campaign: Campaign, number: int, quiet: Store, report: Repor
 
 def damage_curves(campaign: Campaign, number: int, quiet: Store, report: Report) -> None:
     """Damage curves of finished cells: each is noticed or sound, and none is fatal."""
-    done, trusted, expected = Counter[str](), 0, {key: quiet.curve(key) for key in quiet.keys()}
+    done, trusted, expected = Counter[str](), 0, {key: quiet.curve(key) for key in quiet.plan_file.keys()}
     for i in range(-(-number // len(expected))):
         store = Store(campaign.home / f"curves-{i}")
         shutil.copytree(quiet.directory, store.directory)

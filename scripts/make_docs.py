@@ -1,6 +1,11 @@
-"""Rewrites the tables of docs/configuration.md from the settings' types, their docstrings and configs/. Takes no argument."""
+"""Rewrites what docs/ repeats of the code; takes no argument.
+
+The tables of docs/configuration.md come from the settings' types, their docstrings and configs/, that of docs/warnings.md from
+report/review/warnings.toml.
+"""
 
 import json
+import tomllib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args, get_origin
@@ -15,6 +20,8 @@ from scalesweep.settings.tune import LrLaw, TuneSpec
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "configuration.md"
+WARNINGS = ROOT / "docs" / "warnings.md"
+MEANINGS = ROOT / "src" / "scalesweep" / "report" / "review" / "warnings.toml"
 WORDS = {int: "whole number", float: "number", bool: "`true`, `false`", str: "text", type(None): "`null`", dict: "table"}
 SIGNS = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤", "multiple_of": "a multiple of", "pattern": "like"}
 HEAD = "| key | default | allowed | meaning |\n| --- | --- | --- | --- |\n"
@@ -46,6 +53,16 @@ def render() -> str:
     parts += ["## Tables in sweep.sizes", HEAD + "".join(forms)]
     parts += ["## Tables in sweep.tune and recipe.lr_law", "What they are for: [tuning.md](tuning.md).", HEAD + "".join(tuned)]
     return "\n\n".join(part.strip() for part in parts if part) + "\n"
+
+
+def render_warnings() -> str:
+    """The page of warnings: its table from the file of meanings, the text around it as it stands."""
+    before, table, after = WARNINGS.read_text(encoding="utf-8").partition("| code | says |")
+    assert table, "docs/warnings.md has lost the head of its table"
+    rows = tomllib.loads(MEANINGS.read_text(encoding="utf-8"))
+    lines = [f"| {code} | {row['says']} | {row['why']} | {row['remedy']} |\n" for code, row in rows.items()]
+    head = "| code | says | why it matters | what to do |\n|---|---|---|---|\n"
+    return before + head + "".join(lines) + "\n" + after.partition("\n\n")[2]
 
 
 def _rows(spec: Any, values: dict[str, Any], prefix: str = "") -> Iterator[str]:
@@ -91,3 +108,4 @@ def _option(path: Path) -> str:
 
 if __name__ == "__main__":
     PAGE.write_text(render(), encoding="utf-8")
+    WARNINGS.write_text(render_warnings(), encoding="utf-8")

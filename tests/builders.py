@@ -80,14 +80,14 @@ def small_settings(directory: Path, **sections: dict[str, Any]) -> Settings:
 
 def make_store(directory: Path, settings: Settings, corpus: Corpus, facts: CorpusFacts) -> Store:
     store = Store(directory)
-    store.create(make_plan(settings, facts, "cpu"), settings.model_dump(mode="json"), corpus_facts(corpus))
+    store.plan_file.create(make_plan(settings, facts, "cpu"), settings.model_dump(mode="json"), corpus_facts(corpus))
     return store
 
 
 def measured(store: Store) -> dict[str, Any]:
     """Everything that was measured, apart from times and places."""
     kept = {}
-    for key in store.keys():
+    for key in store.plan_file.keys():
         record = store.record(key)
         assert record is not None
         curve = [{k: v for k, v in point.items() if k != "tokens_per_second"} for point in store.curve(key)]

@@ -72,7 +72,7 @@ def reviewed_store(home: Path, corpus: Corpus, facts: CorpusFacts) -> "Store":
     sweep = {"sizes": sizes, "budgets": [2048, 4096, 8192, 16384], "seeds": [0, 1]}
     settings = small_settings(home, dir=str(home / "reviewed"), sweep=sweep)
     store = Store(Path(settings.dir))
-    store.create(make_plan(settings, facts, "cpu"), settings.model_dump(mode="json"), corpus_facts(corpus))
+    store.plan_file.create(make_plan(settings, facts, "cpu"), settings.model_dump(mode="json"), corpus_facts(corpus))
     assert work(store, prepare_device("cpu"), lambda: False, lambda line: None)
     return store
 

@@ -13,7 +13,6 @@ from scalesweep.settings.compose import compose_settings, config_dir
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *ROOT.glob("CONTRIBUTING.md"), *sorted((ROOT / "docs").glob("*.md"))]
-PAGE_IDS = [str(page.relative_to(ROOT)) for page in PAGES]
 PLACEHOLDER = re.compile(r"\.\.\.|\b[A-Z]{3,}\b(?!=)")
 """What stands for the reader's own words: DIR, OPTION, ..."""
 
@@ -61,26 +60,41 @@ def compose_command(name: str, words: list[str]) -> None:
 EXAMPLES = sorted({shlex.join(words) for page in PAGES for words in commands_of(page.read_text(encoding="utf-8"))})
 
 
-def test_configuration_page_is_the_code_s() -> None:
-    page = ROOT / "docs" / "configuration.md"
-    render = runpy.run_path(str(ROOT / "scripts" / "make_docs.py"))["render"]
-    assert page.read_text(encoding="utf-8") == render(), "docs/configuration.md is stale; run: python scripts/make_docs.py"
+@pytest.mark.parametrize(("name", "function"), [("configuration", "render"), ("warnings", "render_warnings")])
+def test_page_is_the_code_s(name: str, function: str) -> None:
+    render = runpy.run_path(str(ROOT / "scripts" / "make_docs.py"))[function]
+    page = ROOT / "docs" / f"{name}.md"
+    assert page.read_text(encoding="utf-8") == render(), f"docs/{name}.md is stale; run: python scripts/make_docs.py"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=PAGE_IDS)
-def test_relative_links_lead_somewhere(page: Path) -> None:
+def broken_links(page: Path) -> list[str]:
+    """What is wrong with the relative links of a page, one line each."""
     targets = [link for link in links_of(page.read_text(encoding="utf-8")) if "://" not in link]
+    found = []
     for path, _, anchor in (target.partition("#") for target in targets):
         linked = (page.parent / path).resolve() if path else page
-        assert linked.exists(), f"{path} is not there"
-        assert linked.is_relative_to(ROOT), f"{path} is outside of the repository"
-        assert not anchor or anchor in anchors_of(linked.read_text(encoding="utf-8")), f"{path} has no heading #{anchor}"
+        if not linked.exists():
+            found.append(f"{page.name}: {path} is not there")
+        elif not linked.is_relative_to(ROOT):
+            found.append(f"{page.name}: {path} is outside of the repository")
+        elif anchor and anchor not in anchors_of(linked.read_text(encoding="utf-8")):
+            found.append(f"{page.name}: {path} has no heading #{anchor}")
+    return found
 
 
-@pytest.mark.parametrize("example", EXAMPLES)
-def test_shown_command_composes(example: str) -> None:
-    name, *words = shlex.split(example)
-    compose_command(name, words)
+def test_relative_links_lead_somewhere() -> None:
+    assert not [line for page in PAGES for line in broken_links(page)]
+
+
+def test_shown_commands_compose() -> None:
+    refused = []
+    for example in EXAMPLES:
+        name, *words = shlex.split(example)
+        try:
+            compose_command(name, words)
+        except (Exception, SystemExit) as error:
+            refused.append(f"{example}: {error!r}")
+    assert not refused
 
 
 def test_examples_were_found() -> None:

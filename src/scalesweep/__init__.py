@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # the names are loaded when they are first used, so that aski
     from scalesweep.points.points import read_points as read_points
     from scalesweep.points.published import published_points as published_points
     from scalesweep.report.words.summary import summary as summary
-    from scalesweep.run.store.store import read_sweep as read_sweep
+    from scalesweep.run.store.measured import read_sweep as read_sweep
     from scalesweep.settings.fit import FitSpec as FitSpec
 
 _HOMES = {
@@ -28,7 +28,7 @@ _HOMES = {
     "fit_laws": "scalesweep.fit",
     "published_points": "scalesweep.points.published",
     "read_points": "scalesweep.points.points",
-    "read_sweep": "scalesweep.run.store.store",
+    "read_sweep": "scalesweep.run.store.measured",
     "summary": "scalesweep.report.words.summary",
 }
 

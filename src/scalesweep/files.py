@@ -183,6 +183,19 @@ def plain_storage_errors(directory: Path) -> Iterator[None]:
         raise StorageFailed(storage_sentence(error, directory)) from None
 
 
+@contextlib.contextmanager
+def plain_write_errors(directory: Path, remedy: str) -> Iterator[None]:
+    """Turn whatever keeps a new directory, or files in it, from being written into one sentence with its remedy.
+
+    Raises:
+        StoreError: the directory cannot be written.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(f"{directory} cannot be written: {error.strerror}; {remedy}") from None
+
+
 def storage_sentence(error: OSError, directory: Path) -> str:
     """What is wrong with the directory, and what to do."""
     if not directory.is_dir():

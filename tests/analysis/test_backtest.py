@@ -11,6 +11,7 @@ from scalesweep.analysis.forecast.backtest import MIN_ROWS, Outcomes, back_test,
 from scalesweep.analysis.forecast.bands import Band, widening
 from scalesweep.fit.horizon import DRIFT, MAX_GROWTH, MIN_RATIO, Range, supported_horizon, walk_sd
 from scalesweep.points.published import published_points, published_variants
+from scalesweep.points.rows import Rows
 from scalesweep.report.words.summary import summary
 from scalesweep.settings.fit import FitSpec
 
@@ -94,7 +95,7 @@ def test_too_few_points_have_no_origin():
 
 def test_cuts_are_levels_that_leave_rows_on_both_sides():
     points = sweep()
-    cuts = find_cuts(points.n, points.d, points.c, 4)
+    cuts = find_cuts(Rows.of(points), "c", 4)
     assert len(cuts) == 4
     assert set(cuts) <= set(points.c.tolist())
     assert max(cuts) < points.c.max()
@@ -207,4 +208,4 @@ def test_truth_is_what_the_surface_says():
 def test_scattered_points_have_cuts_too():
     rng = np.random.default_rng(0)
     n, d = 10 ** rng.uniform(6, 10, 1000), 10 ** rng.uniform(8, 12, 1000)
-    assert len(find_cuts(n, d, n * d, 6)) == 6
+    assert len(find_cuts(Rows.of_columns(n, d, TRUTH.predict(n, d)), "c", 6)) == 6

@@ -10,6 +10,7 @@ from surfaces import COUPLED_TRUTH, TRUTH, measure, sweep
 
 from scalesweep.analysis.forecast.next_cells import MAX_SHARE, NextCell, _expect, ladder_flops, next_cells
 from scalesweep.errors import SpecError
+from scalesweep.points.rows import Rows
 from scalesweep.report.words.summary import summary
 from scalesweep.settings.fit import FitSpec
 
@@ -122,6 +123,7 @@ def test_exchange_beats_random_cells():
 
 def test_an_interval_beyond_double_precision_is_wide_and_finite():
     nothing = SimpleNamespace(laws=[TRUTH], rows=lambda n, d: np.zeros((1, len(n), 5)), variance=lambda rows: 1e8)
-    measured = np.array([1e6, 1e7]), np.array([1e8, 1e9])
+    n, d = np.array([1e6, 1e7]), np.array([1e8, 1e9])
+    measured = Rows.of_columns(n, d, TRUTH.predict(n, d))
     expected = _expect(nothing, measured, [], NextCell(1e8, 1e10, 6e18, 2.5), 0.9)
     assert 1e200 < expected.form.high < math.inf

@@ -10,30 +10,32 @@ from surfaces import COUPLED_TRUTH, TRUTH, make_points, sweep
 
 from scalesweep.analysis.forecast.rivals import (
     RIVALS,
+    Draws,
     cross_validate,
+    excess_slopes,
     fit_rivals,
     folds_of,
+    log_loss,
+    predict_interval,
     refit,
-    sorted_columns,
-    sorted_units,
+    slopes,
 )
 from scalesweep.analysis.forecast.tournament import run_tournament
 from scalesweep.errors import FitError, SpecError
 from scalesweep.fit import fit_laws
 from scalesweep.fit.forms import fit_form
+from scalesweep.fit.solve.objectives import Objective
+from scalesweep.points.rows import Rows
 from scalesweep.report.words.summary import summary
 from scalesweep.settings.fit import FitSpec
 
 SPEC = FitSpec(bootstrap=40)
-
-
-def columns(points):
-    return points.n, points.d, points.loss
+MEAN = Draws(0.9, "mean", 0)
 
 
 @pytest.fixture(scope="module")
 def rivals():
-    return fit_rivals(*columns(sweep()), SPEC)
+    return fit_rivals(Rows.of(sweep()), SPEC)
 
 
 @pytest.fixture(scope="module")
@@ -42,9 +44,9 @@ def tournament():
 
 
 def test_every_rival_recovers_a_surface_without_noise():
-    found = fit_rivals(*columns(sweep(noise=0.0)), FitSpec(bootstrap=0), ("chinchilla", "coupled"))
+    found = fit_rivals(Rows.of(sweep(noise=0.0)), FitSpec(bootstrap=0), ("chinchilla", "coupled"))
     for rival in found.members:
-        assert rival.log_loss(1e9, 2e10) == pytest.approx(np.log(TRUTH.predict(1e9, 2e10)), abs=1e-7)
+        assert log_loss(rival, 1e9, 2e10) == pytest.approx(np.log(TRUTH.predict(1e9, 2e10)), abs=1e-7)
 
 
 def test_sizes_that_share_noise_widen_a_rival_as_they_widen_the_joint_law():
@@ -53,48 +55,47 @@ def test_sizes_that_share_noise_widen_a_rival_as_they_widen_the_joint_law():
     shared = np.exp(0.004 * np.random.default_rng(0).standard_normal(6))[np.unique(points.n, return_inverse=True)[1]]
     clustered = make_points(points.n, points.d, points.loss * shared)
     spec = FitSpec(bootstrap=100)
-    additive = fit_rivals(*columns(clustered), spec, ("chinchilla",)).members[0]
+    additive = fit_rivals(Rows.of(clustered), spec, ("chinchilla",)).members[0]
     joint = fit_laws(clustered, spec).joint
     assert len(additive.cluster_samples) == len(joint.cluster_samples) == 100
     at = np.array([1e9]), np.array([2e10])
-    low, high = additive.interval(*at, 0.9, "mean", 0)
+    low, high = predict_interval(additive, *at, MEAN)
     assert (np.exp(low[0]), np.exp(high[0])) == pytest.approx([end[0] for end in joint.band(*at)], rel=1e-3)
-    alone = fit_rivals(*columns(clustered), spec.model_copy(update={"interval": "pairs"}), ("chinchilla",)).members[0]
+    alone = fit_rivals(Rows.of(clustered), spec.model_copy(update={"interval": "pairs"}), ("chinchilla",)).members[0]
     assert not len(alone.cluster_samples)
-    assert high[0] - low[0] > 1.3 * np.diff(alone.interval(*at, 0.9, "mean", 0), axis=0)[0, 0]
+    assert high[0] - low[0] > 1.3 * np.diff(predict_interval(alone, *at, MEAN), axis=0)[0, 0]
 
 
 def test_copied_rows_narrow_no_rival():
     once = sweep()
-    twice = make_points(*(np.tile(column, 2) for column in columns(once)))
+    twice = make_points(*(np.tile(column, 2) for column in (once.n, once.d, once.loss)))
     at, spec = (np.array([1e9]), np.array([2e10])), FitSpec(bootstrap=60, huber_delta=0.01)
     ends = []
     for points in (once, twice):
-        n, d, _, loss = sorted_columns(points)
-        rival = fit_rivals(n, d, loss, spec, ("chinchilla",), sorted_units(points)).members[0]
-        ends.append(np.ravel(rival.interval(*at, 0.9, "mean", 0)))
+        rival = fit_rivals(Rows.of(points), spec, ("chinchilla",)).members[0]
+        ends.append(np.ravel(predict_interval(rival, *at, MEAN)))
     np.testing.assert_allclose(ends[1], ends[0], rtol=1e-6)
 
 
 def test_refit_under_equal_weights_is_the_fit(rivals):
     points = sweep()
     for rival in rivals.members:
-        again = refit(rival.fit, *columns(points), np.ones((1, len(points.n))))[0]
-        predicted = type(rival.fit.law).build(again.tolist(), ("N", "D")).predict(points.n, points.d)
-        np.testing.assert_allclose(predicted, rival.fit.law.predict(points.n, points.d), rtol=1e-7)
+        again = refit(rival, Rows.of(points), np.ones((1, len(points.n))))[0]
+        predicted = type(rival.law).build(again.tolist(), ("N", "D")).predict(points.n, points.d)
+        np.testing.assert_allclose(predicted, rival.law.predict(points.n, points.d), rtol=1e-7)
 
 
 def test_cross_validation_is_refitting_without_the_fold(rivals):
-    points, rival = sweep(), rivals.find("chinchilla")
-    fold = folds_of(points.n)
+    rows, rival = Rows.of(sweep()), rivals.find("chinchilla")
+    fold = folds_of(rows.n)
     squares = []
     for label in np.unique(fold):
         out = fold == label
-        columns_in = {"N": points.n[~out], "D": points.d[~out]}
-        alone = fit_form("chinchilla", columns_in, points.loss[~out], objective=rival.fit.objective)
-        squares += list(np.log(points.loss[out] / alone.law.predict(points.n[out], points.d[out])) ** 2)
+        columns_in = {"N": rows.n[~out], "D": rows.d[~out]}
+        alone = fit_form("chinchilla", columns_in, rows.loss[~out], objective=Objective("huber"))
+        squares += list(np.log(rows.loss[out] / alone.law.predict(rows.n[out], rows.d[out])) ** 2)
     # The width of the Huber loss is that of all rows in one and of the rows left in the other.
-    assert cross_validate(rival, *columns(points), fold) == pytest.approx(np.sqrt(np.mean(squares)), rel=0.05)
+    assert cross_validate(rival, rows, fold) == pytest.approx(np.sqrt(np.mean(squares)), rel=0.05)
 
 
 def test_folds_are_levels_or_groups_of_neighbours():
@@ -106,17 +107,17 @@ def test_folds_are_levels_or_groups_of_neighbours():
 
 def test_criterion_prefers_the_generator():
     for truth, name in ((TRUTH, "chinchilla"), (COUPLED_TRUTH, "coupled")):
-        found = fit_rivals(*columns(sweep(truth, noise=0.001)), FitSpec(bootstrap=0))
-        assert found.preferred.name == name
+        found = fit_rivals(Rows.of(sweep(truth, noise=0.001)), FitSpec(bootstrap=0))
+        assert found.preferred.law.name == name
 
 
 def test_slopes_are_those_of_the_law():
     law = TRUTH
     n, d = 1e8, 2e9
-    rival = fit_rivals(*columns(sweep(noise=0.0)), FitSpec(bootstrap=0), ("chinchilla",)).members[0]
+    rival = fit_rivals(Rows.of(sweep(noise=0.0)), FitSpec(bootstrap=0), ("chinchilla",)).members[0]
     u, v = law.A * n**-law.alpha, law.B * d**-law.beta
-    assert rival.slopes(n, d) == pytest.approx((law.alpha * u / (law.E + u + v), law.beta * v / (law.E + u + v)), rel=1e-5)
-    assert rival.excess_slopes(n, d) == pytest.approx((law.alpha * u / (u + v), law.beta * v / (u + v)), rel=1e-5)
+    assert slopes(rival, n, d) == pytest.approx((law.alpha * u / (law.E + u + v), law.beta * v / (law.E + u + v)), rel=1e-5)
+    assert excess_slopes(rival, n, d) == pytest.approx((law.alpha * u / (u + v), law.beta * v / (u + v)), rel=1e-5)
 
 
 def test_mean_lies_in_the_envelope_and_the_envelope_holds_every_falling_form(rivals):
@@ -131,7 +132,7 @@ def test_mean_lies_in_the_envelope_and_the_envelope_holds_every_falling_form(riv
 
 def test_a_rising_form_is_left_out():
     """A quadratic in logs turns up again far away; a theory never does."""
-    found = fit_rivals(*columns(sweep()), SPEC)
+    found = fit_rivals(Rows.of(sweep()), SPEC)
     far = np.array([1e14]), np.array([1e16])
     falling = dict(zip(RIVALS, found.is_falling(*far)[:, 0], strict=True))
     assert falling == {"chinchilla": True, "coupled": True, "kaplan_floor": True, "quadratic": False}
@@ -164,7 +165,7 @@ def test_a_ray_is_refused():
 def test_a_rival_with_too_few_rows_is_refused_in_words():
     points = sweep()
     chosen = np.array([0, 4, 8, 12, 17, 25, 29])
-    found = fit_rivals(points.n[chosen], points.d[chosen], points.loss[chosen], FitSpec(bootstrap=5))
+    found = fit_rivals(Rows.of(points).take(chosen), FitSpec(bootstrap=5))
     assert found.names == ("chinchilla", "kaplan_floor")
     assert "7 points leave fewer than 2" in found.refusals["coupled"]
 

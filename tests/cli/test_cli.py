@@ -152,7 +152,7 @@ def test_report_of_a_sweep(sweep: Path, capsys: pytest.CaptureFixture[str]) -> N
     assert "A title &amp; more" in (sweep / "report.html").read_text()
     again = (sweep / "report.md").read_text().split("## Make this report again")[1]
     run, made = [shlex.split(line) for line in again.splitlines() if line.startswith("scalesweep ")]
-    settings = Store(sweep).settings()
+    settings = Store(sweep).plan_file.settings()
     assert run[:3] == ["scalesweep", "run", "sweep=smoke"]
     assert compose_settings(run[2:]) == settings
     assert made == ["scalesweep", "report", settings.dir, "report.title='A title & more'"]

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 from builders import UNDER_NOHUP
 
-from scalesweep.cli import experiment, main, status
+from scalesweep.cli import main, status
 from scalesweep.cli.tables import _fitting, wrapped
 from scalesweep.errors import FitError
 from scalesweep.run.store.store import Store
@@ -41,7 +41,7 @@ BUDGET = 2.2e10
 def cache(tmp_path_factory: pytest.TempPathFactory) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SCALESWEEP_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.setattr(experiment, "write", no_report)  # which takes longer than the sweep, and is tested elsewhere
+        patch.setattr("scalesweep.sweep.run.write", no_report)  # which takes longer than the sweep, and is tested elsewhere
         yield
 
 
@@ -178,7 +178,7 @@ def test_long_lines_are_broken_between_words_on_a_narrow_terminal(monkeypatch: p
 
 def test_a_directory_may_have_an_equals_sign(sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (directory := tmp_path / "lr=0.1").symlink_to(sweep)
-    key = Store(sweep).keys()[0]
+    key = Store(sweep).plan_file.keys()[0]
     assert "12 complete" in wrote(capsys, "status", str(directory))
     assert "12 points" in wrote(capsys, "export", str(directory), f"out={tmp_path / 'points.csv'}")
     assert f"{key} COMPLETE" in wrote(capsys, "logs", str(directory), key)
@@ -222,13 +222,13 @@ def failed(sweep: Path, tmp_path: Path) -> tuple[Store, str]:
     import shutil
 
     store = Store(Path(shutil.copytree(sweep, tmp_path / "failed")))
-    key = store.keys()[0]
+    key = store.plan_file.keys()[0]
     for path in (store.cell_dir(key) / "record.json", *store.cell_dir(key).glob("claim-*")):
         path.unlink()
     for _ in range(2):  # the first failure is tried again
-        claim = store.claim(key)
+        claim = store.claims.take(key)
         assert claim is not None
-        store.fail(claim, "Traceback\nRuntimeError: the reason")
+        store.claims.fail(claim, "Traceback\nRuntimeError: the reason")
     (store.directory / "logs").mkdir(exist_ok=True)
     (store.directory / "logs" / "worker-0.log").write_text(f"12:00:00 {key} FAILED\n12:00:01 another line\n")
     return store, key
@@ -246,7 +246,7 @@ def test_logs_show_what_is_known_of_a_cell(failed: tuple[Store, str], capsys: py
 
 def test_retry_lets_a_failed_cell_wait_again(failed: tuple[Store, str], capsys: pytest.CaptureFixture[str]) -> None:
     store, key = failed
-    other = store.keys()[1]
+    other = store.plan_file.keys()[1]
     assert "is COMPLETE, and only a failed cell is retried" in wrote(capsys, "retry", str(store.directory), other, code=2)
     assert "1 failed cell waits again" in wrote(capsys, "retry", str(store.directory), key)
     assert store.state(key) == "WAITING"
@@ -330,7 +330,7 @@ def test_a_signal_ends_a_run_that_is_still_planning(
     def missed(*_: object) -> None:  # instead of the end of the tests
         pytest.fail("the run has not taken the signal")
 
-    monkeypatch.setattr(experiment, "prepare", lambda *_: signal.raise_signal(number))
+    monkeypatch.setattr("scalesweep.sweep.run.prepare", lambda *_: signal.raise_signal(number))
     before = signal.signal(number, missed)
     try:
         assert main(["run", *GRID, f"dir={tmp_path / 'sweep'}"]) == code

@@ -13,6 +13,7 @@ import pytest
 
 from scalesweep.cli import main
 from scalesweep.run.launch.monitor import cell_line
+from scalesweep.run.store.measured import read_sweep
 from scalesweep.run.store.store import Store
 from scalesweep.settings.plan import CountSpec
 
@@ -32,9 +33,9 @@ def best_lr(n: float) -> float:
 
 def simulate(store: Store, *_: Any) -> None:
     """Write the record that training would, with a loss that is quadratic in log lr and diverges far above the optimum."""
-    columns = store.sweep()["columns"]
-    for cell in store.plan().cells:
-        claim = store.claim(cell.key)
+    columns = store.plan_file.content()["columns"]
+    for cell in store.plan_file.plan().cells:
+        claim = store.claims.take(cell.key)
         if claim is None:
             continue
         row = cell.row(CountSpec())
@@ -73,8 +74,8 @@ def test_ranges_are_extended_where_the_optimum_lies_at_an_end(tmp_path: Path, ca
     assert "Tuned frontier over recipe.lr: 9 inner optima of 9" in out
     store = Store(tmp_path / "a")
     per_size = {
-        n: sum(c.num_params(CountSpec()) == n for c in store.plan().cells)
-        for n in {c.num_params(CountSpec()) for c in store.plan().cells}
+        n: sum(c.num_params(CountSpec()) == n for c in store.plan_file.plan().cells)
+        for n in {c.num_params(CountSpec()) for c in store.plan_file.plan().cells}
     }
     assert sorted(per_size.values()) == [3 * 4, 3 * 6, 3 * 6]  # only where it was needed
     with (tmp_path / "a" / "frontier.csv").open() as file:
@@ -86,10 +87,10 @@ def test_ranges_are_extended_where_the_optimum_lies_at_an_end(tmp_path: Path, ca
         assert float(row["best.recipe.lr"]) == pytest.approx(best_lr(n), rel=1e-4)
     assert "Tuned frontier" in (tmp_path / "a" / "report.html").read_text()
 
-    hash_before = store.plan().hash
+    hash_before = store.plan_file.plan().hash
     assert run(tmp_path / "a", lr) == 0
     assert "Nothing new to measure" in capsys.readouterr().out
-    assert store.plan().hash == hash_before
+    assert store.plan_file.plan().hash == hash_before
 
     assert run(tmp_path / "a", lr, "sweep.seeds=[0,1]") == 0  # an extended sweep can still grow
     assert "18 inner optima of 18" in capsys.readouterr().out
@@ -119,7 +120,7 @@ def test_the_cap_is_kept_and_said_aloud(tmp_path: Path, capsys: pytest.CaptureFi
     assert "is extended to 0.00016 there" in out
     assert "after 2 extensions (sweep.tune.extensions): such points are left out of the fit (9 optima)" in out
     assert "No law: " in out
-    assert len(Store(tmp_path / "a").plan().cells) == 9 * 5
+    assert len(Store(tmp_path / "a").plan_file.plan().cells) == 9 * 5
 
 
 def test_cells_of_a_tuned_sweep_are_told_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -131,8 +132,10 @@ def test_cells_of_a_tuned_sweep_are_told_apart(tmp_path: Path, capsys: pytest.Ca
     assert main(["status", str(tmp_path / "a"), "--watch"]) == 0
     assert capsys.readouterr().out.count("seed 0  recipe.lr 0.00311  loss ") == 9
     store = Store(tmp_path / "a")
-    key = store.keys()[0]
-    assert "recipe.lr 0.001  loss" in cell_line(store.plan().cells[0], store.record(key) or {}, store.plan())
+    key = store.plan_file.keys()[0]
+    assert "recipe.lr 0.001  loss" in cell_line(
+        store.plan_file.plan().cells[0], store.record(key) or {}, store.plan_file.plan()
+    )
 
 
 def test_a_tuned_sweep_without_a_law_has_its_frontier_and_figures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -159,7 +162,7 @@ def test_diverged_settings_are_part_of_tuning(tmp_path: Path, capsys: pytest.Cap
 def test_a_law_of_the_learning_rate_is_a_recipe(tmp_path: Path) -> None:
     law = "recipe.lr_law={coefficient: 1.8, n_exponent: -0.5, d_exponent: 0.0}"
     assert run(tmp_path / "a", law) == 0
-    for row in Store(tmp_path / "a").points().frame.to_dict("records"):
+    for row in read_sweep(tmp_path / "a").frame.to_dict("records"):
         assert row["embedding_lr"] == pytest.approx(4 * best_lr(row["n"]))
         assert row["loss"] == pytest.approx(1.2 + 30 / row["n"] ** 0.35 + 60 / row["d"] ** 0.35)
 

@@ -53,8 +53,8 @@ def test_it_measures_on_when_nobody_reads_what_it_prints(store: Store) -> None:
 
 
 def test_it_does_not_wait_for_cells_that_others_hold(store: Store) -> None:
-    for key in store.keys():
-        assert store.claim(key)
+    for key in store.plan_file.keys():
+        assert store.claims.take(key)
     started = time.monotonic()
     assert main(["worker", str(store.directory)]) == 0
     assert time.monotonic() - started < 5
@@ -69,7 +69,7 @@ def test_it_ends_in_order_by_a_signal_or_when_the_sweep_is_cancelled(
 ) -> None:
     sweep = {"name": "endless", "sizes": [{"width": 64, "depth": 2}], "budgets": ["50M"]}
     store = make_store(tmp_path / "sweep", small_settings(home, sweep=sweep), corpus, facts)
-    process, (key,) = joined(store), store.keys()
+    process, (key,) = joined(store), store.plan_file.keys()
     while not store.last_step(key):
         time.sleep(0.1)
         assert process.poll() is None

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from surfaces import TRUTH, grid, make_points
 
-from scalesweep.fit import FitStatus, fit_laws
+from scalesweep.fit import Status, fit_laws
 from scalesweep.fit.curvature import MAX_P_VALUE, find_curvature
 from scalesweep.fit.lines import select_envelope
 from scalesweep.points.published import published_points
@@ -60,7 +60,7 @@ def test_a_floor_bends_the_law_and_is_said():
     d = np.geomspace(1e8, 1e11, 12)
     loss = TRUTH.predict(n, d) * np.exp(0.003 * np.random.default_rng(0).standard_normal(12))
     fit = fit_laws(make_points(n, d, loss), FitSpec(bootstrap=50))
-    assert fit.by_d.status is FitStatus.REJECTED
+    assert fit.by_d.status is Status.REJECTED
     text = " ".join(summary(fit).split())
     assert "Rejected: the points bend away from this law, so do not extrapolate it. A quadratic in log D has t = " in text
     content = json.loads(fit.to_json())["laws"]["by_d"]
@@ -71,7 +71,7 @@ def test_a_floor_bends_the_law_and_is_said():
 
 def test_chinchilla_s_power_laws_bend():
     fit = fit_laws(published_points("chinchilla", None), POINT)
-    assert {fit.by_n.status, fit.by_d.status, fit.by_c.status} == {FitStatus.REJECTED}
+    assert {fit.by_n.status, fit.by_d.status, fit.by_c.status} == {Status.REJECTED}
     assert fit.by_c.curvature.t == pytest.approx(28.9, abs=0.1)
     assert fit.by_c.curvature.rms_quadratic == pytest.approx(0.0042, abs=1e-4)
 

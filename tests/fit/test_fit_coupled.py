@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from surfaces import POINT, TRUTH, grid
 
-from scalesweep.fit import FitStatus, fit_laws
+from scalesweep.fit import Status, fit_laws
 from scalesweep.fit.solve.huber import derivatives, objective
 from scalesweep.fit.solve.powers import CoupledPowers
 from scalesweep.laws import Chinchilla, Coupled
@@ -75,7 +75,7 @@ def test_exact_recovery(kappa):
 def test_a_coupled_truth_is_preferred():
     fit = fit_laws(grid(LAW, noise=0.003, sizes=SIZES, tokens=TOKENS), FitSpec(bootstrap=100))
     assert fit.preferred_name == "coupled"
-    assert fit.preferred.status is FitStatus.IDENTIFIED
+    assert fit.preferred.status is Status.IDENTIFIED
     assert fit.to_dict()["preferred"] == "coupled"
     assert summary(fit).startswith("Joint law of parameters and tokens, coupled")
 

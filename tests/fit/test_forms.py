@@ -7,11 +7,11 @@ from typing import ClassVar
 import numpy as np
 import pytest
 from law_cases import CASES, IDS, LARGE, SMALL
+from surfaces import minimum
 
 from scalesweep.errors import FitError
-from scalesweep.fit import FitStatus
+from scalesweep.fit import Status
 from scalesweep.fit.forms import fit_form
-from scalesweep.fit.joint import find_optimum
 from scalesweep.fit.solve.huber import minimise
 from scalesweep.fit.solve.objectives import Objective
 from scalesweep.laws import Chinchilla, Coupled, KaplanFloor, Law, Parameter, Saturating, steps_at_batch
@@ -33,16 +33,16 @@ def noisy(law, columns, sd=0.003, seed=0):
 @every_law
 def test_exact_recovery(law, columns):
     found = fit_form(law.name, columns, law.predict(*columns.values()))
-    assert found.theta == pytest.approx(law.theta, rel=1e-6)
-    assert found.converged
-    assert found.status is FitStatus.UNKNOWN
-    assert found.num_agreeing > 1 or found.num_starts == 1
+    assert found.law.theta == pytest.approx(law.theta, rel=1e-6)
+    assert found.search.converged
+    assert found.status is Status.UNKNOWN
+    assert found.search.num_agreeing > 1 or found.search.num_starts == 1
 
 
 @pytest.mark.parametrize("objective", ["lad", "huber_scale", "least_squares_log", "least_squares"])
 def test_exact_recovery_under_every_objective(objective):
     found = fit_form("chinchilla", LARGE, ADDITIVE.predict(*LARGE.values()), objective=objective)
-    assert found.theta == pytest.approx(ADDITIVE.theta, rel=1e-6)
+    assert found.law.theta == pytest.approx(ADDITIVE.theta, rel=1e-6)
 
 
 @every_law
@@ -59,8 +59,8 @@ def test_invariance_to_order_and_units(law, columns):
     np.testing.assert_allclose(
         scaled.law.predict(*[x * u for x, u in zip(at, units.values(), strict=True)]) / 1.4427, wanted, rtol=1e-7
     )
-    assert shuffled.value == pytest.approx(base.value, rel=1e-9)
-    assert scaled.value == pytest.approx(base.value, rel=1e-9)
+    assert shuffled.objective_value == pytest.approx(base.objective_value, rel=1e-9)
+    assert scaled.objective_value == pytest.approx(base.objective_value, rel=1e-9)
 
 
 # Published optima.
@@ -78,28 +78,31 @@ def test_invariance_to_order_and_units(law, columns):
 )
 def test_published_optima(epoch, objective, expected, digits):
     found = fit_form("chinchilla", {"N": epoch.n, "D": epoch.d}, epoch.loss, objective=objective)
-    assert found.theta == pytest.approx(expected, rel=digits)
-    assert found.converged
-    assert found.num_agreeing == found.num_starts
+    assert found.law.theta == pytest.approx(expected, rel=digits)
+    assert found.search.converged
+    assert found.search.num_agreeing == found.search.num_starts
     assert found.to_dict()["objective"] == objective.words
 
 
 def test_the_free_scale_leaves_least_absolute_deviations(epoch):
     found = fit_form("chinchilla", {"N": epoch.n, "D": epoch.d}, epoch.loss, objective="huber_scale")
-    assert found.delta / 1e-3 == pytest.approx(4.7e-6, rel=0.01)
+    assert found.huber_delta / 1e-3 == pytest.approx(4.7e-6, rel=0.01)
 
 
-def test_same_optimum_as_the_solver_of_the_additive_law(epoch):
-    for delta in (1e-3, None):
-        found = fit_form("chinchilla", {"N": epoch.n, "D": epoch.d}, epoch.loss, objective=Objective("huber", delta))
-        optimum = find_optimum(epoch.n, epoch.d, epoch.loss, delta)
-        assert found.value == pytest.approx(optimum.minima.value[0], rel=1e-11)
-        assert found.delta == pytest.approx(optimum.delta, rel=1e-6)
+@pytest.mark.parametrize("form", [Chinchilla, Coupled])
+@pytest.mark.parametrize("delta", [1e-3, None])
+def test_the_closed_form_finds_what_the_gradient_of_the_law_finds(epoch, form, delta):
+    posed, descent = minimum(epoch.n, epoch.d, epoch.loss, delta, form)
+    slow = replace(posed, problem=posed.frame).descend(Objective("huber", delta))
+    assert posed.problem is not posed.frame
+    assert descent.value == pytest.approx(slow.value, rel=1e-11)
+    assert descent.delta == pytest.approx(slow.delta, rel=1e-6)
+    assert posed.parameters(descent.minima.theta[:1])[0] == pytest.approx(posed.parameters(slow.minima.theta[:1])[0], rel=1e-7)
 
 
 def test_published_optimum_of_the_coupled_law(epoch):
     found = fit_form("coupled", {"N": epoch.n, "D": epoch.d}, epoch.loss, objective=Objective("huber", 1e-3))
-    assert found.value == pytest.approx(9.542e-4, rel=1e-4)
+    assert found.objective_value == pytest.approx(9.542e-4, rel=1e-4)
     assert found.law.kappa == pytest.approx(0.774, abs=1e-3)
 
 
@@ -136,7 +139,7 @@ def test_early_stop_trap(epoch, rows, expected):
     assert stopped.success
     assert huber_sum(stopped.x, epoch)[0] == pytest.approx(expected, rel=1e-3)
     found = fit_form("chinchilla", {"N": epoch.n, "D": epoch.d}, epoch.loss, objective=Objective("huber", 1e-3))
-    assert found.value < 0.88 * expected
+    assert found.objective_value < 0.88 * expected
 
 
 def hard_set(seed):
@@ -167,12 +170,12 @@ def hard_set(seed):
 def excess(seed, num_starts, delta):
     """Value of the fit over the best that random starts reach, minus 1."""
     n, d, loss = hard_set(seed)
-    optimum = find_optimum(n, d, loss, delta)
+    posed, descent = minimum(n, d, loss, delta)
     rng = np.random.default_rng(10**6 + seed)
-    starts = np.zeros((num_starts, 6))
-    starts[:, :3], starts[:, 4:] = rng.uniform(0, 2, (num_starts, 3)), 10 ** rng.uniform(-1.7, 0.5, (num_starts, 2))
-    brute = minimise(optimum.problem, starts, np.ones((num_starts, len(n))), optimum.delta)
-    return optimum.minima.value[0] / brute.value.min() - 1
+    starts = np.zeros((num_starts, 5))
+    starts[:, :3], starts[:, 3:] = rng.uniform(0, 2, (num_starts, 3)), 10 ** rng.uniform(-1.7, 0.5, (num_starts, 2))
+    brute = minimise(posed.problem, starts, np.ones((num_starts, len(n))), descent.delta)
+    return descent.minima.value[0] / brute.value.min() - 1
 
 
 def test_never_worse_than_random_starts():
@@ -190,11 +193,11 @@ def test_never_worse_than_many_random_starts():
 def test_fixed_parameters():
     loss = noisy(KaplanFloor.from_scales(1e10, 1e11, 0.24, 0.26, 1.5), SMALL)
     without, fixed = fit_form("kaplan", SMALL, loss), fit_form("kaplan_floor", SMALL, loss, fixed={"E": 0.0})
-    assert fixed.value == pytest.approx(without.value, rel=1e-9)
-    assert fixed.at_bound == without.at_bound == ()
+    assert fixed.objective_value == pytest.approx(without.objective_value, rel=1e-9)
+    assert fixed.search.at_bound == without.search.at_bound == ()
     law = Saturating(1.0, 300.0, 200.0, 0.45, 0.40, math.log(256))
     found = fit_form("saturating", SMALL, law.predict(*SMALL.values()), fixed={"L0": math.log(256)})
-    assert found.theta == pytest.approx(law.theta, rel=1e-6)
+    assert found.law.theta == pytest.approx(law.theta, rel=1e-6)
     assert found.num_free == 5
 
 
@@ -213,7 +216,7 @@ def test_weights_are_inverse_variances():
     for objective in ("least_squares_log", "least_squares"):
         weighted = fit_form("chinchilla", LARGE, loss, objective=objective, weights=7.0 * weights)
         copied = fit_form("chinchilla", {k: v[copies] for k, v in LARGE.items()}, loss[copies], objective=objective)
-        assert weighted.theta == pytest.approx(copied.theta, rel=1e-6)
+        assert weighted.law.theta == pytest.approx(copied.law.theta, rel=1e-6)
 
 
 def test_a_noisy_row_with_its_variance_hardly_counts():
@@ -221,7 +224,7 @@ def test_a_noisy_row_with_its_variance_hardly_counts():
     loss[3] *= 1.5
     weights = np.where(np.arange(len(loss)) == 3, 1e-12, 1.0)
     found = fit_form("chinchilla", LARGE, loss, objective="least_squares_log", weights=weights)
-    assert found.theta == pytest.approx(ADDITIVE.theta, rel=1e-5)
+    assert found.law.theta == pytest.approx(ADDITIVE.theta, rel=1e-5)
 
 
 def test_known_objectives_differ_as_they_should():
@@ -235,18 +238,17 @@ def test_known_objectives_differ_as_they_should():
 def test_parameters_that_the_points_do_not_tell_apart():
     columns = {"N": np.full(12, 1e7), "D": np.geomspace(1e8, 1e10, 12)}
     found = fit_form("chinchilla", columns, noisy(ADDITIVE, columns))
-    assert found.status in (FitStatus.WEAK, FitStatus.AT_BOUND)
-    assert found.condition > 1e8
+    assert found.status in (Status.WEAK, Status.AT_BOUND)
+    assert found.search.condition > 1e8
     assert "do not tell" in found.verdict
-    assert found.to_dict()["condition"] is None or found.to_dict()["condition"] > 1e8
 
 
 def test_a_parameter_at_its_bound_is_named():
     columns = {"N": np.geomspace(1e6, 1e9, 20)}
     loss = (8.8e13 / columns["N"]) ** 0.076 - 0.3
     found = fit_form("power_floor", columns, loss)
-    assert found.status is FitStatus.AT_BOUND
-    assert found.at_bound == ("E = 0",)
+    assert found.status is Status.AT_BOUND
+    assert found.search.at_bound == ("E = 0",)
 
 
 @pytest.mark.parametrize("name", ["coupled", "max", "saturating", "kaplan_floor"])
@@ -254,15 +256,15 @@ def test_a_fit_never_fails_in_silence(name):
     for seed in (10, 28):  # the coupled law runs into a flat valley, at its bound of kappa
         n, d, loss = hard_set(seed)
         found = fit_form(name, {"N": n, "D": d}, loss)
-        assert np.isfinite([*found.theta, found.value]).all()
-        assert found.converged or "did not meet its gradient test" in found.verdict
-        assert bool(found.at_bound) == (found.status is FitStatus.AT_BOUND)
+        assert np.isfinite([*found.law.theta, found.objective_value]).all()
+        assert found.search.converged or "did not meet its gradient test" in found.verdict
+        assert bool(found.search.at_bound) == (found.status is Status.AT_BOUND)
 
 
 def test_saturating_law_without_a_sign_of_saturation_says_so():
     found = fit_form("saturating", LARGE, noisy(ADDITIVE, LARGE, 0.001))
-    assert found.converged
-    assert found.condition > 1e8 or any(part.startswith("L0") for part in found.at_bound)
+    assert found.search.converged
+    assert found.search.condition > 1e8 or any(part.startswith("L0") for part in found.search.at_bound)
 
 
 def test_additive_truth_is_seen_by_the_coupled_law():
@@ -301,7 +303,7 @@ class Exponential(Law):
 def test_a_law_of_one_s_own_is_one_class():
     law = Exponential(1.5, 3.0, 2e-8)
     columns = {"N": np.linspace(1e6, 2e8, 20)}
-    assert fit_form(Exponential, columns, law.predict(columns["N"])).theta == pytest.approx(law.theta, rel=1e-6)
+    assert fit_form(Exponential, columns, law.predict(columns["N"])).law.theta == pytest.approx(law.theta, rel=1e-6)
 
 
 @pytest.mark.parametrize(

@@ -7,13 +7,14 @@ from scipy.stats import t as student
 
 from scalesweep.fit.lines import Selection, fit_line
 from scalesweep.points.clusters import Units
+from scalesweep.points.rows import Rows
 from scalesweep.settings.fit import FitSpec
 
 SPEC = FitSpec(bootstrap=400)
 
 
 def line(x, loss, units=None):
-    return fit_line(x, loss, Selection(np.arange(len(x)), "all points"), "N", SPEC, units)
+    return fit_line(Rows.of_columns(x, x, loss, units), "N", SPEC, Selection(np.arange(len(x)), "all points"))
 
 
 def simulate(num, rng):

@@ -1,7 +1,7 @@
 """The reviewer's checklist: every answer follows from what is known, and changes when that changes."""
 
 import re
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +15,13 @@ from scalesweep.fit import fit_laws
 from scalesweep.laws import Chinchilla
 from scalesweep.points.points import Points, points_from_rows
 from scalesweep.report import ReportContext
-from scalesweep.report.review.checklist import FACTS, ChecklistRow, checklist_table, count_status, review
+from scalesweep.report.context import Bill, Facts
+from scalesweep.report.review.checklist import ChecklistRow, checklist_table, count_status, review
+from scalesweep.run.store.measured import read_measured, read_sweep
 from scalesweep.run.store.store import Store
 from scalesweep.settings.fit import FitSpec
 from scalesweep.sweep.facts import cost_of_records
-from scalesweep.sweep.subject import context_of_store
+from scalesweep.sweep.subject import report_context
 
 LAW = Chinchilla(E=1.5, A=60, B=90, alpha=0.35, beta=0.3)
 EMPTY = ReportContext("empty", {}, [], {}, [], "scalesweep report points.csv")
@@ -49,7 +51,7 @@ def quick(points: Points, bootstrap: int = 50) -> Analysis:
 
 def answer(points: Points, number: int, context: ReportContext = EMPTY, **facts: Any) -> ChecklistRow:
     """One row of the checklist of these points."""
-    return review(quick(points), replace(context, facts=facts))[number - 1]
+    return review(quick(points), replace(context, facts=Facts(**facts)))[number - 1]
 
 
 @pytest.fixture(scope="module")
@@ -61,8 +63,8 @@ def whole() -> tuple[ChecklistRow, ...]:
 @pytest.fixture(scope="module")
 def sweep(reviewed_store: Store) -> tuple[tuple[ChecklistRow, ...], ReportContext, Analysis]:
     """The checklist of a measured sweep."""
-    context = context_of_store(reviewed_store, reviewed_store.settings(), "scalesweep report sweep")
-    analysis = quick(reviewed_store.points())
+    context = report_context(read_measured(reviewed_store), reviewed_store.plan_file.settings(), "scalesweep report sweep")
+    analysis = quick(read_sweep(reviewed_store.directory))
     return review(analysis, context), context, analysis
 
 
@@ -95,17 +97,19 @@ def test_a_table_does_not_say_what_it_does_not_hold(whole: tuple[ChecklistRow, .
 # -- a measured sweep ---------------------------------------------------------------------------------------------------------
 
 
-def test_facts_of_a_sweep_are_named(sweep: tuple[tuple[ChecklistRow, ...], ReportContext, Analysis]) -> None:
-    assert set(sweep[1].facts) == set(FACTS)
+def test_of_a_sweep_all_facts_are_known(sweep: tuple[tuple[ChecklistRow, ...], ReportContext, Analysis]) -> None:
+    facts = sweep[1].facts
+    unknown = {field.name for field in fields(Facts) if getattr(facts, field.name) in (None, (), {})}
+    assert unknown == {"entropies"}
 
 
 def test_answers_of_a_sweep_hold_its_numbers(
     sweep: tuple[tuple[ChecklistRow, ...], ReportContext, Analysis], reviewed_store: Store
 ) -> None:
     rows, context, analysis = sweep
-    plan = reviewed_store.plan()
+    plan = reviewed_store.plan_file.plan()
     assert plan.cells[0].corpus_hash in rows[4].answer
-    assert f"{context.facts['duplicates_removed']} exact copies" in rows[4].answer
+    assert f"{context.facts.duplicates_removed} exact copies" in rows[4].answer
     assert "1.02k held-out tokens, the same ones for all cells" in rows[5].answer
     assert rows[5].status == "answered"
     assert "Schedule wsd; warm-up" in rows[7].answer
@@ -122,22 +126,24 @@ def test_energy_and_cost_are_those_of_the_records(
 ) -> None:
     _, context, _ = sweep
     seconds = sum(record["times"]["training_seconds"] for record in reviewed_store.records())
-    cost, rates = cost_of_records(reviewed_store.settings(), reviewed_store.records())
+    cost, rates = cost_of_records(reviewed_store.plan_file.settings(), reviewed_store.records())
     assert cost.device_hours == pytest.approx(seconds / 3600)
-    assert context.facts["kwh"] == pytest.approx(seconds / 3600 * rates.watts / 1000)
+    assert context.facts.bill is not None
+    assert context.facts.bill.kwh == pytest.approx(seconds / 3600 * rates.watts / 1000)
     assert cost.bill in context.provenance["energy and cost"]
     assert rates.sources[0] in context.provenance["energy and cost"]
     assert context.provenance["devices"].startswith("CPU")
 
 
 def test_stated_rates_answer_the_question_of_cost() -> None:
-    known = {"kwh": 1.0, "usd": 2.0, "kg_co2": 0.5, "device_hours": 3.0, "cells": {"COMPLETE": 30}}
-    assumed = answer(make_points(), 21, **known, rates=("6.25 W a core (assumed)",))
-    stated = answer(make_points(), 21, **known, rates=("6.25 W a core (as set)",))
+    done = {"COMPLETE": 30}
+    bill = Bill(device_hours=3.0, kwh=1.0, usd=2.0, kg_co2=0.5, rates=("6.25 W a core (as set)",))
+    assumed = answer(make_points(), 21, states=done, bill=replace(bill, rates=("6.25 W a core (assumed)",)))
+    stated = answer(make_points(), 21, states=done, bill=bill)
     assert (assumed.status, stated.status) == ("partly", "answered")
-    dear = answer(make_points(), 21, **{**known, "kwh": 120.4, "usd": 344.0, "device_hours": 1720.0}, rates=("as set",))
+    dear = answer(make_points(), 21, states=done, bill=replace(bill, kwh=120.4, usd=344.0, device_hours=1720.0))
     assert "120 kWh, $340, 0.5 kg CO2 for 1,720 device-hours" in dear.answer
-    unfinished = answer(make_points(), 21, **{**known, "cells": {"COMPLETE": 28, "FAILED": 2}}, rates=("as set",))
+    unfinished = answer(make_points(), 21, states={"COMPLETE": 28, "FAILED": 2}, bill=bill)
     assert (unfinished.status, "2 cells without a record" in unfinished.answer) == ("partly", True)
 
 
@@ -145,8 +151,8 @@ def test_a_corpus_that_is_gone_leaves_its_copies_unknown(
     sweep: tuple[tuple[ChecklistRow, ...], ReportContext, Analysis],
 ) -> None:
     _, context, analysis = sweep
-    facts = {name: value for name, value in context.facts.items() if name != "duplicates_removed"}
-    assert review(analysis, replace(context, facts=facts))[4].status == "partly"
+    gone = replace(context.facts, documents=None, duplicates_removed=None)
+    assert review(analysis, replace(context, facts=gone))[4].status == "partly"
 
 
 # -- one fact changes ---------------------------------------------------------------------------------------------------------
@@ -187,9 +193,9 @@ def test_versions_decide_on_the_code() -> None:
 def test_a_known_entropy_is_compared_with_the_floor() -> None:
     points = make_points()
     assert answer(points, 23).status == "not measured"
-    held = answer(points, 23, entropies=[1.5], below_entropy=0)
+    held = answer(points, 23, entropies=(1.5,), below_entropy=0)
     assert (held.status, "holds it" in held.answer) == ("answered", True)
-    assert "does not hold it" in answer(points, 23, entropies=[0.2], below_entropy=3).answer
+    assert "does not hold it" in answer(points, 23, entropies=(0.2,), below_entropy=3).answer
 
 
 def test_several_validation_sets_are_not_one() -> None:
@@ -238,13 +244,13 @@ def test_the_furthest_row_is_named_with_its_effect(whole: tuple[ChecklistRow, ..
     assert changed != whole[9].answer
 
 
-def test_rivals_and_starts_are_those_of_the_tournament(whole: tuple[ChecklistRow, ...]) -> None:
+def test_starts_are_those_of_the_fit_and_rivals_those_of_the_tournament(whole: tuple[ChecklistRow, ...]) -> None:
     assert whole[11].status == "answered"
     for form in ("additive", "coupled", "Kaplan with E", "quadratic in logs"):
         assert form in whole[11].answer
     assert re.search(r"\d+ of \d+ starts reached the same minimum; gradient test met", whole[10].answer)
     without = review(quick(make_points()), EMPTY)
-    assert [without[i].status for i in (10, 11, 13)] == ["partly", "not measured", "not measured"]
+    assert [without[i].status for i in (10, 11, 13)] == ["answered", "not measured", "not measured"]
 
 
 def test_the_back_test_is_partly_an_answer_as_no_forecast_is_sealed(whole: tuple[ChecklistRow, ...]) -> None:
@@ -263,8 +269,8 @@ def test_without_a_joint_law_the_reasons_are_given() -> None:
 def test_the_checklist_of_a_written_report(reviewed_store: Store, tmp_path: Path) -> None:
     from scalesweep.report import write_report
 
-    context = context_of_store(reviewed_store, reviewed_store.settings(), "scalesweep report sweep")
-    analysis = quick(reviewed_store.points())
+    context = report_context(read_measured(reviewed_store), reviewed_store.plan_file.settings(), "scalesweep report sweep")
+    analysis = quick(read_sweep(reviewed_store.directory))
     page = write_report(tmp_path / "report", analysis, context)
     markdown = (page.parent / "report.md").read_text()
     assert count_status(review(analysis, context)) in markdown

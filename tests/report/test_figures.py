@@ -218,7 +218,7 @@ def test_a_profile_has_its_minimum_at_the_estimate_and_meets_the_threshold_at_th
 def test_profile_of_chinchilla_holds_the_published_values() -> None:
     analysis = analyse(published_points("chinchilla", None), FitSpec(bootstrap=0, huber_delta=1e-3))
     assert analysis.fit.joint is not None
-    from scalesweep.fit.joint import profile_curves
+    from scalesweep.fit.profiles import profile_curves
 
     curves = profile_curves(analysis.points, analysis.fit.joint, 0.95)
     for name, published in (("E", 1.8169), ("alpha", 0.3478), ("beta", 0.3659)):

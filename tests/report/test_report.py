@@ -1,6 +1,5 @@
 """The report: every number traces to fit.json, nothing is loaded from elsewhere, nothing is interpreted as markup."""
 
-import dataclasses
 import json
 import re
 from dataclasses import replace
@@ -310,11 +309,12 @@ def test_a_directory_that_cannot_be_written_is_one_sentence(report, tmp_path):
 
 
 def test_ends_at_a_bound_of_the_search_are_open_on_the_page_and_in_latex():
-    from scalesweep.fit.results import Estimate
+    from scalesweep.fit.estimates import Estimate
+    from scalesweep.interval import Interval
     from scalesweep.report.pages.markup import interval
     from scalesweep.report.pages.tables import _interval
 
-    found = Estimate(0.86, 0.03, 10.0, is_high_open=True)
-    page = interval({"e": dataclasses.asdict(found)}, "e")
+    found = Estimate(0.86, Interval(0.03, 10.0, is_high_open=True))
+    page = interval({"e": found.to_dict()}, "e")
     assert page.startswith('[<data value="0.03" data-path="e.low">') and page.endswith("open]")
-    assert _interval(found) == "[$0.03$, open]"
+    assert _interval(found.interval) == "[$0.03$, open]"

@@ -12,28 +12,30 @@ from scalesweep.analysis.analyse import Analysis
 from scalesweep.analysis.conventions import RESAMPLES, recount, under_conventions
 from scalesweep.errors import FitError, Refused
 from scalesweep.fit import fit_laws
-from scalesweep.fit.results import Estimate
+from scalesweep.fit.estimates import Estimate
+from scalesweep.interval import Interval
 from scalesweep.laws import Chinchilla
 from scalesweep.points.design import Span
 from scalesweep.points.points import Points, points_from_rows
 from scalesweep.points.published import published_points
-from scalesweep.points.published.results import Result, local_exponent, published_results
+from scalesweep.points.published.results import Result, published_results
 from scalesweep.report import ReportContext, write_report
 from scalesweep.report.pages.markup import at_path
 from scalesweep.report.review.published import (
-    StudyRow,
-    _agreement,
-    _distance,
+    PublishedRow,
+    agreement_words,
+    beside_published,
     caveat,
-    compare_studies,
+    distance_words,
     sources_table,
     values_table,
 )
+from scalesweep.run.store.measured import read_measured, read_sweep
 from scalesweep.run.store.store import Store
 from scalesweep.settings.fit import FitSpec
 from scalesweep.settings.plan import CountSpec
 from scalesweep.sweep.facts import counts_of
-from scalesweep.sweep.subject import context_of_store
+from scalesweep.sweep.subject import report_context
 
 LAW = Chinchilla(E=1.5, A=60, B=90, alpha=0.35, beta=0.3)
 
@@ -45,7 +47,7 @@ def the(study: str, quantity: str) -> Result:
     return found[0]
 
 
-def find(rows: tuple[StudyRow, ...], study: str, quantity: str) -> StudyRow:
+def find(rows: tuple[PublishedRow, ...], study: str, quantity: str) -> PublishedRow:
     """The row of that value."""
     result = the(study, quantity)
     return next(row for row in rows if row.published == result)
@@ -60,8 +62,8 @@ def quick(points: Points, spec: FitSpec) -> Analysis:
 @pytest.fixture(scope="module")
 def measured(reviewed_store: Store) -> tuple[Analysis, ReportContext]:
     """The analysis of the sweep, and what its report knows."""
-    context = context_of_store(reviewed_store, reviewed_store.settings(), "scalesweep report sweep")
-    return quick(reviewed_store.points(), FitSpec(bootstrap=50)), context
+    context = report_context(read_measured(reviewed_store), reviewed_store.plan_file.settings(), "scalesweep report sweep")
+    return quick(read_sweep(reviewed_store.directory), FitSpec(bootstrap=50)), context
 
 
 @pytest.fixture(scope="module")
@@ -111,11 +113,45 @@ def test_intervals_as_published() -> None:
             assert result.interval[0] < result.value < result.interval[1]
 
 
+PEARCE_OMEGA = 47491.0
+"""N_total = N + omega N^(1/3) of Chinchilla's models, N without embeddings. Pearce & Song 2024, and their script."""
+
+
+def local_exponent(
+    c_range: tuple[float, float], A: float, B: float, alpha: float, beta: float, omega: float = PEARCE_OMEGA
+) -> float:
+    """Slope of log N* by log C without embeddings, where the additive law holds in N_total = N + omega N^(1/3).
+
+    The optimum of A / N_total^alpha + B / (C / 6 N)^beta at fixed C, solved for C (Pearce & Song 2024, in their script):
+    C = 6 N (N + omega N^(1/3) / 3)^(-1/beta) N_total^((1 + alpha)/beta) (beta B / (alpha A))^(1/beta).
+
+    Args:
+        c_range: smallest and largest C of the line, FLOPs, C = 6 N D without embeddings.
+        A: coefficient of the parameter term, nats per token.
+        B: coefficient of the data term, nats per token.
+        alpha: exponent of N_total.
+        beta: exponent of D.
+        omega: parameters of the embeddings at N = 1.
+    """
+    log_n = np.linspace(np.log(1e2), np.log(1e13), 4000)
+    n = np.exp(log_n)
+    embedding = omega * np.cbrt(n)
+    log_ratio = np.log(beta * B / (alpha * A)) - np.log(n + embedding / 3) + (1 + alpha) * np.log(n + embedding)
+    log_c = np.log(6 * n) + log_ratio / beta
+    at = np.linspace(np.log(c_range[0]), np.log(c_range[1]), 200)
+    return float(np.polyfit(at, np.interp(at, log_c, log_n), 1)[0])
+
+
 def test_exponents_that_pearce_and_song_print() -> None:
     """Their 0.78 and 0.74 in a count without embeddings, and a = beta / (alpha + beta) where embeddings no longer matter."""
     assert round(the("Pearce", "a in N* ∝ C^a, Besiroglu's").value, 2) == 0.78
     assert round(the("Pearce", "a in N* ∝ C^a, Hoffmann's").value, 2) == 0.74
     constants = {"A": 482.01, "B": 2085.43, "alpha": 0.3478, "beta": 0.3659}
+    unrounded = {"A": math.exp(6.0073404), "B": math.exp(6.0179186), "alpha": 0.33917084, "beta": 0.2849083}  # in the TeX
+    for whose, law in (("Besiroglu", constants), ("Hoffmann", unrounded)):
+        result = the("Pearce", f"a in N* ∝ C^a, {whose}'s")
+        assert result.c_range is not None
+        assert result.value == pytest.approx(local_exponent(result.c_range, **law), rel=1e-9)
     far = local_exponent((1e23, 1e25), **constants)
     assert far == pytest.approx(0.3659 / (0.3478 + 0.3659), abs=5e-3)
     assert local_exponent((1e18, 1e20), **constants, omega=1e-9) == pytest.approx(0.5127, abs=1e-3)
@@ -131,7 +167,7 @@ def test_tokens_per_parameter_follow_from_the_law() -> None:
 
 def test_besiroglus_numbers_come_back(chinchilla: Analysis) -> None:
     """The plain Huber sum has its minimum at .3473, .3672, 1.8172: .03 standard errors from their headline likelihood."""
-    rows = compare_studies(chinchilla, {})
+    rows = beside_published(chinchilla, {})
     for quantity, value, tolerance in (("alpha", 0.3478, 6e-4), ("beta", 0.3659, 1.4e-3), ("E of", 1.8169, 4e-4)):
         row = find(rows, "Besiroglu", quantity)
         assert row.own is not None
@@ -141,7 +177,7 @@ def test_besiroglus_numbers_come_back(chinchilla: Analysis) -> None:
 
 
 def test_a_table_says_that_it_has_one_count(chinchilla: Analysis) -> None:
-    rows = compare_studies(chinchilla, {})
+    rows = beside_published(chinchilla, {})
     assert not any(row.same_count for row in rows)
     assert all("one count only" in row.reason for row in rows)
     assert "31 of these in another count" in caveat(rows)
@@ -150,7 +186,7 @@ def test_a_table_says_that_it_has_one_count(chinchilla: Analysis) -> None:
 
 def test_porians_first_stage_is_in_the_count_of_the_study() -> None:
     analysis = quick(published_points("porian"), FitSpec(bootstrap=50))
-    row = find(compare_studies(analysis, {}), "Porian", "a in N* ∝ C^a, RefinedWeb, as Kaplan")
+    row = find(beside_published(analysis, {}), "Porian", "a in N* ∝ C^a, RefinedWeb, as Kaplan")
     assert row.same_count
     assert row.own is not None
     assert row.own.value == pytest.approx(row.published.value, abs=0.005)
@@ -161,11 +197,11 @@ def test_porians_first_stage_is_in_the_count_of_the_study() -> None:
 
 
 def test_counts_are_those_of_the_store(reviewed_store: Store) -> None:
-    counts = counts_of(reviewed_store.plan().cells)
+    counts = counts_of(reviewed_store.plan_file.plan().cells)
     assert {result.counts for result in published_results()} < set(counts)
     for (params, flops), cells in counts.items():
-        points = recount(reviewed_store.points(), (params, flops), cells)
-        expected = reviewed_store.points(CountSpec(params=params, flops=flops))
+        points = recount(read_sweep(reviewed_store.directory), (params, flops), cells)
+        expected = read_sweep(reviewed_store.directory, CountSpec(params=params, flops=flops))
         np.testing.assert_array_equal(points.n, expected.n)
         np.testing.assert_allclose(points.c, expected.c, rtol=1e-12)
         assert points.params_convention == params
@@ -173,17 +209,21 @@ def test_counts_are_those_of_the_store(reviewed_store: Store) -> None:
 
 def test_values_of_the_sweep_are_in_the_study_s_count(measured: tuple[Analysis, ReportContext], reviewed_store: Store) -> None:
     analysis, context = measured
-    rows = compare_studies(analysis, context.counts)
+    rows = beside_published(analysis, context.counts)
     assert all(row.same_count for row in rows)
     row = find(rows, "Kaplan", "exponent of L(N)")
     assert row.convention == ("non_embedding", "kaplan")
     assert row.own is not None
     assert row.path == ""
-    other = quick(reviewed_store.points(CountSpec(params="non_embedding", flops="kaplan")), FitSpec(bootstrap=50))
+    other = quick(
+        read_sweep(reviewed_store.directory, CountSpec(params="non_embedding", flops="kaplan")), FitSpec(bootstrap=50)
+    )
     assert other.fit.by_n is not None
     assert row.own == other.fit.by_n.estimates["exponent"]
     joint = find(rows, "Hoffmann et al. 2022, approach 3", "alpha")
-    total = quick(reviewed_store.points(CountSpec(params="total", flops="six_n")), FitSpec(bootstrap=0)).fit.joint
+    total = quick(
+        read_sweep(reviewed_store.directory, CountSpec(params="total", flops="six_n")), FitSpec(bootstrap=0)
+    ).fit.joint
     assert (joint.own is None) == (total is None)
     if joint.own is not None and total is not None:
         assert joint.own.value == pytest.approx(total.estimates["alpha"].value, rel=0.2)  # the width is the analysis's own
@@ -191,11 +231,11 @@ def test_values_of_the_sweep_are_in_the_study_s_count(measured: tuple[Analysis, 
 
 def test_own_values_are_those_of_fit_json(reviewed_store: Store, tmp_path: Path) -> None:
     """Under count.params=total the law of all parameters is the analysis's own: equal to fit.json, to the last digit."""
-    analysis = quick(reviewed_store.points(CountSpec(params="total", flops="six_n")), FitSpec(bootstrap=50))
-    context = context_of_store(reviewed_store, reviewed_store.settings(), "scalesweep report sweep")
+    analysis = quick(read_sweep(reviewed_store.directory, CountSpec(params="total", flops="six_n")), FitSpec(bootstrap=50))
+    context = report_context(read_measured(reviewed_store), reviewed_store.plan_file.settings(), "scalesweep report sweep")
     page = write_report(tmp_path / "report", analysis, context)
     content = json.loads((page.parent / "fit.json").read_text())
-    traced = [row for row in compare_studies(analysis, context.counts) if row.path and row.own]
+    traced = [row for row in beside_published(analysis, context.counts) if row.path and row.own]
     assert {row.published.measure for row in traced} >= {"alpha", "E"}
     for row in traced:
         assert row.own is not None
@@ -233,7 +273,7 @@ def test_fifty_cells_take_less_than_two_seconds() -> None:
     counts = {(f"count {i}", "six_n"): {key: (n + 3e4 * i, c + 1e5 * i) for key, (n, c) in cells.items()} for i in range(6)}
     analysis = quick(points, FitSpec(bootstrap=200))
     started = time.process_time()
-    rows = compare_studies(analysis, counts)
+    rows = beside_published(analysis, counts)
     assert time.process_time() - started < 2
     assert len(rows) == len(published_results())
 
@@ -258,34 +298,34 @@ def make_points(keys: bool = False) -> Points:
     ("own", "same", "expected"),
     [
         (None, True, "nothing to compare"),
-        (Estimate(0.5, 0.48, 0.55), True, "intervals (80% and 90%) overlap"),
-        (Estimate(0.7, 0.6, 0.8), True, "intervals (80% and 90%) do not overlap"),
-        (Estimate(0.7, 0.6, 0.8), False, "counts may differ; intervals (80% and 90%) do not overlap"),
-        (Estimate(0.5, None, None), True, "no interval here; our value inside the published 80% interval"),
+        (Estimate(0.5, Interval(0.48, 0.55)), True, "intervals (80% and 90%) overlap"),
+        (Estimate(0.7, Interval(0.6, 0.8)), True, "intervals (80% and 90%) do not overlap"),
+        (Estimate(0.7, Interval(0.6, 0.8)), False, "counts may differ; intervals (80% and 90%) do not overlap"),
+        (Estimate(0.5), True, "no interval here; our value inside the published 80% interval"),
     ],
 )
 def test_agreement_is_said_by_intervals(own: Estimate | None, same: bool, expected: str) -> None:
-    assert _agreement(the("Hoffmann et al. 2022, approach 2", "a in"), own, 0.9, same) == expected
+    assert agreement_words(the("Hoffmann et al. 2022, approach 2", "a in"), own, 0.9, same) == expected
 
 
 def test_tokens_per_parameter_at_other_compute_are_not_compared() -> None:
-    assert "not compared" in _agreement(the("Besiroglu", "D*/N*"), Estimate(20.0, 10.0, 30.0), 0.9, True)
+    assert "not compared" in agreement_words(the("Besiroglu", "D*/N*"), Estimate(20.0, Interval(10.0, 30.0)), 0.9, True)
 
 
 def test_distance_in_decades() -> None:
     isoflop = the("Hoffmann et al. 2022, approach 2", "a in")
     small = Span((1e4, 1e6), (1e5, 1e7), (1e10, 6e14), (1.0, 100.0))
-    assert _distance(isoflop, small) == "Our largest C, 6e14 FLOPs, is 4.0 decades below the study's smallest, 6e18 FLOPs."
+    assert distance_words(isoflop, small) == "Our largest C, 6e14 FLOPs, is 4.0 decades below the study's smallest, 6e18 FLOPs."
     inside = Span((1e8, 1e9), (1e9, 1e10), (6e19, 6e20), (1.0, 100.0))
     shared = "The ranges share 1.0 decades of C; ours has 1.0, the study's"
-    assert _distance(isoflop, inside).startswith(shared)
+    assert distance_words(isoflop, inside).startswith(shared)
     above = Span((1e11, 1e12), (1e12, 1e13), (3e23, 1e24), (1.0, 100.0))
-    assert "2.0 decades above the study's largest" in _distance(isoflop, above)
-    assert _distance(the("Kaplan", "exponent of L(N)"), small).startswith("The ranges share 2.0 decades of N")
+    assert "2.0 decades above the study's largest" in distance_words(isoflop, above)
+    assert distance_words(the("Kaplan", "exponent of L(N)"), small).startswith("The ranges share 2.0 decades of N")
 
 
 def test_tables_have_every_value_and_its_source(chinchilla: Analysis) -> None:
-    rows = compare_studies(chinchilla, {})
+    rows = beside_published(chinchilla, {})
     values, sources = values_table(rows), sources_table(rows)
     assert len(values) == len(sources) == len(published_results())
     for row, value, source in zip(rows, values, sources, strict=True):

@@ -80,7 +80,7 @@ def store(tmp_path: Path, settings: Settings, corpus: Corpus, facts: CorpusFacts
 
 def test_jobs_that_end_early_are_replaced_until_all_is_measured(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
     queue = FakeQueue(store, ["measures one cell", "dies", "measures all"])
-    keep_jobs(store, queue, Monitor(store, store.plan(), sys.stdout))
+    keep_jobs(store, queue, Monitor(store, store.plan_file.plan(), sys.stdout))
     assert set(store.states().values()) == {"COMPLETE"}
     assert queue.submissions == [3, 3, 3]
     assert queue.end == "finished"
@@ -92,22 +92,22 @@ def test_jobs_that_end_early_are_replaced_until_all_is_measured(store: Store, ca
 
 def test_no_more_jobs_than_there_is_work_for(store: Store) -> None:
     queue = FakeQueue(store, ["measures all"], most=100)
-    keep_jobs(store, queue, Monitor(store, store.plan()))
+    keep_jobs(store, queue, Monitor(store, store.plan_file.plan()))
     assert queue.submissions == [4]
     again = FakeQueue(store, ["measures all"])
-    keep_jobs(store, again, Monitor(store, store.plan()))
+    keep_jobs(store, again, Monitor(store, store.plan_file.plan()))
     assert again.submissions == []
 
 
 def test_a_job_of_several_workers_counts_for_so_many_cells(store: Store) -> None:
     queue = FakeQueue(store, ["measures all"], most=100, workers_per_job=3)
-    keep_jobs(store, queue, Monitor(store, store.plan()))
+    keep_jobs(store, queue, Monitor(store, store.plan_file.plan()))
     assert queue.submissions == [2]
 
 
 def test_jobs_of_an_earlier_process_count(store: Store) -> None:
     queue = FakeQueue(store, ["measures all"], pending=2)
-    keep_jobs(store, queue, Monitor(store, store.plan()))
+    keep_jobs(store, queue, Monitor(store, store.plan_file.plan()))
     assert queue.submissions == [1]
 
 
@@ -116,7 +116,7 @@ def test_jobs_that_never_have_a_cell_end_the_sweep_in_a_sentence(store: Store) -
     with pytest.raises(
         StoreError, match=r"3 times the jobs ended before they had a cell\. The last one said: no such module\."
     ):
-        keep_jobs(store, queue, Monitor(store, store.plan()))
+        keep_jobs(store, queue, Monitor(store, store.plan_file.plan()))
     assert len(queue.submissions) == 3
     assert queue.end == "left"
 
@@ -137,7 +137,7 @@ def test_what_becomes_of_jobs_that_wait_depends_on_who_ends(store: Store, end: E
     thread = threading.Thread(target=stop)
     thread.start()
     with pytest.raises(KeyboardInterrupt):
-        keep_jobs(store, queue, Monitor(store, store.plan()))
+        keep_jobs(store, queue, Monitor(store, store.plan_file.plan()))
     thread.join()
     assert queue.end == end
     assert queue.submissions == [3]
@@ -152,13 +152,15 @@ def test_what_a_job_runs_joins_the_sweep_and_ends_when_nothing_is_left(
     assert measured(store) == measured(alone)
     assert {path.name for path in (store.directory / "logs").iterdir()} == {"node-1.log", "node-1-0.log", "node-1-1.log"}
     assert (store.directory / "logs" / "node-1.log").read_text() == ""
-    assert all(Path(store.log(key)).name.startswith("node-1-") for key in store.keys())
+    assert all(Path(store.claims.log(key)).name.startswith("node-1-") for key in store.plan_file.keys())
 
 
 def test_a_job_without_a_corpus_prepares_it(tmp_path: Path, store: Store) -> None:
     """As on a machine that does not see the cache of the one that planned."""
-    sweep = store.sweep()
-    store.create(store.plan(), sweep["settings"], {**sweep["facts"], "corpus_directory": str(tmp_path / "elsewhere")})
+    sweep = store.plan_file.content()
+    store.plan_file.create(
+        store.plan_file.plan(), sweep["settings"], {**sweep["facts"], "corpus_directory": str(tmp_path / "elsewhere")}
+    )
     assert work(store, prepare_device("cpu"), lambda: False)
     assert set(store.states().values()) == {"COMPLETE"}
 
@@ -235,7 +237,7 @@ def test_a_machine_without_slurm_is_refused(store: Store, settings: Settings, mo
     monkeypatch.setenv("PATH", str(store.directory))
     chosen = settings.model_copy(update={"launcher": LauncherSpec(name="slurm", workers=2)})
     with pytest.raises(SpecError, match=r"sbatch, squeue, srun, scontrol not found; run this on a login node"):
-        slurm.run_slurm(store, chosen, "cpu", Monitor(store, store.plan()))
+        slurm.run_slurm(store, chosen, "cpu", Monitor(store, store.plan_file.plan()))
     assert slurm.jobs_of(store) is None
 
 

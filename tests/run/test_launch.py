@@ -32,7 +32,7 @@ def with_launcher(settings: Settings, name: str, workers: int = 2) -> Settings:
 @pytest.fixture(scope="module")
 def inline(tmp_path_factory: pytest.TempPathFactory, settings: Settings, corpus: Corpus, facts: CorpusFacts) -> Store:
     store = make_store(tmp_path_factory.mktemp("inline") / "sweep", settings, corpus, facts)
-    launch(store, settings, "cpu", Monitor(store, store.plan()))
+    launch(store, settings, "cpu", Monitor(store, store.plan_file.plan()))
     return store
 
 
@@ -41,7 +41,7 @@ def test_local_workers_measure_what_one_process_measures(
 ) -> None:
     chosen = with_launcher(settings, "local")
     store = make_store(tmp_path / "sweep", chosen, corpus, facts)
-    launch(store, chosen, "cpu", Monitor(store, store.plan(), sys.stdout))
+    launch(store, chosen, "cpu", Monitor(store, store.plan_file.plan(), sys.stdout))
     assert measured(store) == measured(inline)
     lines = capsys.readouterr().out.strip().splitlines()
     assert len(lines) == 4
@@ -53,12 +53,12 @@ def test_local_workers_share_a_trunk_and_none_is_started_for_a_cell_that_waits(
 ) -> None:
     budgets = [8192, 65536, 524_288]
     alone = make_store(tmp_path / "alone", one_size(home, sweep={"budgets": budgets}), corpus, facts)
-    launch(alone, alone.settings(), "cpu", Monitor(alone, alone.plan()))
+    launch(alone, alone.plan_file.settings(), "cpu", Monitor(alone, alone.plan_file.plan()))
     chosen = one_size(home, sweep={"budgets": budgets}, launcher={"name": "local", "workers": 3})
     store = make_store(tmp_path / "sweep", chosen, corpus, facts)
     started, start = [], local._start
     monkeypatch.setattr(local, "_start", lambda *arguments: (started.append(time.monotonic()), start(*arguments)))
-    launch(store, chosen, "cpu", Monitor(store, store.plan()))
+    launch(store, chosen, "cpu", Monitor(store, store.plan_file.plan()))
     assert measured(store) == measured(alone)
     assert len(started) == 3  # each lives until nothing is left, also those that find only cells that wait
 
@@ -66,7 +66,7 @@ def test_local_workers_share_a_trunk_and_none_is_started_for_a_cell_that_waits(
 def test_a_launch_with_nothing_to_do_starts_no_worker(inline: Store, settings: Settings) -> None:
     chosen = with_launcher(settings, "local")
     started = time.monotonic()
-    launch(inline, chosen, "cpu", Monitor(inline, inline.plan()))
+    launch(inline, chosen, "cpu", Monitor(inline, inline.plan_file.plan()))
     assert time.monotonic() - started < 1
 
 
@@ -80,16 +80,16 @@ def test_a_cell_that_kills_its_worker_again_and_again_is_given_up(
         "    from pathlib import Path\n"
         "    from scalesweep.run.store.store import Store\n"
         "    store = Store(Path(sys.orig_argv[4]))\n"
-        "    if store.claim(store.plan().longest_first[0].key): os.kill(os.getpid(), 9)\n"
+        "    if store.claims.take(store.plan_file.plan().longest_first[0].key): os.kill(os.getpid(), 9)\n"
     )
     chosen = with_launcher(settings, "local", workers=1)
     store = make_store(tmp_path / "sweep", chosen, corpus, facts)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
-    launch(store, chosen, "cpu", Monitor(store, store.plan()))
+    launch(store, chosen, "cpu", Monitor(store, store.plan_file.plan()))
     states = store.states()
-    first = store.plan().longest_first[0].key
+    first = store.plan_file.plan().longest_first[0].key
     assert states.pop(first) == "FAILED"
-    assert "died 4 times with this cell, last by signal 9" in store.error(first)
+    assert "died 4 times with this cell, last by signal 9" in store.claims.error(first)
     log = (store.directory / "logs" / "worker-0.log").read_text()
     assert len(re.findall(rf"\d\d:\d\d:\d\d {first} lost: worker \d+ ended by signal 9\n", log)) == 4
     assert all(f"{key} begins\n" in log for key in states)
@@ -106,7 +106,7 @@ def test_workers_that_die_before_they_have_a_cell_end_the_sweep(
     store = make_store(tmp_path / "sweep", chosen, corpus, facts)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     with pytest.raises(StoreError, match="workers died 4 times before they had a cell, last by signal 9"):
-        launch(store, chosen, "cpu", Monitor(store, store.plan()))
+        launch(store, chosen, "cpu", Monitor(store, store.plan_file.plan()))
     assert set(store.states().values()) == {"WAITING"}
 
 
@@ -132,10 +132,10 @@ def test_a_worker_that_hangs_is_killed_and_its_cell_goes_on(
     chosen = with_launcher(settings, "local", workers=1)
     store = make_store(tmp_path / "sweep", chosen, corpus, facts)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
-    launch(store, chosen, "cpu", Monitor(store, store.plan()))
+    launch(store, chosen, "cpu", Monitor(store, store.plan_file.plan()))
     assert measured(store) == measured(inline)
-    first = store.plan().longest_first[0].key
-    assert store.lost_claims(first) >= 1
+    first = store.plan_file.plan().longest_first[0].key
+    assert store.claims.lost(first) >= 1
     assert "given up, hung: no step for" in (store.directory / "logs" / "worker-0.log").read_text()
 
 
@@ -144,9 +144,9 @@ def test_a_worker_whose_heartbeats_do_not_come_back_is_killed(
 ) -> None:
     """A stopped process (SIGSTOP) beats no more, and its cell is lost when the lease is over."""
     store = make_store(tmp_path / "sweep", settings, corpus, facts)
-    key = store.keys()[0]
+    key = store.plan_file.keys()[0]
     code = "import pathlib, time; from scalesweep.run.store.store import Store; "
-    code += f"Store(pathlib.Path({str(store.directory)!r})).claim({key!r})"
+    code += f"Store(pathlib.Path({str(store.directory)!r})).claims.take({key!r})"
     slot = local.Slot("cpu", None, "worker-0.log", subprocess.Popen([sys.executable, "-c", f"{code}; time.sleep(600)"]))
     assert slot.process is not None
     while store.state(key) != "RUNNING":
@@ -157,7 +157,7 @@ def test_a_worker_whose_heartbeats_do_not_come_back_is_killed(
     monkeypatch.setattr(local, "HEARTBEAT_SECONDS", 0.0)
     local._kill_stuck(store, [slot], store.states())
     assert slot.process.wait(20) == -signal.SIGKILL
-    local._reap(store, [slot], store.keys())
+    local._reap(store, [slot], store.plan_file.keys())
     assert (slot.process, slot.early_deaths) == (None, 0)
     assert store.state(key) == "LOST"
 
@@ -189,9 +189,9 @@ def test_a_worker_that_ends_by_a_fault_of_its_own_is_replaced(
     tmp_path: Path, settings: Settings, corpus: Corpus, facts: CorpusFacts
 ) -> None:
     store = make_store(tmp_path / "sweep", settings, corpus, facts)
-    key = store.keys()[0]
+    key = store.plan_file.keys()[0]
     imports = "import pathlib; from scalesweep.run.store.store import Store"
-    code = f"{imports}; Store(pathlib.Path({str(store.directory)!r})).claim({key!r})"
+    code = f"{imports}; Store(pathlib.Path({str(store.directory)!r})).claims.take({key!r})"
     for deaths in range(local.MAX_DEATHS + 1):
         slot = local.Slot("cpu", None, "worker-0.log", subprocess.Popen([sys.executable, "-c", f"{code}; raise ValueError"]))
         slot.process.wait()  # type: ignore[union-attr]
@@ -212,13 +212,13 @@ def test_workers_that_die_together_are_each_charged_for_their_own_cell(
         "    from pathlib import Path\n"
         "    from scalesweep.run.store.store import Store\n"
         "    store = Store(Path(sys.orig_argv[4]))\n"
-        "    fresh = [c.key for c in store.plan().cells if not list(store.cell_dir(c.key).glob('claim-*'))]\n"
-        "    if any(map(store.claim, fresh)): os.kill(os.getpid(), 9)\n"
+        "    fresh = [c.key for c in store.plan_file.plan().cells if not list(store.cell_dir(c.key).glob('claim-*'))]\n"
+        "    if any(map(store.claims.take, fresh)): os.kill(os.getpid(), 9)\n"
     )
     chosen = with_launcher(settings, "local", workers=4)
     store = make_store(tmp_path / "sweep", chosen, corpus, facts)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
-    launch(store, chosen, "cpu", Monitor(store, store.plan()))
+    launch(store, chosen, "cpu", Monitor(store, store.plan_file.plan()))
     assert set(store.states().values()) == {"COMPLETE"}
 
 
@@ -232,7 +232,7 @@ def test_six_kills_of_everything_change_no_bit(tmp_path: Path, home: Path, corpu
     }
     settings = small_settings(home, sweep=grid, launcher={"name": "local", "workers": 2}, train={"checkpoint_seconds": 0.3})
     quiet = make_store(tmp_path / "quiet", settings, corpus, facts)
-    launch(quiet, settings, "cpu", Monitor(quiet, quiet.plan()))
+    launch(quiet, settings, "cpu", Monitor(quiet, quiet.plan_file.plan()))
     command = command_line(tmp_path, settings)
     rng = random.Random(0)
     kills = 0

@@ -82,15 +82,15 @@ def quiet(tmp_path_factory: pytest.TempPathFactory, home: Path, corpus: Corpus, 
 
 
 def run(store: Store) -> None:
-    launch(store, store.settings(), "cpu", Monitor(store, store.plan()))
+    launch(store, store.plan_file.settings(), "cpu", Monitor(store, store.plan_file.plan()))
 
 
 def meanwhile(store: Store, act: Callable[[str, int], None], busy: float = 0.3) -> threading.Thread:
     """Call `act` with the longest cell, once it is being trained, and the process that trains it."""
-    key = store.plan().longest_first[0].key
+    key = store.plan_file.plan().longest_first[0].key
 
     def watch() -> None:
-        while not (store.state(key) == "RUNNING" and store.last_step(key) > 0 and (owner := store.owner(key))):
+        while not (store.state(key) == "RUNNING" and store.last_step(key) > 0 and (owner := store.claims.owner(key))):
             time.sleep(0.02)
         time.sleep(busy)
         act(key, owner["pid"])
@@ -121,7 +121,7 @@ def test_a_second_launch_starts_nobody(launcher: str, make: Make) -> None:
 @pytest.mark.parametrize("launcher", EVERY)
 def test_a_cell_that_fails_stops_no_other(launcher: str, make: Make) -> None:
     store = make(launcher)
-    first = store.plan().longest_first[0].key
+    first = store.plan_file.plan().longest_first[0].key
     (store.cell_dir(first) / "curve.jsonl").mkdir()  # a real failure: the curve cannot be written
     run(store)
     states = store.states()
@@ -166,8 +166,8 @@ def test_a_worker_that_is_killed_is_replaced(launcher: str, make: Make, quiet: d
 @pytest.mark.parametrize("launcher", SEPARATE)
 def test_workers_that_cannot_work_end_the_launch_in_a_sentence(launcher: str, make: Make) -> None:
     store = make(launcher)
-    sweep = store.sweep()
-    store.create(store.plan(), sweep["settings"], {**sweep["facts"], "corpus_hash": "0" * 16})
+    sweep = store.plan_file.content()
+    store.plan_file.create(store.plan_file.plan(), sweep["settings"], {**sweep["facts"], "corpus_hash": "0" * 16})
     with pytest.raises(StoreError, match=r"the sweep was planned with 0{16}; .* Its log is"):
         run(store)
     assert set(store.states().values()) == {"WAITING"}
@@ -191,14 +191,14 @@ def squeue(store: Store, columns: str) -> list[list[str]]:
 def test_a_job_is_requeued_by_its_time_limit_and_loses_nothing(make: Make) -> None:
     """The limit is a minute: after 40 s the workers write checkpoints and the job requeues itself. The cell takes longer."""
     store = make("slurm", sweep={"name": "slow", "sizes": [{"width": 64, "depth": 2}], "budgets": [2_500_000]})
-    values = store.settings().model_dump(mode="json")
+    values = store.plan_file.settings().model_dump(mode="json")
     values["launcher"] |= {"minutes": 1, "workers": 1}
-    store.create(store.plan(), values, store.sweep()["facts"])
+    store.plan_file.create(store.plan_file.plan(), values, store.plan_file.content()["facts"])
     requeued: set[str] = set()
     thread = threading.Thread(target=restart_at_once, args=(store, requeued), daemon=True)
     thread.start()
     run(store)
-    (key,) = store.keys()
+    (key,) = store.plan_file.keys()
     claims = [json.loads(path.read_text()) for path in sorted(store.cell_dir(key).glob("claim-*"))]
     assert [claim["state"] for claim in claims[:-1]] == ["released"] * (len(claims) - 1)
     assert len(claims) >= 2
@@ -276,10 +276,10 @@ def test_the_controller_may_leave_and_come_back(
 @pytest.mark.slurm
 def test_what_slurm_refuses_and_what_it_lets_wait_is_said(make: Make, capsys: pytest.CaptureFixture[str]) -> None:
     store = make("slurm")
-    settings = store.settings()
+    settings = store.plan_file.settings()
     refused = settings.launcher.model_copy(update={"partition": "nowhere"})
     with pytest.raises(StoreError, match="sbatch refuses the jobs: Batch job submission failed: Invalid partition name"):
-        slurm.run_slurm(store, settings.model_copy(update={"launcher": refused}), "cpu", Monitor(store, store.plan()))
+        slurm.run_slurm(store, settings.model_copy(update={"launcher": refused}), "cpu", Monitor(store, store.plan_file.plan()))
     held = settings.launcher.model_copy(update={"sbatch": {"hold": True}})
 
     def cancel() -> None:
@@ -290,7 +290,7 @@ def test_what_slurm_refuses_and_what_it_lets_wait_is_said(make: Make, capsys: py
     thread = threading.Thread(target=cancel)
     thread.start()
     with pytest.raises(KeyboardInterrupt):
-        monitor = Monitor(store, store.plan(), sys.stdout)
+        monitor = Monitor(store, store.plan_file.plan(), sys.stdout)
         slurm.run_slurm(store, settings.model_copy(update={"launcher": held}), "cpu", monitor)
     thread.join()
     assert "Slurm jobs: 2 pending (JobHeldUser)" in capsys.readouterr().out
@@ -307,7 +307,7 @@ def test_a_ray_worker_that_is_killed_is_replaced(make: Make, quiet: dict[str, An
     killed: list[int] = []
 
     def kill(key: str, _: int) -> None:
-        name = Path(store.log(key)).stem  # ray-HOST-PID-SLOT
+        name = Path(store.claims.log(key)).stem  # ray-HOST-PID-SLOT
         killed.append(int(name.split("-")[-2]))
         os.kill(killed[0], signal.SIGKILL)
 
@@ -320,10 +320,10 @@ def test_a_ray_worker_that_is_killed_is_replaced(make: Make, quiet: dict[str, An
 @pytest.mark.ray
 def test_what_ray_has_no_room_for_is_refused(make: Make, settings: Settings) -> None:
     store = make("ray")
-    chosen = store.settings()
+    chosen = store.plan_file.settings()
     launcher = chosen.launcher.model_copy(update={"cpus": 1000})
     with pytest.raises(SpecError, match="a task asks for 1000 CPUs, and this machine has less"):
-        launch(store, chosen.model_copy(update={"launcher": launcher}), "cpu", Monitor(store, store.plan()))
+        launch(store, chosen.model_copy(update={"launcher": launcher}), "cpu", Monitor(store, store.plan_file.plan()))
 
 
 @pytest.mark.ray

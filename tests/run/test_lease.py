@@ -16,14 +16,14 @@ from scalesweep.settings.settings import Settings
 @pytest.fixture
 def store(tmp_path: Path, settings: Settings, facts: CorpusFacts) -> Store:
     store = Store(tmp_path / "sweep")
-    store.create(make_plan(settings, facts, "cpu"), settings.model_dump(mode="json"), {})
+    store.plan_file.create(make_plan(settings, facts, "cpu"), settings.model_dump(mode="json"), {})
     return store
 
 
 @pytest.fixture
 def claim(store: Store, monkeypatch: pytest.MonkeyPatch) -> Claim:
     monkeypatch.setattr(module, "HEARTBEAT_SECONDS", 0.02)
-    claim = store.claim(store.keys()[0])
+    claim = store.claims.take(store.plan_file.keys()[0])
     assert claim is not None
     return claim
 
@@ -44,7 +44,7 @@ def test_training_that_makes_no_step_gives_its_cell_back(store: Store, claim: Cl
         while store.state(claim.key) == "RUNNING":
             time.sleep(0.01)
         assert store.state(claim.key) == "LOST"
-        assert store.claim(claim.key) is not None
+        assert store.claims.take(claim.key) is not None
         with pytest.raises(LeaseLost):
             lease.check()
     assert f"{claim.key} given up, hung: no step for 0 s, where 0 s are allowed" in said

@@ -14,7 +14,8 @@ from scalesweep.plan.cost import evaluation_steps
 from scalesweep.plan.flops import flops_per_token
 from scalesweep.plan.grid import CorpusFacts
 from scalesweep.plan.plan import Plan, make_plan
-from scalesweep.run.store.progress import curve_end, logs_of, progress_of, speeds
+from scalesweep.run.store.contents import read_curve_end
+from scalesweep.run.store.progress import logs_of, progress_of, speeds
 from scalesweep.run.store.store import Claim, Store
 from scalesweep.settings.plan import CountSpec
 from scalesweep.settings.settings import Settings
@@ -29,7 +30,7 @@ def plan(settings: Settings, facts: CorpusFacts) -> Plan:
 @pytest.fixture
 def store(tmp_path: Path, plan: Plan, settings: Settings) -> Store:
     store = Store(tmp_path / "sweep")
-    store.create(plan, settings.model_dump(mode="json"), {})
+    store.plan_file.create(plan, settings.model_dump(mode="json"), {})
     return store
 
 
@@ -48,7 +49,7 @@ def record_of(cell: Cell, seconds: float, state: str = "COMPLETE") -> dict[str, 
 
 
 def claim(store: Store, cell: Cell) -> Claim:
-    taken = store.claim(cell.key)
+    taken = store.claims.take(cell.key)
     assert taken is not None
     return taken
 
@@ -95,7 +96,7 @@ def test_a_cell_that_goes_on_is_where_its_checkpoint_left_it(store: Store, plan:
     """The time between two workers adds no step, however long it was; a cell without a checkpoint begins anew."""
     cell = plan.longest_first[0]
     store.write_curve(first := claim(store, cell), [point(cell, 10, 2.0 * cell.batch_tokens)])
-    store.release(first)
+    store.claims.release(first)
     curve, then = store.cell_dir(cell.key) / "curve.jsonl", time.time() - 36_000
     os.utime(curve, (then, then))
     second = claim(store, cell)
@@ -114,7 +115,7 @@ def test_the_time_of_a_cell_that_was_stopped_is_spent(store: Store, plan: Plan) 
     cell, other = plan.longest_first[:2]
     store.write_curve(taken := claim(store, cell), [point(cell, 40, 2.0 * cell.batch_tokens)])
     store.checkpoint(cell.key).touch()
-    store.release(taken)
+    store.claims.release(taken)
     progress = progress_of(store)
     assert progress.workers == ()
     assert progress.seconds_spent == 20.0
@@ -145,7 +146,7 @@ def test_the_time_left_follows_from_the_measured_speed(store: Store, plan: Plan)
 def test_a_cell_that_waits_for_a_trunk_is_left_with_its_decay(tmp_path: Path, plan: Plan, settings: Settings) -> None:
     cells = tuple(dataclasses.replace(c, warmup_steps=3) for c in plan.cells if c.shape == plan.cells[0].shape)
     plan, store = dataclasses.replace(plan, cells=cells), Store(tmp_path / "shared")
-    store.create(plan, settings.model_dump(mode="json"), {})
+    store.plan_file.create(plan, settings.model_dump(mode="json"), {})
     short, long = sorted(cells, key=lambda c: c.steps)
     taken = claim(store, long)
     slow = long.batch_tokens / 1000.0  # a thousand seconds a step, so that none goes by
@@ -175,7 +176,7 @@ def test_speeds_are_medians_of_a_kind(plan: Plan) -> None:
 def test_a_failure_has_its_reason_and_its_log(store: Store, plan: Plan) -> None:
     cell = plan.cells[0]
     for _ in range(2):  # the first failure is tried again
-        store.fail(claim(store, cell), "Traceback ...\nRuntimeError: no")
+        store.claims.fail(claim(store, cell), "Traceback ...\nRuntimeError: no")
     (store.directory / "logs").mkdir()
     (store.directory / "logs" / "worker-0.log").write_text("nothing\n")
     (store.directory / "logs" / "worker-1.log").write_text(f"12:00:00 {cell.key} FAILED\n")
@@ -188,7 +189,7 @@ def test_a_failure_has_its_reason_and_its_log(store: Store, plan: Plan) -> None:
 def test_a_log_is_read_once_however_many_cells_failed(store: Store, plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
     for cell in plan.cells:
         for _ in range(2):
-            store.fail(claim(store, cell), "RuntimeError: no")
+            store.claims.fail(claim(store, cell), "RuntimeError: no")
     log = store.directory / "logs" / "worker-0.log"
     log.parent.mkdir()
     log.write_text("".join(f"{cell.key} FAILED\n" for cell in plan.cells))
@@ -200,14 +201,14 @@ def test_a_log_is_read_once_however_many_cells_failed(store: Store, plan: Plan, 
 
 def test_the_end_of_a_curve_is_read_without_the_rest(tmp_path: Path) -> None:
     path = tmp_path / "curve.jsonl"
-    assert curve_end(path) is None
+    assert read_curve_end(path) is None
     path.write_text("")
-    assert curve_end(path) is None
+    assert read_curve_end(path) is None
     path.write_text("".join(json.dumps({"step": i, "loss": 2.0}) + "\n" for i in range(5000)))
-    end = curve_end(path)
+    end = read_curve_end(path)
     assert end is not None
-    assert end["step"] == 4999
+    assert end.step == 4999
     path.write_text('{"schema": 2, "claim": 1, "checksum": "0"}\n')
-    assert curve_end(path) is None
+    assert read_curve_end(path) is None
     path.write_text('{"step": 1')
-    assert curve_end(path) is None
+    assert read_curve_end(path) is None

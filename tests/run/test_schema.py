@@ -47,19 +47,19 @@ def first_schema(store: Store) -> dict[str, object]:
 def store(tmp_path: Path, home: Path, facts: CorpusFacts) -> Store:
     settings = small_settings(home)
     store = Store(tmp_path / "sweep")
-    store.create(make_plan(settings, facts, "cpu"), settings.model_dump(mode="json"), {})
+    store.plan_file.create(make_plan(settings, facts, "cpu"), settings.model_dump(mode="json"), {})
     return store
 
 
 def test_a_sweep_of_the_first_schema_is_read(store: Store) -> None:
-    plan = store.plan()
+    plan = store.plan_file.plan()
     (store.directory / "sweep.json").write_text(json.dumps(first_schema(store)))
-    assert store.plan() == plan
+    assert store.plan_file.plan() == plan
     assert set(store.states().values()) == {"WAITING"}
 
 
 def test_a_curve_of_the_first_schema_is_read(store: Store) -> None:
-    key = store.keys()[0]
+    key = store.plan_file.keys()[0]
     (store.cell_dir(key) / "curve.jsonl").write_text('{"step": 1, "loss": 3.0}\n{"step": 2, "loss": 2.5}\n')
     assert [p["step"] for p in store.curve(key)] == [1, 2]
     assert store.last_step(key) == 2
@@ -76,7 +76,7 @@ def test_cells_of_other_fields_are_refused_with_what_to_do(store: Store, change:
             value["cells"][0][name] = new
     (store.directory / "sweep.json").write_text(sealed(value))
     with pytest.raises(StoreError, match=r"describes its cell by other fields than this version .* that wrote it, or measure"):
-        store.plan()
+        store.plan_file.plan()
 
 
 def test_cells_whose_meaning_has_changed_are_refused(store: Store) -> None:
@@ -85,4 +85,4 @@ def test_cells_whose_meaning_has_changed_are_refused(store: Store) -> None:
     value["cells"][0]["grad_clip"] = 7.0
     (store.directory / "sweep.json").write_text(sealed(value))
     with pytest.raises(StoreError, match=r"was planned by a version for which the content of cell .* meant another training"):
-        store.plan()
+        store.plan_file.plan()

@@ -17,7 +17,7 @@ from builders import small_settings
 
 from scalesweep.analysis.analyse import analyse
 from scalesweep.cli import main
-from scalesweep.errors import SpecError
+from scalesweep.errors import Refused, SpecError
 from scalesweep.points.points import Points, points_from_rows, read_points
 from scalesweep.report import ReportContext, write_report
 from scalesweep.run import tracker
@@ -93,7 +93,7 @@ ENDS = {"value": "", "low": "/low", "high": "/high"}
 
 def test_a_sweep_without_a_law_names_the_refusal_and_no_old_report(summary: SweepSummary, points: Points) -> None:
     directory = summary.files[0].parent
-    bare = summarise_sweep(sweep_json(directory), {"COMPLETE": 2}, points, "2 usable points", directory)
+    bare = summarise_sweep(sweep_json(directory), {"COMPLETE": 2}, points, Refused("2 usable points"), directory)
     assert bare.values == {"cells": 9, "cells/complete": 2, "verdict": "2 usable points"}
     assert (bare.figures, bare.files, bare.text) == ((), (), "2 usable points")
 

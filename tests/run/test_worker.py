@@ -20,6 +20,7 @@ from scalesweep.plan.grid import CorpusFacts
 from scalesweep.plan.plan import make_plan
 from scalesweep.run import worker
 from scalesweep.run.checkpoints import load_checkpoint
+from scalesweep.run.store.measured import read_sweep
 from scalesweep.run.store.store import Store
 from scalesweep.run.worker import sleep_watch, work
 from scalesweep.settings.settings import Settings
@@ -40,7 +41,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, settings: Settings, co
 
 def test_every_cell_gets_its_record_and_the_checkpoint_goes(undisturbed: Store, settings: Settings) -> None:
     assert set(undisturbed.states().values()) == {"COMPLETE"}
-    for cell in undisturbed.plan().cells:
+    for cell in undisturbed.plan_file.plan().cells:
         record = undisturbed.record(cell.key)
         assert record is not None
         assert record["cell"] == json.loads(json.dumps(record["cell"]))
@@ -48,7 +49,7 @@ def test_every_cell_gets_its_record_and_the_checkpoint_goes(undisturbed: Store, 
         assert record["times"]["training_seconds"] > 0
         assert undisturbed.curve(cell.key)[-1]["tokens"] == cell.tokens
         assert not (undisturbed.cell_dir(cell.key) / "checkpoint.pt").exists()
-    points = undisturbed.points()
+    points = read_sweep(undisturbed.directory)
     assert len(points.loss) == 4
     larger = points.frame.sort_values(["n", "d"])["loss"].to_numpy()
     assert larger[1] < larger[0]
@@ -75,12 +76,12 @@ def test_a_stopped_worker_leaves_the_cell_for_the_next(
 
 def test_an_exception_fails_its_cell_alone(tmp_path: Path, settings: Settings, corpus: Corpus, facts: CorpusFacts) -> None:
     store = make_store(tmp_path / "sweep", settings, corpus, facts)
-    first = store.plan().longest_first[0].key
+    first = store.plan_file.plan().longest_first[0].key
     (store.cell_dir(first) / "curve.jsonl").mkdir()  # a real failure: the curve cannot be written
     assert work(store, prepare_device("cpu"), lambda: False)
     states = store.states()
     assert states.pop(first) == "FAILED"
-    assert "Error" in store.error(first).splitlines()[-1]
+    assert "Error" in store.claims.error(first).splitlines()[-1]
     assert set(states.values()) == {"COMPLETE"}
 
 
@@ -90,7 +91,7 @@ def test_a_worker_that_lost_its_lease_writes_nothing(
     """Another worker takes the cell over while this one trains it, as happens to a process that was paused."""
     monkeypatch.setattr("scalesweep.run.lease.HEARTBEAT_SECONDS", 0.0)
     store = make_store(tmp_path / "sweep", settings, corpus, facts)
-    key = store.plan().longest_first[0].key
+    key = store.plan_file.plan().longest_first[0].key
     steps = 0
 
     def stop() -> bool:
@@ -111,7 +112,7 @@ def test_a_worker_that_is_stopped_in_an_evaluation_keeps_its_training(
     tmp_path: Path, undisturbed: Store, settings: Settings, corpus: Corpus, facts: CorpusFacts
 ) -> None:
     store = make_store(tmp_path / "sweep", settings, corpus, facts)
-    cell = store.plan().longest_first[0]
+    cell = store.plan_file.plan().longest_first[0]
     steps = 0
 
     def stop() -> bool:
@@ -166,13 +167,13 @@ def test_a_worker_ends_with_the_process_that_started_it(tmp_path: Path, home: Pa
         "import os, subprocess, sys, time\n"
         f"command = [sys.executable, '-m', 'scalesweep.run.worker', {str(store.directory)!r}, '--parent', str(os.getpid())]\n"
         "subprocess.Popen(command)\n"
-        f"while not any(os.scandir({str(store.cell_dir(store.keys()[0]))!r})): time.sleep(0.1)\n"
+        f"while not any(os.scandir({str(store.cell_dir(store.plan_file.keys()[0]))!r})): time.sleep(0.1)\n"
     )
     subprocess.run([sys.executable, "-c", starter], check=True, timeout=120, stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 60
-    while store.states() != {store.keys()[0]: "WAITING"} and time.monotonic() < deadline:
+    while store.states() != {store.plan_file.keys()[0]: "WAITING"} and time.monotonic() < deadline:
         time.sleep(0.1)
-    assert store.states() == {store.keys()[0]: "WAITING"}
+    assert store.states() == {store.plan_file.keys()[0]: "WAITING"}
 
 
 def test_the_benchmark_measures_a_step(settings: Settings, facts: CorpusFacts) -> None:
@@ -185,7 +186,7 @@ def test_a_corpus_that_was_prepared_anew_is_refused(
 ) -> None:
     store = Store(tmp_path / "sweep")
     planned = make_plan(settings, facts, "cpu")
-    store.create(planned, settings.model_dump(mode="json"), {**corpus_facts(corpus), "corpus_hash": "0" * 16})
+    store.plan_file.create(planned, settings.model_dump(mode="json"), {**corpus_facts(corpus), "corpus_hash": "0" * 16})
     with pytest.raises(StoreError, match="the sweep was planned with 0000000000000000"):
         work(store, prepare_device("cpu"), lambda: False)
 
@@ -221,11 +222,11 @@ def test_branches_measure_what_each_cell_measures_by_itself(
     for budget in BUDGETS:
         alone = make_store(tmp_path / str(budget), one_size(home, sweep={"budgets": [budget]}), corpus, facts)
         assert work(alone, prepare_device("cpu"), lambda: False)
-        (key,) = alone.keys()
+        (key,) = alone.plan_file.keys()
         assert measured(alone)[key] == measured(shared)[key]
         assert alone.record(key)["times"]["shared_steps"] == 0  # type: ignore[index]
         steps.append(shared.record(key)["times"]["shared_steps"])  # type: ignore[index]
-    assert steps == [c.branch_step for c in shared.plan().cells[:2]] + [0]
+    assert steps == [c.branch_step for c in shared.plan_file.plan().cells[:2]] + [0]
     assert not list(shared.directory.rglob("*.pt"))
     assert not list((shared.directory / "trunks").iterdir())
 
@@ -241,7 +242,7 @@ def test_a_budget_that_is_added_goes_on_from_nothing_but_equals_itself(
     assert work(store, prepare_device("cpu"), lambda: False)
     after = measured(store)
     assert {k: after[k] for k in before} == before
-    assert store.record(store.keys()[2])["times"]["shared_steps"] == 0  # type: ignore[index]
+    assert store.record(store.plan_file.keys()[2])["times"]["shared_steps"] == 0  # type: ignore[index]
 
 
 def test_a_stopped_trunk_and_its_branches_go_on(tmp_path: Path, home: Path, corpus: Corpus, facts: CorpusFacts) -> None:
@@ -256,7 +257,7 @@ def test_a_stopped_trunk_and_its_branches_go_on(tmp_path: Path, home: Path, corp
 
 
 def claim_and_sleep(directory: Path, key: str) -> None:
-    assert Store(directory).claim(key)
+    assert Store(directory).claims.take(key)
     time.sleep(600)
 
 
@@ -265,7 +266,7 @@ def test_a_cell_waits_for_its_trunk_and_is_let_go_by_the_holder_s_death(
 ) -> None:
     monkeypatch.setattr("scalesweep.run.worker.WAIT_SECONDS", 0.05)
     store = make_store(tmp_path / "sweep", one_size(home), corpus, facts)
-    longest = store.plan().longest_first[0].key
+    longest = store.plan_file.plan().longest_first[0].key
     holder = multiprocessing.get_context("spawn").Process(target=claim_and_sleep, args=(store.directory, longest))
     holder.start()
     while store.state(longest) != "RUNNING":
@@ -308,7 +309,7 @@ def test_packed_cells_have_the_records_of_cells_alone(
     tmp_path: Path, home: Path, corpus: Corpus, facts: CorpusFacts, seeds_alone: Store
 ) -> None:
     store = packed(tmp_path / "sweep", home, corpus, facts)
-    assert store.keys() == seeds_alone.keys()
+    assert store.plan_file.keys() == seeds_alone.plan_file.keys()
     assert work(store, prepare_device("cpu"), lambda: False)
     assert losses(store) == pytest.approx(losses(seeds_alone), abs=1e-3)
     assert {r["times"]["pack"] for r in store.records()} == {3}
@@ -344,7 +345,7 @@ def test_a_pack_that_is_too_large_is_halved(
 
 def test_one_cell_s_failure_in_a_pack_is_its_own(tmp_path: Path, home: Path, corpus: Corpus, facts: CorpusFacts) -> None:
     store = packed(tmp_path / "sweep", home, corpus, facts)
-    first = store.plan().longest_first[0].key
+    first = store.plan_file.plan().longest_first[0].key
     (store.cell_dir(first) / "curve.jsonl").mkdir()
     assert work(store, prepare_device("cpu"), lambda: False)
     states = store.states()
@@ -356,7 +357,7 @@ def test_a_cell_that_is_taken_from_a_pack_is_left_to_the_other(
     tmp_path: Path, home: Path, corpus: Corpus, facts: CorpusFacts
 ) -> None:
     store, said = packed(tmp_path / "sweep", home, corpus, facts), list[str]()
-    taken = store.plan().longest_first[0].key
+    taken = store.plan_file.plan().longest_first[0].key
     steps = 0
 
     def stop() -> bool:
@@ -374,16 +375,16 @@ def test_a_cell_that_is_taken_from_a_pack_is_left_to_the_other(
 
 def test_a_pack_whose_worker_died_is_halved(tmp_path: Path, home: Path, corpus: Corpus, facts: CorpusFacts) -> None:
     store = packed(tmp_path / "sweep", home, corpus, facts)
-    for cell in store.plan().longest_first[:3]:
+    for cell in store.plan_file.plan().longest_first[:3]:
         process = multiprocessing.get_context("spawn").Process(target=claim_and_sleep, args=(store.directory, cell.key))
         process.start()
         while store.state(cell.key) != "RUNNING":
             time.sleep(0.05)
         process.kill()
         process.join()
-    assert [store.lost_claims(c.key) for c in store.plan().longest_first[:4]] == [1, 1, 1, 0]
+    assert [store.claims.lost(c.key) for c in store.plan_file.plan().longest_first[:4]] == [1, 1, 1, 0]
     assert work(store, prepare_device("cpu"), lambda: False)
-    assert {store.record(c.key)["times"]["pack"] for c in store.plan().longest_first[:3]} == {1}  # type: ignore[index]
+    assert {store.record(c.key)["times"]["pack"] for c in store.plan_file.plan().longest_first[:3]} == {1}  # type: ignore[index]
 
 
 def test_a_micro_batch_that_is_too_large_is_halved_and_remembered(
@@ -424,7 +425,7 @@ def test_a_cell_of_which_not_one_sequence_fits_fails_alone(
     store = make_store(tmp_path / "sweep", settings, corpus, facts)
     assert work(store, prepare_device("cpu"), lambda: False)
     states = store.states()
-    assert {c.key: c.shape.width == 32 for c in store.plan().cells} == {k: s == "FAILED" for k, s in states.items()}
+    assert {c.key: c.shape.width == 32 for c in store.plan_file.plan().cells} == {k: s == "FAILED" for k, s in states.items()}
 
 
 # -- the directory fails ----------------------------------------------------------------------------------------------------
@@ -510,7 +511,7 @@ def test_a_signal_ends_a_worker_in_order(
 ) -> None:
     settings = one_size(home, sweep={"budgets": ["50M"]})
     store = make_store(tmp_path / "sweep", settings, corpus, facts)
-    (key,) = store.keys()
+    (key,) = store.plan_file.keys()
     process = worker_process(store)
     while not store.curve(key):
         assert process.poll() is None

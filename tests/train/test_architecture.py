@@ -19,6 +19,7 @@ from scalesweep.plan.flops import ModuleShape, flops_per_token, num_params
 from scalesweep.plan.grid import CorpusFacts
 from scalesweep.plan.plan import make_plan
 from scalesweep.plan.recipe import resolve_module
+from scalesweep.run.store.measured import read_sweep
 from scalesweep.run.store.store import Store
 from scalesweep.run.worker import work
 from scalesweep.settings.plan import ArchitectureSpec, CountSpec
@@ -217,16 +218,16 @@ def test_a_sweep_is_measured_with_shared_trunks_and_without_packs(
     settings, cells = planned("GPTNeoX", train={"pack": 4, "keep_weights": True})
     store = Store(tmp_path / "sweep")
     plan = make_plan(settings, dataclasses.replace(facts, scaled=scaled_shape), "cpu")
-    store.create(plan, settings.model_dump(mode="json"), corpus_facts(corpus))
-    assert store.settings() == settings
+    store.plan_file.create(plan, settings.model_dump(mode="json"), corpus_facts(corpus))
+    assert store.plan_file.settings() == settings
     assert work(store, CPU, lambda: False)
-    assert store.plan().cells == cells
+    assert store.plan_file.plan().cells == cells
     records = store.records()
     assert [record["state"] for record in records] == ["COMPLETE"] * 2
     assert {record["times"]["pack"] for record in records} == {1}
     assert sum(record["times"]["shared_steps"] > 0 for record in records) == 1
     assert all(run(cell, corpus).loss == store.record(cell.key)["loss"] for cell in cells)  # type: ignore[index]
-    assert set(store.points().frame["architecture"]) == {"GPTNeoX"}
+    assert set(read_sweep(store.directory).frame["architecture"]) == {"GPTNeoX"}
 
 
 @pytest.mark.parametrize("architecture", ["GPT2", "Mamba"])

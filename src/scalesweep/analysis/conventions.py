@@ -15,15 +15,16 @@ from scalesweep.analysis.allocation.envelope import fit_envelope
 from scalesweep.analysis.allocation.lines import Approach
 from scalesweep.analysis.allocation.minima import isoflop_minima
 from scalesweep.analysis.analyse import Analysis
-from scalesweep.arrays import FloatArray
 from scalesweep.errors import FitError, Refused
-from scalesweep.fit.joint import fit_additive
-from scalesweep.fit.lines import fit_line, select_bottleneck, select_frontier
-from scalesweep.fit.results import Estimate, LawFit
+from scalesweep.fit.estimates import Estimate
+from scalesweep.fit.forms import fit_law
+from scalesweep.fit.lines import fit_line
+from scalesweep.fit.results import Fit
 from scalesweep.fit.sweep_fit import SweepFit
-from scalesweep.points.clusters import Units, group_rows
+from scalesweep.laws import Chinchilla
 from scalesweep.points.design import Span, measure_span, refuse_joint
 from scalesweep.points.points import Points
+from scalesweep.points.rows import Rows
 from scalesweep.settings.fit import FitSpec
 
 Convention = tuple[str, str]
@@ -62,7 +63,7 @@ def under_conventions(analysis: Analysis, counts: Counts) -> dict[Convention, Co
         counts: N and training FLOPs per token of every cell by each convention; empty leaves the analysis alone.
     """
     own, fit = counts_of_analysis(analysis), analysis.fit
-    joint: dict[str, LawFit | Refused] = {own.convention[0]: fit.joint or Refused(fit.joint_refusal)}
+    joint: dict[str, Fit | Refused] = {own.convention[0]: fit.joint or Refused(fit.joint_refusal)}
     found = {own.convention: own}
     for name in counts:
         if name != own.convention:
@@ -92,7 +93,7 @@ def recount(points: Points, convention: Convention, cells: Mapping[str, tuple[fl
 def counts_of_analysis(analysis: Analysis) -> Counted:
     """The values of the analysis itself."""
     fit, rows = analysis.fit, analysis.approaches.rows
-    laws: dict[str, LawFit | Refused] = {
+    laws: dict[str, Fit | Refused] = {
         name: fit.laws.get(name) or Refused(fit.refusals.get(name, "It was not fitted."))  # type: ignore[call-overload]
         for name in ("joint", *_LINES)
     }
@@ -120,21 +121,20 @@ def _spec(fit: SweepFit) -> FitSpec:
     )
 
 
-def _additive(points: Points, spec: FitSpec) -> LawFit | Refused:
+def _additive(points: Points, spec: FitSpec) -> Fit | Refused:
     """The additive law, or why there is none."""
     if refusal := refuse_joint(points.n, points.d):
         return Refused(refusal)
-    n, d, c, loss, units = _sorted(points)
-    return fit_additive(n, d, c, loss, spec, units)
+    return fit_law(Chinchilla, Rows.of(points), spec)
 
 
-def _refit(points: Points, spec: FitSpec, joint: LawFit | Refused) -> Counted:
+def _refit(points: Points, spec: FitSpec, joint: Fit | Refused) -> Counted:
     """Lines and approaches of recounted points, with the additive law of their N."""
-    n, d, c, loss, units = _sorted(points)
+    measured = Rows.of(points)
     lines = {
-        "by_n": fit_line(n, loss, select_bottleneck(n, d, loss, ("model size", "token budget")), "N", spec, units),
-        "by_d": fit_line(d, loss, select_bottleneck(d, n, loss, ("token budget", "model size")), "D", spec, units),
-        "by_c": fit_line(c, loss, select_frontier(c, loss), "C", spec, units),
+        "by_n": fit_line(measured, "N", spec),
+        "by_d": fit_line(measured, "D", spec),
+        "by_c": fit_line(measured, "C", spec),
     }
     laws = {"joint": joint} | {name: Refused(line) if isinstance(line, str) else line for name, line in lines.items()}
     noise = draw_known_noise(points, spec)
@@ -144,21 +144,14 @@ def _refit(points: Points, spec: FitSpec, joint: LawFit | Refused) -> Counted:
     return Counted(convention, _collect(laws, rows), {}, measure_span(points), spec.confidence, spec.bootstrap)
 
 
-def _sorted(points: Points) -> tuple[FloatArray, FloatArray, FloatArray, FloatArray, Units]:
-    """n, d, c, loss and units in the order of `fit_laws`, so that a fit does not depend on that of the rows."""
-    order = np.lexsort((points.loss, points.d, points.n))
-    n, d, c, loss = (column[order] for column in (points.n, points.d, points.c, points.loss))
-    return n, d, c, loss, group_rows(points.used).take(order)
-
-
-def _collect(laws: Mapping[str, LawFit | Refused], rows: Sequence[Approach]) -> dict[str, Estimate | Refused]:
+def _collect(laws: Mapping[str, Fit | Refused], rows: Sequence[Approach]) -> dict[str, Estimate | Refused]:
     """Every value by its name, or why it is missing."""
     found = {name: _estimate(laws["joint"], name) for name in _LAW}
     found |= {name: _estimate(laws[name], "exponent") for name in _LINES}
     return found | {name: rows[i].a or Refused(" ".join(rows[i].messages)) for name, i in _APPROACHES.items()}
 
 
-def _estimate(law: LawFit | Refused, parameter: str) -> Estimate | Refused:
+def _estimate(law: Fit | Refused, parameter: str) -> Estimate | Refused:
     if isinstance(law, Refused):
         return law
     return law.estimates.get(parameter, Refused("The law has no compute optimum."))

@@ -69,7 +69,7 @@ COVERAGE = Command(
 def report(given: Given) -> int:
     """Fit and write the report."""
     subject = read_subject(given.words, "report")
-    print_law(write(subject.directory, subject.points, subject.spec, subject.context))
+    print_law(write(subject))
     return EXIT_OK
 
 

@@ -1,74 +1,38 @@
 """The commands that plan and measure: run, plan, data."""
 
 import sys
-from collections import Counter
 from pathlib import Path
-from typing import Any
 
 from scalesweep.cli.analysis import print_law
 from scalesweep.cli.command import Command, Given
 from scalesweep.cli.tables import print_plan, wrapped
-from scalesweep.errors import EXIT_INCOMPLETE, EXIT_OK, FitError, PointsError
-from scalesweep.files import plain_storage_errors
-from scalesweep.fit.sweep_fit import SweepFit
-from scalesweep.plan.plan import Plan
+from scalesweep.errors import EXIT_INCOMPLETE, EXIT_OK, Refused
 from scalesweep.run.launch.device import device_of_sweep
 from scalesweep.run.launch.monitor import failure_line
 from scalesweep.run.launch.pricing import Prices, price_of
-from scalesweep.run.launch.signals import signals_interrupt
-from scalesweep.run.store.store import FINISHED, Store
-from scalesweep.run.tracker import require_installed
-from scalesweep.settings.again import commands_of
+from scalesweep.run.store.store import Store
 from scalesweep.settings.compose import compose_settings
-from scalesweep.sweep.extend import fitted_points, keys_present
-from scalesweep.sweep.run import corpus_facts, measure, measure_edges, plan_sweep
-from scalesweep.sweep.subject import context_of_store, write
-from scalesweep.sweep.tracking import track_sweep
+from scalesweep.sweep.extend import keys_present
+from scalesweep.sweep.run import plan_sweep, run_sweep
 from scalesweep.train.data import prepare, validation_shortage
 
 
-@signals_interrupt()
 def run(given: Given) -> int:
     """Plan, train what is not yet measured, fit, report."""
-    settings = compose_settings(given.words)
-    require_installed(settings.logger)
-    device = device_of_sweep(settings)
-    corpus = prepare(settings.data, _say)
-    store = Store(Path(settings.dir).expanduser())
-    with plain_storage_errors(store.directory):
-        store.clear_cancel()
-    present = keys_present(store)
-    plan = plan_sweep(settings, corpus, device, present, present)
-    added = store.create(plan, settings.model_dump(mode="json"), corpus_facts(corpus))
-    _warn(plan)
-    with plain_storage_errors(store.directory):
-        store.reopen_failed()
-    measure(store, plan, settings, device, added, _say)
-    if settings.sweep.tune is not None:
-        plan = measure_edges(store, plan, settings, corpus, device, _say)
-    each = store.states()
-    states = Counter(each.values())
-    try:
-        context = context_of_store(store, settings, commands_of(store.settings(), []))
-        points, context = fitted_points(store.points(), context)
-        if context.tuning:
-            _say(f"\n{context.tuning}")
-        written = write(store.directory, points, settings.fit, context)
-        print_law(written)
-        found: SweepFit | str = written[0]
-    except (FitError, PointsError) as error:
-        _say(f"No law: {error}")
-        found = str(error)
-    track_sweep(store, settings, states, found, _warning)
-    # A tuned range may well end where training diverges, but not all of it may.
-    wanted = ("COMPLETE",) if settings.sweep.tune is None or not states["COMPLETE"] else FINISHED
-    if unfinished := sum(n for s, n in states.items() if s not in wanted):
-        lacking = f"{unfinished} of {len(plan.cells)} cells {'has' if unfinished == 1 else 'have'} no loss"
-        _say(f"{lacking}: {_count(states)}. See: scalesweep status {store.directory}")
-        for key in (k for k, s in each.items() if s == "FAILED"):
-            _say(failure_line(store, key))
-        return EXIT_INCOMPLETE
-    return EXIT_OK
+    done = run_sweep(compose_settings(given.words), _say, _warn)
+    measured = done.measured
+    if isinstance(done.fit, Refused) or done.page is None:
+        _say(f"No law: {done.fit}")
+    else:
+        print_law((done.fit, done.page))
+    if not done.num_lacking:
+        return EXIT_OK
+    counts = ", ".join(f"{number} {state.lower()}" for state, number in sorted(measured.counts.items()))
+    lacking = f"{done.num_lacking} of {len(measured.states)} cells {'has' if done.num_lacking == 1 else 'have'} no loss"
+    _say(f"{lacking}: {counts}. See: scalesweep status {measured.directory}")
+    for key in (key for key, state in measured.states.items() if state == "FAILED"):
+        _say(failure_line(Store(measured.directory), key))
+    return EXIT_INCOMPLETE
 
 
 RUN = Command(
@@ -97,7 +61,8 @@ def plan(given: Given) -> int:
     planned = plan_sweep(settings, corpus, device, present, present, prices)
     print_plan(planned, settings, price_of(planned, prices))
     _say(wrapped(prices.describe()))
-    _warn(planned)
+    for warning in planned.warnings:
+        _warn(warning)
     return EXIT_OK
 
 
@@ -129,7 +94,7 @@ def data(given: Given) -> int:
         _say(f"Entropy {corpus.entropy:.5f} nats per token; a window costs {corpus.window_excess:.5f} nats more.")
     wanted, is_capped = settings.train.validation_tokens, settings.data.max_bytes is not None
     if shortage := validation_shortage(corpus.validation_tokens, wanted, settings.model.context, is_capped):
-        sys.stderr.write(f"warning: {shortage}\n")
+        _warn(shortage)
     return EXIT_OK
 
 
@@ -148,17 +113,8 @@ DATA = Command(
 COMMANDS = (RUN, PLAN, DATA)
 
 
-def _warn(plan: Plan) -> None:
-    for warning in plan.warnings:
-        sys.stderr.write(f"{wrapped(f'warning: {warning}')}\n")
-
-
-def _warning(line: str) -> None:
-    print(f"warning: {line}", file=sys.stderr, flush=True)
-
-
-def _count(states: Counter[Any]) -> str:
-    return ", ".join(f"{number} {state.lower()}" for state, number in sorted(states.items()))
+def _warn(line: str) -> None:
+    print(wrapped(f"warning: {line}"), file=sys.stderr, flush=True)
 
 
 def _say(message: str) -> None:

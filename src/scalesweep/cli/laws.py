@@ -10,7 +10,7 @@ from rich.text import Text
 from scalesweep.analysis.analyse import Analysis
 from scalesweep.cli.tables import output_width
 from scalesweep.errors import Refused
-from scalesweep.fit import FitStatus, LawFit
+from scalesweep.fit import Fit, Status
 from scalesweep.fit.sweep_fit import SweepFit
 from scalesweep.report.words.fit import MEANINGS, TITLES, closing, interval
 from scalesweep.report.words.summary import summary
@@ -19,10 +19,10 @@ from scalesweep.units import format_number
 _WIDE = 100
 """Columns from which the meaning of the parameters is shown beside them."""
 _COLOURS = {
-    FitStatus.IDENTIFIED: "green",
-    FitStatus.NOT_IDENTIFIED: "red",
-    FitStatus.AT_BOUND: "red",
-    FitStatus.REJECTED: "red",
+    Status.IDENTIFIED: "green",
+    Status.NOT_IDENTIFIED: "red",
+    Status.AT_BOUND: "red",
+    Status.REJECTED: "red",
 }
 
 
@@ -61,7 +61,7 @@ def _print(fit: SweepFit, blocks: list[str]) -> None:
         console.print(Text(f"\n{block}"))
 
 
-def _table(law: LawFit, confidence: float) -> Table:
+def _table(law: Fit, confidence: float) -> Table:
     left = f"{len(law.rows)} points ({law.selection}); residual {law.residual_rms:.2%} rms. {law.intervals}"
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, caption=left, caption_justify="left", caption_style="dim")
     table.add_column("")

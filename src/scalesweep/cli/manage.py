@@ -9,6 +9,7 @@ from scalesweep.errors import EXIT_OK, PointsError, StoreError
 from scalesweep.files import plain_storage_errors
 from scalesweep.points.export import LAYOUTS, layout_of, write_table
 from scalesweep.run.launch.slurm import withdraw
+from scalesweep.run.store.measured import read_measured
 from scalesweep.run.store.progress import logs_of
 from scalesweep.run.store.store import Store
 from scalesweep.settings.base import parse
@@ -18,12 +19,12 @@ from scalesweep.settings.plan import CountSpec
 def logs(given: Given) -> int:
     """Print what is known of one cell: state, claims, the traceback of a failure, and its lines of the workers' logs."""
     store, key = _store_and_cell(given)
-    state, owner = store.state(key), store.owner(key)
+    state, owner = store.state(key), store.claims.owner(key)
     print(f"{key} {state} in {store.cell_dir(key)}")
     if owner:
         who = f"process {owner['pid']} on {owner['host']}" if owner["pid"] else "a process that it does not name"
         print(f"claim {owner['number']} by {who}, last heard of {max(0.0, owner['age']):.0f} s ago")
-    if error := store.error(key).strip():
+    if error := store.claims.error(key).strip():
         print(f"\n{error}")
     for path in logs_of(store, [key])[key]:
         print(f"\n{path}:")
@@ -74,7 +75,7 @@ RETRY = Command(
 
 def _reopen(store: Store, keys: Sequence[str] | None) -> list[str]:
     with plain_storage_errors(store.directory):
-        return store.reopen_failed(keys)
+        return store.claims.reopen_failed(keys)
 
 
 def _why_not(state: str) -> str:
@@ -90,7 +91,7 @@ def cancel(given: Given) -> int:
     store = Store(Path(given.words[0]))
     running = [key for key, state in store.states().items() if state == "RUNNING"]
     store.ask_to_cancel()
-    if store.settings().launcher.name == "slurm":
+    if store.plan_file.settings().launcher.name == "slurm":
         withdraw(store)
     if running:
         cells = f"{len(running)} running cell{'' if len(running) == 1 else 's'}"
@@ -121,7 +122,8 @@ def export(given: Given) -> int:
     """Write the measured points as CSV or Parquet, also in the columns of other programs."""
     store, path, layout = Store(Path(given.words[0])), given[OUT].expanduser(), given[LAYOUT]
     counts = {name: value for name, value in (("params", given[COUNT_PARAMS]), ("flops", given[COUNT_FLOPS])) if value}
-    points = store.points(parse(CountSpec, {**store.sweep()["count"], **counts}, "count."))
+    measured = read_measured(store, with_curves=False)
+    points = measured.points(parse(CountSpec, {**measured.content["count"], **counts}, "count."))
     if layout != "scalesweep" and points.used.empty:
         raise PointsError(f"{store.directory} has no measured loss yet; see: scalesweep status {store.directory}.")
     table = layout_of(points, layout)
@@ -159,7 +161,7 @@ def _run_again(store: Store) -> str:
 def _store_and_cell(given: Given) -> tuple[Store, str]:
     """The sweep, and the one cell whose key begins with the second word."""
     store, start = Store(Path(given.words[0])), given.words[1]
-    keys = [key for key in store.keys() if key.startswith(start)]
+    keys = [key for key in store.plan_file.keys() if key.startswith(start)]
     if len(keys) != 1:
         found = "no cell" if not keys else f"{len(keys)} cells"
         raise StoreError(

@@ -25,7 +25,8 @@ from scalesweep.plan.cost import Cost, Rates, cost_of, rates_of
 from scalesweep.plan.plan import Plan
 from scalesweep.run.launch.monitor import cell_line
 from scalesweep.run.launch.slurm import in_words, jobs_of
-from scalesweep.run.store.progress import Progress, curve_end, progress_of
+from scalesweep.run.store.measured import Measured
+from scalesweep.run.store.progress import Progress, progress_of
 from scalesweep.run.store.store import Store
 from scalesweep.train.power import watts_now
 from scalesweep.units import format_count, format_duration, format_flop_rate, plural
@@ -48,7 +49,7 @@ def status(given: Given) -> int:
     store = Store(Path(given.words[0]))
     if given[WATCH]:
         return _watch(store, given[JSON])
-    progress = progress_of(store)
+    progress = progress_of(store, with_curves=True)
     if given[JSON]:
         print(json.dumps(as_json(progress, store), indent=1))
     else:
@@ -93,7 +94,7 @@ def _watch(store: Store, as_lines: bool) -> int:
 
 def _watch_lines(store: Store, progress: Progress, as_json_lines: bool) -> None:
     """One line for each cell that is finished, or one line of JSON for each change of states."""
-    plan = store.plan()
+    plan = progress.measured.plan
     cells = {c.key: c for c in plan.cells}
     seen: Mapping[str, Any] = {}
     while True:
@@ -101,7 +102,7 @@ def _watch_lines(store: Store, progress: Progress, as_json_lines: bool) -> None:
         if as_json_lines and changed:
             print(json.dumps(as_json(progress, store, health=False)), flush=True)
         for key in () if as_json_lines else changed:
-            record = store.record(key)
+            record = progress.measured.records.get(key)
             if record is not None:
                 print(cell_line(cells[key], record, plan), flush=True)
             elif progress.states[key] == "FAILED":
@@ -120,27 +121,38 @@ def _view(store: Store, progress: Progress) -> Group:
     bar = Table.grid(padding=(0, 1))
     bar.add_row(ProgressBar(total=1.0, completed=progress.share, width=40), Text(f"{progress.share:.0%} of the work"))
     return Group(
-        Text(f"{progress.name} ({progress.hash}) in {progress.directory}", style="bold"),
+        Text(_title(progress), style="bold"),
         bar,
         Text(_summary(progress)),
         Text(""),
-        size_table(store.plan(), progress),
-        *([worker_table(store.plan(), progress)] if progress.workers else []),
+        size_table(progress.measured.plan, progress),
+        *([worker_table(progress.measured.plan, progress)] if progress.workers else []),
         *(Text(line) for line in _failure_lines(progress)),
-        *(Text(line, style="dim") for line in [*cost_lines(store, progress), *_queue_lines(store)]),
+        *(Text(line, style="dim") for line in [*cost_lines(progress), *_queue_lines(store, progress)]),
     )
 
 
 def _print(store: Store, progress: Progress) -> None:
     console = Console(highlight=False, width=output_width())
-    console.print(f"{progress.name} ({progress.hash}) in {progress.directory}", markup=False)
-    plan = store.plan()
-    console.print(state_table(store, progress) if len(plan.cells) <= MOST_CELLS else size_table(plan, progress))
+    console.print(_title(progress), markup=False)
+    plan = progress.measured.plan
+    console.print(state_table(progress) if len(plan.cells) <= MOST_CELLS else size_table(plan, progress))
     if progress.workers:
         console.print(worker_table(plan, progress))
-    lines = [*_failure_lines(progress), *_health(store), *cost_lines(store, progress), *_queue_lines(store), _summary(progress)]
+    lines = [
+        *_failure_lines(progress),
+        *_health(progress.measured),
+        *cost_lines(progress),
+        *_queue_lines(store, progress),
+        _summary(progress),
+    ]
     for line in lines:
         console.print(wrapped(line), markup=False, soft_wrap=True)
+
+
+def _title(progress: Progress) -> str:
+    measured = progress.measured
+    return f"{measured.plan.name} ({measured.plan.hash}) in {measured.directory}"
 
 
 def _summary(progress: Progress) -> str:
@@ -167,21 +179,21 @@ def _failure_lines(progress: Progress) -> list[str]:
     return lines
 
 
-def _queue(store: Store) -> Mapping[str, int] | None:
+def _queue(store: Store, progress: Progress) -> Mapping[str, int] | None:
     """Jobs in the queue of a cluster by state and reason; None where there is no queue, or this machine cannot ask it."""
-    return jobs_of(store) if store.settings().launcher.name == "slurm" else None
+    return jobs_of(store) if progress.measured.settings.launcher.name == "slurm" else None
 
 
-def _queue_lines(store: Store) -> list[str]:
-    found = _queue(store)
+def _queue_lines(store: Store, progress: Progress) -> list[str]:
+    found = _queue(store, progress)
     return [] if found is None else [f"{in_words(found)}."]
 
 
-def cost_lines(store: Store, progress: Progress) -> list[str]:
+def cost_lines(progress: Progress) -> list[str]:
     """What the sweep has cost, and will, with the rates."""
     if not progress.seconds_spent and not progress.seconds_left:
         return []
-    cost, rates = _priced(store, progress)
+    cost, rates = _priced(progress)
     spent = cost(progress.seconds_spent)
     lines = [f"So far {spent.hours}: {spent.bill}."]
     if progress.seconds_left:
@@ -190,9 +202,9 @@ def cost_lines(store: Store, progress: Progress) -> list[str]:
     return [f"{' '.join(lines)} At {', '.join(rates.sources)}."]
 
 
-def _priced(store: Store, progress: Progress) -> tuple[Callable[[float], Cost], Rates]:
+def _priced(progress: Progress) -> tuple[Callable[[float], Cost], Rates]:
     """What makes seconds of a device a cost, and its rates."""
-    rates = rates_of(store.settings().cost, progress.device, _watts(progress))
+    rates = rates_of(progress.measured.settings.cost, progress.device, _watts(progress))
     return lambda seconds: cost_of(seconds, progress.device, rates), rates
 
 
@@ -202,15 +214,14 @@ def _watts(progress: Progress) -> float | None:
     return watts_now(here) if progress.device == "cuda" else None
 
 
-def _health(store: Store) -> list[str]:
+def _health(measured: Measured) -> list[str]:
     """Sentences on seed noise, spikes and collapse, and on losses that cannot be true."""
-    records = store.records()
+    records = list(measured.records.values())
     if not records:
         return []
-    curves = {record["key"]: store.curve(record["key"]) for record in records}
     entropies = {record["entropy"] for record in records if record.get("entropy") is not None}
     floor = entropies.pop() if len(entropies) == 1 else None
-    return [*entropy_lines(records), *health_lines(store.points(), curves, floor)]
+    return [*entropy_lines(records), *health_lines(measured.points(), measured.curves, floor)]
 
 
 def _table(*names: str, left: Sequence[str] = ()) -> Table:
@@ -220,19 +231,19 @@ def _table(*names: str, left: Sequence[str] = ()) -> Table:
     return table
 
 
-def state_table(store: Store, progress: Progress) -> Table:
+def state_table(progress: Progress) -> Table:
     """One row a cell with its state, and its loss or how far it is."""
-    plan = store.plan()
+    measured, plan = progress.measured, progress.measured.plan
     tuned = ["tuned"] if plan.columns else []
     table = _table("key", "N", "D", "seed", *tuned, "state", "loss", "seconds", left=("key", "state", "tuned"))
     for cell in plan.cells:
-        record = store.record(cell.key)
+        record = measured.records.get(cell.key)
         loss, seconds = "", ""
         if record is not None:
             loss = "" if record["loss"] is None else f"{record['loss']:.4f}"
             seconds = f"{record['times']['training_seconds']:.1f}"
-        elif end := curve_end(store.cell_dir(cell.key) / "curve.jsonl"):
-            loss = f"step {end['step']:.0f} of {cell.steps}"
+        elif end := measured.ends.get(cell.key):
+            loss = f"step {end.step} of {cell.steps}"
         n = format_count(cell.num_params(plan.count))
         what = [plan.tuned(cell.key)] if tuned else []
         table.add_row(cell.key, n, format_count(cell.tokens), str(cell.seed), *what, progress.states[cell.key], loss, seconds)
@@ -273,13 +284,13 @@ def worker_table(plan: Plan, progress: Progress) -> Table:
 
 def as_json(progress: Progress, store: Store, health: bool = True) -> dict[str, Any]:
     """The fields of docs/runs.md."""
-    cost, rates = _priced(store, progress)
-    left = progress.seconds_left
+    cost, rates = _priced(progress)
+    measured, left = progress.measured, progress.seconds_left
     return {
         "schema": SCHEMA,
-        "name": progress.name,
-        "hash": progress.hash,
-        "directory": progress.directory,
+        "name": measured.plan.name,
+        "hash": measured.plan.hash,
+        "directory": str(measured.directory),
         "is_over": progress.is_over,
         "counts": {state: progress.counts[state] for state in STATES},  # type: ignore[index]
         "cells": dict(progress.states),
@@ -290,7 +301,7 @@ def as_json(progress: Progress, store: Store, health: bool = True) -> dict[str, 
         "flops_per_second": progress.flops_per_second,
         "eta_seconds": progress.eta_seconds,
         "workers": [dataclasses.asdict(worker) for worker in progress.workers],
-        "queue": _queue(store),
+        "queue": _queue(store, progress),
         "failures": [dataclasses.asdict(failure) for failure in progress.failures],
         "cost": {
             "device": progress.device,
@@ -298,7 +309,7 @@ def as_json(progress: Progress, store: Store, health: bool = True) -> dict[str, 
             "left": None if left is None else _amounts(cost(left)),
             "rates": list(rates.sources),
         },
-        "health": _health(store) if health else [],
+        "health": _health(progress.measured) if health else [],
     }
 
 

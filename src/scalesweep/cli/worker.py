@@ -41,7 +41,7 @@ PARENT = Option[int | None]("--parent", whole, None, metavar="PID")
 def worker(given: Given) -> int:
     """Work on a sweep from this machine until no cell can be claimed."""
     store, parent = Store(Path(given.words[0])), given[PARENT]
-    plan, device = store.plan(), _device(store, given[DEVICE])
+    plan, device = store.plan_file.plan(), _device(store, given[DEVICE])
     if parent is not None:
         signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # Slurm sends it to every process of the job; the one above acts on it
     monitor = Monitor(store, plan, quiet=parent is not None)
@@ -76,7 +76,7 @@ COMMANDS = (
 
 def _device(store: Store, name: str) -> str:
     """The device, if this machine has it."""
-    train = store.settings().train
+    train = store.plan_file.settings().train
     if name == "auto":
         return resolve_device(train)
     if name == "cpu":
@@ -90,7 +90,7 @@ def _device(store: Store, name: str) -> str:
 
 def _num_workers(store: Store, device: str) -> int:
     """Workers of `--workers auto`."""
-    settings = store.settings()
+    settings = store.plan_file.settings()
     if device.startswith("cuda:"):
         return settings.launcher.workers_per_gpu
     launcher = settings.launcher.model_copy(update={"name": "local", "workers": "auto"})

@@ -1,100 +1,11 @@
 """Estimation of scaling laws from a table of points: values with a status in words and intervals.
 
-The one entry is `fit_laws`. It needs neither the experiment half of the package nor a GPU.
+The entry for a whole table is `fit_laws`. It needs neither the experiment half of the package nor a GPU.
 """
 
-from dataclasses import replace
-
-import numpy as np
-from numpy.typing import NDArray
-
-from scalesweep.errors import FitError
-from scalesweep.fit.checks import check
+from scalesweep.fit.estimates import Estimate
 from scalesweep.fit.intervals import predict_interval
-from scalesweep.fit.joint import fit_joint
-from scalesweep.fit.lines import fit_line, select_bottleneck, select_frontier
-from scalesweep.fit.results import Estimate, FitStatus, LawFit, Name
-from scalesweep.fit.sweep_fit import SweepFit
-from scalesweep.points.clusters import group_rows
-from scalesweep.points.design import Noise, measure_span, refuse_joint, replicate_noise
-from scalesweep.points.points import Points
-from scalesweep.settings.fit import FitSpec
-from scalesweep.units import format_rough
+from scalesweep.fit.laws import fit_laws
+from scalesweep.fit.results import Fit, Status
 
-__all__ = ["Estimate", "FitStatus", "LawFit", "fit_laws", "predict_interval"]
-MIN_POINTS = 5
-MAX_NOISE_RATIO = 2.0
-"""Residuals above this many times the seed noise are reported as a misfit of the form."""
-
-
-def fit_laws(points: Points, spec: FitSpec | None = None) -> SweepFit:
-    """The joint laws L(N, D), additive and coupled, and L(N), L(D), L(C), each fitted to the used points or refused in words.
-
-    The result does not depend on the order of the rows.
-
-    Raises:
-        FitError: there are fewer than 5 used points, or neither loss nor design varies.
-    """
-    spec = spec or FitSpec()
-    _check(points)
-    order = np.lexsort((points.loss, points.d, points.n))
-    n, d, c, loss = (column[order] for column in (points.n, points.d, points.c, points.loss))
-    units = group_rows(points.used).take(order)
-    refusal = refuse_joint(n, d)
-    joint: dict[Name, LawFit | str] = {"joint": refusal} if refusal else fit_joint(n, d, c, loss, spec, units)
-    fits: dict[Name, LawFit | str] = {
-        **joint,
-        "by_n": fit_line(n, loss, select_bottleneck(n, d, loss, ("model size", "token budget")), "N", spec, units),
-        "by_d": fit_line(d, loss, select_bottleneck(d, n, loss, ("token budget", "model size")), "D", spec, units),
-        "by_c": fit_line(c, loss, select_frontier(c, loss), "C", spec, units),
-    }
-    noise = replicate_noise(points)
-    laws = {
-        name: _with_misfit(replace(fit, rows=_file_rows(fit.rows, order)), noise)
-        for name, fit in fits.items()
-        if isinstance(fit, LawFit)
-    }
-    result = SweepFit(
-        joint=laws.get("joint"),
-        coupled=laws.get("coupled"),
-        by_n=laws.get("by_n"),
-        by_d=laws.get("by_d"),
-        by_c=laws.get("by_c"),
-        refusals={name: fit for name, fit in fits.items() if isinstance(fit, str)},
-        noise=noise,
-        span=measure_span(points),
-        num_used=len(loss),
-        num_excluded=len(points.excluded),
-        params_convention=points.params_convention,
-        flops_convention=points.flops_convention,
-        source=points.source,
-        notes=points.notes,
-        bootstrap=spec.bootstrap,
-        confidence=spec.confidence,
-        seed=spec.seed,
-    )
-    return replace(result, findings=check(points, result))
-
-
-def _check(points: Points) -> None:
-    used = len(points.loss)
-    if used < MIN_POINTS:
-        left_out = f" ({len(points.excluded)} more are excluded)" if len(points.excluded) else ""
-        raise FitError(f"{points.source} has {used} usable points{left_out}; a fit needs at least {MIN_POINTS}.")
-    if np.ptp(points.loss) == 0:
-        raise FitError(f"{points.source}: all {used} losses equal {points.loss[0]:g}, so there is nothing to fit.")
-    if np.ptp(points.n) == 0 and np.ptp(points.d) == 0:
-        raise FitError(f"{points.source}: all {used} points have the same n and d; a law needs several sizes or budgets.")
-
-
-def _file_rows(rows: tuple[int, ...], order: NDArray[np.int64]) -> tuple[int, ...]:
-    return tuple(sorted(int(order[row]) for row in rows))
-
-
-def _with_misfit(fit: LawFit, noise: Noise | None) -> LawFit:
-    """The fit with a message if its residuals are far above what replicates differ by."""
-    ratio = fit.noise_ratio(noise)
-    if ratio is None or ratio <= MAX_NOISE_RATIO:
-        return fit
-    message = f"The residuals are {format_rough(ratio)} times the seed noise: the form misses something that the points show."
-    return replace(fit, messages=(*fit.messages, message))
+__all__ = ["Estimate", "Fit", "Status", "fit_laws", "predict_interval"]

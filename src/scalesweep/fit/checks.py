@@ -6,20 +6,19 @@ not change an estimate.
 
 import math
 from collections.abc import Iterator
-from dataclasses import fields
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scalesweep.arrays import FloatArray
-from scalesweep.fit.forms import fit_form
+from scalesweep.fit.estimates import is_wide
+from scalesweep.fit.forms import fit_form, refuse_rows
 from scalesweep.fit.horizon import Range
 from scalesweep.fit.intervals import FEW_CLUSTERS
-from scalesweep.fit.joint import MIN_COUPLED_POINTS, find_coupled, find_optimum, to_laws
-from scalesweep.fit.results import Finding, LawFit, corrected_akaike, is_wide
-from scalesweep.fit.solve.objectives import robust_scale
+from scalesweep.fit.results import Finding, Fit
+from scalesweep.fit.solve.objectives import Objective, robust_scale
 from scalesweep.fit.sweep_fit import SweepFit
-from scalesweep.laws import Coupled, JointLaw
+from scalesweep.laws import Chinchilla, Coupled, JointLaw, Law
 from scalesweep.points.clusters import group_rows
 from scalesweep.points.design import count_levels, designed_curves, lowest_edge, refuse_joint
 from scalesweep.points.points import Points
@@ -134,11 +133,11 @@ def _data(points: Points) -> Iterator[Finding]:
             )
 
 
-def _identification(best: LawFit) -> Iterator[Finding]:
-    if best.estimates["E"].value <= 0 or is_wide(best.estimates["E"]):
+def _identification(best: Fit) -> Iterator[Finding]:
+    if best.estimates["E"].value <= 0 or is_wide(best.estimates["E"].interval):
         yield Finding("A06", "The points do not fix the irreducible loss E, so nothing is known of where the curve levels off.")
     samples = best.cluster_samples if len(best.cluster_samples) else best.samples
-    names = list(best.estimates)[: samples.shape[1]]
+    names = list(best.law.parameters)
     if len(samples) > 2:
         # A goes with alpha and B with beta by their units, so that only the rest says something.
         chosen = [i for i, name in enumerate(names) if name not in ("A", "B")]
@@ -154,7 +153,7 @@ def _identification(best: LawFit) -> Iterator[Finding]:
             yield Finding("A07", f"Estimates that the points fix only together (correlation): {', '.join(pairs)}.")
 
 
-def _noise(points: Points, best: LawFit, fit: SweepFit) -> Iterator[Finding]:
+def _noise(points: Points, best: Fit, fit: SweepFit) -> Iterator[Finding]:
     ratio = fit.noise_ratio
     if ratio is not None and ratio > 2:
         yield Finding(
@@ -168,7 +167,7 @@ def _noise(points: Points, best: LawFit, fit: SweepFit) -> Iterator[Finding]:
         yield Finding("A09", f"The noise is uneven: residual sd {low:.2%} at low losses and {high:.2%} at high ones.")
 
 
-def _leverage(points: Points, best: LawFit) -> Iterator[Finding]:
+def _leverage(points: Points, best: Fit) -> Iterator[Finding]:
     """Rows that determine their own fitted value: the diagonal of the hat matrix of log L (Hoaglin & Welsch 1978)."""
     law = _joint(best)
     jacobian = law.gradient(points.n, points.d) / law.predict(points.n, points.d)[:, None]
@@ -193,17 +192,16 @@ def _objective(points: Points, fit: SweepFit) -> Iterator[Finding]:
         law = fit_form("chinchilla", {"N": points.n, "D": points.d}, points.loss, objective=objective).law
         for name in ("alpha", "beta"):
             estimate, value = fit.joint.estimates[name], float(getattr(law, name))
-            outside = estimate.low is not None and estimate.high is not None and not estimate.low <= value <= estimate.high
-            if outside and math.isfinite(value):
+            if estimate.interval is not None and not estimate.interval.holds(value) and math.isfinite(value):
                 moved.append(f"{name} = {format_number(value)} under {title}")
     if moved:
         yield Finding("A11", f"The additive law depends on its objective beyond its intervals: {', '.join(moved)}.")
 
 
-def _optimum(points: Points, best: LawFit) -> Iterator[Finding]:
+def _optimum(points: Points, best: Fit) -> Iterator[Finding]:
     """The compute optimum at the largest measured C = 6 N D, which the fit prints, against the support of `horizon`."""
     law = _joint(best)
-    if min(law.A, law.B, law.alpha, law.beta) <= 0:
+    if not law.has_optimum:
         return
     c = 6 * float(np.max(points.n * points.d))
     refusal = Range.of(points.n, points.d).refuse(float(law.n_opt(c)), float(law.d_opt(c)))
@@ -211,10 +209,10 @@ def _optimum(points: Points, best: LawFit) -> Iterator[Finding]:
         yield Finding("A14", f"The compute optimum at the largest measured C is an extrapolation too far. {refusal}")
 
 
-def _outliers(points: Points, best: LawFit) -> Iterator[Finding]:
+def _outliers(points: Points, best: Fit) -> Iterator[Finding]:
     """Rows that lie far off the law, such as those of a run that diverged, and the law without them."""
     residual = _residuals(points, best)
-    distance = np.abs(residual) / max(robust_scale(residual, best.samples.shape[1]), _LEAST_SCALE)
+    distance = np.abs(residual) / max(robust_scale(residual, best.num_free), _LEAST_SCALE)
     far = np.flatnonzero(distance > FAR_OFF)
     if not len(far):
         return
@@ -234,17 +232,15 @@ def _outliers(points: Points, best: LawFit) -> Iterator[Finding]:
     )
 
 
-def _without(points: Points, best: LawFit, left_out: NDArray[np.int64]) -> str:
+def _without(points: Points, best: Fit, left_out: NDArray[np.int64]) -> str:
     """What the law becomes without some rows, in words; they may have hidden that the points prefer the other one."""
     n, d, loss = (np.delete(column, left_out) for column in (points.n, points.d, points.loss))
     if refuse_joint(n, d):
         return "the rest determine no joint law"
-    optima = [find_optimum(n, d, loss, best.huber_delta)]
-    if len(loss) >= MIN_COUPLED_POINTS:
-        optima.append(find_coupled(optima[0], loss, best.huber_delta))
-    laws = [to_laws(optimum, optimum.minima.theta[:1])[0] for optimum in optima]
-    rms = [float(np.sqrt(np.mean((np.log(loss) - np.log(law.predict(n, d))) ** 2))) for law in laws]
-    new = min(zip(laws, rms, strict=True), key=lambda pair: corrected_akaike(len(loss), len(fields(pair[0])), pair[1]))[0]
+    forms: list[type[Law]] = [Chinchilla] if refuse_rows(Coupled, len(loss)) else [Chinchilla, Coupled]
+    objective = Objective("huber", best.huber_delta)
+    fits = [fit_form(form, {"N": n, "D": d}, loss, objective=objective) for form in forms]
+    new = min(fits, key=lambda fit: fit.aicc).law
     moved = (
         f"{name} goes from {format_number(getattr(best.law, name))} to {format_number(getattr(new, name))}"
         for name in ("E", "alpha", "beta")
@@ -253,10 +249,10 @@ def _without(points: Points, best: LawFit, left_out: NDArray[np.int64]) -> str:
     return f"{f'the {title} law is preferred, and ' if type(new) is not type(best.law) else ''}{', '.join(moved)}"
 
 
-def _residuals(points: Points, best: LawFit) -> FloatArray:
+def _residuals(points: Points, best: Fit) -> FloatArray:
     return np.asarray(np.log(points.loss) - np.log(_joint(best).predict(points.n, points.d)))
 
 
-def _joint(best: LawFit) -> JointLaw:
+def _joint(best: Fit) -> JointLaw:
     assert isinstance(best.law, JointLaw)
     return best.law

@@ -14,15 +14,18 @@ from numpy.typing import NDArray
 
 from scalesweep.arrays import FloatArray
 from scalesweep.errors import FitError
-from scalesweep.fit.intervals import Resampled, resample
-from scalesweep.fit.joint import Optimum, find_coupled, find_optimum, profile_estimates, to_laws
-from scalesweep.fit.results import percentile_union
+from scalesweep.fit.estimates import percentile_union
+from scalesweep.fit.forms import fit_form
+from scalesweep.fit.intervals import resample
+from scalesweep.fit.pose import Posed
+from scalesweep.fit.profiles import profile_estimates
 from scalesweep.fit.solve.huber import Solution
-from scalesweep.fit.solve.objectives import robust_scale
-from scalesweep.laws import Coupled, JointLaw
+from scalesweep.fit.solve.objectives import Objective, robust_scale
+from scalesweep.laws import Chinchilla, JointLaw, Law
 from scalesweep.points.clusters import Units, group_rows, separate_rows
 from scalesweep.points.design import refuse_joint
 from scalesweep.points.points import Points
+from scalesweep.points.rows import Rows
 from scalesweep.settings.fit import FitSpec
 
 Method = Literal["auto", "pairs", "cluster", "profile"]
@@ -137,15 +140,17 @@ def coverage(points: Points, spec: FitSpec, replicates: int = 100) -> CoverageTa
     Raises:
         FitError: the design cannot identify the law, or the points lie on it exactly.
     """
-    if refusal := refuse_joint(points.n, points.d):
+    rows = Rows.of(points)
+    if refusal := refuse_joint(rows.n, rows.d):
         raise FitError(f"{points.source}: {refusal}")
-    optimum = find_optimum(points.n, points.d, points.loss, spec.huber_delta)
-    law = to_laws(optimum, optimum.minima.theta[:1])[0]
-    sd = robust_scale(np.log(points.loss / law.predict(points.n, points.d)), 5)
+    found = fit_form(Chinchilla, {"N": rows.n, "D": rows.d}, rows.loss, objective=Objective("huber", spec.huber_delta))
+    assert isinstance(found.law, JointLaw)
+    sd = robust_scale(found.residuals, found.num_free)
     if sd < 1e-12:
         raise FitError(f"{points.source}: the points lie on the law exactly, so there is no noise to simulate.")
-    units = group_rows(points.used)
-    return simulate_coverage(points.n, points.d, law, standard_noises(sd), spec, replicates, units=units)
+    return simulate_coverage(
+        points.n, points.d, found.law, standard_noises(sd), spec, replicates, units=group_rows(points.used)
+    )
 
 
 def simulate_coverage(
@@ -209,23 +214,24 @@ class _Study:
         """Ends of the intervals of one simulated sweep, shape (methods, quantities, 2); NaN where there is none."""
         loss = self.law.predict(self.n, self.d) * np.exp(noise.draw(self.units.cluster, rng))
         spec = self.spec.model_copy(update={"seed": int(rng.integers(_MAX_SEED))})
-        optimum = find_optimum(self.n, self.d, loss, spec.huber_delta)
-        if isinstance(self.law, Coupled):
-            optimum = find_coupled(optimum, loss, spec.huber_delta)
+        posed = Posed.of_rows(type(self.law), Rows.of_columns(self.n, self.d, loss, self.units))
+        descent = posed.descend(Objective("huber", spec.huber_delta))
+        assert descent.delta is not None  # of a Huber loss
         found = {}
         for method in set(self.methods) - {"profile"}:
-            alone = _resample(optimum, spec.model_copy(update={"interval": method}), self.units)
-            found[method] = self._percentiles(optimum, [alone.first, alone.second])
+            scheme = spec.model_copy(update={"interval": method})
+            alone = resample(posed.problem, descent.minima.theta, descent.delta, scheme, self.units)
+            found[method] = self._percentiles(posed, [alone.first, alone.second])
         if "profile" in self.methods:
-            profiled = profile_estimates(optimum, self.units, spec.confidence)
+            profiled = profile_estimates(posed, descent, self.units.num_units, spec.confidence)
             found["profile"] = {name: (one.low, one.high) for name, one in profiled.items()}
         return np.array(
             [[found[method].get(name, _NO_INTERVAL) for name in QUANTITIES] for method in self.methods], dtype=float
         )
 
-    def _percentiles(self, optimum: Optimum, parts: list[Solution]) -> dict[str, Ends]:
+    def _percentiles(self, posed: Posed, parts: list[Solution]) -> dict[str, Ends]:
         """Union of the percentile intervals of the parts, by quantity."""
-        sets = [quantities(to_laws(optimum, part.theta), self.target) for part in parts if len(part.value)]
+        sets = [quantities(posed.laws(part.theta), self.target) for part in parts if len(part.value)]
         low, high = percentile_union(sets, self.spec.confidence)
         return {name: (float(low[i]), float(high[i])) for i, name in enumerate(QUANTITIES)}
 
@@ -236,13 +242,10 @@ def forecast_target(law: JointLaw, n: FloatArray, d: FloatArray) -> tuple[float,
     return float(law.n_opt(c)), float(law.d_opt(c))
 
 
-def quantities(laws: Sequence[JointLaw], target: tuple[float, float]) -> FloatArray:
+def quantities(laws: Sequence[Law], target: tuple[float, float]) -> FloatArray:
     """`QUANTITIES` of each law, the forecast at `target` = (N, D), shape (laws, quantities)."""
-    return np.array([(law.alpha, law.beta, law.E, float(law.predict(*target))) for law in laws])
-
-
-def _resample(optimum: Optimum, spec: FitSpec, units: Units) -> Resampled:
-    return resample(optimum.problem, optimum.minima.theta, optimum.delta, spec, units)
+    joint = [law for law in laws if isinstance(law, JointLaw)]
+    return np.array([(law.alpha, law.beta, law.E, float(law.predict(*target))) for law in joint])
 
 
 def _count(noise: str, methods: Sequence[Method], ends: FloatArray, truth: FloatArray) -> list[Coverage]:

@@ -1,97 +1,73 @@
-"""Estimation of any law by its name: several starts, the batched Newton method of `huber`, and a verdict in words.
+"""Estimation of any law: several starts, the batched Newton method of `huber`, and a verdict in words.
 
-The point estimate only; intervals and the choice between laws are made elsewhere.
+Minimised is the sum, not the mean, of Huber_delta(log L - log L_predicted), or another objective, to a gradient test: stopping
+early, not the form, is what made the published constants of Hoffmann et al. wrong (Besiroglu et al. 2024, arXiv 2404.10102).
+`fit_law` takes measured rows of N and D and computes intervals; `fit_form` takes columns of any law and computes none.
 """
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from scalesweep.arrays import FloatArray
 from scalesweep.errors import FitError, did_you_mean
-from scalesweep.fit.results import FitStatus
-from scalesweep.fit.solve.objectives import Descent, Objective, descend
-from scalesweep.fit.solve.problems import FormProblem, find_starts
+from scalesweep.fit.estimates import estimate_law, open_ends
+from scalesweep.fit.intervals import resample
+from scalesweep.fit.judge import judge, look_back
+from scalesweep.fit.pose import Posed
+from scalesweep.fit.profiles import profile_estimates
+from scalesweep.fit.results import Fit
+from scalesweep.fit.solve.objectives import Objective
 from scalesweep.laws import LAWS, Law
-from scalesweep.laws.base import VANISHING
+from scalesweep.points.rows import Rows
+from scalesweep.settings.fit import FitSpec
 
-NUM_STARTS = 8
-"""Starts that are followed; twice as many where more than five parameters are estimated, six times where the law has kinks."""
-MAX_CONDITION = 1e8
-"""Condition number above which some combination of parameters is called undetermined."""
-SAME_VALUE = 1e-6
-"""Relative difference of two minima that count as one."""
-_TOKENS = {"U": "D"}
-"""Columns that have the unit of another."""
+MIN_SPARE_ROWS = 2
+"""Rows beyond the parameters that an alternative to the additive law needs, so that its residuals say something."""
 
 
-@dataclass(frozen=True, eq=False)
-class FormFit:
-    """A law estimated by name, without intervals."""
+def fit_law(form: type[Law], rows: Rows, spec: FitSpec) -> Fit:
+    """Estimate a law of N and D, with the intervals of `spec.interval`, on a design that `design.refuse_joint` lets pass."""
+    posed = Posed.of_rows(form, rows)
+    descent = posed.descend(objective := Objective("huber", spec.huber_delta))
+    assert descent.delta is not None  # of a Huber loss
+    law = posed.laws(descent.minima.theta[:1])[0]
+    with np.errstate(over="ignore", invalid="ignore", divide="ignore", under="ignore"):
+        resampled = resample(posed.problem, descent.minima.theta, descent.delta, spec, rows.units)
+        samples, cluster_samples = (posed.parameters(part.theta) for part in (resampled.first, resampled.second))
+    estimates = estimate_law(law, [samples, cluster_samples], spec.confidence, float(rows.c.max()))
+    if spec.interval == "profile":
+        estimates |= profile_estimates(posed, descent, rows.units.num_units, spec.confidence)
+    search = look_back(posed, descent)
+    status, messages = judge(law, search, estimates, resampled)
+    return Fit(
+        law=law,
+        estimates=estimates,
+        status=status,
+        messages=(*messages, *open_ends(estimates), *resampled.warnings),
+        objective=objective,
+        objective_value=descent.value,
+        huber_delta=descent.delta,
+        residuals=np.log(rows.loss) - np.log(law.predict(rows.n, rows.d)),
+        rows=tuple(sorted(rows.order.tolist())),
+        selection="all used points",
+        num_free=posed.num_free,
+        confidence=spec.confidence,
+        samples=samples,
+        cluster_samples=cluster_samples,
+        intervals=resampled.words,
+        search=search,
+    )
 
-    law: Law
-    """The law at its estimates, in the user's units."""
-    objective: Objective
-    """What was minimised."""
-    delta: float | None
-    """Huber width of the last stage, in log loss; None for least squares."""
-    value: float
-    """The objective at the estimates."""
-    converged: bool
-    """Whether the gradient test holds."""
-    num_starts: int
-    """Starts that were followed."""
-    num_agreeing: int
-    """Starts, the best included, that reached the same minimum."""
-    at_bound: tuple[str, ...]
-    """Parameters at a bound that was not asked for."""
-    condition: float
-    """Condition number of J^T J, scaled to a unit diagonal, of the free parameters; J are the residuals' derivatives."""
-    status: FitStatus
-    """How far the points determine the law."""
-    messages: tuple[str, ...]
-    """Sentences that explain the status."""
-    residual_rms: float
-    """Root mean square of log L - log L_predicted."""
-    num_points: int
-    """Rows."""
-    num_free: int
-    """Parameters that were estimated."""
 
-    @property
-    def verdict(self) -> str:
-        """The status and its reasons, in one line."""
-        return " ".join((self.status.value, *self.messages))
-
-    @property
-    def theta(self) -> tuple[float, ...]:
-        """The estimates, in the order of the law's parameters."""
-        return self.law.theta
-
-    def to_dict(self) -> dict[str, Any]:
-        """JSON-ready content."""
-        return {
-            "name": self.law.name,
-            "equation": self.law.equation,
-            "source": self.law.source,
-            "parameters": dict(zip(self.law.parameters, self.theta, strict=True)),
-            "objective": self.objective.words,
-            "objective_name": self.objective.name,
-            "objective_value": self.value,
-            "huber_delta": self.delta,
-            "converged": self.converged,
-            "starts": {"followed": self.num_starts, "agreeing": self.num_agreeing},
-            "at_bound": list(self.at_bound),
-            "condition": self.condition if math.isfinite(self.condition) else None,
-            "status": self.status.name.lower(),
-            "messages": list(self.messages),
-            "residual_rms": self.residual_rms,
-            "num_points": self.num_points,
-        }
+def refuse_rows(form: type[Law], num_rows: int) -> str:
+    """Why so few rows cannot show whether the law fits; empty where they can."""
+    free = sum(spec.lower < spec.upper for spec in form.parameters.values())
+    if num_rows >= free + MIN_SPARE_ROWS:
+        return ""
+    return f"{num_rows} points leave fewer than {MIN_SPARE_ROWS} to judge the {free} parameters of {form.name!r}."
 
 
 def fit_form(
@@ -102,7 +78,7 @@ def fit_form(
     objective: Objective | str = "huber",
     weights: ArrayLike | None = None,
     fixed: Mapping[str, float] | None = None,
-) -> FormFit:
+) -> Fit:
     """Estimate a law from measured losses.
 
     Args:
@@ -119,90 +95,47 @@ def fit_form(
         FitError: there is no such form, objective, column or parameter; a value is not positive and finite; or there are
             fewer points than parameters.
     """
-    law = _find_form(form)
+    kind = find_form(form)
     objective = Objective(objective) if isinstance(objective, str) else objective
-    names, arrays = _check_columns(law, columns)
+    names, arrays = check_columns(kind, columns)
     losses = _positive("loss", loss)
-    precision = np.ones(len(losses)) if weights is None else np.sqrt(_positive("weights", weights))
-    _check_rows(law, names, [*arrays, precision], losses, fixed or {})
-    units = [float(arrays[names.index(_TOKENS.get(name, name))].min()) for name in names]
-    loss_unit = float(np.exp(np.mean(np.log(losses))))
-    problem = FormProblem(
-        form=law,
-        columns=tuple(array / unit for array, unit in zip(arrays, units, strict=True)),
-        loss=losses / loss_unit,
-        precision=precision / np.exp(np.mean(np.log(precision))),
-        is_log=objective.is_log,
-        fixed=_fixed(law, fixed or {}, loss_unit),
-    )
-    num_free = int(np.sum(problem.lower < problem.upper))
+    precision = None if weights is None else np.sqrt(_positive("weights", weights))
+    _check_rows(kind, names, [*arrays, losses if precision is None else precision], losses, fixed or {})
+    _check_fixed(kind, fixed or {})
+    by_name = dict(zip(names, arrays, strict=True))
+    posed = Posed.of(kind, by_name, losses, is_log=objective.is_log, precision=precision, fixed=fixed)
+    descent = posed.descend(objective)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore", under="ignore"):
-        num_starts = NUM_STARTS * (1 if num_free <= 5 else 2) * (1 if law.is_smooth else 6)
-        descent = descend(problem, find_starts(problem, num_starts), objective, num_free)
-        estimated = law.build(problem.to_parameters(descent.minima.theta[0]).tolist(), names).in_units(units, loss_unit)
-        return _judge(problem, descent, objective, estimated, loss_unit)
-
-
-def _judge(problem: FormProblem, descent: Descent, objective: Objective, law: Law, loss_unit: float) -> FormFit:
-    theta, value = descent.minima.theta[:1], descent.minima.value
-    bounds = _at_bounds(problem, theta[0], loss_unit)
-    condition = _condition(problem, theta)
-    agreeing = int(np.sum(value <= value[0] * (1 + SAME_VALUE) + 1e-15))
-    converged = bool(descent.minima.converged[0])
-    messages = [f"{', '.join(bounds)} at the bound."] if bounds else []
-    if not converged:
-        messages.append("The minimiser did not meet its gradient test.")
-    if agreeing == 1 and len(value) > 1:
-        messages.append(f"No second start of {len(value)} reached the same minimum, so it may not be the global one.")
-    if condition > MAX_CONDITION:
-        messages.append(f"The points do not tell some parameters apart (condition number {condition:.1g}).")
-    fitted = problem.law_at(problem.to_parameters(theta))[0][0]
-    return FormFit(
+        law = posed.laws(descent.minima.theta[:1])[0]
+        estimates = estimate_law(law, [], math.nan, None)
+        search = look_back(posed, descent)
+        residuals = np.log(losses) - np.log(law.predict(*arrays))
+    status, messages = judge(law, search, estimates)
+    return Fit(
         law=law,
+        estimates=estimates,
+        status=status,
+        messages=messages,
         objective=objective,
-        delta=descent.delta,
-        value=descent.value * (1.0 if objective.is_log else loss_unit**2),
-        converged=converged,
-        num_starts=len(value),
-        num_agreeing=agreeing,
-        at_bound=bounds,
-        condition=condition,
-        status=FitStatus.AT_BOUND if bounds else FitStatus.WEAK if messages else FitStatus.UNKNOWN,
-        messages=tuple(messages),
-        residual_rms=float(np.sqrt(np.mean(np.log(fitted / problem.loss) ** 2))),
-        num_points=len(problem.loss),
-        num_free=int(np.sum(problem.lower < problem.upper)),
+        objective_value=descent.value * (1.0 if objective.is_log else posed.loss_unit**2),
+        huber_delta=descent.delta,
+        residuals=residuals,
+        rows=tuple(range(len(losses))),
+        selection="all rows given",
+        num_free=posed.num_free,
+        confidence=math.nan,
+        samples=np.empty((0, len(kind.parameters))),
+        cluster_samples=np.empty((0, len(kind.parameters))),
+        search=search,
     )
 
 
-def _at_bounds(problem: FormProblem, theta: FloatArray, loss_unit: float) -> tuple[str, ...]:
-    """Parameters at a bound, as name = value, without those that the form or the user fixes.
+def find_form(form: str | type[Law]) -> type[Law]:
+    """The law of a name in `laws.LAWS`.
 
-    The value of a parameter that mixes units is in the solver's.
+    Raises:
+        FitError: there is none.
     """
-    found = []
-    for i, (name, spec) in enumerate(problem.form.parameters.items()):
-        at_lower, at_upper = theta[i] <= problem.lower[i], theta[i] >= problem.upper[i]
-        if at_lower != at_upper:
-            bound = spec.lower if at_lower else spec.upper
-            found.append(
-                f"{name} = {0.0 if abs(bound) <= VANISHING else bound * (loss_unit if spec.kind == 'loss' else 1.0):g}"
-            )
-    return tuple(found)
-
-
-def _condition(problem: FormProblem, theta: FloatArray) -> float:
-    """Condition number of J^T J with a unit diagonal, infinite where a free parameter moves nothing."""
-    free = (problem.lower < theta[0]) & (theta[0] < problem.upper)
-    jacobian = problem.expand(theta).jacobian[0][:, free]
-    size = np.sqrt(np.sum(jacobian**2, axis=0))
-    if not np.all(np.isfinite(size)) or np.any(size == 0):
-        return math.inf
-    values = np.linalg.eigvalsh((jacobian / size).T @ (jacobian / size))
-    return float(values[-1] / values[0]) if values[0] > 0 else math.inf
-
-
-def _find_form(form: str | type[Law]) -> type[Law]:
     if not isinstance(form, str):
         return form
     if form not in LAWS:
@@ -210,8 +143,12 @@ def _find_form(form: str | type[Law]) -> type[Law]:
     return LAWS[form]
 
 
-def _check_columns(form: type[Law], columns: Mapping[str, ArrayLike]) -> tuple[list[str], list[FloatArray]]:
-    """Names and values of the law's variables."""
+def check_columns(form: type[Law], columns: Mapping[str, ArrayLike]) -> tuple[list[str], list[FloatArray]]:
+    """Names and values of the law's variables.
+
+    Raises:
+        FitError: a column is missing, or a value is not positive and finite.
+    """
     wanted = list(form.variables)
     if wanted == ["x"]:
         if len(columns) != 1:
@@ -243,14 +180,9 @@ def _check_rows(
         raise FitError(f"{len(loss)} points cannot determine the {free} parameters of the law {form.name!r}.")
 
 
-def _fixed(form: type[Law], fixed: Mapping[str, float], loss_unit: float) -> dict[str, float]:
-    """Fixed parameters in the solver's units."""
-    divisors: dict[Literal["loss", "pure", "scaled"], float] = {"loss": loss_unit, "pure": 1.0}
-    result = {}
-    for name, value in fixed.items():
+def _check_fixed(form: type[Law], fixed: Mapping[str, float]) -> None:
+    for name in fixed:
         spec = form.parameters.get(name)
-        if spec is None or spec.kind not in divisors:
-            allowed = [name for name, spec in form.parameters.items() if spec.kind in divisors]
+        if spec is None or spec.kind == "scaled":
+            allowed = [name for name, spec in form.parameters.items() if spec.kind != "scaled"]
             raise FitError(f"{name} of the law {form.name!r} cannot be fixed; choose among {', '.join(allowed)}.")
-        result[name] = value / divisors[spec.kind]
-    return result | {name: spec.lower for name, spec in form.parameters.items() if spec.lower == spec.upper}

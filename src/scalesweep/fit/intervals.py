@@ -8,16 +8,18 @@ shared noise against that exponent too.
 `fit.coverage` simulates how often such intervals hold the truth. All of them are conditional on the form of the law.
 """
 
+import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from scalesweep.arrays import FloatArray
 from scalesweep.errors import FitError
+from scalesweep.fit.estimates import percentile_union
 from scalesweep.fit.resampling import CLUSTER_P_VALUE, cluster_p_value, draw_weights, refit, within_sizes
-from scalesweep.fit.results import LawFit, percentile_union
+from scalesweep.fit.results import Fit
 from scalesweep.fit.solve.huber import Solution
 from scalesweep.fit.solve.powers import Problem
 from scalesweep.points.clusters import Units
@@ -87,7 +89,7 @@ def resample(problem: Problem, minima: FloatArray, delta: float, spec: FitSpec, 
 
 
 def predict_interval(
-    fit: LawFit, n: ArrayLike, d: ArrayLike, kind: Literal["mean", "new_run"] = "mean"
+    fit: Fit, n: ArrayLike, d: ArrayLike, kind: Literal["mean", "new_run"] = "mean"
 ) -> tuple[FloatArray, FloatArray]:
     """Interval of the loss at n parameters and d tokens, if the form of the law holds, in nats per token.
 
@@ -108,7 +110,7 @@ def predict_interval(
         raise FitError("The law has no resamples, so there is no prediction interval; set fit.bootstrap above 0.")
     shape = np.broadcast_shapes(np.shape(n), np.shape(d))
     means = [part.reshape(len(part), -1) for part in _resampled_means(fit, n, d)]
-    noise = np.ones(1) if kind == "mean" else np.exp(_inflated_residuals(fit))
+    noise = np.ones(1) if kind == "mean" else np.exp(inflated_residuals(fit))
     # One place at a time, because every resampled mean meets every residual.
     ends = [
         percentile_union([np.outer(part[:, place], noise).ravel() for part in means], fit.confidence)
@@ -118,19 +120,22 @@ def predict_interval(
     return low.reshape(shape), high.reshape(shape)
 
 
-def _resampled_means(fit: LawFit, n: ArrayLike, d: ArrayLike) -> list[FloatArray]:
+def _resampled_means(fit: Fit, n: ArrayLike, d: ArrayLike) -> list[FloatArray]:
     """The loss at (n, d) by every resampled law of each scheme, each of shape (resamples, *shape of n and d)."""
-    predict: Any = type(fit.law).predict
     schemes = [fit.resampled_laws(), fit.resampled_laws(fit.cluster_samples)]
-    return [np.array([predict(law, n, d) for law in laws]) for laws in schemes if laws]
+    return [np.array([law.predict(n, d) for law in laws]) for laws in schemes if laws]
 
 
-def _inflated_residuals(fit: LawFit) -> FloatArray:
-    spare = len(fit.residuals) - fit.samples.shape[1]
+def inflated_residuals(fit: Fit) -> FloatArray:
+    """Residuals scaled up for the parameters that were estimated, shape (rows,).
+
+    Raises:
+        FitError: no row is spare.
+    """
+    spare = len(fit.residuals) - fit.num_free
     if spare <= 0:
-        parameters = fit.samples.shape[1]
-        raise FitError(f"{len(fit.residuals)} points for {parameters} parameters do not tell the noise of a run.")
-    return np.asarray(fit.residuals * np.sqrt(len(fit.residuals) / spare))
+        raise FitError(f"{len(fit.residuals)} points for {fit.num_free} parameters do not tell the noise of a run.")
+    return np.asarray(fit.residuals * math.sqrt(len(fit.residuals) / spare))
 
 
 def _words(spec: FitSpec, units: Units, p_value: float | None, is_union: bool) -> str:

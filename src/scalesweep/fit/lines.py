@@ -6,11 +6,14 @@ import numpy as np
 
 from scalesweep.arrays import FloatArray, IntArray
 from scalesweep.fit.curvature import Curvature, find_curvature
+from scalesweep.fit.estimates import Estimate, estimate, is_wide, join
 from scalesweep.fit.resampling import draw_weights
-from scalesweep.fit.results import Estimate, FitStatus, LawFit, estimate, is_wide, join
+from scalesweep.fit.results import Fit, Status
+from scalesweep.fit.solve.objectives import Objective
 from scalesweep.laws import PowerLaw, Variable
-from scalesweep.points.clusters import Units, separate_rows
+from scalesweep.points.clusters import Units
 from scalesweep.points.design import MIN_LEVELS, count_levels, is_largest
+from scalesweep.points.rows import Rows
 from scalesweep.settings.fit import FitSpec
 from scalesweep.units import plural
 
@@ -33,25 +36,24 @@ class Selection:
     """A sentence on what the choice does to the law; empty where it is the ideal one."""
 
 
-def select_bottleneck(x: FloatArray, other: FloatArray, loss: FloatArray, names: tuple[str, str]) -> Selection:
-    """Rows on which x limits the loss: those at the largest value of the other variable, or else the lower envelope.
+def select_rows(rows: Rows, variable: Variable) -> Selection:
+    """Rows on which the variable limits the loss; of C, the compute frontier.
 
-    The envelope stands in where a design, such as rays or isoFLOP, has no largest budget that several sizes share. `names`
-    are the words for x and for the other variable.
+    Of N and D these are the rows at the largest value of the other. The lower envelope stands in where a design, such as rays
+    or isoFLOP, has no largest budget that several sizes share.
     """
+    if variable == "C":
+        return Selection(select_envelope(rows.c, rows.loss), "compute frontier: points that no cheaper point beats")
+    x, other = (rows.n, rows.d) if variable == "N" else (rows.d, rows.n)
+    names = ("model size", "token budget") if variable == "N" else ("token budget", "model size")
     top = np.flatnonzero(is_largest(other))
     if count_levels(x[top]) >= MIN_LEVELS:
         return Selection(top, f"points at the largest {names[1]}")
     return Selection(
-        select_envelope(x, loss),
+        select_envelope(x, rows.loss),
         f"lower envelope: points that no smaller {names[0]} beats",
         f"The {names[1]} changes along these points, so the exponent mixes both effects.",
     )
-
-
-def select_frontier(c: FloatArray, loss: FloatArray) -> Selection:
-    """Rows on the compute frontier."""
-    return Selection(select_envelope(c, loss), "compute frontier: points that no cheaper point beats")
 
 
 def select_envelope(x: FloatArray, loss: FloatArray) -> IntArray:
@@ -61,26 +63,19 @@ def select_envelope(x: FloatArray, loss: FloatArray) -> IntArray:
     return np.asarray(order[loss[order] < best_before])
 
 
-def fit_line(
-    x: FloatArray, loss: FloatArray, selection: Selection, variable: Variable, spec: FitSpec, units: Units | None = None
-) -> LawFit | str:
-    """The power law of `loss` in `x` on the selected rows by least squares in log-log, or why there is none, in words.
+def fit_line(rows: Rows, variable: Variable, spec: FitSpec, selection: Selection | None = None) -> Fit | str:
+    """The power law of the loss in one variable by least squares in log-log, or why there is none, in words.
 
-    Args:
-        x: the variable, shape (rows,).
-        loss: nats per token, shape (rows,).
-        selection: the rows that enter.
-        variable: what x is.
-        spec: resamples, seed, confidence.
-        units: which rows are resampled together; by default every row is its own.
+    The rows that enter are those of `select_rows`, unless a selection is given.
     """
-    rows = selection.rows
-    units = (separate_rows(x) if units is None else units).take(rows)
-    levels = count_levels(x[rows])
+    selection = selection or select_rows(rows, variable)
+    chosen = rows.take(selection.rows)
+    x, units = {"N": chosen.n, "D": chosen.d, "C": chosen.c}[variable], chosen.units
+    levels = count_levels(x)
     if levels < MIN_LEVELS:
         return f"A law in {variable} needs at least {MIN_LEVELS} {_NOUNS[variable]}, but has {levels} ({selection.words})."
-    log_x, log_loss = np.log(x[rows]), np.log(loss[rows])
-    value, residual = _least_squares(log_x, log_loss, np.ones((1, len(rows))))
+    log_x, log_loss = np.log(x), np.log(chosen.loss)
+    value, residual = _least_squares(log_x, log_loss, np.ones((1, len(chosen))))
     if not value[0, 1] > 0:
         return f"The loss does not fall with {variable} ({selection.words}), so there is no power law in {variable}."
     samples, normal = _bootstrap(log_x, log_loss, spec, units), np.empty((0, 2))
@@ -90,22 +85,23 @@ def fit_line(
     exponent, scale = (_union(law, name, (samples, normal), spec) for name in ("exponent", "scale"))
     curvature = find_curvature(log_x, log_loss, 1 / np.bincount(units.unit)[units.unit])
     messages = _doubts(units)
-    if is_wide(exponent):
+    if is_wide(exponent.interval):
         messages.append("The interval of the exponent spans more than a factor of 2.")
-    status = FitStatus.WEAK if messages else FitStatus.IDENTIFIED if len(samples) else FitStatus.UNKNOWN
+    status = Status.WEAK if messages else Status.IDENTIFIED if len(samples) else Status.UNKNOWN
     if curvature and curvature.is_bent:
-        status, messages = FitStatus.REJECTED, [_bend(curvature, variable), *messages]
-    return LawFit(
+        status, messages = Status.REJECTED, [_bend(curvature, variable), *messages]
+    return Fit(
         law=law,
         estimates={"exponent": exponent, "scale": scale},
         status=status,
         messages=(*messages, *([selection.caveat] if selection.caveat else [])),
-        objective="sum of squares of log L - log L_predicted",
+        objective=Objective("least_squares_log"),
         objective_value=float(np.sum(residual**2)),
         huber_delta=None,
-        residual_rms=float(np.sqrt(np.mean(residual**2))),
-        rows=tuple(int(row) for row in rows),
+        residuals=residual,
+        rows=tuple(sorted(chosen.order.tolist())),
         selection=selection.words,
+        num_free=2,
         confidence=spec.confidence,
         samples=samples,
         cluster_samples=normal,

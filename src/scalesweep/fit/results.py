@@ -1,23 +1,24 @@
-"""What a fit returns: frozen values with intervals, a status in words, and what is needed to trace them."""
+"""What a fit returns: a frozen value with intervals, a status in words, and what is needed to trace it."""
 
 import math
 from dataclasses import asdict, dataclass, field
 from enum import Enum
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from scalesweep.arrays import FloatArray
 from scalesweep.fit.curvature import Curvature
-from scalesweep.laws import JointLaw, PowerLaw
+from scalesweep.fit.estimates import Estimate, percentile_union
+from scalesweep.fit.solve.objectives import Objective
+from scalesweep.laws import Law
 from scalesweep.points.design import Noise
 
 _ROUNDING = 1e-15
-Name = Literal["joint", "coupled", "by_n", "by_d", "by_c"]
 
 
-class FitStatus(Enum):
+class Status(Enum):
     """How far the points determine a law, as a sentence for the user."""
 
     IDENTIFIED = "The points identify this law."
@@ -26,22 +27,6 @@ class FitStatus(Enum):
     UNKNOWN = "No intervals were computed, so it is not known how well the points identify this law."
     REJECTED = "Rejected: the points bend away from this law, so do not extrapolate it."
     NOT_IDENTIFIED = "The points do not identify the joint law L(N, D)."
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A number with its interval."""
-
-    value: float
-    """Point estimate."""
-    low: float | None
-    """Lower end of the interval; None where there is none."""
-    high: float | None
-    """Upper end of the interval; None where there is none."""
-    is_low_open: bool = False
-    """Whether the lower end is where a search had to stop, at a bound of its own, and not what the points allow."""
-    is_high_open: bool = False
-    """The same of the upper end."""
 
 
 @dataclass(frozen=True)
@@ -54,70 +39,95 @@ class Finding:
     """One sentence with its numbers."""
 
 
+@dataclass(frozen=True)
+class Search:
+    """How the minimum was found."""
+
+    converged: bool
+    """Whether the gradient test holds."""
+    num_starts: int
+    """Starts that were followed."""
+    num_agreeing: int
+    """Starts, the best included, that reached the same minimum."""
+    at_bound: tuple[str, ...]
+    """Parameters at a bound that was not asked for, as name = value."""
+    condition: float
+    """Condition number of J^T J, scaled to a unit diagonal, of the free parameters; J are the residuals' derivatives."""
+
+
 @dataclass(frozen=True, eq=False)
-class LawFit:
+class Fit:
     """One law with estimated parameters."""
 
-    law: JointLaw | PowerLaw
-    """The law at its point estimates."""
+    law: Law
+    """The law at its point estimates, in the user's units."""
     estimates: dict[str, Estimate]
     """Parameters and what follows from them, by name."""
-    status: FitStatus
-    """Whether the points determine the law."""
+    status: Status
     messages: tuple[str, ...]
     """Sentences that explain the status and warn of what limits it."""
-    objective: str
-    """What was minimised, in words."""
+    objective: Objective
+    """What was minimised."""
     objective_value: float
     """Its value at the estimates."""
     huber_delta: float | None
-    """Width of the Huber loss in log loss; None for least squares."""
-    residual_rms: float
-    """Root mean square of log L - log L_predicted."""
+    """Width of the Huber loss of the last stage, in log loss; None for least squares."""
+    residuals: FloatArray = field(repr=False)
+    """log L - log L_predicted of the rows that entered, shape (rows,)."""
     rows: tuple[int, ...]
-    """Positions, among the used rows of the points, of the rows that entered."""
+    """Positions, among the used rows of the points, of the rows that entered, rising."""
     selection: str
     """Which rows entered, in words."""
+    num_free: int
+    """Parameters that were estimated."""
     confidence: float
     """Nominal coverage of the intervals."""
     samples: FloatArray = field(repr=False)
     """Parameters refitted to each resample, in the order of the law's fields, shape (resamples, parameters). Where
     `cluster_samples` has rows, these leave out the noise that a size's points share, and say little by themselves."""
-    cluster_samples: FloatArray = field(default_factory=lambda: np.empty((0, 0)), repr=False)
+    cluster_samples: FloatArray = field(repr=False)
     """The same for resampled model sizes, or by Student's t, where the intervals are the union of both; else without rows."""
-    residuals: FloatArray = field(default_factory=lambda: np.empty(0), repr=False)
-    """log L - log L_predicted of the rows that entered; empty where they were not kept."""
     intervals: str = ""
     """What the intervals are, as a sentence; empty where there are none, or where they are a plain pairs bootstrap."""
+    search: Search | None = None
+    """None for a straight line in logs, which has a closed form."""
     curvature: Curvature | None = None
     """Of the points of a law of one variable about its line; None where they cannot show any, and for joint laws."""
+
+    @property
+    def residual_rms(self) -> float:
+        """Root mean square of log L - log L_predicted."""
+        return float(np.sqrt(np.mean(self.residuals**2)))
+
+    @property
+    def aicc(self) -> float:
+        """Akaike's criterion corrected for few points; see `corrected_akaike`."""
+        return corrected_akaike(len(self.residuals), self.num_free, self.residual_rms)
+
+    @property
+    def verdict(self) -> str:
+        """The status and its reasons, in one line."""
+        return " ".join((self.status.value, *self.messages))
+
+    def noise_ratio(self, noise: Noise | None) -> float | None:
+        """Residual sd, with the parameters taken off the degrees of freedom, over the replicate noise; None if not known."""
+        spare = len(self.residuals) - self.num_free
+        if noise is None or noise.log_loss_sd == 0 or spare <= 0:
+            return None
+        return self.residual_rms * math.sqrt(len(self.residuals) / spare) / noise.log_loss_sd
+
+    def resampled_laws(self, samples: FloatArray | None = None) -> list[Law]:
+        """The law refitted to each resample, or with each row of `samples`."""
+        samples = self.samples if samples is None else samples
+        variables = [getattr(self.law, "variable", "")]
+        return [type(self.law).build(sample, variables) for sample in samples.tolist()]
 
     def band(self, *x: ArrayLike) -> tuple[FloatArray, FloatArray] | None:
         """Percentile interval of the predicted loss at x (N, D of a joint law, else its variable); None without resamples."""
         if not len(self.samples):
             return None
-        predict: Any = type(self.law).predict  # takes (n, d) or x, as the caller gave them
         sets = [self.resampled_laws(), self.resampled_laws(self.cluster_samples)]
-        return percentile_union([np.array([predict(law, *x) for law in laws]) for laws in sets if laws], self.confidence)
-
-    def noise_ratio(self, noise: Noise | None) -> float | None:
-        """Residual sd, with the parameters taken off the degrees of freedom, over the replicate noise; None if not known."""
-        spare = len(self.rows) - self.samples.shape[1]
-        if noise is None or noise.log_loss_sd == 0 or spare <= 0:
-            return None
-        return self.residual_rms * math.sqrt(len(self.rows) / spare) / noise.log_loss_sd
-
-    def resampled_laws(self, samples: FloatArray | None = None) -> list[JointLaw] | list[PowerLaw]:
-        """The law refitted to each resample, or with each row of `samples`."""
-        samples = self.samples if samples is None else samples
-        if isinstance(self.law, PowerLaw):
-            return [PowerLaw(float(scale), float(exponent), self.law.variable) for scale, exponent in samples]
-        return [type(self.law)(*map(float, sample)) for sample in samples]
-
-    @property
-    def aicc(self) -> float:
-        """Akaike's criterion corrected for few points; see `corrected_akaike`."""
-        return corrected_akaike(len(self.rows), int(self.samples.shape[1]), self.residual_rms)
+        return percentile_union([np.array([law.predict(*x) for law in laws]) for laws in sets if laws], self.confidence)
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready content; the resamples are left out."""
@@ -129,8 +139,8 @@ class LawFit:
             "verdict": self.status.value,
             "messages": list(self.messages),
             "intervals": self.intervals,
-            "estimates": {name: _finite(asdict(estimate)) for name, estimate in self.estimates.items()},
-            "objective": self.objective,
+            "estimates": {name: estimate.to_dict() for name, estimate in self.estimates.items()},
+            "objective": self.objective.words,
             "objective_value": self.objective_value,
             "huber_delta": self.huber_delta,
             "residual_rms": self.residual_rms,
@@ -140,18 +150,6 @@ class LawFit:
             "rows": list(self.rows),
             "selection": self.selection,
         }
-
-
-def estimate(value: float, samples: FloatArray, confidence: float) -> Estimate:
-    """The value with the percentile interval of its samples, shape (resamples,); samples that are not numbers are left out."""
-    known = samples[~np.isnan(samples)]
-    if not len(known):
-        return Estimate(value, None, None)
-    # Order statistics, because the law's scale may be infinite in a resample and infinities cannot be interpolated.
-    low, high = np.percentile(known, _percents(confidence), method="nearest")
-    if low == high == 0:  # every resample ended at the bound, which says nothing of how far from it the truth may be
-        return Estimate(value, None, None)
-    return Estimate(value, float(low), float(high))
 
 
 def corrected_akaike(num_points: int, num_parameters: int, residual_rms: float) -> float:
@@ -164,30 +162,3 @@ def corrected_akaike(num_points: int, num_parameters: int, residual_rms: float) 
     if num_points <= count + 1:
         return math.inf
     return 2 * num_points * math.log(max(residual_rms, _ROUNDING)) + 2 * count * num_points / (num_points - count - 1)
-
-
-def join(one: Estimate, other: Estimate) -> Estimate:
-    """The value with the union of two intervals."""
-    lows = [end for end in (one.low, other.low) if end is not None]
-    highs = [end for end in (one.high, other.high) if end is not None]
-    return Estimate(one.value, min(lows, default=None), max(highs, default=None))
-
-
-def percentile_union(sets: list[FloatArray], confidence: float) -> tuple[FloatArray, FloatArray]:
-    """Union of the percentile intervals, over the first axis, of each set of samples."""
-    ends = np.array([np.percentile(samples, _percents(confidence), axis=0) for samples in sets])
-    return ends[:, 0].min(axis=0), ends[:, 1].max(axis=0)
-
-
-def is_wide(interval: Estimate, factor: float = 2.0) -> bool:
-    """Whether the interval of a positive quantity reaches 0 or spans more than the factor."""
-    return interval.low is not None and interval.high is not None and interval.high > factor * max(interval.low, 0.0)
-
-
-def _percents(confidence: float) -> tuple[float, float]:
-    return 50 * (1 - confidence), 50 * (1 + confidence)
-
-
-def _finite(values: dict[str, float | None]) -> dict[str, float | None]:
-    """JSON has no infinity; it becomes null."""
-    return {name: value if value is not None and math.isfinite(value) else None for name, value in values.items()}

@@ -3,25 +3,27 @@
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Literal
 
-from scalesweep.fit.results import Finding, FitStatus, LawFit, Name
+from scalesweep.fit.results import Finding, Fit, Status
 from scalesweep.points.design import Noise, Span
+
+Name = Literal["joint", "coupled", "by_n", "by_d", "by_c"]
 
 
 @dataclass(frozen=True, eq=False)
 class SweepFit:
     """All laws estimated from one table of points."""
 
-    joint: LawFit | None
+    joint: Fit | None
     """The additive L(N, D), or None where it was refused."""
-    coupled: LawFit | None
+    coupled: Fit | None
     """The coupled L(N, D), or None where it was refused."""
-    by_n: LawFit | None
+    by_n: Fit | None
     """Kaplan's L(N), or None where it was refused."""
-    by_d: LawFit | None
+    by_d: Fit | None
     """Kaplan's L(D), or None where it was refused."""
-    by_c: LawFit | None
+    by_c: Fit | None
     """Kaplan's L(C), or None where it was refused."""
     refusals: Mapping[Name, str]
     """Why a law was refused, by its name."""
@@ -62,7 +64,7 @@ class SweepFit:
         return "coupled" if self.joint and self.coupled and self.coupled.aicc < self.joint.aicc else "joint"
 
     @property
-    def preferred(self) -> LawFit | None:
+    def preferred(self) -> Fit | None:
         """The fit of that law; None where the joint law was refused."""
         return self.laws.get(self.preferred_name)
 
@@ -72,9 +74,9 @@ class SweepFit:
         return self.refusals.get("joint", "")
 
     @property
-    def laws(self) -> dict[Name, LawFit]:
+    def laws(self) -> dict[Name, Fit]:
         """The laws that were fitted, by name."""
-        every: dict[Name, LawFit | None] = {
+        every: dict[Name, Fit | None] = {
             "joint": self.joint,
             "coupled": self.coupled,
             "by_n": self.by_n,
@@ -93,7 +95,7 @@ class SweepFit:
         """One line on the preferred joint law: its status and reasons, or the refusal."""
         best = self.preferred
         if best is None:
-            return f"{FitStatus.NOT_IDENTIFIED.value} {self.joint_refusal}"
+            return f"{Status.NOT_IDENTIFIED.value} {self.joint_refusal}"
         return " ".join((best.status.value, *best.messages))
 
     def to_dict(self) -> dict[str, Any]:

@@ -9,7 +9,7 @@ values, and which fields multiply a part of the loss.
 import abc
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Literal, Self
 
 import numpy as np
@@ -87,6 +87,10 @@ class Law(abc.ABC):
     def theta(self) -> tuple[float, ...]:
         """The parameters, in the order of `parameters`."""
         return tuple(getattr(self, name) for name in self.parameters)
+
+    def with_theta(self, theta: Sequence[float]) -> Self:
+        """The same law with other parameters, in the order of `parameters`."""
+        return replace(self, **dict(zip(self.parameters, theta, strict=True)))  # type: ignore[type-var]  # a dataclass
 
     def predict(self, *columns: Any, **named: Any) -> FloatArray:
         """Loss in nats per token; the columns are broadcast."""

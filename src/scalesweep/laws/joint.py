@@ -22,6 +22,8 @@ COUPLED = {
     "beta": COARSE_EXPONENT,
 }
 """Parameters of the laws that are E plus a homogeneous function of A / N^alpha and B / D^beta."""
+FLAT = 1e-10
+"""Exponent, or change of a term over the measured range relative to the loss, that cannot be told from zero."""
 KAPPA_BOUNDS = (0.05, 5.0)
 """Below the lower one the coupled law is max(u, v) within a per cent."""
 
@@ -51,6 +53,11 @@ class JointLaw(Law):
         """The same law with N and D multiplied by their units, and the loss by its own."""
         a, b = self.A * units[0] ** self.alpha, self.B * units[1] ** self.beta
         return replace(self, E=self.E * loss_unit, A=a * loss_unit, B=b * loss_unit)
+
+    @property
+    def has_optimum(self) -> bool:
+        """Whether both terms fall, so that a compute-optimal allocation exists."""
+        return min(self.A, self.B) > 0 and min(self.alpha, self.beta) > FLAT
 
     @property
     def coupling(self) -> float:
@@ -103,7 +110,7 @@ class JointLaw(Law):
 
     def _log_g(self) -> float:
         """Log G, with G^(alpha + beta) = (A / B) (alpha / beta)^kappa: where dL/dN vanishes at N D = C/6."""
-        if min(self.A, self.B, self.alpha, self.beta) <= 0:
+        if not self.has_optimum:
             raise FitError("The law has no compute optimum, because its parameter term or its data term is zero or constant.")
         return (math.log(self.A / self.B) + self.coupling * math.log(self.alpha / self.beta)) / self._exponent_sum()
 

@@ -33,7 +33,6 @@ from scalesweep.points.table import read_table
 if TYPE_CHECKING:
     import pandas as pd
 
-Rows = Sequence[Mapping[str, Any]]
 REQUIRED = ("n", "d", "c", "loss")
 STATE_COLUMNS = ("state", "status")
 LOST_STATES = ("diverged", "failed", "crashed", "killed", "lost", "nan")
@@ -109,7 +108,7 @@ class Points:
         self.frame.to_csv(path, index=False)
 
 
-def points_from_rows(rows: Rows, params_convention: str, flops_convention: str, source: str) -> Points:
+def points_from_rows(rows: Sequence[Mapping[str, Any]], params_convention: str, flops_convention: str, source: str) -> Points:
     """Validate rows that already have the canonical column names.
 
     Raises:

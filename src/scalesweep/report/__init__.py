@@ -6,7 +6,8 @@ Who calls it: the command line, with an analysis of points from any source. It c
 from pathlib import Path
 
 from scalesweep.analysis.analyse import Analysis
-from scalesweep.errors import Refused, StoreError
+from scalesweep.errors import Refused
+from scalesweep.files import plain_write_errors
 from scalesweep.report.context import ReportContext
 
 __all__ = ["ReportContext", "write_report"]
@@ -45,13 +46,8 @@ def write_report(directory: Path, analysis: Analysis, context: ReportContext) ->
         files["frontier.csv"] = analysis.points.frame.to_csv(index=False)
     for chart in (chart for chart in drawn if isinstance(chart, Chart)):
         files |= {f"figures/{chart.name}.{kind}": content for kind, content in draw(chart).items()}
-    try:
+    with plain_write_errors(Path(directory), "make it writable or, for a table of points, name another place with dir=...."):
         _write(Path(directory), files)
-    except OSError as error:
-        raise StoreError(
-            f"{directory} cannot be written: {error.strerror}; make it writable or, for a table of points, name another place "
-            "with dir=...."
-        ) from None
     return Path(directory) / "report.html"
 
 

@@ -6,6 +6,62 @@ from typing import Any
 
 from scalesweep.analysis.tuning.frontier import Frontier
 
+Span = tuple[float, float]
+"""Smallest and largest value."""
+
+
+@dataclass(frozen=True)
+class Bill:
+    """What the training of the recorded cells cost, diverged ones included."""
+
+    device_hours: float
+    kwh: float
+    usd: float
+    kg_co2: float
+    rates: tuple[str, ...]
+    """The rates behind energy, price and carbon, in words."""
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is known of an experiment beside its points; what is not known is None or empty. Tuples hold distinct values."""
+
+    states: Mapping[str, int] = field(default_factory=dict)
+    """Planned cells by state."""
+    tokenizer: str | None = None
+    """Kind of tokenizer."""
+    corpus: str | None = None
+    corpus_hash: str | None = None
+    """Of both token streams and the tokenizer."""
+    documents: int | None = None
+    """Distinct documents of both streams."""
+    duplicates_removed: int | None = None
+    """Exact copies of documents that were left out before the split."""
+    validation_tokens: tuple[int, ...] = ()
+    """Held-out tokens on which cells were evaluated."""
+    bytes_per_token: Span | None = None
+    """Of the held-out text."""
+    schedules: tuple[str, ...] = ()
+    """Of the learning rate."""
+    precisions: tuple[str, ...] = ()
+    """Of the matrix products."""
+    warmup_fraction: Span | None = None
+    """Share of a run that is warm-up."""
+    decay_fraction: Span | None = None
+    """Share of a run that is decay; 0 for cosine."""
+    flops_by: tuple[str, ...] = ()
+    """How FLOPs were counted: formula or counter."""
+    shared_trunks: int | None = None
+    """Trunks from which several cells branch."""
+    entropies: tuple[float, ...] = ()
+    """Known entropies of the source, nats per token."""
+    below_entropy: int = 0
+    """Cells whose loss is below the known entropy."""
+    devices: tuple[str, ...] = ()
+    versions: tuple[str, ...] = ()
+    """That measured."""
+    bill: Bill | None = None
+
 
 @dataclass(frozen=True)
 class ReportContext:
@@ -30,5 +86,5 @@ class ReportContext:
     counts: Mapping[tuple[str, str], Mapping[str, tuple[float, float]]] = field(default_factory=dict)
     """For each convention of N and of C (`count.params`, `count.flops`): key of a cell -> N and training FLOPs per token; empty
     where the points have one count only."""
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    """What else is known of the experiment, by the names of `report.checklist.FACTS`; a fact that is not known is absent."""
+    facts: Facts = Facts()
+    """What else is known of the experiment."""

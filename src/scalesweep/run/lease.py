@@ -14,7 +14,11 @@ from scalesweep.run.store.store import HEARTBEAT_SECONDS, Claim, Store
 
 HANG_FACTOR = 20.0
 HANG_SECONDS = 60.0
-"""Training that makes no step for this long, and for `HANG_FACTOR` times its median step, hangs."""
+"""Training that makes no step for this long, and for `HANG_FACTOR` times its median step, hangs.
+
+A judgement: evaluations tell of each of their parts, and before the first step and while a file is written `START_SECONDS` are
+given, so that a healthy run is never silent for more than a few steps.
+"""
 START_SECONDS = 600.0
 """The same before the first step, which loads libraries, compiles kernels and waits for disks, and while a file is written."""
 
@@ -47,7 +51,7 @@ class Lease:
     def __init__(self, store: Store, claims: Sequence[Claim], say: Callable[[str], None] = lambda _: None) -> None:
         self._store, self._claims, self._say = store, claims, say
         self._checked = self._stepped = time.monotonic()
-        self._intervals: deque[float] = deque(maxlen=101)
+        self._intervals: deque[float] = deque(maxlen=101)  # of late, as the pace changes with what else runs on the device
         self._lost = self._is_writing = False
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._beat, daemon=True)
@@ -87,7 +91,7 @@ class Lease:
         now = time.monotonic()
         if not self._lost and now - self._checked > HEARTBEAT_SECONDS:
             self._checked = now
-            self._lost = not any(self._store.holds(claim) for claim in self._claims)
+            self._lost = not any(self._store.claims.holds(claim) for claim in self._claims)
         if self._lost:
             raise LeaseLost
 
@@ -95,7 +99,8 @@ class Lease:
         held, beaten = list(self._claims), time.monotonic()
         while held and not self._done.wait(HEARTBEAT_SECONDS):
             now = time.monotonic()
-            self._stepped += max(0.0, now - beaten - 2 * HEARTBEAT_SECONDS)  # this thread was not run: nor was the training
+            # A beat that comes late by more than another one: this thread was not run, so the training was not either.
+            self._stepped += max(0.0, now - beaten - 2 * HEARTBEAT_SECONDS)
             beaten = now
             if (silent := time.monotonic() - self._stepped) > (patience := self.patience()):
                 self._give_up(held, f"hung: no step for {silent:.0f} s, where {patience:.0f} s are allowed")
@@ -104,7 +109,7 @@ class Lease:
 
     def _renew(self, claim: Claim) -> bool:
         try:
-            return self._store.heartbeat(claim)
+            return self._store.claims.heartbeat(claim)
         except OSError:  # the directory is out of reach: try again; the training notices by itself where it must write
             return True
 
@@ -113,6 +118,6 @@ class Lease:
         self._say(f"{', '.join(c.key for c in held)} given up, {reason}")
         for claim in held:
             try:
-                self._store.give_up(claim, reason)
+                self._store.claims.give_up(claim, reason)
             except OSError:
                 return  # without heartbeats the claims become stale by themselves

@@ -9,8 +9,7 @@ from typing import Any
 
 import torch
 
-from scalesweep.plan.cell import Cell
-from scalesweep.run.store import free_cells as jobs
+from scalesweep.plan.cell import Cell, pack_signature, size_name
 from scalesweep.run.store.store import Store
 from scalesweep.settings.settings import Settings
 from scalesweep.train.device import device_name, is_out_of_memory
@@ -39,7 +38,7 @@ class PackLimits:
 
     def of(self, cell: Cell, num_waiting: int) -> int:
         """Largest pack for a cell, of which, itself included, `num_waiting` of its kind can be claimed."""
-        signature, spec = jobs.pack_signature(cell), self.settings.train
+        signature, spec = pack_signature(cell), self.settings.train
         if num_waiting == 1:
             return 1
         if signature not in self.found:
@@ -61,13 +60,13 @@ class PackLimits:
         """
         micro_batch, size, what = (
             self.micro_batch(cell),
-            jobs.size_name(cell),
-            f"{runs} runs of {jobs.size_name(cell)} together",
+            size_name(cell),
+            f"{runs} runs of {size_name(cell)} together",
         )
         if not is_out_of_memory(error):
             if runs == 1:
                 return None
-            self.found[jobs.pack_signature(cell)] = 1
+            self.found[pack_signature(cell)] = 1
             return f"{what} stopped ({error!r}); at most 1 from now on (train.pack)"
         why = f"not fit into the memory of {self.device}"
         if micro_batch > 1:
@@ -86,4 +85,4 @@ class PackLimits:
         content = json.dumps([dataclasses.asdict(cell.shape), cell.batch_sequences, cell.precision], sort_keys=True)
         identity = hashlib.sha256(content.encode()).hexdigest()[:8]
         batch = f"{cell.batch_sequences} x {cell.shape.context}"
-        return f"{device_name(self.device)}: {jobs.size_name(cell)}, batch {batch}, {cell.precision}, {identity}"
+        return f"{device_name(self.device)}: {size_name(cell)}, batch {batch}, {cell.precision}, {identity}"

@@ -16,7 +16,6 @@ import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -32,14 +31,15 @@ from scalesweep.errors import (
     StoreError,
 )
 from scalesweep.files import StorageFailed, is_storage_error, plain_storage_errors, storage_sentence
-from scalesweep.plan.cell import Cell
+from scalesweep.plan.cell import Cell, pack_signature
 from scalesweep.plan.plan import Plan
-from scalesweep.run.checkpoints import load_start, save_checkpoint
+from scalesweep.run.checkpoints import load_start
+from scalesweep.run.keeper import Job, Keeper
 from scalesweep.run.lease import Lease, LeaseLost, Stop
 from scalesweep.run.packing import PackLimits
 from scalesweep.run.record import make_record
-from scalesweep.run.store import free_cells as jobs
-from scalesweep.run.store.store import HEARTBEAT_SECONDS, Claim, Store
+from scalesweep.run.store import free_cells
+from scalesweep.run.store.store import CLAIMABLE, HEARTBEAT_SECONDS, Store
 from scalesweep.run.tracker import Tracker, start_tracker
 from scalesweep.settings.settings import Settings
 from scalesweep.train.data import prepare
@@ -48,8 +48,7 @@ from scalesweep.train.device import is_device_lost, prepare_device, reset_peak_m
 from scalesweep.train.gradient import Execution
 from scalesweep.train.loop import Hooks, Interrupted, train
 from scalesweep.train.measure import free_memory
-from scalesweep.train.model.export import save_weights
-from scalesweep.train.pack import Checkpoint, Outcome, Run
+from scalesweep.train.pack import Outcome, Run
 
 WAIT_SECONDS = 0.5
 """Between two looks for cells that wait for a trunk."""
@@ -99,11 +98,20 @@ def work(store: Store, device: torch.device, stop: Callable[[], bool], say: Say 
         workers: how many share the sweep, so that a pack whose size is measured leaves cells to the others.
     """
     corpus, stop = _open_corpus(store, say), or_cancelled(stop, store)
-    worker = Worker(store, store.plan(), store.settings(), corpus, (corpus.train(), corpus.validation()), device, stop, say)
+    worker = Worker(
+        store,
+        store.plan_file.plan(),
+        store.plan_file.settings(),
+        corpus,
+        (corpus.train(), corpus.validation()),
+        device,
+        stop,
+        say,
+    )
     limits = PackLimits(store, worker.settings, device, workers)
     has_slept = sleep_watch()
     with plain_storage_errors(store.directory):
-        left, looked = jobs.unfinished(store, worker.plan), time.monotonic()
+        left, looked = free_cells.unfinished(store, worker.plan), time.monotonic()
         while not stop():
             if has_slept():
                 time.sleep(2 * HEARTBEAT_SECONDS)  # all heartbeats look old now; those who live renew them first
@@ -113,35 +121,26 @@ def work(store: Store, device: torch.device, stop: Callable[[], bool], say: Say 
                 left = [cell for cell in left if cell.key not in mine]
                 if time.monotonic() - looked < LOOK_SECONDS:
                     continue
-            left, looked = jobs.unfinished(store, worker.plan), time.monotonic()
+            left, looked = free_cells.unfinished(store, worker.plan), time.monotonic()
             if job is None:
-                if not any(store.state(cell.key) in jobs.CLAIMABLE for cell in left):
+                if not any(store.state(cell.key) in CLAIMABLE for cell in left):
                     return True
-                if next(jobs.claimable(store, worker.plan, left), None) is None:
+                if next(free_cells.claimable(store, worker.plan, left), None) is None:
                     time.sleep(WAIT_SECONDS)  # for a trunk that another worker trains
     return False
 
 
 def _open_corpus(store: Store, say: Say) -> Corpus:
     """The corpus of the sweep, which must be the one that the plan was made with; prepared anew where this machine lacks it."""
-    facts = store.sweep()["facts"]
+    facts = store.plan_file.content()["facts"]
     directory = Path(facts["corpus_directory"])
-    corpus = open_corpus(directory) if directory.is_dir() else prepare(store.settings().data, say)
+    corpus = open_corpus(directory) if directory.is_dir() else prepare(store.plan_file.settings().data, say)
     if corpus.hash != facts["corpus_hash"]:
         raise StoreError(
             f"{corpus.directory} holds corpus {corpus.hash}, the sweep was planned with {facts['corpus_hash']}; "
             "prepare the corpus anew (scalesweep data) or start the sweep in another directory with dir=...."
         )
     return corpus
-
-
-@dataclass(frozen=True)
-class Job:
-    """Cells that this worker holds, all to be stepped together from one step on."""
-
-    claims: list[Claim]
-    runs: list[Run]
-    micro_batch: int
 
 
 @dataclass(frozen=True)
@@ -159,9 +158,9 @@ class Worker:
 
     def take(self, left: Sequence[Cell], limits: PackLimits) -> Job | None:
         """Claim the longest cell that can be claimed, and those that can be stepped with it from where it stands."""
-        for cell in jobs.claimable(self.store, self.plan, left):
+        for cell in free_cells.claimable(self.store, self.plan, left):
             alike, limit = self._alike(cell, left, limits)
-            if claim := self.store.claim(cell.key):
+            if claim := self.store.claims.take(cell.key):
                 break
         else:
             return None
@@ -170,11 +169,11 @@ class Worker:
             if len(job.runs) >= limit:
                 break
             run = self._run(other)
-            if run.step == job.runs[0].step and (claim := self.store.claim(other.key)):
+            if run.step == job.runs[0].step and (claim := self.store.claims.take(other.key)):
                 job.claims.append(claim)
                 job.runs.append(run)
         for claim in job.claims:
-            self.store.describe_claim(claim, len(job.claims), job.runs[0].step)
+            self.store.claims.describe(claim, len(job.claims), job.runs[0].step)
         return job
 
     def _alike(self, cell: Cell, left: Sequence[Cell], limits: PackLimits) -> tuple[list[Cell], int]:
@@ -184,15 +183,15 @@ class Worker:
         """
         if limits.never:
             return [], 1
-        signature, lost = jobs.pack_signature(cell), self.store.lost_claims(cell.key)
-        same = [c for c in left if c.key != cell.key and jobs.pack_signature(c) == signature]
-        alike = [c for c in jobs.claimable(self.store, self.plan, same) if self.store.lost_claims(c.key) == lost]
+        signature, lost = pack_signature(cell), self.store.claims.lost(cell.key)
+        same = [c for c in left if c.key != cell.key and pack_signature(c) == signature]
+        alike = [c for c in free_cells.claimable(self.store, self.plan, same) if self.store.claims.lost(c.key) == lost]
         return alike, limits.of(cell, 1 + len(alike)) >> lost
 
     def _run(self, cell: Cell) -> Run:
         """The cell with the furthest state it may go on from, which stays valid whatever happens before it is claimed."""
         start = load_start(cell, self.store.checkpoint(cell.key), self.store.snapshots(cell.trunk))
-        return Run(cell, start, jobs.snapshot_steps(self.store, self.plan, cell, start.step if start else 0))
+        return Run(cell, start, free_cells.snapshot_steps(self.store, self.plan, cell, start.step if start else 0))
 
     def measure(self, job: Job, limits: PackLimits) -> None:
         """Train the claimed cells and write their records, or leave the claims released, failed or to others."""
@@ -207,14 +206,14 @@ class Worker:
         except LeaseLost:
             end = "LOST"
             self._leave(job)
-            self.say(f"{', '.join(c.key for c in job.claims)} not held any more; left to other workers")
+            self.say(f"{job.names} not held any more; left to other workers")
         except Exception as error:
             end = "FAILED"
             if isinstance(error, OSError) and is_storage_error(error, self.store.directory):
                 self._release(job)
                 raise StorageFailed(storage_sentence(error, self.store.directory)) from None
             if is_device_lost(error):
-                self.say(f"{', '.join(c.key for c in job.claims)} interrupted\n{traceback.format_exc()}")
+                self.say(f"{job.names} interrupted\n{traceback.format_exc()}")
                 raise DeviceLost(f"{self.device} does not answer this process any more ({error}); start it again.") from None
             self._fail(job, error, limits)
         else:
@@ -227,36 +226,7 @@ class Worker:
 
     def _train(self, job: Job, lease: Lease, tracker: Tracker | None) -> list[Outcome | None]:
         """The outcomes that have become records; None for a cell that somebody else took over."""
-        store, train_spec, started, lost = self.store, self.settings.train, time.time(), set[int]()
-
-        def leave(i: int) -> None:
-            lost.add(i)
-            if len(lost) == len(job.claims):
-                raise LeaseLost
-
-        def on_curve(i: int, curve: list[dict[str, Any]]) -> None:
-            with lease.writing():
-                written = i in lost or store.write_curve(job.claims[i], curve)
-            if not written:
-                leave(i)
-            elif tracker:
-                tracker.curve(curve)
-
-        def on_checkpoint(i: int, checkpoint: Checkpoint) -> None:
-            with lease.writing():
-                if store.holds(job.claims[i]):
-                    save_checkpoint(store.checkpoint(checkpoint.key), checkpoint, keep_previous=True)
-
-        def on_snapshot(i: int, checkpoint: Checkpoint) -> None:
-            path = store.snapshot(checkpoint.key, checkpoint.step)
-            with lease.writing():
-                path.parent.mkdir(parents=True, exist_ok=True)
-                save_checkpoint(path, checkpoint)
-
-        def on_weights(i: int, weights: dict[str, torch.Tensor]) -> None:
-            with lease.writing():
-                if store.holds(job.claims[i]):
-                    save_weights(store.weights(job.runs[i].cell.key), weights)
+        spec, started, keeper = self.settings.train, time.time(), Keeper(self.store, lease, job, self.say, tracker)
 
         def should_stop() -> bool:
             lease.progress()
@@ -264,37 +234,39 @@ class Worker:
             return self.stop()
 
         reset_peak_memory(self.device)
-        execution = Execution(
-            self.device, job.micro_batch, train_spec.curve_points, train_spec.fast, train_spec.checkpoint_seconds
+        start = job.runs[0].step
+        self.say(f"{job.names} {f'goes on after step {start}' if start else 'begins'}")
+        hooks = Hooks(
+            on_curve=keeper.keep_curve,
+            on_checkpoint=keeper.keep_checkpoint,
+            on_snapshot=keeper.keep_snapshot,
+            on_weights=keeper.keep_weights if spec.keep_weights else None,
+            should_stop=should_stop,
+            on_note=lambda line: self.say(f"{job.names} {line}"),
         )
-        keep = on_weights if train_spec.keep_weights else None
-        names, start = ", ".join(run.cell.key for run in job.runs), job.runs[0].step
-        self.say(f"{names} {f'goes on after step {start}' if start else 'begins'}")
-        hooks = Hooks(on_curve, on_checkpoint, on_snapshot, keep, should_stop, lambda line: self.say(f"{names} {line}"))
+        execution = Execution(self.device, job.micro_batch, spec.curve_points, spec.fast, spec.checkpoint_seconds)
         outcomes = train(job.runs, *self.tokens, execution, hooks)
         lease.check()
-        for i, (run, claim, outcome) in enumerate(zip(job.runs, job.claims, outcomes, strict=True)):
-            record = make_record(run.cell, outcome, self.device, self.corpus, started, len(job.runs))
-            if outcome.state == "DIVERGED" and i not in lost and store.retry_diverged(claim):
-                self.say(f"{claim.key} DIVERGED and is tried again (launcher.retries.diverged)")
-                lost.add(i)
-            if i not in lost and not store.write_record(claim, record):
-                leave(i)
+        records = (  # each made as late as it is written: it holds the time
+            make_record(run.cell, outcome, self.device, self.corpus, started, len(job.runs))
+            for run, outcome in zip(job.runs, outcomes, strict=True)
+        )
+        keeper.keep_records(outcomes, records)
         for trunk in {run.cell.trunk for run in job.runs}:
-            store.prune_trunk(self.plan.siblings[trunk])
-        return [None if i in lost else outcome for i, outcome in enumerate(outcomes)]
+            self.store.prune_trunk(self.plan.siblings[trunk])
+        return [None if i in keeper.lost else outcome for i, outcome in enumerate(outcomes)]
 
     def _release(self, job: Job) -> None:
         for claim in job.claims:
             with contextlib.suppress(OSError):  # the directory may be gone
-                if self.store.holds(claim):
-                    self.store.release(claim)
+                if self.store.claims.holds(claim):
+                    self.store.claims.release(claim)
 
     def _leave(self, job: Job) -> None:
         """Say in claims that others took over that their holder lives, as after a pause: no worker died of these cells."""
         for claim in job.claims:
             with contextlib.suppress(OSError):
-                self.store.leave(claim)
+                self.store.claims.leave(claim)
 
     def _fail(self, job: Job, error: Exception, limits: PackLimits) -> None:
         """Go on with less at a time where that may help; else the cell has failed."""
@@ -302,7 +274,7 @@ class Worker:
             self.say(lowered)
             self._release(job)
             return
-        self.store.fail(job.claims[0], traceback.format_exc())
+        self.store.claims.fail(job.claims[0], traceback.format_exc())
         self.say(f"{job.claims[0].key} FAILED\n{traceback.format_exc()}")
 
     def _say_and_log(self, cell: Cell, outcome: Outcome | None, live: Tracker | None) -> None:
@@ -317,7 +289,7 @@ class Worker:
 
     def _tracker(self, cell: Cell) -> Tracker:
         row = cell.row(self.settings.count)
-        sweep = self.store.sweep()
+        sweep = self.store.plan_file.content()
         return start_tracker(self.settings.logger, self.store.directory, sweep["hash"], row, self.say, [sweep["name"]])
 
 

@@ -18,7 +18,7 @@ _PLAIN = re.compile(r"(?!(null|true|false|nan|inf)$)[A-Za-z/.][A-Za-z0-9_./-]*")
 """Strings that Hydra reads without quotes."""
 
 
-def commands_of(settings: Settings, overrides: Sequence[str]) -> str:
+def command_of(settings: Settings, overrides: Sequence[str]) -> str:
     """`scalesweep run` with what differs from the defaults, and `scalesweep report` of its directory with the overrides."""
     words = overrides_of(settings)
     run = "" if words is None else shlex.join(["scalesweep", "run", *words]) + "\n"

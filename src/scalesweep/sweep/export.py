@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from scalesweep.errors import StoreError, did_you_mean
+from scalesweep.files import plain_write_errors
 from scalesweep.run.store.store import Store
 from scalesweep.train.data.corpus import open_corpus
 from scalesweep.train.data.export import export_tokenizer
@@ -14,7 +15,7 @@ def export_cell(store: Store, key: str, to: Path) -> bool:
     Raises:
         StoreError: there is no such cell, its weights were not kept, or `to` is not empty or cannot be written.
     """
-    cells = {cell.key: cell for cell in store.plan().cells}
+    cells = {cell.key: cell for cell in store.plan_file.plan().cells}
     if key not in cells:
         raise StoreError(
             f"{key!r} is not a cell of {store.directory}{did_you_mean(key, cells)}; see: scalesweep status {store.directory}"
@@ -24,14 +25,12 @@ def export_cell(store: Store, key: str, to: Path) -> bool:
         raise StoreError(_no_weights(store, key))
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise StoreError(f"to={to} is there already and not an empty directory; choose another place with to=....")
-    cell, corpus = cells[key], open_corpus(Path(store.sweep()["facts"]["corpus_directory"]))
+    cell, corpus = cells[key], open_corpus(Path(store.plan_file.content()["facts"]["corpus_directory"]))
     from scalesweep.train.model.export import export_model, load_weights
 
-    try:
+    with plain_write_errors(to, "choose another place with to=...."):
         export_model(load_weights(weights), cell, to, corpus.eod_id)
         return export_tokenizer(corpus, to, cell.shape.context)
-    except OSError as error:
-        raise StoreError(f"{to} cannot be written: {error.strerror}; choose another place with to=....") from None
 
 
 def _no_weights(store: Store, key: str) -> str:

@@ -3,18 +3,19 @@
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
-from scalesweep.analysis.tuning.frontier import Edge, Frontier
+from scalesweep.analysis.tuning.frontier import Edge
 from scalesweep.analysis.tuning.laws import describe
 from scalesweep.analysis.tuning.optima import is_tuned, tuned_frontier
-from scalesweep.errors import StoreError
+from scalesweep.files import plain_write_errors
 from scalesweep.plan.grid import CorpusFacts, Device
 from scalesweep.plan.plan import TunedCell, tuned_variants
 from scalesweep.plan.trials import Extension
 from scalesweep.points.points import Points
 from scalesweep.report import ReportContext
+from scalesweep.run.store.measured import Measured
 from scalesweep.run.store.store import Store
 from scalesweep.settings.settings import Settings
 from scalesweep.settings.tune import MEMORIES
@@ -22,19 +23,14 @@ from scalesweep.settings.tune import MEMORIES
 
 def keys_present(store: Store) -> list[str]:
     """Keys of the cells that the directory holds; none where it holds no sweep yet."""
-    return store.keys() if (store.directory / "sweep.json").is_file() else []
-
-
-def frontier_of(points: Points) -> Frontier | None:
-    """The tuned frontier; None where nothing was tuned."""
-    return tuned_frontier(points) if is_tuned(points) else None
+    return store.plan_file.keys() if (store.directory / "sweep.json").is_file() else []
 
 
 def fitted_points(points: Points, context: ReportContext) -> tuple[Points, ReportContext]:
     """What the laws are fitted to and what the report says of it: of a tuned sweep its frontier, else the points."""
-    frontier = frontier_of(points)
-    if frontier is None:
+    if not is_tuned(points):
         return points, context
+    frontier = tuned_frontier(points)
     return frontier.points, dataclasses.replace(context, frontier=frontier, tuning=describe(frontier))
 
 
@@ -42,32 +38,29 @@ def keep_frontier(directory: Path, context: ReportContext) -> None:
     """Write a tuned frontier beside the report before a fit, which may be refused."""
     if context.frontier is None:
         return
-    try:
+    with plain_write_errors(directory, "make it writable, or name another place."):
         directory.mkdir(parents=True, exist_ok=True)
         context.frontier.points.to_csv(directory / "frontier.csv")
-    except OSError as error:
-        raise StoreError(f"{directory} cannot be written: {error.strerror}; make it writable, or name another place.") from None
 
 
-def extend(store: Store, settings: Settings, facts: CorpusFacts, device: Device) -> tuple[list[str], list[str]]:
+def extend(measured: Measured, settings: Settings, facts: CorpusFacts, device: Device) -> tuple[list[str], list[str]]:
     """Keys of the cells past the edges at which optima lie, and sentences that say what is extended and what may not be.
 
     Every edge asks for the next extension of its range that the directory does not hold, at its size and budget, for all seeds.
     """
     tune = settings.sweep.tune
-    points = store.points(settings.count)
+    points = measured.points(settings.count)
     if tune is None or not is_tuned(points):
         return [], []
     frontier = tuned_frontier(points)
     edges = {(e.n, round(math.log(e.d), 2), e.setting, e.side): e for e in frontier.edges}
-    present = set(store.keys())
     beyond = [t for t in tuned_variants(settings, facts, device, True) if t.trial.extension is not None]
     budgets = {(group.n, group.d) for group in frontier.groups}
     keys: list[str] = []
     said: Counter[str] = Counter()
     for edge in edges.values():
         mine = [t for t in beyond if _is_past(t, edge, budgets, settings)]
-        new = _next_time(mine, present)
+        new = _next_time(mine, measured.states)
         keys += [t.cell.key for t in new]
         said[_sentence(edge, mine, new, tune.extensions)] += 1
     return list(dict.fromkeys(keys)), [
@@ -86,7 +79,7 @@ def _is_past(candidate: TunedCell, edge: Edge, budgets: Iterable[tuple[float, fl
     return nearest == edge.d
 
 
-def _next_time(candidates: Sequence[TunedCell], present: set[str]) -> list[TunedCell]:
+def _next_time(candidates: Sequence[TunedCell], present: Collection[str]) -> list[TunedCell]:
     """The cells of the first extension that is not wholly there."""
 
     def time(candidate: TunedCell) -> int:

@@ -1,7 +1,7 @@
 """What a report tells of an experiment beside its points: counts by every convention, facts, energy and cost."""
 
 import contextlib
-from collections import Counter
+import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,11 +12,11 @@ from scalesweep.plan.cost import Cost, Rates, cost_of, rates_of
 from scalesweep.plan.flops import ModuleShape, flops_per_token, num_params
 from scalesweep.plan.grid import Device
 from scalesweep.points.published.results import published_results
-from scalesweep.run.store.store import Store
+from scalesweep.report.context import Bill, Facts
+from scalesweep.run.store.measured import Measured, Record
 from scalesweep.settings.plan import CountSpec
 from scalesweep.settings.settings import Settings
-
-Record = Mapping[str, Any]
+from scalesweep.train.data.corpus import Corpus, open_corpus
 
 
 def counts_of(cells: Sequence[Cell]) -> dict[tuple[str, str], dict[str, tuple[float, float]]]:
@@ -34,45 +34,38 @@ def counts_of(cells: Sequence[Cell]) -> dict[tuple[str, str], dict[str, tuple[fl
     return found
 
 
-def facts_of(store: Store, settings: Settings, records: Sequence[Record]) -> dict[str, Any]:
-    """What is known of a sweep, by the names of `report.checklist.FACTS`."""
-    plan = store.plan()
-    shapes = [cell.shape for cell in plan.cells]
-    facts: dict[str, Any] = {
-        "cells": dict(Counter(store.states().values())),
-        "tokenizer": settings.data.tokenizer.kind,
-        "corpus": plan.cells[0].corpus,
-        "corpus_hash": plan.cells[0].corpus_hash,
-        "validation_tokens": _one_or_all(cell.validation_tokens for cell in plan.cells),
-        "schedules": _one_or_all(cell.schedule for cell in plan.cells),
-        "precisions": _one_or_all(cell.precision for cell in plan.cells),
-        "warmup_fraction": _span(cell.warmup_steps / cell.steps for cell in plan.cells),
-        "decay_fraction": _span(cell.decay_steps / cell.steps for cell in plan.cells),
-        "flops_by": _one_or_all(s.counts.flops_by if isinstance(s, ModuleShape) else "formula" for s in shapes),
-        "shared_trunks": sum(len(siblings) > 1 for siblings in plan.siblings.values()),
-        **_corpus_facts(store),
-    }
-    return {**facts, **_record_facts(settings, records)} if records else facts
-
-
-def _record_facts(settings: Settings, records: Sequence[Record]) -> dict[str, Any]:
-    """What only records say; a fact that one of them lacks is left out."""
+def facts_of(measured: Measured, settings: Settings) -> Facts:
+    """What is known of a sweep beside its points; what only records say is unknown where there is none, or one lacks it."""
+    cells, corpus = measured.plan.cells, _prepared_corpus(measured.content["facts"])
+    facts = Facts(
+        states={str(state): number for state, number in measured.counts.items()},
+        tokenizer=settings.data.tokenizer.kind,
+        corpus=cells[0].corpus,
+        corpus_hash=cells[0].corpus_hash,
+        documents=corpus.documents if corpus else None,
+        duplicates_removed=corpus.duplicates_removed if corpus else None,
+        validation_tokens=_distinct(cell.validation_tokens for cell in cells),
+        schedules=_distinct(cell.schedule for cell in cells),
+        precisions=_distinct(cell.precision for cell in cells),
+        warmup_fraction=_span(cell.warmup_steps / cell.steps for cell in cells),
+        decay_fraction=_span(cell.decay_steps / cell.steps for cell in cells),
+        flops_by=_distinct(c.shape.counts.flops_by if isinstance(c.shape, ModuleShape) else "formula" for c in cells),
+        shared_trunks=sum(len(siblings) > 1 for siblings in measured.plan.siblings.values()),
+    )
+    records = list(measured.records.values())
+    if not records:
+        return facts
     cost, rates = cost_of_records(settings, records)
-    hosts = [record["where"].get("host") for record in records]
     per_token = [record.get("bytes_per_token") for record in records]
-    return {
-        **({"bytes_per_token": _span(per_token)} if None not in per_token else {}),
-        **({"hosts": len(set(hosts))} if None not in hosts else {}),
-        "entropies": sorted({r["entropy"] for r in records if r.get("entropy") is not None}),
-        "below_entropy": sum(bool(r.get("below_entropy")) for r in records),
-        "devices": _one_or_all(record["where"]["device"] for record in records),
-        "versions": _one_or_all(f"scalesweep {r['where']['scalesweep']}, torch {r['where']['torch']}" for r in records),
-        "device_hours": cost.device_hours,
-        "kwh": cost.kwh,
-        "usd": cost.usd,
-        "kg_co2": cost.kg_co2,
-        "rates": rates.sources,
-    }
+    return dataclasses.replace(
+        facts,
+        bytes_per_token=None if None in per_token else _span(per_token),
+        entropies=_distinct(r["entropy"] for r in records if r.get("entropy") is not None),
+        below_entropy=sum(bool(r.get("below_entropy")) for r in records),
+        devices=_distinct(record["where"]["device"] for record in records),
+        versions=_distinct(f"scalesweep {r['where']['scalesweep']}, torch {r['where']['torch']}" for r in records),
+        bill=Bill(cost.device_hours, cost.kwh, cost.usd, cost.kg_co2, tuple(rates.sources)),
+    )
 
 
 def cost_of_records(settings: Settings, records: Sequence[Record]) -> tuple[Cost, Rates]:
@@ -90,23 +83,15 @@ def cost_rows(settings: Settings, records: Sequence[Record]) -> dict[str, str]:
     return {"device-hours": f"{cost.hours} of training", "energy and cost": f"{cost.bill}, at {', '.join(rates.sources)}"}
 
 
-def _corpus_facts(store: Store) -> dict[str, Any]:
-    """What only the prepared corpus says; nothing where it is not on this machine any more."""
-    from scalesweep.train.data.corpus import open_corpus
-
-    stated = store.sweep()["facts"]
+def _prepared_corpus(stated: Mapping[str, str]) -> Corpus | None:
+    """The corpus that the sweep was planned with; None where it is not on this machine any more."""
     with contextlib.suppress(DataError, KeyError):
         corpus = open_corpus(Path(stated["corpus_directory"]))
-        if corpus.hash == stated["corpus_hash"]:
-            return {
-                "documents": corpus.documents,
-                "duplicates_removed": corpus.duplicates_removed,
-                "validation_stream_tokens": corpus.validation_tokens,
-            }
-    return {}
+        return corpus if corpus.hash == stated["corpus_hash"] else None
+    return None
 
 
-def _one_or_all(values: Iterable[Any]) -> tuple[Any, ...]:
+def _distinct(values: Iterable[Any]) -> tuple[Any, ...]:
     """The distinct values, in order."""
     return tuple(sorted(set(values)))
 

@@ -1,12 +1,15 @@
-"""The whole way: settings to measured points."""
+"""The whole way, from settings to measured points, laws and a report."""
 
 import dataclasses
 import math
 import time
 from collections.abc import Callable, Collection
+from dataclasses import dataclass
 from pathlib import Path
 
-from scalesweep.errors import DataError, PointsError, SpecError, StoreError
+from scalesweep.errors import DataError, FitError, PointsError, Refused, SpecError, StoreError
+from scalesweep.files import plain_storage_errors
+from scalesweep.fit.sweep_fit import SweepFit
 from scalesweep.plan.budget import describe, exceeded, shrink
 from scalesweep.plan.grid import CorpusFacts, Device
 from scalesweep.plan.plan import Plan, make_plan
@@ -16,16 +19,88 @@ from scalesweep.run.launch.device import device_of_sweep
 from scalesweep.run.launch.monitor import Monitor
 from scalesweep.run.launch.pricing import Prices, limits_of
 from scalesweep.run.launch.signals import signals_interrupt
+from scalesweep.run.store.measured import Measured, read_measured
 from scalesweep.run.store.store import FINISHED, Store
 from scalesweep.run.tracker import require_installed
+from scalesweep.settings.again import command_of
 from scalesweep.settings.plan import ArchitectureSpec
 from scalesweep.settings.settings import Settings
-from scalesweep.sweep.extend import extend
+from scalesweep.sweep.extend import extend, fitted_points, keys_present
+from scalesweep.sweep.subject import Subject, report_context, write
+from scalesweep.sweep.tracking import track_sweep
 from scalesweep.train.data import prepare, unique_tokens, validation_shortage
 from scalesweep.train.data.corpus import Corpus
 
 Say = Callable[[str], None]
 """Takes one line on what is being done."""
+
+
+@dataclass(frozen=True)
+class Swept:
+    """A sweep that was run: what was measured and what was found."""
+
+    measured: Measured
+    fit: SweepFit | Refused
+    page: Path | None
+    """The report; None where there are no laws."""
+
+    @property
+    def num_lacking(self) -> int:
+        """Cells without the loss that they were to have."""
+        counts = self.measured.counts
+        # A tuned range may well end where training diverges, but not all of it may.
+        is_tuned = self.measured.settings.sweep.tune is not None and counts["COMPLETE"] > 0
+        wanted = FINISHED if is_tuned else {"COMPLETE"}
+        return sum(number for state, number in counts.items() if state not in wanted)
+
+
+@signals_interrupt()
+def run_sweep(settings: Settings, say: Say, warn: Say) -> Swept:
+    """Plan, train what is not yet measured, extend tuned ranges, fit, report, and tell the tracker.
+
+    Args:
+        settings: what is asked for; the sweep in their directory is begun, or goes on.
+        say: takes lines on what is being done.
+        warn: takes what the user should know of the design, and trouble with the tracker.
+
+    Raises:
+        ScaleSweepError: what is asked for cannot be measured here, or the directory cannot be written.
+        Cancelled: somebody cancelled the sweep.
+        KeyboardInterrupt: SIGINT or SIGTERM ended it; checkpoints are written.
+    """
+    require_installed(settings.logger)
+    device = device_of_sweep(settings)
+    corpus = prepare(settings.data, say)
+    store = Store(Path(settings.dir).expanduser())
+    with plain_storage_errors(store.directory):
+        store.clear_cancel()
+    present = keys_present(store)
+    plan = plan_sweep(settings, corpus, device, present, present)
+    added = _keep_plan(store, plan, settings, corpus)
+    for warning in plan.warnings:
+        warn(warning)
+    with plain_storage_errors(store.directory):
+        store.claims.reopen_failed()
+    measure(store, plan, settings, device, added, say)
+    if settings.sweep.tune is not None:
+        measure_edges(store, plan, settings, corpus, device, say)
+    measured, page = read_measured(store), None
+    found: SweepFit | Refused
+    try:
+        context = report_context(measured, settings, command_of(settings, []))
+        points, context = fitted_points(measured.points(), context)
+        if context.tuning:
+            say(f"\n{context.tuning}")
+        found, page = write(Subject(points, settings.fit, context, store.directory))
+    except (FitError, PointsError) as error:
+        found = Refused(str(error))
+    track_sweep(measured, settings, found, warn)
+    return Swept(measured, found, page)
+
+
+def _keep_plan(store: Store, plan: Plan, settings: Settings, corpus: Corpus) -> int:
+    """Write or extend the plan in the directory; the number of new cells."""
+    return store.plan_file.create(plan, settings.model_dump(mode="json"), corpus_facts(corpus))
 
 
 def measure(store: Store, plan: Plan, settings: Settings, device: Device, added: int, say: Say) -> None:
@@ -46,22 +121,23 @@ def measure(store: Store, plan: Plan, settings: Settings, device: Device, added:
     say(f"Measured in {(time.monotonic() - started) / 60:.1f} minutes.")
 
 
-def measure_edges(store: Store, plan: Plan, settings: Settings, corpus: Corpus, device: Device, say: Say) -> Plan:
+def measure_edges(store: Store, plan: Plan, settings: Settings, corpus: Corpus, device: Device, say: Say) -> None:
     """Extend the tuned ranges at whose ends optima lie, and measure again, until none does or none may be extended."""
     while True:
         try:
-            keys, sentences = extend(store, settings, facts_of_corpus(corpus, settings), device)
+            measured = read_measured(store, with_curves=False)
+            keys, sentences = extend(measured, settings, facts_of_corpus(corpus, settings), device)
         except PointsError:  # nothing was measured
-            return plan
+            return
         for sentence in sentences:
             say(f"{sentence}.")
         if not keys:
-            return plan
-        plan = plan_sweep(settings, corpus, device, [*store.keys(), *keys], store.keys())
+            return
+        plan = plan_sweep(settings, corpus, device, [*store.plan_file.keys(), *keys], store.plan_file.keys())
         if not set(keys) & {c.key for c in plan.cells}:
             say("The budget has no room for these extensions: such points are left out of the fit.")
-            return plan
-        added = store.create(plan, settings.model_dump(mode="json"), corpus_facts(corpus))
+            return
+        added = _keep_plan(store, plan, settings, corpus)
         measure(store, plan, settings, device, added, say)
 
 
@@ -73,11 +149,11 @@ def measure_cell(settings: Settings, directory: Path, say: Say) -> float:
     corpus = prepare(settings.data, say)
     planned = plan_sweep(settings, corpus, device)
     store = Store(directory)
-    store.create(planned, settings.model_dump(mode="json"), corpus_facts(corpus))
+    _keep_plan(store, planned, settings, corpus)
     launch(store, settings, device, Monitor(store, planned))
     record = store.record(planned.cells[0].key)
     if record is None:
-        raise StoreError(f"the cell has no record: {store.error(planned.cells[0].key).strip()}")
+        raise StoreError(f"the cell has no record: {store.claims.error(planned.cells[0].key).strip()}")
     say(f"Record: {store.cell_dir(planned.cells[0].key) / 'record.json'}")
     return math.nan if record["loss"] is None else float(record["loss"])
 

@@ -4,38 +4,35 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from scalesweep.errors import PointsError
+from scalesweep.errors import PointsError, Refused
 from scalesweep.fit.sweep_fit import SweepFit
 from scalesweep.points.points import Points
 from scalesweep.report.words.summary import summary
-from scalesweep.run.store.store import State, Store
+from scalesweep.run.store.measured import Measured
 from scalesweep.run.tracker import Warn, is_off, log_sweep
 from scalesweep.run.tracker.base import SweepSummary
 from scalesweep.settings.settings import Settings
 
 
-def track_sweep(store: Store, settings: Settings, states: Mapping[State, int], fit: SweepFit | str, warn: Warn) -> None:
+def track_sweep(measured: Measured, settings: Settings, fit: SweepFit | Refused, warn: Warn) -> None:
     """Log the sweep as a run of its own, with its laws or why there are none; trouble is one line to `warn`."""
     if is_off(settings.logger):
         return
-    counts = {str(state): number for state, number in states.items()}
-    summary = summarise_sweep(store.sweep(), counts, _points(store, settings), fit, store.directory)
-    log_sweep(settings.logger, store.directory, summary, warn)
-
-
-def _points(store: Store, settings: Settings) -> Points | None:
-    """Every measured point, of a tuned sweep all that were tried; None where there is none."""
+    points: Points | None
     try:
-        return store.points(settings.count)
-    except PointsError:
-        return None
+        points = measured.points(settings.count)  # of a tuned sweep all that were tried
+    except PointsError:  # nothing is measured
+        points = None
+    counts = {str(state): number for state, number in measured.counts.items()}
+    swept = summarise_sweep(measured.content, counts, points, fit, measured.directory)
+    log_sweep(settings.logger, measured.directory, swept, warn)
 
 
 def summarise_sweep(
     sweep: Mapping[str, Any],
     states: Mapping[str, int],
     points: Points | None,
-    fit: SweepFit | str,
+    fit: SweepFit | Refused,
     directory: Path,
 ) -> SweepSummary:
     """The sweep whose sweep.json holds `sweep`.
@@ -49,8 +46,10 @@ def summarise_sweep(
     """
     counts = {f"cells/{state.lower()}": number for state, number in states.items()}
     cells = {"cells": len(sweep["cells"]), **counts}
-    if isinstance(fit, str):
-        return SweepSummary(sweep["name"], sweep["hash"], sweep["settings"], {**cells, "verdict": fit}, fit, points)
+    if isinstance(fit, Refused):
+        return SweepSummary(
+            sweep["name"], sweep["hash"], sweep["settings"], {**cells, "verdict": fit.reason}, fit.reason, points
+        )
     names = ("report.html", "report.md", "fit.json", "laws.csv", "back_test.csv", "frontier.csv")
     return SweepSummary(
         name=sweep["name"],

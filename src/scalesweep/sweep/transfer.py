@@ -10,7 +10,9 @@ from scalesweep.analysis.tuning.transfer import CoordinateCheck, LearningRates
 from scalesweep.plan.cell import Cell
 from scalesweep.plan.grid import Device
 from scalesweep.plan.plan import make_plan
-from scalesweep.settings.settings import Settings, parse_settings
+from scalesweep.settings.base import parse
+from scalesweep.settings.plan import SweepSpec
+from scalesweep.settings.settings import Settings, with_values
 from scalesweep.sweep.run import Say, facts_of_corpus
 from scalesweep.train.data.corpus import Corpus
 
@@ -69,10 +71,9 @@ def _cells(
 ) -> list[Cell]:
     """The cells of some sizes at one base learning rate, by size and seed as they are given."""
     shapes = [{"width": width, "depth": depth} for width, depth in sizes]
-    values = settings.model_dump(mode="json")
-    values["sweep"] = {"name": "transfer", "sizes": shapes, "budgets": [tokens], "seeds": list(settings.sweep.seeds)}
-    values["recipe"]["lr"] = lr
-    plan = make_plan(parse_settings(values), facts_of_corpus(corpus, settings), device)
+    sweep = {"name": "transfer", "sizes": shapes, "budgets": [tokens], "seeds": settings.sweep.seeds}
+    tried = with_values(settings, {"recipe.lr": lr}).model_copy(update={"sweep": parse(SweepSpec, sweep, "sweep.")})
+    plan = make_plan(tried, facts_of_corpus(corpus, settings), device)
     rank = {size: i for i, size in enumerate(sizes)}
     return sorted(plan.cells, key=lambda cell: (rank[cell.shape.width, cell.shape.depth], cell.seed))
 

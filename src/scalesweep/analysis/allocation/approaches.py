@@ -43,8 +43,9 @@ from scalesweep.analysis.allocation.minima import (
 from scalesweep.arrays import FloatArray
 from scalesweep.errors import FitError, Refused
 from scalesweep.fit import fit_laws
+from scalesweep.fit.estimates import Estimate
 from scalesweep.fit.horizon import supported_horizon
-from scalesweep.fit.results import Estimate, FitStatus, LawFit
+from scalesweep.fit.results import Fit, Status
 from scalesweep.fit.sweep_fit import SweepFit
 from scalesweep.laws import JointLaw
 from scalesweep.points.design import LEVEL_TOLERANCE, replicate_noise
@@ -166,9 +167,7 @@ def _weights(minima: IsoflopMinima) -> FloatArray:
     return np.ones(len(errors)) if np.isnan(errors).any() else errors**-2
 
 
-def allocation_of_law(
-    fit: LawFit | Refused, points: Points, spec: FitSpec, name: Literal["law", "coupled"] = "law"
-) -> Approach:
+def allocation_of_law(fit: Fit | Refused, points: Points, spec: FitSpec, name: Literal["law", "coupled"] = "law") -> Approach:
     """Approach 3: the compute optimum of the fitted law, or its refusal; of the additive law, or the coupled one."""
     title = "3, additive law L(N, D)" if name == "law" else "3, coupled law (preferred)"
     if isinstance(fit, Refused):
@@ -184,13 +183,13 @@ def allocation_of_law(
     words = "refits to resampled rows" + (", joined with refits to resampled sizes" if len(fit.cluster_samples) else "")
     approach = assemble_approach(name, title, allocation, first, fit.messages, counts, spec, words)
     approach = replace(approach, cluster_samples=second)
-    is_weak = fit.status in (FitStatus.WEAK, FitStatus.AT_BOUND)
+    is_weak = fit.status in (Status.WEAK, Status.AT_BOUND)
     return replace(approach, status=ApproachStatus.WEAK) if is_weak else approach
 
 
 def _of_law(law: Any, c0: float) -> Allocation | None:
     """The allocation of a law; None where it has no optimum."""
-    if not isinstance(law, JointLaw) or min(law.A, law.B, law.alpha, law.beta) <= 0:
+    if not isinstance(law, JointLaw) or not law.has_optimum:
         return None
     return Allocation(c0, float(law.n_opt(c0)), float(law.d_opt(c0)), law.a, law.b)
 
@@ -216,7 +215,7 @@ def approach2_bias(points: Points, law: JointLaw, minima: IsoflopMinima, c: Sequ
     return Bias(tuple(at.tolist()), tuple(n.tolist()), tuple(d.tolist()), found.a - law.a, len(pairs))
 
 
-def _bias_on_design(points: Points, fit: LawFit | None, minima: IsoflopMinima, c: tuple[float, ...]) -> Bias | Refused:
+def _bias_on_design(points: Points, fit: Fit | None, minima: IsoflopMinima, c: tuple[float, ...]) -> Bias | Refused:
     """The bias if the fitted additive law were true, or why it is not defined."""
     if fit is None or not isinstance(fit.law, JointLaw):
         return Refused("There is no joint law to take as true.")

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 
 from scalesweep.arrays import FloatArray
 from scalesweep.errors import FitError
-from scalesweep.fit.results import Estimate, estimate, is_wide, join
+from scalesweep.fit.estimates import Estimate, estimate, is_wide, join
 from scalesweep.settings.fit import FitSpec
 
 Name = Literal["envelope", "isoflop", "law", "coupled"]
@@ -169,7 +169,7 @@ def assemble_approach(
     weak = []
     if counts[0] < FEW_BUDGETS:
         weak.append(f"Only {counts[0]} optima: the line is a rough guide.")
-    if is_wide(a):
+    if is_wide(a.interval):
         weak.append("The interval of a spans more than a factor of 2.")
     status = ApproachStatus.DETERMINED if samples else ApproachStatus.UNKNOWN
     return Approach(

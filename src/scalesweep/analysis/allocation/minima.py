@@ -146,15 +146,18 @@ def _minimum(points: Points, curve: Curve, method: Method, noise: NoiseDraws | N
         noisy = log_loss + noise.z * noise.log_loss_sd if noise else np.empty((0, len(log_loss)))
         located = _locate(curve.log_n, curve.over_sizes(np.vstack([log_loss, noisy])).T, method)
     position, samples = float(located[0]), located[1:]
-    rejection = _rejection(curve, curve.over_sizes(log_loss), position, samples)
+    measured = curve.over_sizes(log_loss)
+    rejection, caveat = _rejection(curve, measured, position, samples), ""
     if rejection:
         position = math.nan
+    elif int(np.argmin(measured)) in (0, len(measured) - 1):
+        caveat = "the lowest measured loss is at the edge, so the minimum rests on the interpolation alone"
     return Minimum(
         c=curve.c,
         rows=tuple(int(row) for row in curve.rows),
         num_sizes=len(curve.log_n),
         rejection=rejection,
-        caveat="" if rejection else _caveat(curve.over_sizes(log_loss)),
+        caveat=caveat,
         n_opt=math.exp(position),
         d_opt=float(np.exp(_on_line(curve, np.array(position)))),
         log_n_se=math.nan if rejection else _standard_error(curve, samples),
@@ -176,12 +179,6 @@ def _rejection(curve: Curve, log_loss: FloatArray, position: float, samples: Flo
     if 2 * np.sum(np.isnan(samples)) > len(samples):  # the median draw has no minimum
         return "under the noise the lowest loss is mostly at the edge"
     return ""
-
-
-def _caveat(log_loss: FloatArray) -> str:
-    """What a minimum of this curve rests on, if its lowest measured loss is at an edge."""
-    is_edge = int(np.argmin(log_loss)) in (0, len(log_loss) - 1)
-    return "the lowest measured loss is at the edge, so the minimum rests on the interpolation alone" if is_edge else ""
 
 
 def _standard_error(curve: Curve, samples: FloatArray) -> float:

@@ -13,12 +13,13 @@ from typing import Any, Literal
 import numpy as np
 
 from scalesweep.analysis.forecast.bands import Band, Outlook, look_ahead, widening
-from scalesweep.analysis.forecast.rivals import THEORIES, fit_rivals, sorted_columns, sorted_units
+from scalesweep.analysis.forecast.rivals import THEORIES, fit_rivals, log_loss
 from scalesweep.arrays import BoolArray, FloatArray
 from scalesweep.errors import FitError
 from scalesweep.fit.horizon import Range
 from scalesweep.points.design import find_levels, refuse_joint
 from scalesweep.points.points import Points
+from scalesweep.points.rows import Rows
 from scalesweep.settings.fit import FitSpec
 
 Axis = Literal["c", "n", "d"]
@@ -169,31 +170,32 @@ def back_test(
 
     An origin whose rows cannot be fitted at all is no origin. Needs at least one resample in `spec`.
     """
-    n, d, c, loss = sorted_columns(points)
-    units = sorted_units(points)
-    values = {"c": c, "n": n, "d": d}[axis]
+    rows = Rows.of(points)
+    values: FloatArray = getattr(rows, axis)
     spec = spec.model_copy(update={"bootstrap": min(spec.bootstrap, RESAMPLES)})
     parts: list[Outcomes] = []
-    for cut in find_cuts(n, d, values, max_origins):
-        below = values <= cut
+    for cut in find_cuts(rows, axis, max_origins):
+        is_below = values <= cut
+        below, above = rows.take(np.flatnonzero(is_below)), rows.take(np.flatnonzero(~is_below))
         try:
-            rivals = fit_rivals(n[below], d[below], loss[below], spec, forms, units.take(np.flatnonzero(below)))
+            rivals = fit_rivals(below, spec, forms)
         except FitError:
             continue
-        outlook = look_ahead(rivals, Range.of(n[below], d[below]), (n[~below], d[~below]), spec.confidence)
+        outlook = look_ahead(rivals, Range.of(below.n, below.d), (above.n, above.d), spec.confidence)
         past = [part.scores[~part.abstained & (part.cut * part.factor <= cut * (1 + 1e-9))] for part in parts]
         factor = widening(np.concatenate(past), spec.confidence) if past else 1.0
-        parts.append(_outcomes(outlook, cut, values[~below], np.log(loss[~below]), factor, spec.confidence))
+        parts.append(_outcomes(outlook, cut, values[~is_below], np.log(above.loss), factor, spec.confidence))
     cuts = tuple(float(part.cut[0]) for part in parts)
     return BackTest(axis, spec.confidence, cuts, Outcomes.join(parts) if parts else None, points.source)
 
 
-def find_cuts(n: FloatArray, d: FloatArray, values: FloatArray, count: int) -> list[float]:
-    """At most `count` levels of `values`, shape (rows,), below which there are `MIN_ROWS` rows that tell N from D."""
+def find_cuts(rows: Rows, axis: Axis, count: int) -> list[float]:
+    """At most `count` levels of the axis, below which there are `MIN_ROWS` rows that tell N from D."""
+    values: FloatArray = getattr(rows, axis)
     levels = np.sort(values)
     ends = levels[:-1][np.diff(find_levels(levels)) > 0]
     feasible = [
-        cut for cut in ends if np.sum(values <= cut) >= MIN_ROWS and not refuse_joint(n[values <= cut], d[values <= cut])
+        cut for cut in ends if np.sum(below := values <= cut) >= MIN_ROWS and not refuse_joint(rows.n[below], rows.d[below])
     ]
     if len(feasible) <= count:
         return [float(cut) for cut in feasible]
@@ -243,8 +245,8 @@ def _outcomes(
 
 
 def _predict(outlook: Outlook, form: str) -> FloatArray:
-    rival = outlook.rivals.find(form)
-    return rival.log_loss(outlook.n, outlook.d) if rival else np.full(len(outlook.n), np.nan)
+    fit = outlook.rivals.find(form)
+    return log_loss(fit, outlook.n, outlook.d) if fit else np.full(len(outlook.n), np.nan)
 
 
 def _row(label: str, outcomes: Outcomes) -> HorizonRow:

@@ -11,9 +11,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from scalesweep.analysis.forecast.rivals import Of, Rival, Rivals
+from scalesweep.analysis.forecast.rivals import Draws, Of, Rivals, predict_interval, slopes
 from scalesweep.arrays import FloatArray
 from scalesweep.fit.horizon import Range, walk_sd
+from scalesweep.fit.results import Fit
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,9 +52,9 @@ class Outlook:
     refusals: tuple[str, ...]
     """Why the points support no forecast at each target; empty where they do."""
 
-    def form_band(self, rival: Rival, confidence: float, of: Of) -> Band:
+    def form_band(self, fit: Fit, confidence: float, of: Of) -> Band:
         """The interval of one form."""
-        return Band(*rival.interval(self.n, self.d, confidence, of, self.rivals.seed))
+        return Band(*predict_interval(fit, self.n, self.d, Draws(confidence, of, self.rivals.seed)))
 
     def scores(self, log_loss: FloatArray) -> FloatArray:
         """Errors of the centre in units of the honest band's half on that side, shape (targets,): 1 is an end of the band."""
@@ -100,5 +101,5 @@ def widening(scores: FloatArray, confidence: float) -> float:
 
 def _mean_slopes(rivals: Rivals, n: FloatArray, d: FloatArray) -> tuple[FloatArray, FloatArray]:
     """Local exponents of the forms' mean, each of shape (targets,)."""
-    slopes = np.array([rival.slopes(n, d) for rival in rivals.members]).mean(axis=0)
-    return slopes[0], slopes[1]
+    by_n, by_d = np.array([slopes(fit, n, d) for fit in rivals.members]).mean(axis=0)
+    return by_n, by_d

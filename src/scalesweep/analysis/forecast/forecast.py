@@ -14,11 +14,13 @@ import numpy as np
 from scalesweep.analysis.forecast.backtest import BackTest, back_test
 from scalesweep.analysis.forecast.bands import Band, Outlook, look_ahead
 from scalesweep.analysis.forecast.dated import Forecast, Origin, Prediction, Target, hash_points
-from scalesweep.analysis.forecast.rivals import THEORIES, Rival, Rivals, fit_rivals, sorted_columns, sorted_units
+from scalesweep.analysis.forecast.rivals import THEORIES, Rivals, fit_rivals, log_loss
 from scalesweep.arrays import FloatArray
 from scalesweep.errors import FitError, SpecError
 from scalesweep.fit.horizon import Range, supported_horizon
+from scalesweep.fit.results import Fit
 from scalesweep.points.points import Points
+from scalesweep.points.rows import Rows
 from scalesweep.settings.fit import FitSpec
 from scalesweep.units import format_number
 
@@ -50,10 +52,10 @@ def forecast(
         FitError: no form can be fitted, or at `compute` no form has a compute optimum.
     """
     _check(at, compute, spec)
-    n, d, _, loss = sorted_columns(points)
-    rivals = fit_rivals(n, d, loss, spec, forms, sorted_units(points))
+    rows = Rows.of(points)
+    rivals = fit_rivals(rows, spec, forms)
     place = at or _optimal_model(rivals, float(compute or 0))
-    outlook = look_ahead(rivals, Range.of(n, d), ([place[0]], [place[1]]), spec.confidence)
+    outlook = look_ahead(rivals, Range.of(rows.n, rows.d), ([place[0]], [place[1]]), spec.confidence)
     test = back_test(points, spec, forms=forms, max_origins=NUM_ORIGINS) if tested is None else tested
     return _assemble(outlook, test, points, spec, "model" if at else "compute")
 
@@ -70,14 +72,14 @@ def _assemble(outlook: Outlook, test: BackTest, points: Points, spec: FitSpec, t
         n=n,
         d=d,
         c=6 * n * d,
-        form=_interval(preferred.log_loss(outlook.n, outlook.d), form),
-        form_name=preferred.name,
-        formula=preferred.fit.law.formula(),
+        form=_interval(log_loss(preferred, outlook.n, outlook.d), form),
+        form_name=preferred.law.name,
+        formula=preferred.law.formula(),
         honest=None if refusal else _interval(outlook.centre, honest),
         abstention=refusal,
-        forms={rival.name: float(np.exp(rival.log_loss(n, d))) for rival in outlook.rivals.members},
-        n_opt=optimum.get(preferred.name) if optimum else None,
-        d_opt=_over(n * d, optimum[preferred.name]) if optimum and preferred.name in optimum else None,
+        forms={fit.law.name: float(np.exp(log_loss(fit, n, d))) for fit in outlook.rivals.members},
+        n_opt=optimum.get(preferred.law.name) if optimum else None,
+        d_opt=_over(n * d, optimum[preferred.law.name]) if optimum and preferred.law.name in optimum else None,
         n_opt_range=(min(i.low for i in optimum.values()), max(i.high for i in optimum.values())) if optimum else None,
         confidence=spec.confidence,
         factor=n * d / float(np.max(points.n * points.d)),
@@ -103,35 +105,34 @@ def _origin(points: Points, spec: FitSpec) -> Origin:
 
 def _optimal_model(rivals: Rivals, compute: float) -> tuple[float, float]:
     """N* and D* of the preferred form, or of the first other that has them."""
-    for rival in (rivals.preferred, *rivals.members):
-        n_opt = _n_opt(rival, compute)
+    for fit in (rivals.preferred, *rivals.members):
+        n_opt = _n_opt(fit, compute)
         if math.isfinite(n_opt):
             return n_opt, compute / 6 / n_opt
     raise FitError(f"No form has a compute optimum at {format_number(compute)} FLOPs; give the model with at=[N,D].")
 
 
-def _n_opt(rival: Rival, compute: float) -> float:
+def _n_opt(fit: Fit, compute: float) -> float:
     """N* of a form; NaN where it has none."""
-    return _attempt(lambda: float(rival.fit.law.n_opt(compute)))  # type: ignore[attr-defined]  # rivals are laws of N and D
+    return _attempt(lambda: float(fit.law.n_opt(compute)))  # type: ignore[attr-defined]  # rivals are laws of N and D
 
 
 def _optimum_intervals(rivals: Rivals, compute: float, confidence: float) -> dict[str, Prediction]:
     """N* with the interval of its resamples, by form, of the forms that have one."""
     found, percents = {}, (50 * (1 - confidence), 50 * (1 + confidence))
-    for rival in rivals.members:
-        value = _n_opt(rival, compute)
-        sets = [_resampled_optima(rival, part, compute) for part in (rival.samples, rival.cluster_samples)]
+    for fit in rivals.members:
+        value = _n_opt(fit, compute)
+        sets = [_resampled_optima(fit, part, compute) for part in (fit.samples, fit.cluster_samples)]
         ends = [np.percentile(known, percents) for known in sets if len(known)]
         if math.isfinite(value) and ends:
             low, high = np.min(ends, axis=0)[0], np.max(ends, axis=0)[1]
-            found[rival.name] = Prediction(value, min(float(low), value), max(float(high), value))
+            found[fit.law.name] = Prediction(value, min(float(low), value), max(float(high), value))
     return found
 
 
-def _resampled_optima(rival: Rival, samples: FloatArray, compute: float) -> FloatArray:
+def _resampled_optima(fit: Fit, samples: FloatArray, compute: float) -> FloatArray:
     """N* by each row of samples that has one."""
-    laws = [rival.fit.law.build(sample, ("N", "D")) for sample in samples.tolist()]
-    values = np.array([_attempt(lambda law=law: float(law.n_opt(compute))) for law in laws])  # type: ignore[misc]
+    values = np.array([_attempt(lambda law=law: float(law.n_opt(compute))) for law in fit.resampled_laws(samples)])  # type: ignore[misc]
     return np.asarray(values[np.isfinite(values)])
 
 

@@ -17,13 +17,16 @@ from typing import Any, Literal
 import numpy as np
 
 from scalesweep.analysis.forecast.dated import Prediction
-from scalesweep.analysis.forecast.rivals import THEORIES, Rival, fit_rivals, local_slopes, sorted_columns, sorted_units
+from scalesweep.analysis.forecast.rivals import THEORIES, fit_rivals, local_slopes
 from scalesweep.arrays import FloatArray
 from scalesweep.errors import FitError, SpecError
 from scalesweep.fit.horizon import Range, walk_sd
+from scalesweep.fit.intervals import inflated_residuals
+from scalesweep.fit.results import Fit
 from scalesweep.fit.solve.objectives import robust_scale
 from scalesweep.laws import JointLaw
 from scalesweep.points.points import Points
+from scalesweep.points.rows import Rows
 from scalesweep.settings.fit import FitSpec
 
 Method = Literal["ladder", "v_optimal"]
@@ -141,28 +144,26 @@ def next_cells(points: Points, spec: FitSpec, budget_flops: float, target_c: flo
         raise SpecError(f"Give a positive budget and target in FLOPs, not {budget_flops:g} and {target_c:g}.")
     if method not in ("ladder", "v_optimal"):
         raise SpecError(f"There is no method {method!r}; choose ladder or v_optimal.")
-    n, d, _, loss = sorted_columns(points)
-    preferred = fit_rivals(
-        n, d, loss, spec.model_copy(update={"bootstrap": NUM_LAWS}), THEORIES, sorted_units(points)
-    ).preferred
-    law = preferred.fit.law
+    rows = Rows.of(points)
+    preferred = fit_rivals(rows, spec.model_copy(update={"bootstrap": NUM_LAWS}), THEORIES).preferred
+    law = preferred.law
     assert isinstance(law, JointLaw)  # all theories are
     target = _cell(law, float(law.n_opt(target_c)), target_c)
-    rungs = ladder_flops(6 * float(np.max(n * d)), budget_flops)
+    rungs = ladder_flops(6 * float(np.max(rows.n * rows.d)), budget_flops)
     cells = [_cell(law, float(law.n_opt(c)), c) for c in rungs]
     if method == "v_optimal":
-        information = _information(preferred, n, d, target, _resampled(preferred))
+        information = _information(preferred, rows, target, _resampled(preferred))
         half = [_cell(law, cell.n * 2**-law.a, cell.c / 2) for cell in cells]
         designs = [_exchange(information, law, start, budget_flops) for start in (cells, half, [])]
         cells = min(designs, key=lambda design: information.variance(_rows(information, design)))
-    here = _information(preferred, n, d, target, [law])
+    here = _information(preferred, rows, target, [law])
     return NextCells(
         method=method,
         cells=tuple(sorted(cells, key=lambda cell: (cell.c, cell.n))),
         budget_flops=budget_flops,
         target=target,
-        before=_expect(here, (n, d), [], target, spec.confidence),
-        after=_expect(here, (n, d), cells, target, spec.confidence),
+        before=_expect(here, rows, [], target, spec.confidence),
+        after=_expect(here, rows, cells, target, spec.confidence),
         confidence=spec.confidence,
         law=law.formula(),
         source=points.source,
@@ -237,18 +238,17 @@ def _candidates(law: JointLaw, budget: float) -> list[NextCell]:
     return [_cell(law, math.sqrt(c / 6 / ratio), float(c)) for c in levels for ratio in RATIOS]
 
 
-def _information(rival: Rival, n: FloatArray, d: FloatArray, target: NextCell, laws: Sequence[JointLaw]) -> _Information:
-    sd = max(robust_scale(rival.residuals, 0), 1e-6)
-    rows = np.stack([_derivatives(law, n, d) for law in laws]) / sd
+def _information(fit: Fit, measured: Rows, target: NextCell, laws: Sequence[JointLaw]) -> _Information:
+    sd = max(robust_scale(inflated_residuals(fit), 0), 1e-6)
+    rows = np.stack([_derivatives(law, measured.n, measured.d) for law in laws]) / sd
     at = np.stack([_derivatives(law, np.array([target.n]), np.array([target.d]))[0] for law in laws])
     return _Information(laws, sd, rows.swapaxes(1, 2) @ rows, at)
 
 
-def _resampled(rival: Rival) -> list[JointLaw]:
+def _resampled(fit: Fit) -> list[JointLaw]:
     """Resamples of the law in which every parameter acts."""
-    samples = rival.cluster_samples if len(rival.cluster_samples) else rival.samples
-    laws = [rival.fit.law.build(sample, ("N", "D")) for sample in samples.tolist()]
-    found = [law for law in laws if isinstance(law, JointLaw) and min(law.A, law.B, law.alpha, law.beta) > 0]
+    laws = fit.resampled_laws(fit.cluster_samples if len(fit.cluster_samples) else fit.samples)
+    found = [law for law in laws if isinstance(law, JointLaw) and law.has_optimum]
     if not found:
         raise FitError("No resample of the law has a compute optimum, so that no design can be averaged over them.")
     return found
@@ -278,7 +278,7 @@ def _cell(law: JointLaw, n: float, c: float) -> NextCell:
 
 def _expect(
     information: _Information,
-    measured: tuple[FloatArray, FloatArray],
+    measured: Rows,
     cells: Sequence[NextCell],
     target: NextCell,
     confidence: float,
@@ -287,8 +287,8 @@ def _expect(
 
     z = float(ndtri(0.5 + confidence / 2))
     form_sd = math.sqrt(information.variance(_rows(information, cells)))
-    n = np.concatenate([measured[0], [cell.n for cell in cells]])
-    d = np.concatenate([measured[1], [cell.d for cell in cells]])
+    n = np.concatenate([measured.n, [cell.n for cell in cells]])
+    d = np.concatenate([measured.d, [cell.d for cell in cells]])
     at_n, at_d = np.array([target.n]), np.array([target.d])
     way = Range.of(n, d).way(at_n, at_d)
     drift = float(walk_sd(way, _slopes(information.laws[0], at_n * 10.0 ** -way[0], at_d * 10.0 ** -way[1]))[0])

@@ -17,17 +17,19 @@ from scalesweep.analysis.forecast.backtest import BackTest, back_test
 from scalesweep.analysis.forecast.bands import Band
 from scalesweep.analysis.forecast.rivals import (
     RIVALS,
-    Rival,
     Rivals,
     cross_validate,
+    excess_slopes,
     fit_rivals,
     folds_of,
-    sorted_columns,
-    sorted_units,
+    log_loss,
+    slopes,
 )
 from scalesweep.arrays import FloatArray
 from scalesweep.errors import SpecError
+from scalesweep.fit.results import Fit
 from scalesweep.points.points import Points
+from scalesweep.points.rows import Rows
 from scalesweep.settings.fit import FitSpec
 
 
@@ -132,43 +134,40 @@ def run_tournament(
     """
     if spec.bootstrap < 1:
         raise SpecError("fit.bootstrap: 0 resamples give no envelope; a tournament needs at least 1.")
-    n, d, _, loss = sorted_columns(points)
-    rivals = fit_rivals(n, d, loss, spec, forms, sorted_units(points))
+    rows = Rows.of(points)
+    rivals = fit_rivals(rows, spec, forms)
     tested = back_test(points, spec, forms=forms)
-    largest = int(np.argmax(n * d))
-    place = at or (float(n[largest]), float(d[largest]))
-    standings = [_standing(rival, (n, d, loss), tested, place) for rival in rivals.members]
+    largest = int(np.argmax(rows.n * rows.d))
+    place = at or (float(rows.n[largest]), float(rows.d[largest]))
+    standings = [_standing(fit, rows, tested, place) for fit in rivals.members]
     return Tournament(
         standings=tuple(sorted(standings, key=_rank)),
         rivals=rivals,
         tested=tested,
         at=place,
         confidence=spec.confidence,
-        num_points=len(loss),
+        num_points=len(rows),
         source=points.source,
     )
 
 
-def _standing(
-    rival: Rival, rows: tuple[FloatArray, FloatArray, FloatArray], tested: BackTest, at: tuple[float, float]
-) -> Standing:
-    n, d, loss = rows
-    budgets = min((folds_of(d), folds_of(n * d)), key=lambda fold: int(fold.max()))
-    by_n, by_d = rival.slopes(*at)
-    excess = rival.excess_slopes(*at)
-    law = rival.fit.law
+def _standing(fit: Fit, rows: Rows, tested: BackTest, at: tuple[float, float]) -> Standing:
+    budgets = min((folds_of(rows.d), folds_of(rows.n * rows.d)), key=lambda fold: int(fold.max()))
+    by_n, by_d = slopes(fit, *at)
+    excess = excess_slopes(fit, *at)
+    law = fit.law
     return Standing(
-        name=rival.name,
+        name=law.name,
         equation=law.equation,
         parameters=dict(zip(law.parameters, law.theta, strict=True)),
-        status=rival.fit.status.name.lower(),
-        messages=rival.fit.messages,
-        residual_rms=rival.fit.residual_rms,
-        aicc=rival.aicc,
-        size_rms=cross_validate(rival, n, d, loss, folds_of(n)),
-        budget_rms=cross_validate(rival, n, d, loss, budgets),
-        rolling_rms=tested.score_of(rival.name),
-        loss=float(np.exp(rival.log_loss(*at))),
+        status=fit.status.name.lower(),
+        messages=fit.messages,
+        residual_rms=fit.residual_rms,
+        aicc=fit.aicc,
+        size_rms=cross_validate(fit, rows, folds_of(rows.n)),
+        budget_rms=cross_validate(fit, rows, budgets),
+        rolling_rms=tested.score_of(law.name),
+        loss=float(np.exp(log_loss(fit, *at))),
         exponents=Exponents(float(by_n), float(by_d), *(excess or (None, None))),
     )
 

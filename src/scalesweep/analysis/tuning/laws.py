@@ -16,7 +16,8 @@ import numpy as np
 from scalesweep.analysis.tuning.frontier import BATCH, LR, Frontier, TunedGroup, TunedOptimum
 from scalesweep.arrays import FloatArray
 from scalesweep.errors import Refused
-from scalesweep.fit.results import Estimate
+from scalesweep.fit.estimates import Estimate
+from scalesweep.interval import Interval
 from scalesweep.points.design import count_levels
 from scalesweep.units import format_count, format_number
 
@@ -86,7 +87,7 @@ def _law(setting: str, optima: Sequence[TunedOptimum]) -> OptimumLaw:
     for i, name in enumerate(names):
         ends = [coefficients[i] - reach[i], coefficients[i] + reach[i]] if reach[i] > 0 else [math.nan, math.nan]
         value, low, high = (math.exp(v) if i == 0 else float(v) for v in (coefficients[i], *ends))
-        estimates[name] = Estimate(value, None if math.isnan(low) else low, None if math.isnan(high) else high)
+        estimates[name] = Estimate(value, None if math.isnan(low) else Interval(low, high))
     log = np.log([o.values[setting] for o in optima])
     rss = float(np.sum((log - _variables(optima) @ coefficients) ** 2))
     return OptimumLaw(
@@ -185,12 +186,7 @@ def _describe_law(law: OptimumLaw, frontier: Frontier) -> list[str]:
         f"Law of the optimum: {law.setting} = {format_number(c.value)} N^{p.value:.3f} D^{q.value:.3f} "
         f"({law.num_points} optima, N counted {frontier.measured.params_convention}{spread})",
         "  "
-        + ", ".join(
-            f"{name} {format_number(e.value)} [{format_number(e.low)}, {format_number(e.high)}]"
-            if e.low is not None and e.high is not None
-            else f"{name} {format_number(e.value)} (no interval)"
-            for name, e in law.estimates.items()
-        ),
+        + ", ".join(f"{name} {format_number(e.value)} {e.interval or '(no interval)'}" for name, e in law.estimates.items()),
     ]
     for held in law.held_out:
         cost = "" if math.isnan(held.regret) else f", which costs {held.regret:.4f} nats"

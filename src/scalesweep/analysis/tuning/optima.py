@@ -119,7 +119,8 @@ def _fit_active(x: FloatArray, y: FloatArray, names: Sequence[str]) -> tuple[Sur
     while True:
         surface = _surface(x[:, axes], y, [names[j] for j in axes])
         chances = {j: _p_value(x, y, axes, j, names) for j in axes[1:]}
-        outside = {j for k, j in enumerate(axes) if k and _is_outside(surface, k, x[:, axes])}
+        # Without a surface any setting may be why there is none.
+        outside = {j for k, j in enumerate(axes) if k and (surface is None or not x[:, j].min() < surface.x[k] < x[:, j].max())}
         left_out = [j for j in axes[1:] if j in outside or chances[j] >= IDLE]
         if not left_out:
             break
@@ -137,11 +138,6 @@ def _surface(x: FloatArray, y: FloatArray, names: Sequence[str]) -> Surface | No
     if len(y) < num_features(x.shape[1], False):
         return None
     return fit_surface(x, y, [REACH.get(name, WIDE_REACH) for name in names])
-
-
-def _is_outside(surface: Surface | None, k: int, x: FloatArray) -> bool:
-    """Whether the k-th axis has no inner minimum; without a surface any axis may be the cause."""
-    return surface is None or not x[:, k].min() < surface.x[k] < x[:, k].max()
 
 
 def _p_value(x: FloatArray, y: FloatArray, axes: Sequence[int], j: int, names: Sequence[str]) -> float:

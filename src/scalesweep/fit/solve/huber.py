@@ -18,14 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scalesweep.arrays import FloatArray
-from scalesweep.fit.solve.powers import Problem, SumOfPowers
+from scalesweep.fit.solve.powers import Problem
 
 GRADIENT_TOLERANCE = 1e-9
 """Largest free component of the gradient at convergence, relative to delta, the root of the number of rows and the scale of
 the parameter. This does not depend on units."""
 _ROUNDING = 4e-16
 """Rounding error of a residual: no gradient is known better than this, relative as above without delta."""
-_GRID = np.geomspace(0.03, 3.0, 16)
 _MAX_STEPS = 300
 _CHUNK_VALUES = 40_000
 """Problems times rows that are in work together: few enough for a processor's cache, many enough to hide Python's overhead."""
@@ -89,28 +88,6 @@ def minimise(
         np.concatenate([part.value for part in parts]),
         np.concatenate([part.converged for part in parts]),
     )
-
-
-def profile_starts(problem: SumOfPowers, num: int) -> FloatArray:
-    """The best points of `num` separate regions of the exponent grid, best first, shape (at most num, 2K).
-
-    Every exponent has 16 grid values in 4 blocks; each combination of blocks gives its best point, so that different basins
-    stay represented.
-    """
-    powers = np.flatnonzero(problem.is_power)
-    mesh = np.stack(np.meshgrid(*[_GRID] * len(powers), indexing="ij"), axis=-1).reshape(-1, len(powers))
-    theta = np.zeros((len(mesh), 2 * problem.x.shape[1]))
-    theta[:, problem.x.shape[1] + powers] = mesh
-    theta[:, : problem.x.shape[1]], misfit = _nonnegative_coefficients(problem, theta)
-    blocks = np.digitize(mesh, _GRID[[4, 8, 12]]) @ 4 ** np.arange(len(powers))
-    best = [np.flatnonzero(blocks == b)[np.argmin(misfit[blocks == b])] for b in np.unique(blocks)]
-    return np.asarray(theta[sorted(best, key=lambda i: float(misfit[i]))[:num]])
-
-
-def _nonnegative_coefficients(problem: SumOfPowers, theta: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Coefficients >= 0 of least squares of L_predicted / L - 1 at given exponents, and the sum of squares."""
-    basis = problem.basis(theta)[0] * np.exp(-problem.y)[:, None]
-    return nonnegative_least_squares(basis, np.ones(basis.shape[:2]))
 
 
 def nonnegative_least_squares(basis: FloatArray, target: FloatArray) -> tuple[FloatArray, FloatArray]:

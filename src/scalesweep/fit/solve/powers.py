@@ -1,14 +1,16 @@
 """Laws as the estimator sees them: log L and its derivatives in closed form, for sums of powers and for coupled powers."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Protocol, Self
 
 import numpy as np
-from numpy.typing import NDArray
 
-from scalesweep.arrays import FloatArray
-from scalesweep.laws.base import MAX_EXPONENT
+from scalesweep.arrays import FloatArray, IntArray
+from scalesweep.laws.base import MAX_EXPONENT, VANISHING
+from scalesweep.laws.joint import FLAT
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,59 +55,70 @@ class Problem(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class SumOfPowers:
-    """log L = log sum_k c_k exp(-s_k x_k); theta = (c_1..c_K, s_1..s_K)."""
+    """log L = log sum_k c_k exp(-s_k x_k); theta = (c_1..c_K, and s_k of each term that has an exponent)."""
 
     x: FloatArray
     """Logarithms of the terms' variables over their smallest values, shape (rows, K); a column of zeros is a constant term."""
     y: FloatArray
     """Logarithm of the loss, up to a constant, shape (rows,)."""
 
-    @property
+    @cached_property
+    def powers(self) -> IntArray:
+        """Positions of the terms that have an exponent, shape (S,)."""
+        return np.flatnonzero(np.any(self.x != 0, axis=0))
+
+    @cached_property
     def lower(self) -> FloatArray:
-        """Lower bounds of theta, shape (2K,)."""
-        return np.zeros(2 * self.x.shape[1])
+        """Lower bounds of theta, shape (K + S,)."""
+        return np.zeros(self.x.shape[1] + len(self.powers))
 
-    @property
+    @cached_property
     def upper(self) -> FloatArray:
-        """Upper bounds of theta, shape (2K,); the exponent of a constant term is fixed at 0."""
-        exponents = np.where(self.is_power, MAX_EXPONENT, 0.0)
-        return np.concatenate([np.full(self.x.shape[1], np.inf), exponents])
-
-    @property
-    def is_power(self) -> NDArray[np.bool_]:
-        """Which terms have an exponent, shape (K,)."""
-        return np.asarray(np.any(self.x != 0, axis=0))
+        """Upper bounds of theta, shape (K + S,)."""
+        return np.repeat([np.inf, MAX_EXPONENT], [self.x.shape[1], len(self.powers)])
 
     def with_y(self, y: FloatArray) -> Self:
         """The same form and points with other y."""
         return replace(self, y=y)
 
-    def basis(self, theta: FloatArray) -> tuple[FloatArray, FloatArray]:
+    def _basis(self, theta: FloatArray) -> tuple[FloatArray, FloatArray]:
         """Powers exp(-s_k x_k), shape (problems, rows, K), and coefficients, shape (problems, K)."""
         num_terms = self.x.shape[1]
-        return np.exp(-theta[:, None, num_terms:] * self.x), theta[:, :num_terms]
+        basis = np.ones((len(theta), *self.x.shape))
+        basis[:, :, self.powers] = np.exp(-theta[:, None, num_terms:] * self.x[:, self.powers])
+        return basis, theta[:, :num_terms]
 
     def log_loss(self, theta: FloatArray) -> FloatArray:
         """Log L_predicted, shape (problems, rows); minus infinity where all terms vanish."""
-        basis, coefficients = self.basis(theta)
+        basis, coefficients = self._basis(theta)
         return np.asarray(np.log((basis @ coefficients[:, :, None])[:, :, 0]))
 
     def expand(self, theta: FloatArray) -> Expansion:
         """The law and its derivatives at theta."""
-        basis, coefficients = self.basis(theta)
+        basis, coefficients = self._basis(theta)
         total = basis @ coefficients[:, :, None]
         by_coefficient = basis / total
-        by_exponent = -self.x * by_coefficient * coefficients[:, None, :]
+        x = self.x[:, self.powers]
+        by_exponent = -x * by_coefficient[:, :, self.powers] * coefficients[:, None, self.powers]
 
         def curvature(factor: FloatArray) -> FloatArray:
-            num_terms = self.x.shape[1]
-            c, s = np.arange(num_terms), np.arange(num_terms) + num_terms
-            result = np.zeros((len(theta), 2 * num_terms, 2 * num_terms))
-            result[:, c, s] = result[:, s, c] = np.einsum("bn,nk,bnk->bk", factor, -self.x, by_coefficient)
-            result[:, s, s] = np.einsum("bn,nk,bnk->bk", factor, -self.x, by_exponent)
+            size = len(self.lower)
+            c, s = self.powers, np.arange(self.x.shape[1], size)
+            result = np.zeros((len(theta), size, size))
+            result[:, c, s] = result[:, s, c] = np.einsum("bn,nk,bnk->bk", factor, -x, by_coefficient[:, :, self.powers])
+            result[:, s, s] = np.einsum("bn,nk,bnk->bk", factor, -x, by_exponent)
             return result
 
         return Expansion(np.log(total[:, :, 0]), np.concatenate([by_coefficient, by_exponent], axis=2), curvature)
+
+    def without_flat_terms(self, theta: FloatArray) -> FloatArray:
+        """Theta with each term that does not change in the measured range added to the first, constant one."""
+        theta, num_terms = theta.copy(), self.x.shape[1]
+        for k, s in zip(self.powers, range(num_terms, len(self.lower)), strict=True):
+            flat = -theta[:, k] * np.expm1(-theta[:, s] * self.x[:, k].max()) < FLAT
+            theta[flat, 0] += theta[flat, k]
+            theta[flat, k] = 0.0
+        return theta
 
 
 @dataclass(frozen=True, eq=False)
@@ -126,7 +139,7 @@ class CoupledPowers:
     @property
     def lower(self) -> FloatArray:
         """Lower bounds of theta, shape (6,)."""
-        return np.array([0.0, -np.inf, -np.inf, 0.0, 0.0, self.kappa[0]])
+        return np.array([0.0, math.log(VANISHING), math.log(VANISHING), 0.0, 0.0, self.kappa[0]])
 
     @property
     def upper(self) -> FloatArray:

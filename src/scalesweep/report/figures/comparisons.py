@@ -11,8 +11,8 @@ from scalesweep.analysis.analyse import Analysis
 from scalesweep.analysis.forecast.backtest import Outcomes
 from scalesweep.arrays import BoolArray, FloatArray
 from scalesweep.errors import Refused
-from scalesweep.fit import LawFit
-from scalesweep.fit.results import percentile_union
+from scalesweep.fit import Fit
+from scalesweep.fit.estimates import percentile_union
 from scalesweep.laws import JointLaw
 from scalesweep.points.design import MIN_SIZES, Curve, isoflop_curves
 from scalesweep.report.charts.chart import (
@@ -258,12 +258,12 @@ def cost_of_gain(law: JointLaw, c: FloatArray, gain: float = GAIN) -> FloatArray
     return np.asarray(np.exp(at) / c)
 
 
-def _cost_band(fit: LawFit, c: FloatArray) -> tuple[FloatArray, FloatArray] | None:
+def _cost_band(fit: Fit, c: FloatArray) -> tuple[FloatArray, FloatArray] | None:
     """Percentile interval of the cost; resamples in which no compute buys the gain count as dear."""
     draws = []
     for samples in (fit.samples, fit.cluster_samples):
-        laws = [law for law in fit.resampled_laws(samples[:_SOME_SAMPLES]) if isinstance(law, JointLaw)]
-        laws = [law for law in laws if min(law.A, law.B, law.alpha, law.beta) > 0]
+        every = fit.resampled_laws(samples[:_SOME_SAMPLES])
+        laws = [law for law in every if isinstance(law, JointLaw) and law.has_optimum]
         if laws:
             draws.append(np.minimum(np.array([cost_of_gain(law, c) for law in laws]), _FAR))
     return percentile_union(draws, fit.confidence) if draws else None

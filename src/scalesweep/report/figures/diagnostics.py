@@ -10,7 +10,7 @@ from scalesweep.analysis.analyse import Analysis
 from scalesweep.analysis.health import COLLAPSE_FROM, normalised_curve, rays
 from scalesweep.analysis.tuning.frontier import LR, Frontier
 from scalesweep.errors import Refused
-from scalesweep.fit.joint import profile_curves
+from scalesweep.fit.profiles import profile_curves
 from scalesweep.fit.solve.profile import ProfileCurve
 from scalesweep.report.charts.chart import (
     Axis,

@@ -12,7 +12,7 @@ import numpy as np
 from scalesweep.analysis.analyse import Analysis
 from scalesweep.arrays import FloatArray
 from scalesweep.errors import Refused
-from scalesweep.fit import FitStatus, LawFit
+from scalesweep.fit import Fit, Status
 from scalesweep.laws import JointLaw, Law, PowerLaw
 from scalesweep.points.points import Points
 from scalesweep.report.charts.chart import (
@@ -44,7 +44,7 @@ CURVE_POINTS = 60
 def power_laws(analysis: Analysis) -> Chart:
     """Loss against each variable where it is the bottleneck. Kaplan et al. 2020, figure 1."""
     points, fit = analysis.points, analysis.fit
-    laws: dict[str, LawFit | None] = {"n": fit.by_n, "d": fit.by_d, "c": fit.by_c}
+    laws: dict[str, Fit | None] = {"n": fit.by_n, "d": fit.by_d, "c": fit.by_c}
     y = log_axis("loss", points.loss, *(_on_law(points, name, law)[1] for name, law in laws.items() if law))
     refusals: Mapping[str, str] = {str(name): text for name, text in fit.refusals.items()}
     panels = [_power_law(points, name, law, refusals.get(f"by_{name}", ""), y) for name, law in laws.items()]
@@ -55,8 +55,8 @@ def power_laws(analysis: Analysis) -> Chart:
     return Chart("power_laws", caption, tuple(panels), log_scale("n", points.n))
 
 
-def _power_law(points: Points, name: str, law: LawFit | None, refusal: str, y: Axis) -> Panel:
-    x, bent = getattr(points, name), law is not None and law.status is FitStatus.REJECTED
+def _power_law(points: Points, name: str, law: Fit | None, refusal: str, y: Axis) -> Panel:
+    x, bent = getattr(points, name), law is not None and law.status is Status.REJECTED
     chosen = np.zeros(len(x), dtype=bool)
     chosen[list(law.rows) if law else []] = True
     others = measured(points, x, ~chosen)
@@ -72,7 +72,7 @@ def _power_law(points: Points, name: str, law: LawFit | None, refusal: str, y: A
     return Panel(title, axis, y, tuple(marks), "Rejected: the points bend away from this line." if bent else refusal)
 
 
-def _on_law(points: Points, name: str, law: LawFit) -> tuple[FloatArray, FloatArray]:
+def _on_law(points: Points, name: str, law: Fit) -> tuple[FloatArray, FloatArray]:
     """The line over the rows that entered."""
     assert isinstance(law.law, PowerLaw)
     x = getattr(points, name)[list(law.rows)]
@@ -173,9 +173,9 @@ def kaplan_form(analysis: Analysis) -> Chart | Refused:
     points, tournament = analysis.points, analysis.tournament
     if isinstance(tournament, Refused):
         return Refused(f"Kaplan's joint form was not fitted. {tournament}")
-    if (rival := tournament.rivals.find("kaplan_floor")) is None:
+    if (found := tournament.rivals.find("kaplan_floor")) is None:
         return Refused(f"Kaplan's joint form was not fitted. {tournament.rivals.refusals.get('kaplan_floor', '')}")
-    law = rival.fit.law
+    law = found.law
     values = ", ".join(f"{name} = {format_number(getattr(law, name))}" for name in law.parameters)
     left = _lines_by_size(points, law.predict, "loss against tokens")
     budgets = some_values(points.d)

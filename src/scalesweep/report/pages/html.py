@@ -10,8 +10,8 @@ from html import escape
 from typing import Any
 
 from scalesweep.analysis.analyse import Analysis
-from scalesweep.fit import FitStatus
-from scalesweep.fit.results import Name
+from scalesweep.fit import Status
+from scalesweep.fit.sweep_fit import Name
 from scalesweep.report.charts.chart import Chart, Missing
 from scalesweep.report.charts.interactive import asset, charts_json, gradients
 from scalesweep.report.context import ReportContext
@@ -143,7 +143,7 @@ def _lead(content: Mapping[str, Any], analysis: Analysis, context: ReportContext
     best = fit.preferred
     if best is not None:
         doubted = any(finding.code in _DOUBTS for finding in fit.findings)
-        state = "clear" if best.status is FitStatus.IDENTIFIED and not best.messages and not doubted else "limited"
+        state = "clear" if best.status is Status.IDENTIFIED and not best.messages and not doubted else "limited"
         parts.append(f'<p class="law">{_formula(content, fit.preferred_name)}</p>')
         spans = "".join(
             f"<span>{_estimate(content, fit.preferred_name, name)} <small>{escape(label)}</small></span>"

@@ -13,7 +13,7 @@ from scalesweep.report.charts.interactive import figure
 from scalesweep.report.figures.comparisons import LABELS
 from scalesweep.report.pages.markup import Writer, heading, interval, number, paragraphs, percent, table
 from scalesweep.report.review.checklist import ChecklistRow, count_status
-from scalesweep.report.review.published import StudyRow, caveat, sources_table, values_table
+from scalesweep.report.review.published import PublishedRow, caveat, sources_table, values_table
 from scalesweep.report.review.warnings import meanings
 from scalesweep.report.words.analysis import columns_text, horizon_columns, no_origin
 from scalesweep.report.words.approaches import sentences
@@ -147,7 +147,7 @@ def warning_item(code: str, text: str) -> str:
     return f"<li>{name}: {escape(text)}</li>"
 
 
-def studies_section(content: Content, rows: Sequence[StudyRow]) -> str:
+def studies_section(content: Content, rows: Sequence[PublishedRow]) -> str:
     """Published values beside those of the analysis; sources are folded away."""
     head = ["study, quantity", "published", "here", "counted here", "comparison", "distance"]
     kinds = ["words", "number", "number", "words", "words", "words"]
@@ -180,7 +180,7 @@ def _lines(value: str, interval_words: str) -> str:
     return value if interval_words == "-" else f"{value}<br>{escape(interval_words)}"
 
 
-def _own(content: Content, row: StudyRow) -> str:
+def _own(content: Content, row: PublishedRow) -> str:
     """The analysis's value, traceable where fit.json holds it; elsewhere it was refitted in the study's count."""
     if row.own is None:
         return "–"

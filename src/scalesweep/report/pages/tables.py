@@ -6,8 +6,8 @@ import io
 import numpy as np
 
 from scalesweep.analysis.forecast.backtest import BackTest
-from scalesweep.fit.results import Estimate
 from scalesweep.fit.sweep_fit import SweepFit
+from scalesweep.interval import Interval
 from scalesweep.report.words.fit import MEANINGS
 from scalesweep.units import format_number
 
@@ -49,7 +49,7 @@ def render_latex(fit: SweepFit) -> str:
     """A tabular with one row a parameter; it needs no package."""
     rows = [
         f"{name.replace('_', ' ')} & {_SYMBOLS.get(parameter, f'${parameter}$')} & "
-        f"{_number(estimate.value)} & {_interval(estimate)} \\\\"
+        f"{_number(estimate.value)} & {_interval(estimate.interval)} \\\\"
         for name in fit.order
         for parameter, estimate in fit.laws[name].estimates.items()
     ]
@@ -62,8 +62,8 @@ def render_latex(fit: SweepFit) -> str:
     return "\n".join([*head, *rows, "\\hline", "\\end{tabular}", ""])
 
 
-def _interval(found: Estimate) -> str:
-    if found.low is None or found.high is None:
+def _interval(found: Interval | None) -> str:
+    if found is None:
         return "--"
     low = "open" if found.is_low_open else _number(found.low)
     return f"[{low}, {'open' if found.is_high_open else _number(found.high)}]"

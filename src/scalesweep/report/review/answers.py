@@ -7,10 +7,9 @@ import numpy as np
 
 from scalesweep.counting import flops_in_words, params_in_words
 from scalesweep.errors import Refused
-from scalesweep.fit.results import Estimate
+from scalesweep.fit.estimates import Estimate
 from scalesweep.points.design import count_levels
 from scalesweep.report.review.evidence import Answer, Evidence, percent, span
-from scalesweep.report.words.fit import interval
 from scalesweep.units import format_count, format_number, format_plain
 
 _SEEDS = "sweep.seeds=[0,1,2]"
@@ -29,12 +28,11 @@ def form(seen: Evidence) -> Answer:
     law = f"{fit.preferred.law.formula()}." if fit.preferred else f"No joint law: {fit.joint_refusal}"
     counted = f"N counts {params_in_words(fit.params_convention)}, C counts {flops_in_words(fit.flops_convention)}"
     text = f"{law} {counted}, L is in nats per token."
-    bytes_per_token, tokenizer = seen.fact("bytes_per_token"), seen.fact("tokenizer")
-    if bytes_per_token is None:
+    if (bytes_per_token := seen.facts.bytes_per_token) is None:
         return Answer(
             f"{text} {_TABLE} which tokenizer, and how many bytes a token has.", "partly", "name both beside the table."
         )
-    text = f"{text} Tokenizer {tokenizer}, {span(bytes_per_token)} bytes per token."
+    text = f"{text} Tokenizer {seen.facts.tokenizer}, {span(bytes_per_token)} bytes per token."
     return Answer(text, "answered" if fit.preferred else "partly")
 
 
@@ -61,8 +59,7 @@ def flops(seen: Evidence) -> Answer:
     points = seen.points
     ratio = points.c / (6 * points.n * points.d)
     text = f"C counts {flops_in_words(points.flops_convention)}; it is {span((ratio.min(), ratio.max()))} times 6 N D."
-    by = seen.fact("flops_by")
-    if by is None:
+    if not (by := seen.facts.flops_by):
         return Answer(
             f"{text} {_TABLE} by what formula.", "partly", "state the formula, and whether head and attention are in."
         )
@@ -84,9 +81,9 @@ def design(seen: Evidence) -> Answer:
         f"({decades['d']:.1f}), C {span(fit.span.c, format_number)} FLOPs ({decades['c']:.1f}), "
         f"D/N {span(fit.span.tokens_per_parameter)} ({np.ptp(ratios):.1f} decades). {_conditioning(seen)}"
     )
-    if (hours := seen.fact("device_hours")) is None:
+    if (bill := seen.facts.bill) is None:
         return Answer(f"{text} {_TABLE} what the runs cost.", "partly", "state device-hours.")
-    return Answer(f"{text} {hours:.3g} device-hours.", "answered")
+    return Answer(f"{text} {bill.device_hours:.3g} device-hours.", "answered")
 
 
 def _conditioning(seen: Evidence) -> str:
@@ -95,27 +92,27 @@ def _conditioning(seen: Evidence) -> str:
         return "Only one of N and D varies."
     text = f"Correlation of log N and log D {np.corrcoef(np.log(points.n), np.log(points.d))[0, 1]:+.2f}"
     tournament = seen.analysis.tournament
-    rival = None if isinstance(tournament, Refused) else tournament.rivals.find("chinchilla")
-    return f"{text}; condition number of the additive law {rival.fit.condition:.2g}." if rival else f"{text}."
+    fit = None if isinstance(tournament, Refused) else tournament.rivals.find("chinchilla")
+    return f"{text}; condition number of the additive law {fit.search.condition:.2g}." if fit and fit.search else f"{text}."
 
 
 def data(seen: Evidence) -> Answer:
     """5. Data: hash, duplicates, unique tokens, epochs, order."""
-    if (digest := seen.fact("corpus_hash")) is None:
+    facts = seen.facts
+    if facts.corpus_hash is None:
         return Answer(f"{_TABLE} which data, whether they repeat across the split, and in which order.", "not measured", _SHARE)
-    text = f"Corpus {seen.fact('corpus')}, hash {digest}."
+    text = f"Corpus {facts.corpus}, hash {facts.corpus_hash}."
     if (unique := seen.column("unique_tokens")) is not None:
         text += f" U = {span((unique.min(), unique.max()), format_count)} unique tokens"
         epochs = seen.column("epochs")
         text += "." if epochs is None else f", at most {epochs.max():.2g} epochs."
     if (seeds := seen.column("seed")) is not None:
         text += f" Order of the data by seed ({', '.join(str(s) for s in sorted(set(seeds)))})."
-    if (removed := seen.fact("duplicates_removed")) is None:
+    if (removed := facts.duplicates_removed) is None:
         return Answer(
             f"{text} Its directory is gone, so the copies that were left out are not known.", "partly", "prepare it again."
         )
-    documents = seen.fact("documents")
-    return Answer(f"{text} {documents} distinct documents; {removed} exact copies left out before the split.", "answered")
+    return Answer(f"{text} {facts.documents} distinct documents; {removed} exact copies left out before the split.", "answered")
 
 
 _SHARE = "share the sweep's directory, or the table with the corpus's hash."
@@ -123,13 +120,13 @@ _SHARE = "share the sweep's directory, or the table with the corpus's hash."
 
 def validation(seen: Evidence) -> Answer:
     """6. The validation set and its standard error."""
-    tokens, errors = seen.fact("validation_tokens"), seen.column("loss_se")
+    tokens, errors = seen.facts.validation_tokens, seen.column("loss_se")
     known = errors is not None and bool(errors.notna().any())
     said = ""
     if known:
         relative = float((errors / seen.column("loss")).median())
         said = f"Standard error of a loss {span((errors.min(), errors.max()))} nats (median {percent(relative)})."
-    if tokens is None:
+    if not tokens:
         text = (
             f"{said} {_TABLE} how many held-out tokens."
             if known
@@ -166,8 +163,8 @@ def tuning(seen: Evidence) -> Answer:
 
 def schedule(seen: Evidence) -> Answer:
     """8. Warm-up and decay."""
-    names, warmup, decay = (seen.fact(name) for name in ("schedules", "warmup_fraction", "decay_fraction"))
-    if names is None or warmup is None:
+    names, warmup, decay = seen.facts.schedules, seen.facts.warmup_fraction, seen.facts.decay_fraction
+    if not names or warmup is None or decay is None:
         return Answer(
             f"{_TABLE} what warm-up and schedule were.", "not measured", "state both; each run must decay to its own end."
         )
@@ -190,14 +187,14 @@ def seeds(seen: Evidence) -> Answer:
         if noise
         else "; no cell is replicated."
     )
-    devices, versions = seen.fact("devices"), seen.fact("versions")
-    if devices is not None:
-        text += f" Devices: {', '.join(devices)}; precision {', '.join(seen.fact('precisions'))}; {'; '.join(versions)}."
+    facts = seen.facts
+    if facts.devices:
+        text += f" Devices: {', '.join(facts.devices)}; precision {', '.join(facts.precisions)}; {'; '.join(facts.versions)}."
     else:
         text += f" {_TABLE} on what hardware, in what precision and by which versions."
     if not noise:
         return Answer(text, "not measured", _SEEDS)
-    enough = num >= ENOUGH_SEEDS and devices is not None
+    enough = num >= ENOUGH_SEEDS and bool(facts.devices)
     return Answer(text, "answered" if enough else "partly", "" if num >= ENOUGH_SEEDS else _SEEDS)
 
 
@@ -216,16 +213,15 @@ def repeats(seen: Evidence) -> Answer:
 
 def energy(seen: Evidence) -> Answer:
     """21. Energy and cost."""
-    if (kwh := seen.fact("kwh")) is None:
+    if (bill := seen.facts.bill) is None:
         return Answer(
             f"{_TABLE} what it cost in energy or money.",
             "not measured",
             "run the sweep with this package, or state device-hours.",
         )
-    rates = ", ".join(seen.fact("rates"))
-    text = f"{format_plain(kwh)} kWh, ${format_plain(seen.fact('usd'))}, {format_plain(seen.fact('kg_co2'))} kg CO2 for "
-    text += f"{format_plain(seen.fact('device_hours'), 3)} device-hours of training, at {rates}."
-    states = dict(seen.fact("cells") or {})
+    rates, states = ", ".join(bill.rates), seen.facts.states
+    text = f"{format_plain(bill.kwh)} kWh, ${format_plain(bill.usd)}, {format_plain(bill.kg_co2)} kg CO2 for "
+    text += f"{format_plain(bill.device_hours, 3)} device-hours of training, at {rates}."
     without = sum(number for state, number in states.items() if state not in ("COMPLETE", "DIVERGED"))
     if without:
         return Answer(f"{text} {without} cells without a record are not in it.", "partly", "finish the sweep.")
@@ -239,8 +235,7 @@ def code(seen: Evidence) -> Answer:
     """22. Code, table, environment, command."""
     digest = hashlib.sha256(seen.points.frame.to_csv(index=False).encode()).hexdigest()[:16]
     text = f"Made by: {seen.context.command.replace(chr(10), ' && ')}. Table of points: sha256 {digest}."
-    versions = seen.fact("versions")
-    if versions is None:
+    if not (versions := seen.facts.versions):
         return Answer(f"{text} {_TABLE} which code and versions measured it.", "partly", _SHARE)
     text = f"{text} Sweep {seen.context.provenance.get('sweep', '?')}; {'; '.join(versions)}."
     fixed = len(versions) == 1 and "commit" in versions[0] and "dirty" not in versions[0]
@@ -250,19 +245,18 @@ def code(seen: Evidence) -> Answer:
 
 def known_source(seen: Evidence) -> Answer:
     """23. The same pipeline on a source whose entropy is known."""
-    entropies, joint = seen.fact("entropies"), seen.analysis.fit.preferred
+    entropies, below, joint = seen.facts.entropies, seen.facts.below_entropy, seen.analysis.fit.preferred
     if not entropies:
         return Answer(
             "The entropy of this source is not known, so E cannot be checked.",
             "not measured",
             "the same sweep with data=markov or data=zipf_facts.",
         )
-    below = seen.fact("below_entropy")
     text = f"Known entropy {span((entropies[0], entropies[-1]), format_number)} nats per token; {below} cells end below it."
     if joint is None:
         return Answer(f"{text} There is no joint law, so no E.", "partly", "a design that identifies it.")
     e = joint.estimates["E"]
-    known = e.low is not None
+    known = e.interval is not None
     return Answer(
         f"{text} {_against(e, entropies[-1])}", "answered" if known else "partly", "" if known else "fit.bootstrap=1000"
     )
@@ -270,9 +264,9 @@ def known_source(seen: Evidence) -> Answer:
 
 def _against(e: Estimate, entropy: float) -> str:
     value = f"E = {format_number(e.value)}"
-    if e.low is None or e.high is None:
+    if e.interval is None:
         return f"{value}, without an interval."
-    return f"The interval of {value}, {interval(e)}, {'holds' if e.low <= entropy <= e.high else 'does not hold'} it."
+    return f"The interval of {value}, {e.interval}, {'holds' if e.interval.holds(entropy) else 'does not hold'} it."
 
 
 def tasks(seen: Evidence) -> Answer:
@@ -300,6 +294,6 @@ def rows(seen: Evidence) -> str:
     left_out = ", ".join(f"{number} {reason}" for reason, number in reasons.items())
     excluded = f"{seen.analysis.fit.num_excluded} left out{f' ({left_out})' if left_out else ''}"
     text = f"{seen.analysis.fit.num_used} rows used, {excluded}."
-    if (shared := seen.fact("shared_trunks")) is not None:
+    if (shared := seen.facts.shared_trunks) is not None:
         text += f" Each is the end of a cell's own schedule; {shared} trunks are shared by several cells."
     return text

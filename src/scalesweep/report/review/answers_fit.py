@@ -8,9 +8,10 @@ import numpy as np
 from scalesweep.analysis.forecast.backtest import Outcomes
 from scalesweep.analysis.forecast.rivals import TITLES
 from scalesweep.errors import Refused
-from scalesweep.fit.joint import find_optimum, to_laws
-from scalesweep.fit.results import LawFit
-from scalesweep.laws import JointLaw
+from scalesweep.fit.forms import fit_form
+from scalesweep.fit.results import Fit
+from scalesweep.fit.solve.objectives import Objective
+from scalesweep.laws import Chinchilla, JointLaw
 from scalesweep.report.figures.comparisons import LABELS
 from scalesweep.report.review.answers import rows
 from scalesweep.report.review.evidence import Answer, Evidence, percent
@@ -29,15 +30,15 @@ def entering(seen: Evidence) -> Answer:
     return Answer(f"{rows(seen)} {_without_furthest(seen, fit)}", "answered")
 
 
-def _without_furthest(seen: Evidence, fit: LawFit) -> str:
+def _without_furthest(seen: Evidence, fit: Fit) -> str:
     """The additive law without the row of the largest residual."""
     points, law = seen.points, fit.law
     assert isinstance(law, JointLaw)
     residual = np.log(points.loss) - np.log(law.predict(points.n, points.d))
     worst = int(np.argmax(np.abs(residual)))
     keep = np.arange(len(residual)) != worst
-    optimum = find_optimum(points.n[keep], points.d[keep], points.loss[keep], fit.huber_delta)
-    without = to_laws(optimum, optimum.minima.theta[:1])[0]
+    columns, width = {"N": points.n[keep], "D": points.d[keep]}, Objective("huber", fit.huber_delta)
+    without = fit_form(Chinchilla, columns, points.loss[keep], objective=width).law
     moved = ", ".join(
         f"{name} from {format_number(getattr(law, name))} to {format_number(getattr(without, name))}"
         for name in ("alpha", "beta", "E")
@@ -52,13 +53,10 @@ def objective(seen: Evidence) -> Answer:
     if fit is None:
         return Answer(f"No joint law was fitted: {seen.analysis.fit.joint_refusal}", "not measured", _DESIGN)
     delta = f", delta {format_number(fit.huber_delta)}" if fit.huber_delta is not None else ""
-    text = f"{fit.objective}{delta}: {fit.objective_value:.6g}. {' '.join((fit.status.value, *fit.messages))}"
+    text = f"{fit.objective.words}{delta}: {fit.objective_value:.6g}. {' '.join((fit.status.value, *fit.messages))}"
     text += _other_objectives(seen)
-    tournament, form = seen.analysis.tournament, "chinchilla" if fit is seen.analysis.fit.joint else "coupled"
-    rival = None if isinstance(tournament, Refused) else tournament.rivals.find(form)
-    if rival is None:
-        return Answer(f"{text} How many starts agree is not known.", "partly", f"rivals, which need resamples ({_RESAMPLE}).")
-    found = rival.fit
+    found = fit.search
+    assert found is not None  # of a joint law
     test = "met" if found.converged else "not met"
     bounds = f"at bounds: {', '.join(found.at_bound)}" if found.at_bound else "no parameter at a bound"
     return Answer(
@@ -124,9 +122,9 @@ def intervals(seen: Evidence) -> Answer:
     return Answer(f"{how} Correlations of estimates: {pairs}. E {format_number(e.value)} {interval(e)}: {verdict}", "answered")
 
 
-def _correlations(fit: LawFit) -> str:
+def _correlations(fit: Fit) -> str:
     samples = fit.cluster_samples if len(fit.cluster_samples) else fit.samples
-    names = list(fit.estimates)[: samples.shape[1]]
+    names = list(fit.law.parameters)
     with np.errstate(invalid="ignore", divide="ignore"):
         matrix = np.atleast_2d(np.corrcoef(samples, rowvar=False))
     shown = combinations([name for name in names if name not in ("A", "B")], 2)
@@ -188,8 +186,8 @@ def approaches(seen: Evidence) -> Answer:
     said = "; ".join(f"{title}: a = {a.value:.3f} {interval(a)}" for title, a in known)
     pairs = []
     for (one, a), (other, b) in combinations(known, 2):
-        if a.low is not None and a.high is not None and b.low is not None and b.high is not None:
-            meets = a.low <= b.high and b.low <= a.high
+        if a.interval and b.interval:
+            meets = a.interval.low <= b.interval.high and b.interval.low <= a.interval.high
             pairs.append(f"{one} and {other} {'overlap' if meets else 'do not overlap'}")
     bias = (
         f"Its bias: {found.bias}"
@@ -197,9 +195,8 @@ def approaches(seen: Evidence) -> Answer:
         else f"Bias of approach 2 on this design: a {found.bias.a:+.4f}."
     )
     text = " ".join([f"{said}.", f"Intervals: {', '.join(pairs) or 'no pair to compare'}.", *refused, bias])
-    return Answer(
-        text, "answered" if len(pairs) >= 3 else "partly", "" if len(pairs) >= 3 else "sweep.design=isoflop, with 3 seeds."
-    )
+    is_whole = len(pairs) >= 3  # every pair of three approaches
+    return Answer(text, "answered" if is_whole else "partly", "" if is_whole else "sweep.design=isoflop, with 3 seeds.")
 
 
 def multipliers(seen: Evidence) -> Answer:

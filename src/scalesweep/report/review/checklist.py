@@ -12,8 +12,8 @@ from scalesweep.analysis.analyse import Analysis
 from scalesweep.analysis.conventions import Convention, Counted, under_conventions
 from scalesweep.report.context import ReportContext
 from scalesweep.report.review import answers, answers_fit
-from scalesweep.report.review.evidence import FACTS, Answer, Evidence, Status
-from scalesweep.report.review.published import StudyRow, studies_of
+from scalesweep.report.review.evidence import Answer, Evidence, Status
+from scalesweep.report.review.published import PublishedRow, studies_of
 
 _Answering = Callable[[Evidence], Answer]
 _QUESTIONS: Sequence[tuple[str, _Answering]] = (
@@ -48,23 +48,18 @@ class ChecklistRow:
     """One question with its answer."""
 
     number: int
-    """Its place, from 1."""
     question: str
-    """What a reviewer asks."""
     answer: str
     """What is known, and what would answer the rest."""
     status: Status
-    """answered, partly, or not measured."""
 
 
 @dataclass(frozen=True, eq=False)
 class Reviewed:
-    """The rows of both sections."""
+    """Published values beside those of the analysis, and the checklist."""
 
-    studies: tuple[StudyRow, ...]
-    """Published values beside those of the analysis."""
+    studies: tuple[PublishedRow, ...]
     checklist: tuple[ChecklistRow, ...]
-    """Questions, answers and what was not measured."""
 
 
 def review(
@@ -99,4 +94,4 @@ def reviewed(analysis: Analysis, context: ReportContext) -> Reviewed:
     return Reviewed(studies_of(counted), review(analysis, context, counted))
 
 
-__all__ = ["FACTS", "ChecklistRow", "checklist_table", "count_status", "review"]
+__all__ = ["ChecklistRow", "checklist_table", "count_status", "review"]

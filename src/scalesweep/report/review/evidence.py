@@ -7,37 +7,9 @@ from typing import Any, Literal
 from scalesweep.analysis.analyse import Analysis
 from scalesweep.analysis.conventions import Convention, Counted
 from scalesweep.points.points import Points
-from scalesweep.report.context import ReportContext
+from scalesweep.report.context import Facts, ReportContext
 
 Status = Literal["answered", "partly", "not measured"]
-FACTS: Mapping[str, str] = {
-    "cells": "planned cells by state",
-    "tokenizer": "kind of tokenizer",
-    "corpus": "name of the corpus",
-    "corpus_hash": "hash of both token streams and the tokenizer",
-    "documents": "distinct documents of both streams",
-    "duplicates_removed": "exact copies of documents that were left out before the split",
-    "validation_stream_tokens": "length of the held-out stream in tokens",
-    "validation_tokens": "held-out tokens on which cells were evaluated, distinct values",
-    "bytes_per_token": "bytes per token of the held-out text, smallest and largest",
-    "schedules": "learning-rate schedules, distinct values",
-    "precisions": "precisions of the matrix products, distinct values",
-    "warmup_fraction": "share of a run that is warm-up, smallest and largest",
-    "decay_fraction": "share of a run that is decay, smallest and largest; 0 for cosine",
-    "flops_by": "how FLOPs were counted, formula or counter, distinct values",
-    "shared_trunks": "trunks from which several cells branch",
-    "entropies": "known entropies of the source in nats per token, distinct values",
-    "below_entropy": "cells whose loss is below the known entropy",
-    "hosts": "number of machines",
-    "devices": "devices, distinct values",
-    "versions": "versions that measured, distinct values",
-    "device_hours": "hours of devices in training",
-    "kwh": "energy of these hours, kWh",
-    "usd": "price of these hours, dollars",
-    "kg_co2": "carbon of these hours, kg",
-    "rates": "the rates behind energy, price and carbon, in words",
-}
-"""Names of `ReportContext.facts`, with their meanings."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,9 +17,7 @@ class Evidence:
     """All that a report knows."""
 
     analysis: Analysis
-    """What was found."""
     context: ReportContext
-    """What is known of the experiment."""
     counted: Mapping[Convention, Counted]
     """The values under each convention, that of the analysis first."""
 
@@ -56,10 +26,10 @@ class Evidence:
         """The points."""
         return self.analysis.points
 
-    def fact(self, name: str) -> Any:
-        """A fact by its name in `FACTS`; None where it is not known."""
-        assert name in FACTS, name
-        return self.context.facts.get(name)
+    @property
+    def facts(self) -> Facts:
+        """What is known of the experiment beside its points."""
+        return self.context.facts
 
     def column(self, name: str) -> Any:
         """A column of the used rows; None where there is none, or where it holds words that are no seeds, as a user's may."""

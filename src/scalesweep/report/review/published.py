@@ -13,9 +13,10 @@ from scalesweep.analysis.analyse import Analysis
 from scalesweep.analysis.conventions import Convention, Counted, Counts, under_conventions
 from scalesweep.counting import flops_in_words, params_in_words
 from scalesweep.errors import Refused
-from scalesweep.fit.results import Estimate
+from scalesweep.fit.estimates import Estimate
+from scalesweep.interval import Interval
 from scalesweep.points.design import Span
-from scalesweep.points.published.results import Interval, Measure, Result, published_results
+from scalesweep.points.published.results import Measure, Result, published_results
 from scalesweep.report.words.fit import interval
 from scalesweep.units import format_count, format_number
 
@@ -39,7 +40,7 @@ _OBTAINED = {"read": "read at source", "computed": "computed from published cons
 
 
 @dataclass(frozen=True)
-class StudyRow:
+class PublishedRow:
     """A published value and this analysis's own."""
 
     published: Result
@@ -64,7 +65,7 @@ class StudyRow:
     """How far apart the ranges are, in a sentence."""
 
 
-def compare_studies(analysis: Analysis, counts: Counts) -> tuple[StudyRow, ...]:
+def beside_published(analysis: Analysis, counts: Counts) -> tuple[PublishedRow, ...]:
     """Every published value with this analysis's own beside it.
 
     Args:
@@ -77,18 +78,18 @@ def compare_studies(analysis: Analysis, counts: Counts) -> tuple[StudyRow, ...]:
     return studies_of(under_conventions(analysis, counts))
 
 
-def studies_of(found: Mapping[Convention, Counted]) -> tuple[StudyRow, ...]:
+def studies_of(found: Mapping[Convention, Counted]) -> tuple[PublishedRow, ...]:
     """The rows from the values under each convention, that of the analysis first (`under_conventions`)."""
     return tuple(_row(result, found) for result in published_results())
 
 
-def _row(result: Result, by_count: Mapping[Convention, Counted]) -> StudyRow:
+def _row(result: Result, by_count: Mapping[Convention, Counted]) -> PublishedRow:
     counted, same = _choose(result, by_count)
     none = Refused("An analysis has no C_min, which needs the critical batch size.")
     found = counted.estimates.get(result.measure, none)
     own, reasons = (None, [found.reason]) if isinstance(found, Refused) else (found, [])
     reasons += [] if same else [f"The points have one count only: {_in_words(counted.convention)}."]
-    return StudyRow(
+    return PublishedRow(
         published=result,
         own=own,
         path=counted.paths.get(result.measure, ""),
@@ -97,8 +98,8 @@ def _row(result: Result, by_count: Mapping[Convention, Counted]) -> StudyRow:
         same_count=same,
         method=METHODS[result.measure],
         reason=" ".join(reasons),
-        agreement=_agreement(result, own, counted.confidence, same),
-        distance=_distance(result, counted.span),
+        agreement=agreement_words(result, own, counted.confidence, same),
+        distance=distance_words(result, counted.span),
     )
 
 
@@ -115,7 +116,7 @@ def _is_same(result: Result, convention: Convention) -> bool:
     return convention == result.counts or (result.measure not in _NEEDS_BOTH and convention[0] == result.counts[0])
 
 
-def _agreement(result: Result, own: Estimate | None, confidence: float, same: bool) -> str:
+def agreement_words(result: Result, own: Estimate | None, confidence: float, same: bool) -> str:
     """What the intervals say; never an adjective."""
     if own is None:
         return "nothing to compare"
@@ -123,13 +124,12 @@ def _agreement(result: Result, own: Estimate | None, confidence: float, same: bo
         return "at different C: not compared"
     prefix = "nats per token depend on tokenizer and text; " if result.measure == "E" else ""
     prefix += "" if same else "counts may differ; "
-    low, high = own.low, own.high
-    if low is None or high is None:
+    if own.interval is None:
         return f"{prefix}no interval here{_against_theirs(result, own.value)}"
     if result.interval is None or result.confidence is None:
-        inside = "inside" if low <= result.value <= high else "outside"
+        inside = "inside" if own.interval.holds(result.value) else "outside"
         return f"{prefix}published value {inside} our {confidence:.0%} interval"
-    meets = low <= result.interval[1] and result.interval[0] <= high
+    meets = own.interval.low <= result.interval[1] and result.interval[0] <= own.interval.high
     pair = f"{result.confidence:.0%} and {confidence:.0%}"
     return f"{prefix}intervals ({pair}) {'overlap' if meets else 'do not overlap'}"
 
@@ -141,14 +141,14 @@ def _against_theirs(result: Result, value: float) -> str:
     return f"; our value {inside} the published {result.confidence:.0%} interval"
 
 
-def _distance(result: Result, span: Span) -> str:
+def distance_words(result: Result, span: Span) -> str:
     """How far the ranges of C are apart, or those of N where the study's C is not known."""
     if result.c_range is not None:
         return _apart("C", span.c, result.c_range, lambda value: f"{format_number(value)} FLOPs")
     return _apart("N", span.n, result.n_range, format_count)
 
 
-def _apart(symbol: str, ours: Interval, theirs: Interval, write: Any) -> str:
+def _apart(symbol: str, ours: tuple[float, float], theirs: tuple[float, float], write: Any) -> str:
     if ours[1] < theirs[0]:
         gap = math.log10(theirs[0] / ours[1])
         return f"Our largest {symbol}, {write(ours[1])}, is {gap:.1f} decades below the study's smallest, {write(theirs[0])}."
@@ -160,11 +160,11 @@ def _apart(symbol: str, ours: Interval, theirs: Interval, write: Any) -> str:
     return f"The ranges share {both}; ours has {_decades(ours):.1f}, the study's {_decades(theirs):.1f}."
 
 
-def _decades(span: Interval) -> float:
+def _decades(span: tuple[float, float]) -> float:
     return math.log10(span[1] / span[0])
 
 
-def values_table(rows: Sequence[StudyRow]) -> list[dict[str, str]]:
+def values_table(rows: Sequence[PublishedRow]) -> list[dict[str, str]]:
     """One row a value: published, ours, and what the intervals say."""
     return [
         {
@@ -182,7 +182,7 @@ def values_table(rows: Sequence[StudyRow]) -> list[dict[str, str]]:
     ]
 
 
-def sources_table(rows: Sequence[StudyRow]) -> list[dict[str, str]]:
+def sources_table(rows: Sequence[PublishedRow]) -> list[dict[str, str]]:
     """One row a value: what the study counted, how and where, how the number came here, and how far its range is."""
     return [
         {
@@ -202,7 +202,7 @@ def sources_table(rows: Sequence[StudyRow]) -> list[dict[str, str]]:
     ]
 
 
-def caveat(rows: Sequence[StudyRow]) -> str:
+def caveat(rows: Sequence[PublishedRow]) -> str:
     """What the tables may not be read as, in two sentences, with the counts that stand behind them."""
     compared = [row for row in rows if row.own is not None]
     other = sum(not row.same_count for row in compared)
@@ -217,10 +217,10 @@ def caveat(rows: Sequence[StudyRow]) -> str:
 def _interval(result: Result) -> str:
     if result.interval is None or result.confidence is None:
         return "-"
-    return f"{interval(Estimate(result.value, *result.interval))} {result.confidence:.0%}"
+    return f"{Interval(*result.interval)} {result.confidence:.0%}"
 
 
-def _own_interval(row: StudyRow) -> str:
+def _own_interval(row: PublishedRow) -> str:
     words = interval(row.own) if row.own else "-"
     return words if words == "-" else f"{words} {row.confidence:.0%}"
 
@@ -229,5 +229,5 @@ def _in_words(convention: Convention) -> str:
     return f"N: {params_in_words(convention[0])}; C: {flops_in_words(convention[1])}"
 
 
-def _range(span: Interval, write: Any) -> str:
+def _range(span: tuple[float, float], write: Any) -> str:
     return f"{write(span[0])} to {write(span[1])}"

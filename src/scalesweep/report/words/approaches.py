@@ -3,7 +3,7 @@
 from scalesweep.analysis.allocation.approaches import Approaches, Bias
 from scalesweep.analysis.allocation.lines import Approach
 from scalesweep.errors import Refused
-from scalesweep.fit.results import Estimate
+from scalesweep.fit.estimates import Estimate
 from scalesweep.units import format_count, format_number
 
 
@@ -53,7 +53,7 @@ def _cells(approach: Approach, compared_at: tuple[float, ...]) -> list[str]:
 
 
 def _interval(a: Estimate) -> str:
-    return "-" if a.low is None or a.high is None else f"[{a.low:.3f}, {a.high:.3f}]"
+    return f"[{a.interval.low:.3f}, {a.interval.high:.3f}]" if a.interval else "-"
 
 
 def _interval_lines(comparison: Approaches) -> list[str]:

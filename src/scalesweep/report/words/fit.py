@@ -4,8 +4,9 @@ import textwrap
 from collections.abc import Callable
 
 from scalesweep.counting import flops_in_words, params_in_words
-from scalesweep.fit.results import Estimate, LawFit, Name
-from scalesweep.fit.sweep_fit import SweepFit
+from scalesweep.fit.estimates import Estimate
+from scalesweep.fit.results import Fit
+from scalesweep.fit.sweep_fit import Name, SweepFit
 from scalesweep.units import format_count, format_number, format_rough, plural
 
 WIDTH = 100
@@ -85,14 +86,10 @@ def preference(fit: SweepFit) -> str:
 
 def interval(estimate: Estimate) -> str:
     """The interval in brackets, or a dash; an end that the points do not limit is open."""
-    if estimate.low is None or estimate.high is None:
-        return "-"
-    low = "open" if estimate.is_low_open else format_number(estimate.low)
-    high = "open" if estimate.is_high_open else format_number(estimate.high)
-    return f"[{low}, {high}]"
+    return str(estimate.interval or "-")
 
 
-def _block(title: str, fit: LawFit) -> str:
+def _block(title: str, fit: Fit) -> str:
     delta = f", delta {format_number(fit.huber_delta)}" if fit.huber_delta is not None else ""
     rows = [
         f"  {name:<21}{format_number(estimate.value):>10}  {interval(estimate):<24}{MEANINGS[name]}"
@@ -105,7 +102,7 @@ def _block(title: str, fit: LawFit) -> str:
             wrap(" ".join((fit.status.value, *fit.messages)), "  "),
             *(row.rstrip() for row in rows),
             f"  {plural(len(fit.rows), 'point')} ({fit.selection}); residual {fit.residual_rms:.2%} rms;",
-            f"  {fit.objective}{delta}: {fit.objective_value:.10g}",
+            f"  {fit.objective.words}{delta}: {fit.objective_value:.10g}",
             *([wrap(fit.intervals, "  ")] if fit.intervals else []),
         ]
     )

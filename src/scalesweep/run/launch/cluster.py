@@ -18,8 +18,8 @@ from scalesweep.errors import Cancelled, StoreError
 from scalesweep.run.launch.local import POLL_SHARE
 from scalesweep.run.launch.monitor import Monitor
 from scalesweep.run.launch.signals import signals_interrupt
-from scalesweep.run.store import free_cells as jobs
-from scalesweep.run.store.store import Store
+from scalesweep.run.store import free_cells
+from scalesweep.run.store.store import CLAIMABLE, Store
 
 POLL_SECONDS = 2.0
 RESUBMIT_SECONDS = 10.0
@@ -78,7 +78,7 @@ def keep_jobs(store: Store, queue: Queue, monitor: Monitor) -> None:
 
 
 def _keep_jobs(store: Store, queue: Queue, monitor: Monitor) -> None:
-    plan = store.plan()
+    plan = store.plan_file.plan()
     barren, fruitful, submitted, unfinished = 0, True, -math.inf, math.inf
     while True:
         started = time.monotonic()
@@ -86,12 +86,12 @@ def _keep_jobs(store: Store, queue: Queue, monitor: Monitor) -> None:
         if store.is_cancelled():
             raise Cancelled
         held = sum(state == "RUNNING" for state in states.values())
-        waiting = [c for c in plan.cells if states.get(c.key) in jobs.CLAIMABLE]
+        waiting = [c for c in plan.cells if states.get(c.key) in CLAIMABLE]
         if not waiting and not held:
             return
         fruitful |= held > 0 or len(states) < unfinished
         unfinished = len(states)
-        claimable = (c for c in waiting if not jobs.waits_for_trunk(store, plan, c))
+        claimable = (c for c in waiting if not free_cells.waits_for_trunk(store, plan, c))
         work = held + len(list(itertools.islice(claimable, queue.most * queue.workers_per_job)))
         missing = min(queue.most, math.ceil(work / queue.workers_per_job)) - queue.alive()
         if missing > 0 and started - submitted > RESUBMIT_SECONDS:

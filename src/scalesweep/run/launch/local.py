@@ -24,12 +24,13 @@ from scalesweep.files import StorageFailed, plain_storage_errors
 from scalesweep.run.launch.device import num_gpus
 from scalesweep.run.launch.monitor import Monitor
 from scalesweep.run.launch.signals import STOP_SECONDS, signals_interrupt
-from scalesweep.run.store import free_cells as jobs
+from scalesweep.run.store import free_cells
 from scalesweep.run.store.owner import LOG_VARIABLE
-from scalesweep.run.store.store import HEARTBEAT_SECONDS, State, Store
+from scalesweep.run.store.store import CLAIMABLE, HEARTBEAT_SECONDS, State, Store
 from scalesweep.settings.settings import Settings
 
 POLL_SECONDS = 0.3
+"""Between two looks at the cells; a worker that died leaves its place empty for so long."""
 POLL_SHARE = 10.0
 """A look at many cells takes a while; the pause after it is at least this many times as long."""
 MAX_DEATHS = 3
@@ -91,7 +92,7 @@ def supervise(
     store: Store, slots: list[Slot], monitor: Monitor, until: Literal["finished", "claimed"], parent: int | None = None
 ) -> None:
     """Keep a worker in every slot while there are cells to claim, until every cell is finished, or claimed by others."""
-    plan, idle_since = store.plan(), math.inf
+    plan, idle_since = store.plan_file.plan(), math.inf
     with signals_interrupt(), monitor.showing():
         try:
             while True:
@@ -103,17 +104,17 @@ def supervise(
                     raise KeyboardInterrupt
                 _reap(store, slots, list(states))
                 _kill_stuck(store, slots, states)
-                waiting = [c for c in plan.cells if states.get(c.key) in jobs.CLAIMABLE]
+                waiting = [c for c in plan.cells if states.get(c.key) in CLAIMABLE]
                 held = [key for key, state in states.items() if state == "RUNNING"]
                 running = {s.process.pid for s in slots if s.process is not None}
-                busy = running & {store.holder(key) for key in held}
+                busy = running & {store.claims.holder(key) for key in held}
                 over = not waiting and not (held if until == "finished" else busy)
                 idle_since = min(idle_since, started) if over else math.inf
                 if over and (not running or started - idle_since > STOP_SECONDS):
                     return
                 searching = len(running - busy)  # about to claim, or waiting for a trunk
                 free = [s for s in slots if s.process is None]
-                claimable = (c for c in waiting if not jobs.waits_for_trunk(store, plan, c))
+                claimable = (c for c in waiting if not free_cells.waits_for_trunk(store, plan, c))
                 needed = len(list(itertools.islice(claimable, len(free) + searching))) - searching if free else 0
                 for slot in free[: max(0, needed)]:
                     _start(store, slot, len(slots))
@@ -148,7 +149,7 @@ def make_slots(device: str, number: int, name: str) -> list[Slot]:
 
 
 def _start(store: Store, slot: Slot, here: int) -> None:
-    asked = store.settings().launcher.workers
+    asked = store.plan_file.settings().launcher.workers
     sharing = here if asked == "auto" else max(here, asked)
     command = [sys.executable, "-P", "-m", "scalesweep.run.worker", str(store.directory.resolve())]
     command += ["--device", slot.device, "--workers", str(sharing), "--parent", str(os.getpid())]
@@ -186,7 +187,7 @@ def _reap(store: Store, slots: list[Slot], unfinished: list[str]) -> None:
         if code == EXIT_BAD_INPUT:
             raise StoreError(f"a worker cannot work: {_last_line(log)} Its log is {log}.")
         how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
-        mine = [] if code in _ORDERLY else [key for key in unfinished if store.mark_lost(key, pid, how)]
+        mine = [] if code in _ORDERLY else [key for key in unfinished if store.claims.mark_lost(key, pid, how)]
         if mine:
             _note_death(log, f"{', '.join(mine)} lost: worker {pid} ended {how}{', as it hung' if slot.killed else ''}")
         slot.early_deaths = 0 if code in _ORDERLY or mine or slot.killed else slot.early_deaths + 1
@@ -215,7 +216,7 @@ def _kill_stuck(store: Store, slots: list[Slot], states: Mapping[str, State]) ->
     stuck: dict[int, bool] = {}
     for key, state in states.items():
         if state in ("RUNNING", "LOST", "FAILED"):
-            stuck |= store.stuck(key)
+            stuck |= store.claims.stuck(key)
     now = time.monotonic()
     for slot in [s for s in slots if s.process is not None]:
         assert slot.process is not None

@@ -1,7 +1,7 @@
 """Progress of a sweep: a live bar on a terminal, one plain line for each finished cell elsewhere."""
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, TextIO
 
 from rich.console import Console
@@ -53,11 +53,15 @@ class Monitor:
         for key, state in states.items():
             if state in FINISHED:
                 self._unfinished.remove(key)
-                self._report(key)
+                if (record := self._store.record(key)) is not None:
+                    done = f"[{self._total - len(self._unfinished)}/{self._total}]"
+                    self._console.print(f"{done} {cell_line(self._cells[key], record, self._plan)}", markup=False)
             elif state == "FAILED" and key not in self._failed:
                 self._failed.add(key)
                 self._console.print(failure_line(self._store, key), markup=False)
-        self._update()
+        left = sum(self._cells[k].flops(CountSpec()) for k in self._unfinished)
+        share = 1.0 - left / self._flops if self._flops else 1.0
+        self._progress.update(self._task, completed=self._total - len(self._unfinished), share=share)
         return states
 
     def say(self, line: str) -> None:
@@ -72,25 +76,13 @@ class Monitor:
             self.say(text)
         self._noted = text
 
-    def _update(self) -> None:
-        left = sum(self._cells[k].flops(CountSpec()) for k in self._unfinished)
-        done = self._total - len(self._unfinished)
-        self._progress.update(self._task, completed=done, share=1.0 - left / self._flops if self._flops else 1.0)
-
-    def _report(self, key: str) -> None:
-        record = self._store.record(key)
-        if record is not None:
-            done = self._total - len(self._unfinished)
-            self._console.print(f"[{done}/{self._total}] {cell_line(self._cells[key], record, self._plan)}", markup=False)
-
 
 def failure_line(store: Store, key: str) -> str:
     """A failed cell in one line: why, and where more is said."""
-    reason = store.error(key).strip().splitlines()
-    return f"{key} FAILED: {reason[-1] if reason else 'for no stated reason'} (log: {store.log(key)})"
+    return f"{key} FAILED: {store.claims.reason(key) or 'for no stated reason'} (log: {store.claims.log(key)})"
 
 
-def cell_line(cell: Cell, record: dict[str, Any], plan: Plan) -> str:
+def cell_line(cell: Cell, record: Mapping[str, Any], plan: Plan) -> str:
     """One finished cell in one line."""
     error = "" if record["loss_se"] is None else f" ± {record['loss_se']:.4f}"
     outcome = f"loss {record['loss']:.4f}{error}" if record["state"] == "COMPLETE" else "diverged"

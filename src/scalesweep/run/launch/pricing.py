@@ -15,6 +15,7 @@ from scalesweep.plan.plan import Plan
 from scalesweep.run.launch.device import num_gpus
 from scalesweep.run.launch.local import num_workers
 from scalesweep.settings.settings import Settings
+from scalesweep.train.benchmark import Benchmark, benchmark
 from scalesweep.train.data.corpus import cache_dir
 
 
@@ -24,15 +25,16 @@ class Prices:
 
     settings: Settings
     device: Device
-    known: dict[Any, Any] = field(default_factory=dict)
+    known: dict[Any, Benchmark] = field(default_factory=dict)
+    """By all of a cell that a step's time depends on."""
 
     @property
     def can_measure(self) -> bool:
         """Whether this machine has the device: one that submits to a cluster may lack its GPUs."""
         return self.device == "cpu" or num_gpus() > 0
 
-    def of(self, cell: Cell) -> Any:
-        """The benchmark of the cell's kind (`train.benchmark.Benchmark`)."""
+    def of(self, cell: Cell) -> Benchmark:
+        """The benchmark of the cell's kind."""
         kind = (cell.shape, cell.batch_sequences, cell.precision, cell.optimizer, cell.z_loss)
         if kind not in self.known:
             self.known[kind] = self._measure(cell)
@@ -40,11 +42,9 @@ class Prices:
 
     def seconds_per_step(self, cell: Cell) -> float:
         """Measured seconds of a training step."""
-        return float(self.of(cell).seconds_per_step)
+        return self.of(cell).seconds_per_step
 
-    def _measure(self, cell: Cell) -> Any:
-        from scalesweep.train.benchmark import benchmark
-
+    def _measure(self, cell: Cell) -> Benchmark:
         def prepare(name: str) -> Any:
             from scalesweep.train.device import prepare_device
 
@@ -110,11 +110,11 @@ def known_workers(settings: Settings, device: Device) -> int | None:
 
 def _measured_watts(plan: Plan, prices: Prices) -> float | None:
     """Mean power over the time of the plan; None where a benchmark has none."""
-    cells = {cell.key: cell for cell in plan.cells}
-    weighted = [(w.seconds, prices.of(cells[w.key]).watts) for w in work_of(plan, prices.seconds_per_step)]
-    if not weighted or any(watts is None for _, watts in weighted):
+    cells, works = {cell.key: cell for cell in plan.cells}, work_of(plan, prices.seconds_per_step)
+    drawn = [(work.seconds, watts) for work in works if (watts := prices.of(cells[work.key]).watts) is not None]
+    if not drawn or len(drawn) < len(works):
         return None
-    return float(sum(s * watts for s, watts in weighted) / sum(s for s, _ in weighted))
+    return sum(seconds * watts for seconds, watts in drawn) / sum(seconds for seconds, _ in drawn)
 
 
 def limits_of(plan: Plan, prices: Prices) -> list[Limit]:
@@ -148,6 +148,5 @@ def limits_of(plan: Plan, prices: Prices) -> list[Limit]:
         seconds = sum(w.seconds for w in work_of(part(cells), prices.seconds_per_step))
         return cost_of(seconds, prices.device, rates_of(settings.cost, prices.device)).usd
 
-    counted = {"hours": hours, "flops": flops, "usd": usd}
-    values = budget.model_dump()
-    return [Limit(f"budget.{name}", values[name], cost) for name, cost in counted.items() if values[name] is not None]
+    counted = (("hours", budget.hours, hours), ("flops", budget.flops, flops), ("usd", budget.usd, usd))
+    return [Limit(f"budget.{name}", most, cost) for name, most, cost in counted if most is not None]

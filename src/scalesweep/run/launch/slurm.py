@@ -51,7 +51,7 @@ def run_slurm(store: Store, settings: Settings, device: str, monitor: Monitor) -
 def job_name(store: Store) -> str:
     """Name of the jobs of a sweep, by which they are found again."""
     place = hashlib.sha256(str(store.directory.resolve()).encode()).hexdigest()[:8]
-    return f"scalesweep-{store.sweep()['name']}-{place}"
+    return f"scalesweep-{store.plan_file.content()['name']}-{place}"
 
 
 @dataclass

@@ -1,96 +1,221 @@
-"""What the claims of one cell say: whether somebody holds it, how earlier holders ended, and whether it may be tried again.
+"""Who works on which cell, and how earlier ones ended, by the protocol of `store.py`."""
 
-A claim's `state` is `held` until its holder or, for one that died, its launcher ends it:
-
-    released   given back in order; never counted
-    failed     an exception, with its traceback
-    diverged   the loss did; written only where such a cell is to be tried again
-    lost       the holder died, with the reason as far as a launcher knew it
-    hung       the holder gave up itself: its training made no step
-
-A `held` claim whose holder is gone counts as lost, whoever notices. Nothing is counted in memory, so that every launcher, and
-the same one after a restart, comes to the same answer.
-"""
-
-import json
-from collections.abc import Mapping, Sequence
+import contextlib
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, NamedTuple
 
-from scalesweep.files import Damaged, age, read_json
-from scalesweep.run.store.owner import is_gone, is_here, rebooted
-from scalesweep.settings.run import RetrySpec
+from scalesweep.files import age, write_json, write_new
+from scalesweep.run.store.claim import LOSSES, claim_text, failures, holder, is_given_up, is_stale, read_claim, why
+from scalesweep.run.store.contents import cell_dir, record_file
+from scalesweep.run.store.owner import is_gone, this_process
+from scalesweep.run.store.plan_file import PlanFile
+from scalesweep.run.store.schema import SCHEMA
 
-LEASE_SECONDS = 60.0
-HEARTBEAT_SECONDS = 5.0
-LOSSES = ("held", "lost", "hung")
-Claimed = Mapping[str, Any]
-
-
-def read_claim(path: Path) -> dict[str, Any]:
-    """A claim's content. A damaged one is a claim of nobody known: it holds until its heartbeat is old."""
-    try:
-        return {"state": "held", "host": "", "boot": "", **read_json(path)}
-    except Damaged:
-        return {"state": "held", "host": "", "boot": ""}
+State = Literal["WAITING", "RUNNING", "COMPLETE", "DIVERGED", "FAILED", "LOST"]
+CLAIMABLE: frozenset[State] = frozenset({"WAITING", "LOST"})
 
 
-def is_stale(path: Path, claim: Claimed) -> bool:
-    """Whether a held claim has lost its holder.
+class Seen(NamedTuple):
+    """What one look at a cell's directory tells."""
 
-    A heartbeat in the future, by more than the lease, is from before the clock was set back: a live holder soon mends it.
-    """
-    return is_gone(claim) or abs(age(path)) > LEASE_SECONDS
-
-
-def since_reopened(claims: Sequence[Claimed]) -> Sequence[Claimed]:
-    """The claims that count: those after the last one with which somebody asked for the cell to be tried anew."""
-    reopened = [i for i, claim in enumerate(claims) if claim.get("reopened")]
-    return claims[reopened[-1] + 1 :] if reopened else claims
+    has_record: bool
+    last: int
+    """Number of the highest claim, 0 where there is none."""
 
 
-def failures(claims: Sequence[Claimed], state: str = "failed") -> int:
-    """Claims that ended so."""
-    return sum(claim["state"] == state for claim in since_reopened(claims))
+@dataclass(frozen=True)
+class Claim:
+    """One worker's hold on one cell."""
+
+    key: str
+    number: int
+    path: Path
 
 
-def losses(claims: Sequence[Claimed]) -> list[Claimed]:
-    """Claims whose holder died or hung while it had this cell alone.
+@dataclass(frozen=True)
+class Claims:
+    """Holds the cells of a sweep; every method looks at the files anew."""
 
-    One that died with a pack, whose fault nobody knows, is not the cell's: the pack is halved, in the end every cell is alone.
-    Nor is the end of the whole machine, nor a death from whose checkpoint a later claim went further: so does one who is
-    preempted again and again.
-    """
-    counted = since_reopened(claims)
-    starts = [claim.get("start", 0) for claim in counted]
-    ended = [claim for i, claim in enumerate(counted) if claim["state"] in LOSSES and starts[i] >= max(starts[i:])]
-    return [claim for claim in ended if claim.get("pack", 1) == 1 and not claim.get("unwritten") and not rebooted(claim)]
+    plan_file: PlanFile
+    """Says how often a cell is tried again."""
 
+    def take(self, key: str) -> Claim | None:
+        """Take the cell, or None where it is finished, failed, held, or somebody was faster."""
+        seen = self.look(key)
+        if seen.has_record or self.unfinished_state(key, seen.last) not in CLAIMABLE:
+            return None
+        # The new number is one above the claim that was judged: if another one came in between, this one must not exist.
+        claim = Claim(key, seen.last + 1, self._file(key, seen.last + 1))
+        claim.path.parent.mkdir(exist_ok=True)  # copies and archives can leave empty directories out
+        text = claim_text({"schema": SCHEMA, "state": "held", **this_process()})
+        if not write_new(claim.path, text):
+            return None
+        # Its holder may have written the record and ended between the look at it and the look at its claim.
+        if record_file(self.plan_file.directory, key).exists():
+            self.release(claim)
+            return None
+        return claim
 
-def is_given_up(claims: Sequence[Claimed], retries: RetrySpec) -> bool:
-    """Whether a cell that nobody holds has failed, or been lost, too often to be tried again."""
-    last = claims[-1]["state"]
-    if last == "failed":
-        return failures(claims) > retries.failed
-    return last in LOSSES and len(losses(claims)) > retries.lost
+    def describe(self, claim: Claim, pack: int, start: int) -> None:
+        """Note in a claim with how many it is stepped together and after which step, before anything is trained."""
+        if pack > 1 or start > 0:
+            write_json(claim.path, {**read_claim(claim.path), "pack": pack, "start": start})
 
+    def holds(self, claim: Claim) -> bool:
+        """Whether the claim is still the highest one."""
+        return self.look(claim.key).last == claim.number
 
-def why(claims: Sequence[Claimed]) -> str:
-    """Why the cell failed: its traceback, or how its workers ended; empty where nothing went wrong."""
-    if not claims or claims[-1]["state"] == "released":
-        return ""
-    if lost := [] if claims[-1]["state"] == "failed" else losses(claims):
-        reason = lost[-1].get("reason", "")
-        often = "once" if len(lost) == 1 else f"{len(lost)} times"
-        return f"the worker died {often} with this cell{f', last {reason}' if reason else ''}"
-    return str(claims[-1].get("error", ""))
+    def heartbeat(self, claim: Claim) -> bool:
+        """Renew the lease; False says that somebody else has the cell now."""
+        os.utime(claim.path)
+        return self.holds(claim)
 
+    def release(self, claim: Claim) -> None:
+        """Give the cell back, to be claimed again at once."""
+        try:
+            self._end(claim, "released")
+        except OSError:  # a full disk takes no new file; a heartbeat of 1970 says the same
+            with contextlib.suppress(OSError):
+                os.utime(claim.path, (0, 0))
 
-def holder(claim: Claimed) -> int | None:
-    """Process id, on this host, of the worker that made the claim."""
-    return int(claim["pid"]) if is_here(claim) else None
+    def leave(self, claim: Claim) -> None:
+        """Say that the holder of a claim that others took over lives; unless it has ended the claim itself."""
+        if read_claim(claim.path)["state"] == "held":
+            self._end(claim, "released")
 
+    def fail(self, claim: Claim, error: str) -> None:
+        """End the claim with the reason of its failure."""
+        self._end(claim, "failed", error=error)
 
-def claim_text(values: Claimed) -> str:
-    """A claim as it is written; without a checksum, as a wrong one of nobody alive is taken over anyway."""
-    return json.dumps(dict(values), indent=1)
+    def give_up(self, claim: Claim, reason: str) -> None:
+        """End a claim whose training makes no step, so that others need not wait for the lease."""
+        if self.holds(claim):
+            self._end(claim, "hung", reason=reason)
+
+    def may_repeat_diverged(self, claim: Claim) -> bool:
+        """Whether a cell that diverged under this claim is to be tried again."""
+        tried = self._read(claim.key, claim.number)
+        return failures(tried, "diverged") < self.plan_file.retries().diverged and self.holds(claim)
+
+    def diverge(self, claim: Claim) -> None:
+        """End the claim of a diverged cell that is tried again."""
+        self._end(claim, "diverged")
+
+    def put_back(self, key: str, number: int) -> None:
+        """Release the claim by which a cell was finished whose record proved damaged."""
+        path = self._file(key, number)
+        with contextlib.suppress(OSError):
+            write_json(path, {**read_claim(path), "state": "released"})
+
+    def _end(self, claim: Claim, state: str, **more: str) -> None:
+        known = {name: value for name, value in read_claim(claim.path).items() if name in ("pack", "start")}
+        write_json(claim.path, {"schema": SCHEMA, "state": state, **more, **known, **this_process()})
+
+    def reopen_failed(self, keys: Iterable[str] | None = None) -> list[str]:
+        """Let failed cells, or those of `keys`, be claimed again and counted anew; return their keys."""
+        reopened = []
+        for key in self.plan_file.keys() if keys is None else keys:
+            seen = self.look(key)
+            if not seen.has_record and self.unfinished_state(key, seen.last) == "FAILED":
+                path = self._file(key, seen.last)
+                write_json(path, {**read_claim(path), "state": "released", "reopened": True})
+                reopened.append(key)
+        return reopened
+
+    def mark_lost(self, key: str, pid: int, reason: str) -> bool:
+        """Note how the worker `pid` of this host ended, if it held the cell; whether it did."""
+        last = self.look(key).last
+        claim = read_claim(self._file(key, last)) if last else {}
+        if holder(claim) != pid or claim["state"] not in LOSSES:
+            return False
+        if claim["state"] == "held":
+            with contextlib.suppress(OSError):
+                write_json(self._file(key, last), {**claim, "state": "lost", "reason": reason})
+        return True
+
+    def stuck(self, key: str) -> dict[int, bool]:
+        """Processes of this host that live and hold the cell without working on it; True for those that said so themselves.
+
+        The others only stopped to heartbeat: paused, or about to go on after the whole machine slept.
+        """
+        last = self.look(key).last
+        alive = [(n, c) for n, c in enumerate(self._read(key, last), 1) if holder(c) and not is_gone(c)]
+        found = {c["pid"]: True for _, c in alive if c["state"] == "hung"}
+        stale = [c for n, c in alive if n == last and c["state"] == "held" and is_stale(self._file(key, n), c)]
+        return {**{c["pid"]: False for c in stale}, **found}
+
+    def holder(self, key: str) -> int | None:
+        """Process id on this host of the worker that made the highest claim; None where there is none."""
+        last = self.look(key).last
+        return holder(read_claim(self._file(key, last))) if last else None
+
+    def log(self, key: str) -> Path:
+        """Where the last worker on the cell wrote what it had to say; the claim itself, with the reason, if nowhere else."""
+        last = self.look(key).last
+        name = read_claim(self._file(key, last)).get("log") if last else ""
+        return self.plan_file.directory / "logs" / Path(name).name if name else self._file(key, last)
+
+    def owner(self, key: str) -> dict[str, Any] | None:
+        """Who made the highest claim (`owner.this_process`), with `number` and `age`, seconds since its heartbeat.
+
+        Of a damaged claim, of nobody known, the host is empty and the process 0.
+        """
+        last = self.look(key).last
+        path = self._file(key, last)
+        if not last:
+            return None
+        claim = read_claim(path)
+        pid = claim["pid"] if isinstance(claim.get("pid"), int) else 0
+        return {**claim, "pid": pid, "number": last, "age": age(path)}
+
+    def lost(self, key: str) -> int:
+        """Claims of a cell, which nobody holds now, that ended with the death of their holder."""
+        return sum(c["state"] in LOSSES and not c.get("unwritten") for c in self._read(key, self.look(key).last))
+
+    def _read(self, key: str, last: int) -> list[dict[str, Any]]:
+        """The claims up to `last`, in their order."""
+        found = []
+        for path in (self._file(key, number) for number in range(1, last + 1)):
+            if path.exists():
+                claim = read_claim(path)
+                unwritten = claim["state"] == "held" and path.stat().st_mtime == 0
+                found.append({**claim, "unwritten": True} if unwritten else claim)
+        return found
+
+    def _file(self, key: str, number: int) -> Path:
+        return cell_dir(self.plan_file.directory, key) / f"claim-{number}"
+
+    def look(self, key: str) -> Seen:
+        """Look once at the names in a cell's directory."""
+        try:
+            with os.scandir(cell_dir(self.plan_file.directory, key)) as entries:
+                names = [entry.name for entry in entries]
+        except FileNotFoundError:
+            names = []
+        numbers = [int(n[6:]) for n in names if n.startswith("claim-") and n[6:].isdigit()]
+        return Seen("record.json" in names, max(numbers, default=0))
+
+    def unfinished_state(self, key: str, last: int) -> State:
+        """The state of a cell without a record, given the number of the highest claim."""
+        if last == 0:
+            return "WAITING"
+        path = self._file(key, last)
+        claim = read_claim(path)
+        if claim["state"] in ("released", "diverged"):
+            return "WAITING"
+        if claim["state"] == "held" and not is_stale(path, claim):
+            return "RUNNING"
+        if is_given_up(self._read(key, last), self.plan_file.retries()):
+            return "FAILED"
+        return "WAITING" if claim["state"] == "failed" else "LOST"
+
+    def error(self, key: str) -> str:
+        """Why a cell failed, with the traceback if it raised; or an empty string."""
+        return why(self._read(key, self.look(key).last))
+
+    def reason(self, key: str) -> str:
+        """The last line of `error`; empty where nothing went wrong."""
+        return (self.error(key).strip().splitlines() or [""])[-1]

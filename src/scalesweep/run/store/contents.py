@@ -2,8 +2,11 @@
 
 import functools
 import json
+import os
 import re
+import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +38,20 @@ def checked_key(key: str, directory: Path) -> str:
             f"{directory} names a cell {key!r}, but keys are hexadecimal digits: its sweep.json cannot be trusted."
         )
     return key
+
+
+def cell_dir(directory: Path, key: str) -> Path:
+    """The directory of a cell.
+
+    Raises:
+        StoreError: the key is none, and could name a place outside the store.
+    """
+    return directory / "cells" / checked_key(key, directory)
+
+
+def record_file(directory: Path, key: str) -> Path:
+    """The record of a cell; while it is there the cell is finished."""
+    return cell_dir(directory, key) / "record.json"
 
 
 @functools.lru_cache(maxsize=8)
@@ -69,7 +86,15 @@ def read_plan(path: Path, signature: Signature) -> Plan:
     Raises:
         StoreError: its cells are those of another version.
     """
-    value = read_sweep(path, signature)
+    return plan_of(read_sweep(path, signature), path)
+
+
+def plan_of(value: Mapping[str, Any], path: Path) -> Plan:
+    """The plan that is the content of the sweep.json at `path`.
+
+    Raises:
+        StoreError: its cells are those of another version.
+    """
     cells = tuple(read_cell({k: v for k, v in c.items() if k != "key"}, path) for c in value["cells"])
     if changed := [c["key"] for c, cell in zip(value["cells"], cells, strict=True) if c["key"] != cell.key]:
         raise StoreError(
@@ -117,6 +142,32 @@ def _points(lines: bytes) -> list[dict[str, float]]:
     """All lines at once, in a third of the time that one after another takes."""
     points: list[dict[str, float]] = json.loads(f"[{lines.decode().strip().replace(chr(10), ',')}]")
     return points
+
+
+@dataclass(frozen=True)
+class CurveEnd:
+    """The last point of a curve."""
+
+    step: int
+    tokens_per_second: float | None
+    claim: int
+    """Number of the claim that wrote it, 0 if it is older than such numbers."""
+    age: float
+    """Seconds since it was written."""
+
+
+def read_curve_end(path: Path) -> CurveEnd | None:
+    """The last point of a curve, by its first and last line alone; None where there is none, or the file is damaged."""
+    try:
+        with path.open("rb") as file:
+            found = os.fstat(file.fileno())
+            claim = json.loads(file.readline()).get("claim", 0)
+            file.seek(max(0, found.st_size - 4096))  # a point is a line of some 200 bytes
+            point = json.loads(file.read().splitlines()[-1])
+            # A file of one line has no "step" there: the header, before the first point.
+            return CurveEnd(int(point["step"]), point.get("tokens_per_second"), claim, max(0.0, time.time() - found.st_mtime))
+    except (OSError, ValueError, LookupError, AttributeError, TypeError):
+        return None
 
 
 def changed_settings(old: Mapping[str, Any], new: Mapping[str, Any], most: int = 3) -> str:

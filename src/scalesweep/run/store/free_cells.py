@@ -6,11 +6,9 @@ store's files.
 
 from collections.abc import Iterator, Sequence
 
-from scalesweep.plan.cell import Cell, pack_signature, size_name
+from scalesweep.plan.cell import Cell
 from scalesweep.plan.plan import Plan
 from scalesweep.run.store.store import CLAIMABLE, FINISHED, Store
-
-__all__ = ["CLAIMABLE", "claimable", "pack_signature", "size_name", "snapshot_steps", "unfinished", "waits_for_trunk"]
 
 
 def waits_for_trunk(store: Store, plan: Plan, cell: Cell) -> bool:

@@ -1,11 +1,8 @@
 """How far a sweep is, derived from the store's files: workers, speed, time left, failures. Nothing is claimed or written."""
 
 import contextlib
-import json
 import math
-import os
 import statistics
-import time
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,9 +14,10 @@ from scalesweep.plan.cost import Work, evaluation_steps, wall_seconds
 from scalesweep.plan.flops import flops_per_token
 from scalesweep.plan.grid import Device
 from scalesweep.plan.plan import Plan
+from scalesweep.run.store.contents import CurveEnd
+from scalesweep.run.store.measured import Measured, read_measured
 from scalesweep.run.store.store import FINISHED, State, Store
 from scalesweep.settings.plan import CountSpec
-from scalesweep.settings.settings import Settings
 
 
 @dataclass(frozen=True)
@@ -54,12 +52,10 @@ class Failure:
 
 @dataclass(frozen=True)
 class Progress:
-    """All that `status` says of a sweep, but for its health."""
+    """All that `status` says of a sweep."""
 
-    name: str
-    hash: str
-    directory: str
-    states: Mapping[str, State]
+    measured: Measured
+    """What the directory said."""
     flops: float
     """Of all cells by the sweep's convention, each as if trained by itself."""
     finished_flops: float
@@ -74,14 +70,19 @@ class Progress:
     """Wall-clock with the workers that are there; None where there is none, or no speed is known."""
 
     @property
+    def states(self) -> Mapping[str, State]:
+        """State of every cell."""
+        return self.measured.states
+
+    @property
     def counts(self) -> Counter[State]:
         """Cells in each state."""
-        return Counter(self.states.values())
+        return self.measured.counts
 
     @property
     def is_over(self) -> bool:
         """Whether every cell is finished or failed."""
-        return all(state in FINISHED or state == "FAILED" for state in self.states.values())
+        return self.counts.keys() <= {*FINISHED, "FAILED"}
 
     @property
     def share(self) -> float:
@@ -101,20 +102,19 @@ class Progress:
         return sum(w.flops_per_second or 0.0 for w in self.workers)
 
 
-def progress_of(store: Store) -> Progress:
-    """The sweep's progress at this moment.
+def progress_of(store: Store, with_curves: bool = False) -> Progress:
+    """The sweep's progress at this moment; the curves are for those who judge them.
 
     Raises:
         StoreError: the directory holds no sweep.
     """
-    plan, settings = store.plan(), store.settings()
+    measured = read_measured(store, with_curves)
+    plan, records, states = measured.plan, measured.records, measured.states
     cells = {cell.key: cell for cell in plan.cells}
-    records = {key: record for key in cells if (record := store.record(key)) is not None}
-    states = {key: _finished(records[key]) if key in records else store.state(key) for key in cells}
-    running = [key for key, state in states.items() if state == "RUNNING"]
-    workers = _workers(store, cells, running)
+    workers = _workers(store, cells, measured)
     now = {key: (w.step, w.tokens_per_second) for w in workers for key in w.cells}
-    begun = now | _stopped(store, cells.keys() - records.keys() - now.keys())
+    stopped = {key: (end.step, end.tokens_per_second) for key, end in measured.ends.items() if key not in now}
+    begun = now | stopped
     step_seconds = speeds(records.values(), [(cells[key], speed) for key, (_, speed) in begun.items() if speed])
     left = (
         None if step_seconds is None else _work_left(store, plan, states, {k: s for k, (s, _) in begun.items()}, step_seconds)
@@ -122,72 +122,49 @@ def progress_of(store: Store) -> Progress:
     spent = sum(r["times"]["training_seconds"] for r in records.values())
     spent += sum(step * step_seconds(cells[key]) for key, (step, _) in begun.items()) if step_seconds else 0.0
     return Progress(
-        name=plan.name,
-        hash=plan.hash,
-        directory=str(store.directory),
-        states=states,
+        measured=measured,
         flops=sum(c.flops(plan.count) for c in plan.cells),
         finished_flops=sum(cells[key].flops(plan.count) for key in records),
         workers=workers,
         failures=_failures(store, [key for key, state in states.items() if state == "FAILED"]),
-        device=_device(settings, plan, records.values()),
+        device=_device(measured),
         seconds_spent=spent,
         seconds_left=None if left is None else sum(work.seconds for work in left),
         eta_seconds=wall_seconds(left, len(workers)) if left is not None and (workers or not left) else None,
     )
 
 
-def _finished(record: Mapping[str, Any]) -> State:
-    return "COMPLETE" if record["state"] == "COMPLETE" else "DIVERGED"
-
-
-def _stopped(store: Store, keys: Iterable[str]) -> dict[str, tuple[int, float | None]]:
-    """Steps and tokens per second of those cells that somebody has trained and nobody trains now, by their curves."""
-    ends = {key: curve_end(store.cell_dir(key) / "curve.jsonl") for key in keys}
-    return {key: (int(end["step"]), end.get("tokens_per_second")) for key, end in ends.items() if end}
-
-
-def _workers(store: Store, cells: Mapping[str, Cell], running: Iterable[str]) -> tuple[WorkerLine, ...]:
+def _workers(store: Store, cells: Mapping[str, Cell], measured: Measured) -> tuple[WorkerLine, ...]:
     held: dict[tuple[str, int], list[tuple[str, Mapping[str, Any]]]] = defaultdict(list)
-    for key in running:
+    for key in (key for key, state in measured.states.items() if state == "RUNNING"):
         with contextlib.suppress(FileNotFoundError):  # finished meanwhile
-            if owner := store.owner(key):
+            if owner := store.claims.owner(key):
                 held[str(owner["host"]), int(owner["pid"])].append((key, owner))
-    return tuple(_worker(store, cells, *who, claims) for who, claims in sorted(held.items()))
+    return tuple(_worker(store, cells, measured.ends, *who, claims) for who, claims in sorted(held.items()))
 
 
 def _worker(
-    store: Store, cells: Mapping[str, Cell], host: str, pid: int, claims: Sequence[tuple[str, Mapping[str, Any]]]
+    store: Store,
+    cells: Mapping[str, Cell],
+    ends: Mapping[str, CurveEnd],
+    host: str,
+    pid: int,
+    claims: Sequence[tuple[str, Mapping[str, Any]]],
 ) -> WorkerLine:
     keys = tuple(key for key, _ in claims)
     cell, age = cells[keys[0]], min(float(owner["age"]) for _, owner in claims)
-    last = curve_end(store.cell_dir(cell.key) / "curve.jsonl")
-    speed = None if last is None else last.get("tokens_per_second")
+    last = ends.get(cell.key)
+    speed = None if last is None else last.tokens_per_second
     step = 0 if last is None else _step(store, cell, last, claims[0][1]["number"], (speed or 0.0) / len(keys))
     flops = None if speed is None else speed * flops_per_token(cell.shape, "attention")
     return WorkerLine(host, pid, keys, min(step, cell.steps), cell.steps, speed, flops, max(0.0, age))
 
 
-def _step(store: Store, cell: Cell, last: Mapping[str, float], claim: int, tokens_per_second: float) -> int:
+def _step(store: Store, cell: Cell, last: CurveEnd, claim: int, tokens_per_second: float) -> int:
     """Finished steps of a cell trained under a claim, by the last point of its curve, which may be of an earlier one."""
-    if last["claim"] == claim:
-        return int(last["step"] + tokens_per_second * last["age"] / cell.batch_tokens)
-    return int(last["step"]) if store.checkpoint(cell.key).exists() else 0
-
-
-def curve_end(path: Path) -> dict[str, float] | None:
-    """The last point of a curve with its `claim` and `age`, the seconds since it was written; None where there is none."""
-    try:
-        with path.open("rb") as file:
-            changed = os.fstat(file.fileno()).st_mtime
-            claim = json.loads(file.readline()).get("claim", 0)
-            file.seek(max(0, os.fstat(file.fileno()).st_size - 4096))
-            point: dict[str, float] = json.loads(file.read().splitlines()[-1])
-    except (FileNotFoundError, IndexError, ValueError):
-        return None
-    if "step" not in point:  # the header, before the first point
-        return None
-    return {**point, "claim": claim, "age": max(0.0, time.time() - changed)}
+    if last.claim == claim:
+        return int(last.step + tokens_per_second * last.age / cell.batch_tokens)
+    return last.step if store.checkpoint(cell.key).exists() else 0
 
 
 StepSeconds = Callable[[Cell], float]
@@ -221,6 +198,7 @@ def speeds(records: Iterable[Mapping[str, Any]], running: Iterable[tuple[Cell, f
         kind, mine = _kind(cell), cell.flops(CountSpec()) / cell.steps
         if kind in found:
             return statistics.median(found[kind])
+        # FLOP/s fall towards small models, slowly: the neighbour in FLOPs is the best guess.
         near = min(found, key=lambda k: abs(math.log(flops[k] / mine)))
         return statistics.median(found[near]) * mine / flops[near]
 
@@ -275,12 +253,7 @@ def _work(cell: Cell, start: int, leader: Cell, leader_step: int, seconds: float
 
 def _failures(store: Store, keys: Sequence[str]) -> tuple[Failure, ...]:
     logs = logs_of(store, keys) if keys else {}
-    return tuple(Failure(key, _reason(store, key), tuple(map(str, logs[key]))) for key in keys)
-
-
-def _reason(store: Store, key: str) -> str:
-    lines = store.error(key).strip().splitlines()
-    return lines[-1] if lines else "no reason was left"
+    return tuple(Failure(k, store.claims.reason(k) or "no reason was left", tuple(map(str, logs[k]))) for k in keys)
 
 
 def logs_of(store: Store, keys: Sequence[str]) -> dict[str, list[Path]]:
@@ -293,10 +266,10 @@ def logs_of(store: Store, keys: Sequence[str]) -> dict[str, list[Path]]:
     return found
 
 
-def _device(settings: Settings, plan: Plan, records: Iterable[Mapping[str, Any]]) -> Device:
-    """What the sweep is trained on: as set, else as recorded, else what the precision tells (`plan.resolve_precision`)."""
-    if settings.train.device != "auto":
-        return settings.train.device
-    for record in records:
+def _device(measured: Measured) -> Device:
+    """What the sweep is trained on: as set, else as recorded, else what the precision tells (`grid.resolve_precision`)."""
+    if (wanted := measured.settings.train.device) != "auto":
+        return wanted
+    for record in measured.records.values():
         return "cpu" if record["where"]["device"].startswith("CPU") else "cuda"
-    return "cuda" if plan.cells[0].precision == "bfloat16" else "cpu"
+    return "cuda" if measured.plan.cells[0].precision == "bfloat16" else "cpu"

@@ -36,8 +36,8 @@ same trajectory, and a curve that comes late is seen by the claim's number in it
 A worker that trains one of them leaves the state at the branch step of every shorter cell that has no record, and a cell goes
 on from the furthest such state, or from its own checkpoint where that is further. As each state is what the cell would have
 come to by itself, none of this shows in a record but for `times`, and a state may be written twice, or be missing. While a
-live claim is on its way to a cell's branch step, that cell waits (`jobs.waits_for_trunk`): it would only follow behind. It
-waits for nothing else, so that a death or a failure of the holder lets it go, and two cells never wait for each other. The
+live claim is on its way to a cell's branch step, that cell waits (`free_cells.waits_for_trunk`): it would only follow behind.
+It waits for nothing else, so that a death or a failure of the holder lets it go, and two cells never wait for each other. The
 states are removed with the record of the last cell that could use them.
 
 *Pack.* A worker may claim several cells and step them together. Each has its claim, curve, checkpoint and record as if it went
@@ -50,7 +50,7 @@ state never changes.
 
 *Retry.* `launcher.retries` says how often a cell is tried again after an exception (`failed`), after its worker died or hung
 (`lost`) and after its loss diverged (`diverged`). Claims are counted, so no launcher and no restart of one changes the answer
-(`claims.is_given_up`). A cell that only waited has no claim and is charged nothing; nor is one whose machine was restarted,
+(`claim.is_given_up`). A cell that only waited has no claim and is charged nothing; nor is one whose machine was restarted,
 whose worker was told to stop, that died in a pack, or from whose checkpoint a later claim went on further than it had begun.
 `reopen_failed`, which a new `scalesweep run` calls, starts the count anew. A diverged cell is a result and has a record.
 
@@ -69,46 +69,95 @@ directory stops at its next write. Containers and hosts that share a name are to
 """
 
 import contextlib
+import functools
 import json
-import math
-import os
 import shutil
 import time
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from scalesweep.errors import StoreError
-from scalesweep.files import Damaged, digest, read_json, sealed, set_aside, sibling, write_json, write_new, write_text
+from scalesweep.files import (
+    Damaged,
+    digest,
+    plain_storage_errors,
+    read_json,
+    sealed,
+    set_aside,
+    sibling,
+    write_new,
+    write_text,
+)
 from scalesweep.plan.cell import Cell
-from scalesweep.points.points import Points, points_from_rows
-from scalesweep.run.store.claims import HEARTBEAT_SECONDS, LEASE_SECONDS, read_claim
-from scalesweep.run.store.contents import checked_key, read_cell, read_curve
-from scalesweep.run.store.holding import CLAIMABLE, Claim, Holding, State
+from scalesweep.run.store.claim import HEARTBEAT_SECONDS, LEASE_SECONDS
+from scalesweep.run.store.claims import CLAIMABLE, Claim, Claims, State
+from scalesweep.run.store.contents import CurveEnd, cell_dir, checked_key, read_curve, read_curve_end, record_file
+from scalesweep.run.store.plan_file import PlanFile
 from scalesweep.run.store.schema import SCHEMA, upgrade
-from scalesweep.settings.plan import CountSpec
 
-__all__ = ["CLAIMABLE", "FINISHED", "HEARTBEAT_SECONDS", "LEASE_SECONDS", "SCHEMA", "Claim", "State", "Store"]
+__all__ = [
+    "CLAIMABLE",
+    "FINISHED",
+    "HEARTBEAT_SECONDS",
+    "LEASE_SECONDS",
+    "SCHEMA",
+    "Claim",
+    "State",
+    "Store",
+    "finished_state",
+]
 FINISHED: frozenset[State] = frozenset({"COMPLETE", "DIVERGED"})
 ABANDONED_SECONDS = 3600.0
 """Temporary files so old are of workers that were killed; younger ones may be somebody's who is about to rename them."""
 
 
-class Store(Holding):
+def finished_state(record: Mapping[str, Any]) -> State:
+    """The state of a cell that has this record."""
+    return "COMPLETE" if record["state"] == "COMPLETE" else "DIVERGED"
+
+
+@dataclass(frozen=True)
+class Store:
     """A sweep's directory; every method looks at the files anew, so all processes see one truth."""
+
+    directory: Path
+
+    @functools.cached_property
+    def plan_file(self) -> PlanFile:
+        """What is to be measured."""
+        return PlanFile(self.directory)
+
+    @functools.cached_property
+    def claims(self) -> Claims:
+        """Who measures what."""
+        return Claims(self.plan_file)
+
+    def cell_dir(self, key: str) -> Path:
+        """The cell's directory.
+
+        Raises:
+            StoreError: the key is none, and could name a place outside the store.
+        """
+        return cell_dir(self.directory, key)
 
     # -- states -----------------------------------------------------------------------------------------------------------
 
     def state(self, key: str) -> State:
         """The cell's state, derived from its files."""
-        finished, last = self._look(key)
-        if finished and (record := self.record(key)):
-            return "COMPLETE" if record["state"] == "COMPLETE" else "DIVERGED"
-        return self._unfinished_state(key, last)
+        seen = self.claims.look(key)
+        if seen.has_record and (record := self.record(key)):
+            return finished_state(record)
+        return self.claims.unfinished_state(key, seen.last)
+
+    def is_finished(self, key: str) -> bool:
+        """Whether there is a record, without reading it."""
+        return record_file(self.directory, key).exists()
 
     def states(self) -> dict[str, State]:
         """State of every planned cell."""
-        return {key: self.state(key) for key in self.keys()}
+        return {key: self.state(key) for key in self.plan_file.keys()}
 
     # -- curves and records -----------------------------------------------------------------------------------------------
 
@@ -118,7 +167,7 @@ class Store(Holding):
         header = json.dumps({"schema": SCHEMA, "claim": claim.number, "checksum": digest(lines)}) + "\n"
         path = self.cell_dir(claim.key) / "curve.jsonl"
         with sibling(path, header.encode(), lines) as temporary:
-            if held := self.holds(claim):
+            if held := self.claims.holds(claim):
                 temporary.replace(path)
         return held
 
@@ -138,26 +187,34 @@ class Store(Holding):
             return []
         return points
 
+    def curve_end(self, key: str) -> CurveEnd | None:
+        """The last point of the curve, without reading the others; None where there is none."""
+        return read_curve_end(self.cell_dir(key) / "curve.jsonl")
+
     def last_step(self, key: str) -> int:
-        """Finished steps at the last point of the curve, by its last line alone; 0 where there is none."""
-        try:
-            with (self.cell_dir(key) / "curve.jsonl").open("rb") as file:
-                file.seek(max(0, file.seek(0, os.SEEK_END) - 4096))
-                return int(json.loads(file.read().splitlines()[-1]).get("step", 0))
-        except (OSError, ValueError, IndexError, AttributeError):
-            return 0  # of a damaged file, which `curve` sets aside
+        """Finished steps at the last point of the curve; 0 where there is none."""
+        end = self.curve_end(key)
+        return end.step if end else 0
 
     def write_record(self, claim: Claim, record: Mapping[str, Any]) -> bool:
         """Finish the cell, unless the claim was lost or a record stands; True if this record was written."""
-        directory = self.cell_dir(claim.key)
         value = {"schema": SCHEMA, "key": claim.key, **record}
         if "where" in value:
             value["where"] = {**value["where"], "claim": claim.number}
-        if not self.holds(claim) or not write_new(directory / "record.json", sealed(value)):
+        if not self.claims.holds(claim) or not write_new(record_file(self.directory, claim.key), sealed(value)):
             return False
-        abandoned = [path for path in directory.glob(".*") if time.time() - _changed(path) > ABANDONED_SECONDS]
+        abandoned = [path for path in self.cell_dir(claim.key).glob(".*") if time.time() - _changed(path) > ABANDONED_SECONDS]
         for leftover in [*self._checkpoints(claim.key), *abandoned]:
             leftover.unlink(missing_ok=True)
+        return True
+
+    def retry_diverged(self, claim: Claim) -> bool:
+        """End the claim of a diverged cell without a record if it is to be tried again, from its trunk or its first step."""
+        if not self.claims.may_repeat_diverged(claim):
+            return False
+        for path in self._checkpoints(claim.key):
+            path.unlink(missing_ok=True)
+        self.claims.diverge(claim)
         return True
 
     def weights(self, key: str) -> Path:
@@ -165,6 +222,13 @@ class Store(Holding):
         return self.cell_dir(key) / "model.safetensors"
 
     # -- states in training -----------------------------------------------------------------------------------------------
+
+    def checkpoint(self, key: str) -> Path:
+        """Where the state of a cell in training is kept."""
+        return self.cell_dir(key) / "checkpoint.pt"
+
+    def _checkpoints(self, key: str) -> list[Path]:
+        return list(self.cell_dir(key).glob("checkpoint*.pt"))
 
     def snapshot(self, trunk: str, step: int) -> Path:
         """Where the state of a trunk after `step` steps is kept."""
@@ -188,6 +252,26 @@ class Store(Holding):
                 path.unlink(missing_ok=True)
         if furthest < 0 and directory.is_dir():
             shutil.rmtree(directory, ignore_errors=True)  # with temporary files and unreadable states
+
+    # -- the request to cancel --------------------------------------------------------------------------------------------
+
+    @property
+    def _cancel_file(self) -> Path:
+        return self.directory / "cancel"
+
+    def ask_to_cancel(self) -> None:
+        """Ask all workers, on any machine, to write checkpoints, release their claims and end."""
+        with plain_storage_errors(self.directory):
+            self._cancel_file.touch()
+
+    def clear_cancel(self) -> None:
+        """Take the request back, as a new `scalesweep run` does."""
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            self._cancel_file.unlink()
+
+    def is_cancelled(self) -> bool:
+        """Whether somebody asked the workers to end."""
+        return self._cancel_file.exists()
 
     # -- memory -----------------------------------------------------------------------------------------------------------
 
@@ -216,7 +300,7 @@ class Store(Holding):
         Raises:
             StoreError: it is the record of another cell, or of another version.
         """
-        path = self.cell_dir(key) / "record.json"
+        path = record_file(self.directory, key)
         if (value := self._sound_record(key, path)) is None:
             return None
         value = upgrade("record", value, path)
@@ -231,47 +315,19 @@ class Store(Holding):
         """The content of a record; a damaged one is set aside, and the claim that had finished the cell released."""
         with contextlib.suppress(FileNotFoundError, Damaged):
             return read_json(path)
-        last = self._last_claim(key)
+        last = self.claims.look(key).last
         try:
             return read_json(path)  # again, as the claim must be the one that the record came from
         except FileNotFoundError:
             return None
         except Damaged as error:
             if set_aside(path, error, read_json) and last:
-                with contextlib.suppress(OSError):
-                    write_json(self._claim_file(key, last), {**read_claim(self._claim_file(key, last)), "state": "released"})
+                self.claims.put_back(key, last)
         return None
 
     def records(self) -> list[dict[str, Any]]:
         """All records in declared order."""
-        return [r for key in self.keys() if (r := self.record(key)) is not None]
-
-    def points(self, count: CountSpec | None = None) -> Points:
-        """The table of measured points, by the sweep's conventions or by others; a diverged cell is a row with a reason."""
-        count = count or CountSpec(**self.sweep()["count"])
-        rows, columns = [], self.sweep().get("columns", {})
-        for record in self.records():
-            cell = read_cell(record["cell"], self.cell_dir(record["key"]) / "record.json")
-            reason = (
-                "" if record["state"] == "COMPLETE" else f"diverged: last finite training loss {record['last_finite_loss']}"
-            )
-            measured = {name: math.nan if record[name] is None else record[name] for name in ("loss", "loss_se")}
-            rows.append({**cell.row(count), **columns.get(cell.key, {}), **measured, "excluded_reason": reason})
-        return points_from_rows(rows, count.params, count.flops, str(self.directory))
-
-
-def read_sweep(directory: Path | str, count: CountSpec | None = None) -> Points:
-    """The measured points of a sweep's directory, for a fit from Python.
-
-    Args:
-        directory: of the sweep, such as runs/demo; one that still runs gives what is measured so far.
-        count: what N and C count; by default what the sweep was planned with.
-
-    Raises:
-        StoreError: the directory holds no sweep.
-        PointsError: nothing is measured yet.
-    """
-    return Store(Path(directory)).points(count)
+        return [r for key in self.plan_file.keys() if (r := self.record(key)) is not None]
 
 
 def _changed(path: Path) -> float:

@@ -1,0 +1,51 @@
+"""The measured rows as estimators take them: columns in one order, with what is drawn together in a resample."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from scalesweep.arrays import FloatArray, IntArray
+from scalesweep.points.clusters import Units, group_rows, separate_rows
+from scalesweep.points.points import Points
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Measured runs; every array has shape (rows,)."""
+
+    n: FloatArray
+    """Parameters."""
+    d: FloatArray
+    """Training tokens."""
+    c: FloatArray
+    """Training FLOPs."""
+    loss: FloatArray
+    """Nats per token."""
+    units: Units
+    """Which rows are resampled together."""
+    order: IntArray
+    """Position of each row in the table that it comes from."""
+
+    def __len__(self) -> int:
+        return len(self.loss)
+
+    @classmethod
+    def of(cls, points: Points) -> "Rows":
+        """The used rows by size, budget and loss, so that an estimate does not depend on the order of the table."""
+        n, d, c, loss = points.n, points.d, points.c, points.loss
+        order = np.lexsort((loss, d, n))
+        return cls(n[order], d[order], c[order], loss[order], group_rows(points.used).take(order), order)
+
+    @classmethod
+    def of_columns(cls, n: FloatArray, d: FloatArray, loss: FloatArray, units: Units | None = None) -> "Rows":
+        """Rows in the order given, with C = 6 N D; by default every row is a unit of its own."""
+        return cls(n, d, 6 * n * d, loss, units or separate_rows(n), np.arange(len(n)))
+
+    def take(self, rows: IntArray) -> "Rows":
+        """Some of the rows."""
+        n, d, c, loss = (column[rows] for column in (self.n, self.d, self.c, self.loss))
+        return Rows(n, d, c, loss, self.units.take(rows), self.order[rows])
+
+    def with_loss(self, loss: FloatArray) -> "Rows":
+        """The same design with other losses."""
+        return replace(self, loss=loss)

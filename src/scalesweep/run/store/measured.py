@@ -1,0 +1,112 @@
+"""What a sweep's directory says at one moment, read once: the value that reports, progress and trackers are made from."""
+
+import functools
+import math
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scalesweep.plan.plan import Plan
+from scalesweep.points.points import Points, points_from_rows
+from scalesweep.run.store.claims import State
+from scalesweep.run.store.contents import CurveEnd, plan_of, read_cell
+from scalesweep.run.store.store import FINISHED, Store, finished_state
+from scalesweep.settings.plan import CountSpec
+from scalesweep.settings.settings import Settings, parse_settings
+
+Record = Mapping[str, Any]
+"""Content of a record.json (`record.make_record`)."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What was planned, and what is known of every cell; all mappings are by key, in declared order."""
+
+    directory: Path
+    content: Mapping[str, Any]
+    """Of sweep.json."""
+    records: Mapping[str, Record]
+    """Of the finished cells."""
+    states: Mapping[str, State]
+    curves: Mapping[str, Sequence[Mapping[str, float]]]
+    """Of the finished cells; empty where they were not asked for."""
+    ends: Mapping[str, CurveEnd]
+    """Last points of the curves of cells that are begun and not finished."""
+
+    @functools.cached_property
+    def plan(self) -> Plan:
+        """The cells.
+
+        Raises:
+            StoreError: they are those of another version.
+        """
+        return plan_of(self.content, self.directory / "sweep.json")
+
+    @functools.cached_property
+    def settings(self) -> Settings:
+        """The settings that were asked for."""
+        return parse_settings(self.content["settings"])
+
+    @functools.cached_property
+    def counts(self) -> Counter[State]:
+        """Cells in each state."""
+        return Counter(self.states.values())
+
+    def points(self, count: CountSpec | None = None) -> Points:
+        """The table of measured points, by the sweep's conventions or by others; a diverged cell is a row with a reason.
+
+        Raises:
+            PointsError: nothing is measured.
+        """
+        count = count or CountSpec(**self.content["count"])
+        rows, columns = [], self.content.get("columns", {})
+        for key, record in self.records.items():
+            cell = read_cell(record["cell"], self.directory / "cells" / key / "record.json")
+            reason = (
+                "" if record["state"] == "COMPLETE" else f"diverged: last finite training loss {record['last_finite_loss']}"
+            )
+            measured = {name: math.nan if record[name] is None else record[name] for name in ("loss", "loss_se")}
+            rows.append({**cell.row(count), **columns.get(cell.key, {}), **measured, "excluded_reason": reason})
+        return points_from_rows(rows, count.params, count.flops, str(self.directory))
+
+
+def read_measured(store: Store, with_curves: bool = True) -> Measured:
+    """Read a sweep's directory, which for the curves of many cells takes a while.
+
+    Raises:
+        StoreError: the directory holds no sweep.
+    """
+    content = store.plan_file.content()
+    records: dict[str, Record] = {}
+    states: dict[str, State] = {}
+    for key in (cell["key"] for cell in content["cells"]):
+        record = store.record(key)
+        if record is None and (state := store.state(key)) in FINISHED:  # it was finished between the two looks
+            record = store.record(key)
+        if record is not None:
+            records[key] = record
+        states[key] = state if record is None else finished_state(record)
+    return Measured(
+        directory=store.directory,
+        content=content,
+        records=records,
+        states=states,
+        curves={key: store.curve(key) for key in records} if with_curves else {},
+        ends={key: end for key in states if key not in records and (end := store.curve_end(key))},
+    )
+
+
+def read_sweep(directory: Path | str, count: CountSpec | None = None) -> Points:
+    """The measured points of a sweep's directory, for a fit from Python.
+
+    Args:
+        directory: of the sweep, such as runs/demo; one that still runs gives what is measured so far.
+        count: what N and C count; by default what the sweep was planned with.
+
+    Raises:
+        StoreError: the directory holds no sweep.
+        PointsError: nothing is measured yet.
+    """
+    return read_measured(Store(Path(directory)), with_curves=False).points(count)

@@ -1,0 +1,42 @@
+"""The whole way, called from Python."""
+
+import dataclasses
+import shutil
+from pathlib import Path
+
+from builders import small_settings
+
+from scalesweep.errors import Refused
+from scalesweep.run.store.measured import read_measured
+from scalesweep.run.store.store import Store
+from scalesweep.settings.settings import with_values
+from scalesweep.sweep.run import run_sweep
+from scalesweep.sweep.subject import report_context
+
+
+def test_a_sweep_runs_from_python_and_goes_on(home: Path, tmp_path: Path) -> None:
+    said: list[str] = []
+    warned: list[str] = []
+    settings = small_settings(home).model_copy(update={"dir": str(tmp_path / "sweep")})
+    done = run_sweep(settings, said.append, warned.append)
+    assert set(done.measured.states.values()) == {"COMPLETE"}
+    assert done.num_lacking == 0
+    assert isinstance(done.fit, Refused) == (done.page is None)
+    records = dict(done.measured.records)
+    longer = with_values(settings, {"sweep.budgets": [4096, 8192, 16384]})
+    again = run_sweep(longer, said.append, warned.append)
+    assert len(again.measured.states) == 6
+    assert {key: again.measured.records[key] for key in records} == records
+    assert any("4 measured before, 2 new" in line for line in said)
+
+
+def test_what_was_read_once_needs_the_directory_no_more(reviewed_store: Store, tmp_path: Path) -> None:
+    copy = Path(shutil.copytree(reviewed_store.directory, tmp_path / "sweep"))
+    measured = read_measured(Store(copy))
+    expected = report_context(read_measured(Store(copy)), measured.settings, "command"), measured.points().frame
+    shutil.rmtree(copy)
+    fresh = dataclasses.replace(measured)  # without what the first use has derived
+    context, frame = report_context(fresh, fresh.settings, "command"), fresh.points().frame
+    assert context == expected[0]
+    assert frame.equals(expected[1])
+    assert set(context.curves) == set(measured.records)
