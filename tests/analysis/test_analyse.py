@@ -112,7 +112,7 @@ def test_without_resamples_there_are_no_rivals():
     found = analyse(sweep(), FitSpec(bootstrap=0))
     assert isinstance(found.tournament, Refused)
     assert "fit.bootstrap = 0" in summary(found)
-    assert found.fit.joint is not None
+    assert found.fit.fits.get("joint") is not None
 
 
 def test_few_points_have_rivals_of_few_resamples_but_no_origin():

@@ -47,8 +47,8 @@ def test_the_frontier_is_a_table_that_fits_take() -> None:
     assert not any(math.isnan(x) for x in points.frame["loss_se"])
     result = fit_laws(points, FitSpec(bootstrap=20))
     assert result.noise is not None  # seeds stay apart
-    assert result.joint is not None
-    assert result.joint.estimates["a"].value == pytest.approx(0.5, abs=0.03)
+    assert result.fits.get("joint") is not None
+    assert result["joint"].estimates["a"].value == pytest.approx(0.5, abs=0.03)
 
 
 def test_noise_gives_standard_errors_that_cover_and_less_bias_than_the_lowest_loss() -> None:
@@ -67,8 +67,8 @@ def test_noise_gives_standard_errors_that_cover_and_less_bias_than_the_lowest_lo
 
 def test_an_untuned_learning_rate_bends_the_exponent_and_the_frontier_restores_it() -> None:
     fixed = sweep(lr_cost, [{"recipe.lr": best_lr(1e4, 1e5)}])
-    untuned = fit_laws(fixed, FitSpec(bootstrap=0)).joint
-    tuned = fit_laws(tuned_frontier(sweep(lr_cost)).points, FitSpec(bootstrap=0)).joint
+    untuned = fit_laws(fixed, FitSpec(bootstrap=0))["joint"]
+    tuned = fit_laws(tuned_frontier(sweep(lr_cost)).points, FitSpec(bootstrap=0))["joint"]
     assert untuned is not None and tuned is not None
     assert tuned.estimates["a"].value == pytest.approx(0.5, abs=0.005)
     assert abs(untuned.estimates["a"].value - 0.5) > 0.05

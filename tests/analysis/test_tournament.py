@@ -56,7 +56,7 @@ def test_sizes_that_share_noise_widen_a_rival_as_they_widen_the_joint_law():
     clustered = make_points(points.n, points.d, points.loss * shared)
     spec = FitSpec(bootstrap=100)
     additive = fit_rivals(Rows.of(clustered), spec, ("chinchilla",)).members[0]
-    joint = fit_laws(clustered, spec).joint
+    joint = fit_laws(clustered, spec)["joint"]
     assert len(additive.cluster_samples) == len(joint.cluster_samples) == 100
     at = np.array([1e9]), np.array([2e10])
     low, high = predict_interval(additive, *at, MEAN)
@@ -167,7 +167,7 @@ def test_a_rival_with_too_few_rows_is_refused_in_words():
     chosen = np.array([0, 4, 8, 12, 17, 25, 29])
     found = fit_rivals(Rows.of(points).take(chosen), FitSpec(bootstrap=5))
     assert found.names == ("chinchilla", "kaplan_floor")
-    assert "7 points leave fewer than 2" in found.refusals["coupled"]
+    assert "7 points leave fewer than 2" in found.refusals["coupled"].reason
 
 
 def test_no_resamples_are_refused():

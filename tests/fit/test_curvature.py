@@ -60,7 +60,7 @@ def test_a_floor_bends_the_law_and_is_said():
     d = np.geomspace(1e8, 1e11, 12)
     loss = TRUTH.predict(n, d) * np.exp(0.003 * np.random.default_rng(0).standard_normal(12))
     fit = fit_laws(make_points(n, d, loss), FitSpec(bootstrap=50))
-    assert fit.by_d.status is Status.REJECTED
+    assert fit["by_d"].status is Status.REJECTED
     text = " ".join(summary(fit).split())
     assert "Rejected: the points bend away from this law, so do not extrapolate it. A quadratic in log D has t = " in text
     content = json.loads(fit.to_json())["laws"]["by_d"]
@@ -71,13 +71,13 @@ def test_a_floor_bends_the_law_and_is_said():
 
 def test_chinchilla_s_power_laws_bend():
     fit = fit_laws(published_points("chinchilla", None), POINT)
-    assert {fit.by_n.status, fit.by_d.status, fit.by_c.status} == {Status.REJECTED}
-    assert fit.by_c.curvature.t == pytest.approx(28.9, abs=0.1)
-    assert fit.by_c.curvature.rms_quadratic == pytest.approx(0.0042, abs=1e-4)
+    assert {fit["by_n"].status, fit["by_d"].status, fit["by_c"].status} == {Status.REJECTED}
+    assert fit["by_c"].curvature.t == pytest.approx(28.9, abs=0.1)
+    assert fit["by_c"].curvature.rms_quadratic == pytest.approx(0.0042, abs=1e-4)
 
 
 def test_exact_and_few_points_show_no_bend():
     x = np.log(np.geomspace(1e6, 1e9, 8))
     assert find_curvature(x, -0.08 * x, np.ones(8)) is None
     assert find_curvature(x[:3], np.array([3.0, 2.0, 1.9]), np.ones(3)) is None
-    assert fit_laws(grid(), POINT).joint.curvature is None
+    assert fit_laws(grid(), POINT)["joint"].curvature is None

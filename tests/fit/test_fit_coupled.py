@@ -59,7 +59,7 @@ def test_derivatives_against_differences(delta):
 
 def test_published_optimum_on_epoch_s_points(epoch):
     """The same 240 points and objective as the additive golden test: kappa 0.774, objective 9.542e-4."""
-    fit = fit_laws(epoch, FitSpec(huber_delta=1e-3, bootstrap=0)).coupled
+    fit = fit_laws(epoch, FitSpec(huber_delta=1e-3, bootstrap=0))["coupled"]
     assert fit.objective_value == pytest.approx(9.542e-4, rel=1e-4)
     assert fit.law.kappa == pytest.approx(0.774, abs=1e-3)
 
@@ -67,7 +67,7 @@ def test_published_optimum_on_epoch_s_points(epoch):
 @pytest.mark.parametrize("kappa", [0.25, 0.36, 0.7, 1.0, 1.4])
 def test_exact_recovery(kappa):
     law = Coupled(LAW.E, LAW.A, LAW.B, LAW.alpha, LAW.beta, kappa)
-    found = fit_laws(grid(law, sizes=SIZES, tokens=TOKENS), POINT).coupled.law
+    found = fit_laws(grid(law, sizes=SIZES, tokens=TOKENS), POINT)["coupled"].law
     for name in ("E", "A", "B", "alpha", "beta", "kappa"):
         assert getattr(found, name) == pytest.approx(getattr(law, name), rel=1e-5), name
 
@@ -85,7 +85,7 @@ def test_intervals_cover_about_as_often_as_they_say():
     covered = []
     for seed in range(25):
         points = grid(LAW, noise=0.003, seed=seed, sizes=SIZES, tokens=TOKENS)
-        estimates = fit_laws(points, FitSpec(bootstrap=100, seed=seed)).coupled.estimates
+        estimates = fit_laws(points, FitSpec(bootstrap=100, seed=seed))["coupled"].estimates
         covered += [estimates[k].low < getattr(LAW, k) < estimates[k].high for k in ("alpha", "beta", "kappa")]
     assert 0.72 <= np.mean(covered) <= 0.99
 
@@ -97,4 +97,4 @@ def test_an_additive_truth_keeps_the_additive_law():
 
 def test_too_few_points_for_six_parameters():
     fit = fit_laws(grid(TRUTH, noise=0.001, sizes=SIZES[:3], tokens=TOKENS[:3][:2]), POINT)
-    assert fit.coupled is None
+    assert fit.fits.get("coupled") is None

@@ -90,7 +90,7 @@ def test_a_resample_draws_as_many_units_as_there_are(seed):
 def test_copied_points_keep_their_intervals():
     points, spec = sweep(), FitSpec(bootstrap=200, huber_delta=0.01)
     twice = make_points(*(np.tile(column, 2) for column in (points.n, points.d, points.loss)))
-    once, copied = fit_laws(points, spec).joint, fit_laws(twice, spec).joint
+    once, copied = fit_laws(points, spec)["joint"], fit_laws(twice, spec)["joint"]
     for name in ("E", "alpha", "beta"):
         one, other = once.estimates[name], copied.estimates[name]
         assert (other.value, other.low, other.high) == pytest.approx((one.value, one.low, one.high), rel=1e-6)
@@ -101,7 +101,11 @@ def test_copied_points_keep_the_intervals_of_lines():
     points, spec = sweep(), FitSpec(bootstrap=200)
     twice = make_points(*(np.tile(column, 2) for column in (points.n, points.d, points.loss)))
     once, copied = fit_laws(points, spec), fit_laws(twice, spec)
-    for one, other in ((once.by_n, copied.by_n), (once.by_d, copied.by_d), (once.by_c, copied.by_c)):
+    for one, other in (
+        (once["by_n"], copied["by_n"]),
+        (once["by_d"], copied["by_d"]),
+        (once["by_c"], copied["by_c"]),
+    ):
         for name, expected in one.estimates.items():
             found = other.estimates[name]
             assert (found.value, found.low, found.high) == pytest.approx(
@@ -114,7 +118,7 @@ def test_a_line_through_one_run_has_no_interval():
     """L(D) of a trunk's branches at the largest size: resampling its points would show the noise inside the run alone."""
     points, spec = sweep(), FitSpec(bootstrap=50)
     trunks = make_points(points.n, points.d, points.loss, trunk=np.repeat(np.arange(6), 5))
-    alone, together = fit_laws(points, spec).by_d, fit_laws(trunks, spec).by_d
+    alone, together = fit_laws(points, spec)["by_d"], fit_laws(trunks, spec)["by_d"]
     assert together.estimates["exponent"].value == alone.estimates["exponent"].value
     assert alone.estimates["exponent"].low is not None
     assert together.estimates["exponent"].low is None
@@ -125,7 +129,7 @@ def test_a_line_through_one_run_has_no_interval():
 def test_points_of_a_trunk_widen_the_interval():
     points, spec = sweep(shared=0.004), FitSpec(bootstrap=300, interval="pairs")
     trunks = make_points(points.n, points.d, points.loss, trunk=np.repeat(np.arange(6), 5))
-    alone, together = (fit_laws(p, spec).joint.estimates["alpha"] for p in (points, trunks))
+    alone, together = (fit_laws(p, spec)["joint"].estimates["alpha"] for p in (points, trunks))
     assert together.high - together.low > 1.5 * (alone.high - alone.low)
 
 
@@ -134,7 +138,7 @@ def test_the_order_of_rows_does_not_matter():
     points, spec = sweep(trunk=trunk), FitSpec(bootstrap=50)
     order = np.random.default_rng(0).permutation(30)
     shuffled = make_points(points.n[order], points.d[order], points.loss[order], trunk=trunk[order])
-    one, other = (fit_laws(p, spec).joint for p in (points, shuffled))
+    one, other = (fit_laws(p, spec)["joint"] for p in (points, shuffled))
     np.testing.assert_allclose(one.samples, other.samples, rtol=1e-6)
     assert one.intervals == other.intervals
 
@@ -154,13 +158,13 @@ def test_the_permutation_test_holds_its_level_and_finds_shared_noise():
 def test_no_test_where_no_size_has_two_points():
     assert cluster_p_value(np.arange(6.0), separate_rows(SIZES), np.random.default_rng(0)) is None
     points = make_points(SIZES, SIZES * [5, 80, 10, 40, 20, 5], TRUTH.predict(SIZES, SIZES * [5, 80, 10, 40, 20, 5]))
-    assert "no model size has two" in fit_laws(points, FitSpec(bootstrap=20)).joint.intervals
+    assert "no model size has two" in fit_laws(points, FitSpec(bootstrap=20))["joint"].intervals
 
 
 def test_shared_noise_widens_the_default_interval_and_is_said():
     points = sweep(shared=0.01, own=0.002)
     auto, pairs, cluster = (
-        fit_laws(points, FitSpec(bootstrap=200, interval=name)).joint for name in ("auto", "pairs", "cluster")
+        fit_laws(points, FitSpec(bootstrap=200, interval=name))["joint"] for name in ("auto", "pairs", "cluster")
     )
     assert (
         "union of the bootstrap of 6 model sizes and, without what a size's points share, the bootstrap of 30" in auto.intervals
@@ -177,7 +181,9 @@ def test_shared_noise_widens_the_default_interval_and_is_said():
 
 def test_noise_that_a_size_shares_does_not_count_against_the_exponent_of_d():
     points = sweep(shared=0.01, own=0.002)
-    beta = {name: fit_laws(points, FitSpec(bootstrap=200, interval=name)).joint.estimates["beta"] for name in ("auto", "pairs")}
+    beta = {
+        name: fit_laws(points, FitSpec(bootstrap=200, interval=name))["joint"].estimates["beta"] for name in ("auto", "pairs")
+    }
     assert beta["auto"].high - beta["auto"].low < 0.8 * (beta["pairs"].high - beta["pairs"].low)
 
 
@@ -190,13 +196,13 @@ def test_what_sizes_share_is_taken_off_unit_by_unit():
 
 def test_approach_3_follows_the_same_rule():
     fit = fit_laws(sweep(shared=0.01, own=0.002), FitSpec(bootstrap=100))
-    approach = allocation_of_law(fit.joint, sweep(shared=0.01, own=0.002), FitSpec(bootstrap=100))
-    joint = fit.joint.estimates["a"]
+    approach = allocation_of_law(fit["joint"], sweep(shared=0.01, own=0.002), FitSpec(bootstrap=100))
+    joint = fit["joint"].estimates["a"]
     assert (approach.a.value, approach.a.low, approach.a.high) == pytest.approx((joint.value, joint.low, joint.high))
 
 
 def test_independent_noise_keeps_the_pairs_interval():
-    auto, pairs = (fit_laws(sweep(seed=1), FitSpec(bootstrap=100, interval=name)).joint for name in ("auto", "pairs"))
+    auto, pairs = (fit_laws(sweep(seed=1), FitSpec(bootstrap=100, interval=name))["joint"] for name in ("auto", "pairs"))
     assert auto.estimates == pairs.estimates
     assert "do not differ clearly (permutation test, p = " in auto.intervals
     assert auto.intervals in " ".join(summary(fit_laws(sweep(seed=1), FitSpec(bootstrap=100))).split())
@@ -206,7 +212,7 @@ def test_independent_noise_keeps_the_pairs_interval():
 def test_the_reason_of_a_union_claims_no_more_than_its_test():
     """Independent noise whose p value is between 0.05 and the threshold: the union is taken, and no difference is claimed."""
     for seed in range(30):
-        fit = fit_laws(sweep(own=0.004, seed=seed), FitSpec(bootstrap=2)).joint
+        fit = fit_laws(sweep(own=0.004, seed=seed), FitSpec(bootstrap=2))["joint"]
         p = re.search(r"p = ([0-9.]+)", fit.intervals)
         if 0.1 < float(p[1]) < CLUSTER_P_VALUE:
             break
@@ -217,19 +223,19 @@ def test_the_reason_of_a_union_claims_no_more_than_its_test():
 
 def test_few_sizes_are_a_warning():
     few = grid(noise=0.002, sizes=SIZES[::2][:3])
-    messages = " ".join(fit_laws(few, FitSpec(bootstrap=50)).joint.messages)
+    messages = " ".join(fit_laws(few, FitSpec(bootstrap=50))["joint"].messages)
     assert "Only 3 model sizes" in messages
-    assert "Only 3 model sizes" not in " ".join(fit_laws(few, FitSpec(bootstrap=50, interval="pairs")).joint.messages)
+    assert "Only 3 model sizes" not in " ".join(fit_laws(few, FitSpec(bootstrap=50, interval="pairs"))["joint"].messages)
 
 
 def test_few_runs_are_a_warning():
     runs = sweep(run=np.repeat(np.arange(6), 5))
     few = make_points(runs.n[5:25], runs.d[5:25], runs.loss[5:25], run=np.repeat(np.arange(4), 5))
-    assert "Only 4 independent runs" in " ".join(fit_laws(few, FitSpec(bootstrap=50)).joint.messages)
+    assert "Only 4 independent runs" in " ".join(fit_laws(few, FitSpec(bootstrap=50))["joint"].messages)
 
 
 def test_the_coupled_law_follows_the_same_rule():
-    coupled = fit_laws(sweep(shared=0.01, own=0.002), FitSpec(bootstrap=50)).coupled
+    coupled = fit_laws(sweep(shared=0.01, own=0.002), FitSpec(bootstrap=50))["coupled"]
     assert "union" in coupled.intervals
     assert coupled.cluster_samples.shape == (50, 6)
 
@@ -297,7 +303,9 @@ def test_profile_ends_have_the_likelihood_ratio_of_the_quantile():
 
 
 def test_profile_intervals_are_like_the_bootstrap_s_and_end_at_bounds():
-    pairs, profile = (fit_laws(grid(noise=0.003), FitSpec(bootstrap=300, interval=name)).joint for name in ("pairs", "profile"))
+    pairs, profile = (
+        fit_laws(grid(noise=0.003), FitSpec(bootstrap=300, interval=name))["joint"] for name in ("pairs", "profile")
+    )
     for name in ("E", "alpha", "beta"):
         one, other = pairs.estimates[name], profile.estimates[name]
         assert other.low < other.value < other.high
@@ -305,7 +313,7 @@ def test_profile_intervals_are_like_the_bootstrap_s_and_end_at_bounds():
     assert profile.estimates["a"] == pairs.estimates["a"]
     assert "profile likelihood for E and exponents" in profile.intervals
     rough = grid(noise=0.05, sizes=SIZES[:4], tokens=np.geomspace(2e7, 2e8, 4))
-    assert fit_laws(rough, FitSpec(bootstrap=0, interval="profile")).joint.estimates["E"].low == 0
+    assert fit_laws(rough, FitSpec(bootstrap=0, interval="profile"))["joint"].estimates["E"].low == 0
 
 
 def ridge() -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -337,7 +345,7 @@ def test_a_profile_is_not_beaten_from_other_starts():
 
 
 def test_kappa_has_a_profile_interval():
-    coupled = fit_laws(grid(noise=0.002), FitSpec(bootstrap=0, interval="profile")).coupled
+    coupled = fit_laws(grid(noise=0.002), FitSpec(bootstrap=0, interval="profile"))["coupled"]
     assert coupled.estimates["kappa"].low < 1 < coupled.estimates["kappa"].high
     assert coupled.estimates["A"].low is None
 
@@ -359,7 +367,7 @@ def test_no_profile_without_spare_points():
 
 
 def test_a_new_run_varies_more_than_the_mean():
-    fit = fit_laws(sweep(), FitSpec(bootstrap=300)).joint
+    fit = fit_laws(sweep(), FitSpec(bootstrap=300))["joint"]
     low, high = predict_interval(fit, SIZES, 20 * SIZES)
     run_low, run_high = predict_interval(fit, SIZES, 20 * SIZES, kind="new_run")
     assert low.shape == run_low.shape == (6,)
@@ -370,7 +378,7 @@ def test_a_new_run_varies_more_than_the_mean():
 
 
 def test_a_new_run_falls_into_its_interval():
-    fit = fit_laws(sweep(), FitSpec(bootstrap=300, interval="pairs")).joint
+    fit = fit_laws(sweep(), FitSpec(bootstrap=300, interval="pairs"))["joint"]
     low, high = predict_interval(fit, 2e7, 4e8, kind="new_run")
     runs = TRUTH.predict(2e7, 4e8) * np.exp(0.005 * np.random.default_rng(1).standard_normal(2000))
     assert np.mean((low <= runs) & (runs <= high)) == pytest.approx(0.9, abs=0.07)
@@ -378,8 +386,8 @@ def test_a_new_run_falls_into_its_interval():
 
 def test_no_prediction_interval_without_resamples_or_spare_points():
     with pytest.raises(FitError, match="no prediction interval"):
-        predict_interval(fit_laws(sweep(), FitSpec(bootstrap=0)).joint, 1e9, 2e10)
-    fit = fit_laws(sweep(), FitSpec(bootstrap=20)).joint
+        predict_interval(fit_laws(sweep(), FitSpec(bootstrap=0))["joint"], 1e9, 2e10)
+    fit = fit_laws(sweep(), FitSpec(bootstrap=20))["joint"]
     with pytest.raises(FitError, match="5 points for 5 parameters"):
         predict_interval(replace(fit, residuals=fit.residuals[:5]), 1e9, 2e10, kind="new_run")
 
@@ -404,8 +412,8 @@ def nine_cells() -> Points:
 
 def test_an_end_at_a_bound_of_the_search_is_open():
     fit = fit_laws(nine_cells(), FitSpec(bootstrap=200))
-    value = fit.joint.law.alpha
-    alpha, a, e = (fit.joint.estimates[name].interval for name in ("alpha", "A", "E"))
+    value = fit["joint"].law.alpha
+    alpha, a, e = (fit["joint"].estimates[name].interval for name in ("alpha", "A", "E"))
     assert (alpha.high, alpha.is_high_open, a.is_high_open, alpha.is_low_open) == (MAX_EXPONENT, True, True, False)
     assert not e.is_low_open  # a loss of zero is an end by itself
     assert re.search(rf"alpha +{value:.4g}  \[{alpha.low:.4g}, open\] +exponent of N", summary(fit))
@@ -415,7 +423,7 @@ def test_an_end_at_a_bound_of_the_search_is_open():
 
 
 def test_a_profile_that_ends_at_a_bound_is_open():
-    coupled = fit_laws(nine_cells(), FitSpec(bootstrap=0, interval="profile")).coupled
+    coupled = fit_laws(nine_cells(), FitSpec(bootstrap=0, interval="profile"))["coupled"]
     kappa = coupled.estimates["kappa"].interval
     assert (kappa.high, kappa.is_low_open, kappa.is_high_open) == (KAPPA_BOUNDS[1], False, True)
 

@@ -79,7 +79,7 @@ def test_every_figure_that_these_points_carry_is_drawn_by_its_own_name(material:
 
 def test_all_cells_are_shown_and_the_line_is_the_law(material: Material, drawn: Mapping[str, Chart]) -> None:
     fit = material.analysis.fit
-    for i, law in enumerate((fit.by_n, fit.by_d, fit.by_c)):
+    for i, law in enumerate((fit["by_n"], fit["by_d"], fit["by_c"])):
         assert law is not None
         shown = np.concatenate([dots.y for dots in marks(drawn["power_laws"], Dots, i)])
         used = material.points.used.assign(enters=material.points.used.index.isin(law.rows))
@@ -89,7 +89,7 @@ def test_all_cells_are_shown_and_the_line_is_the_law(material: Material, drawn: 
         np.testing.assert_allclose(line.y, law.law.predict(line.x))
         (band,) = marks(drawn["power_laws"], Band, i)
         assert np.all(band.low <= band.high)
-    rows = material.points.used.iloc[list(fit.by_c.rows)]  # type: ignore[union-attr]
+    rows = material.points.used.iloc[list(fit["by_c"].rows)]  # type: ignore[union-attr]
     assert len(marks(drawn["power_laws"], Dots, 2)[1].x) == len(rows.groupby(["n", "d"]))
 
 
@@ -124,7 +124,7 @@ def test_the_joint_law_goes_through_its_own_lines_and_residuals(material: Materi
 
 
 def test_a_residual_map_holds_the_mean_of_the_seeds(material: Material, drawn: Mapping[str, Chart]) -> None:
-    law = material.analysis.fit.joint
+    law = material.analysis.fit["joint"]
     assert law is not None
     (dots,) = marks(drawn["residuals"], Dots)
     used = material.points.used
@@ -217,10 +217,10 @@ def test_a_profile_has_its_minimum_at_the_estimate_and_meets_the_threshold_at_th
 
 def test_profile_of_chinchilla_holds_the_published_values() -> None:
     analysis = analyse(published_points("chinchilla", None), FitSpec(bootstrap=0, huber_delta=1e-3))
-    assert analysis.fit.joint is not None
+    assert analysis.fit.fits.get("joint") is not None
     from scalesweep.fit.profiles import profile_curves
 
-    curves = profile_curves(analysis.points, analysis.fit.joint, 0.95)
+    curves = profile_curves(analysis.points, analysis.fit["joint"], 0.95)
     for name, published in (("E", 1.8169), ("alpha", 0.3478), ("beta", 0.3659)):
         assert curves[name].low < published < curves[name].high
 

@@ -218,12 +218,12 @@ def test_values_of_the_sweep_are_in_the_study_s_count(measured: tuple[Analysis, 
     other = quick(
         read_sweep(reviewed_store.directory, CountSpec(params="non_embedding", flops="kaplan")), FitSpec(bootstrap=50)
     )
-    assert other.fit.by_n is not None
-    assert row.own == other.fit.by_n.estimates["exponent"]
+    assert other.fit.fits.get("by_n") is not None
+    assert row.own == other.fit["by_n"].estimates["exponent"]
     joint = find(rows, "Hoffmann et al. 2022, approach 3", "alpha")
-    total = quick(
-        read_sweep(reviewed_store.directory, CountSpec(params="total", flops="six_n")), FitSpec(bootstrap=0)
-    ).fit.joint
+    total = quick(read_sweep(reviewed_store.directory, CountSpec(params="total", flops="six_n")), FitSpec(bootstrap=0)).fit[
+        "joint"
+    ]
     assert (joint.own is None) == (total is None)
     if joint.own is not None and total is not None:
         assert joint.own.value == pytest.approx(total.estimates["alpha"].value, rel=0.2)  # the width is the analysis's own

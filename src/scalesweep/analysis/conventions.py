@@ -20,7 +20,7 @@ from scalesweep.fit.estimates import Estimate
 from scalesweep.fit.forms import fit_law
 from scalesweep.fit.lines import fit_line
 from scalesweep.fit.results import Fit
-from scalesweep.fit.sweep_fit import SweepFit
+from scalesweep.fit.sweep_fit import Name, SweepFit
 from scalesweep.laws import Chinchilla
 from scalesweep.points.design import Span, measure_span, refuse_joint
 from scalesweep.points.points import Points
@@ -34,7 +34,7 @@ Counts = Mapping[Convention, Mapping[str, tuple[float, float]]]
 RESAMPLES = 100
 """Resamples of a refit are capped here, because a report must not wait for a comparison."""
 _LAW = ("alpha", "beta", "E", "tokens_per_parameter")
-_LINES = ("by_n", "by_d", "by_c")
+_LINES: tuple[Name, ...] = ("by_n", "by_d", "by_c")
 _APPROACHES = {"a_envelope": 0, "a_isoflop": 1, "a_law": 2}
 
 
@@ -63,7 +63,7 @@ def under_conventions(analysis: Analysis, counts: Counts) -> dict[Convention, Co
         counts: N and training FLOPs per token of every cell by each convention; empty leaves the analysis alone.
     """
     own, fit = counts_of_analysis(analysis), analysis.fit
-    joint: dict[str, Fit | Refused] = {own.convention[0]: fit.joint or Refused(fit.joint_refusal)}
+    joint: dict[str, Fit | Refused] = {own.convention[0]: fit.laws["joint"]}
     found = {own.convention: own}
     for name in counts:
         if name != own.convention:
@@ -93,13 +93,9 @@ def recount(points: Points, convention: Convention, cells: Mapping[str, tuple[fl
 def counts_of_analysis(analysis: Analysis) -> Counted:
     """The values of the analysis itself."""
     fit, rows = analysis.fit, analysis.approaches.rows
-    laws: dict[str, Fit | Refused] = {
-        name: fit.laws.get(name) or Refused(fit.refusals.get(name, "It was not fitted."))  # type: ignore[call-overload]
-        for name in ("joint", *_LINES)
-    }
-    estimates = _collect(laws, rows)
+    estimates = _collect(fit.laws, rows)
     paths = {name: f"laws.joint.estimates.{name}" for name in _LAW}
-    paths |= {name: f"laws.{name}.estimates.exponent" for name in _LINES}
+    paths |= {str(name): f"laws.{name}.estimates.exponent" for name in _LINES}
     paths |= {name: f"approaches.approaches.{i}.a" for name, i in _APPROACHES.items()}
     return Counted(
         (fit.params_convention, fit.flops_convention),
@@ -114,7 +110,7 @@ def counts_of_analysis(analysis: Analysis) -> Counted:
 def _spec(fit: SweepFit) -> FitSpec:
     """The objective and the intervals of the analysis, with fewer resamples."""
     return FitSpec(
-        huber_delta=fit.joint.huber_delta if fit.joint else None,
+        huber_delta=additive.huber_delta if (additive := fit.fits.get("joint")) else None,
         bootstrap=min(fit.bootstrap, RESAMPLES),
         confidence=fit.confidence,
         seed=fit.seed,
@@ -124,19 +120,19 @@ def _spec(fit: SweepFit) -> FitSpec:
 def _additive(points: Points, spec: FitSpec) -> Fit | Refused:
     """The additive law, or why there is none."""
     if refusal := refuse_joint(points.n, points.d):
-        return Refused(refusal)
+        return refusal
     return fit_law(Chinchilla, Rows.of(points), spec)
 
 
 def _refit(points: Points, spec: FitSpec, joint: Fit | Refused) -> Counted:
     """Lines and approaches of recounted points, with the additive law of their N."""
     measured = Rows.of(points)
-    lines = {
+    laws: dict[Name, Fit | Refused] = {
+        "joint": joint,
         "by_n": fit_line(measured, "N", spec),
         "by_d": fit_line(measured, "D", spec),
         "by_c": fit_line(measured, "C", spec),
     }
-    laws = {"joint": joint} | {name: Refused(line) if isinstance(line, str) else line for name, line in lines.items()}
     noise = draw_known_noise(points, spec)
     minima = isoflop_minima(points, noise=noise)
     rows = (fit_envelope(points, spec, noise), fit_isoflops(minima, spec), allocation_of_law(joint, points, spec))
@@ -144,10 +140,10 @@ def _refit(points: Points, spec: FitSpec, joint: Fit | Refused) -> Counted:
     return Counted(convention, _collect(laws, rows), {}, measure_span(points), spec.confidence, spec.bootstrap)
 
 
-def _collect(laws: Mapping[str, Fit | Refused], rows: Sequence[Approach]) -> dict[str, Estimate | Refused]:
+def _collect(laws: Mapping[Name, Fit | Refused], rows: Sequence[Approach]) -> dict[str, Estimate | Refused]:
     """Every value by its name, or why it is missing."""
     found = {name: _estimate(laws["joint"], name) for name in _LAW}
-    found |= {name: _estimate(laws[name], "exponent") for name in _LINES}
+    found |= {str(name): _estimate(laws[name], "exponent") for name in _LINES}
     return found | {name: rows[i].a or Refused(" ".join(rows[i].messages)) for name, i in _APPROACHES.items()}
 
 

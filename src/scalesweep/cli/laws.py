@@ -50,7 +50,7 @@ def print_fit(fit: SweepFit) -> None:
 def _print(fit: SweepFit, blocks: list[str]) -> None:
     console = Console(highlight=False, width=output_width())
     for name in fit.order:
-        law = fit.laws[name]
+        law = fit[name]
         console.print(Text(TITLES[name], style="bold"))
         console.print(Text(f"  {law.law.formula()}"))
         console.print(Text(" ".join((law.status.value, *law.messages)), style=_COLOURS.get(law.status, "yellow")))

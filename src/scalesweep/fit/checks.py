@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scalesweep.arrays import FloatArray
+from scalesweep.errors import Refused
 from scalesweep.fit.estimates import is_wide
 from scalesweep.fit.forms import fit_form, refuse_rows
 from scalesweep.fit.horizon import Range
@@ -77,8 +78,8 @@ def check_coverage(held: float, num: int, num_cells: int, confidence: float) -> 
 
 
 def _design(points: Points, fit: SweepFit) -> Iterator[Finding]:
-    if fit.joint_refusal:
-        yield Finding("A01", fit.joint_refusal)
+    if isinstance(refused := fit.laws["joint"], Refused):
+        yield Finding("A01", refused.reason)
     elif abs(correlation := float(np.corrcoef(np.log(points.n), np.log(points.d))[0, 1])) > STRONG_CORRELATION:
         yield Finding("A01", f"N and D nearly move together: the correlation of log N and log D is {correlation:.2f}.")
     sizes, budgets = count_levels(points.n), count_levels(points.d)
@@ -185,13 +186,13 @@ def _leverage(points: Points, best: Fit) -> Iterator[Finding]:
 
 def _objective(points: Points, fit: SweepFit) -> Iterator[Finding]:
     """Exponents of the additive law under other objectives, against their interval."""
-    if fit.joint is None:
+    if (additive := fit.fits.get("joint")) is None:
         return
     moved = []
     for objective, title in (("least_squares_log", "least squares of log L"), ("lad", "absolute residuals of log L")):
         law = fit_form("chinchilla", {"N": points.n, "D": points.d}, points.loss, objective=objective).law
         for name in ("alpha", "beta"):
-            estimate, value = fit.joint.estimates[name], float(getattr(law, name))
+            estimate, value = additive.estimates[name], float(getattr(law, name))
             if estimate.interval is not None and not estimate.interval.holds(value) and math.isfinite(value):
                 moved.append(f"{name} = {format_number(value)} under {title}")
     if moved:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from scalesweep.arrays import FloatArray
-from scalesweep.errors import FitError, did_you_mean
+from scalesweep.errors import FitError, Refused, did_you_mean
 from scalesweep.fit.estimates import estimate_law, open_ends
 from scalesweep.fit.intervals import resample
 from scalesweep.fit.judge import judge, look_back
@@ -62,12 +62,12 @@ def fit_law(form: type[Law], rows: Rows, spec: FitSpec) -> Fit:
     )
 
 
-def refuse_rows(form: type[Law], num_rows: int) -> str:
-    """Why so few rows cannot show whether the law fits; empty where they can."""
+def refuse_rows(form: type[Law], num_rows: int) -> Refused | None:
+    """Why so few rows cannot show whether the law fits; None where they can."""
     free = sum(spec.lower < spec.upper for spec in form.parameters.values())
     if num_rows >= free + MIN_SPARE_ROWS:
-        return ""
-    return f"{num_rows} points leave fewer than {MIN_SPARE_ROWS} to judge the {free} parameters of {form.name!r}."
+        return None
+    return Refused(f"{num_rows} points leave fewer than {MIN_SPARE_ROWS} to judge the {free} parameters of {form.name!r}.")
 
 
 def fit_form(

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from scalesweep.errors import FitError
+from scalesweep.errors import FitError, Refused
 from scalesweep.fit.checks import check
 from scalesweep.fit.forms import fit_law, refuse_rows
 from scalesweep.fit.lines import fit_line
@@ -33,21 +33,15 @@ def fit_laws(points: Points, spec: FitSpec | None = None) -> SweepFit:
     spec = spec or FitSpec()
     _check(points)
     rows = Rows.of(points)
-    fits: dict[Name, Fit | str] = {
+    found: dict[Name, Fit | Refused] = {
         **_fit_joint(rows, spec),
         "by_n": fit_line(rows, "N", spec),
         "by_d": fit_line(rows, "D", spec),
         "by_c": fit_line(rows, "C", spec),
     }
     noise = replicate_noise(points)
-    laws = {name: _with_misfit(fit, noise) for name, fit in fits.items() if isinstance(fit, Fit)}
     result = SweepFit(
-        joint=laws.get("joint"),
-        coupled=laws.get("coupled"),
-        by_n=laws.get("by_n"),
-        by_d=laws.get("by_d"),
-        by_c=laws.get("by_c"),
-        refusals={name: fit for name, fit in fits.items() if isinstance(fit, str)},
+        laws={name: _with_misfit(fit, noise) if isinstance(fit, Fit) else fit for name, fit in found.items()},
         noise=noise,
         span=measure_span(points),
         num_used=len(rows),
@@ -63,7 +57,7 @@ def fit_laws(points: Points, spec: FitSpec | None = None) -> SweepFit:
     return replace(result, findings=check(points, result))
 
 
-def _fit_joint(rows: Rows, spec: FitSpec) -> dict[Name, Fit | str]:
+def _fit_joint(rows: Rows, spec: FitSpec) -> dict[Name, Fit | Refused]:
     if refusal := refuse_joint(rows.n, rows.d):
         return {"joint": refusal}
     coupled = refuse_rows(Coupled, len(rows)) or fit_law(Coupled, rows, spec)

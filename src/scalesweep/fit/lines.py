@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from scalesweep.arrays import FloatArray, IntArray
+from scalesweep.errors import Refused
 from scalesweep.fit.curvature import Curvature, find_curvature
 from scalesweep.fit.estimates import Estimate, estimate, is_wide, join
 from scalesweep.fit.resampling import draw_weights
@@ -63,8 +64,8 @@ def select_envelope(x: FloatArray, loss: FloatArray) -> IntArray:
     return np.asarray(order[loss[order] < best_before])
 
 
-def fit_line(rows: Rows, variable: Variable, spec: FitSpec, selection: Selection | None = None) -> Fit | str:
-    """The power law of the loss in one variable by least squares in log-log, or why there is none, in words.
+def fit_line(rows: Rows, variable: Variable, spec: FitSpec, selection: Selection | None = None) -> Fit | Refused:
+    """The power law of the loss in one variable by least squares in log-log, or why there is none.
 
     The rows that enter are those of `select_rows`, unless a selection is given.
     """
@@ -73,11 +74,12 @@ def fit_line(rows: Rows, variable: Variable, spec: FitSpec, selection: Selection
     x, units = {"N": chosen.n, "D": chosen.d, "C": chosen.c}[variable], chosen.units
     levels = count_levels(x)
     if levels < MIN_LEVELS:
-        return f"A law in {variable} needs at least {MIN_LEVELS} {_NOUNS[variable]}, but has {levels} ({selection.words})."
+        needs = f"needs at least {MIN_LEVELS} {_NOUNS[variable]}, but has {levels}"
+        return Refused(f"A law in {variable} {needs} ({selection.words}).")
     log_x, log_loss = np.log(x), np.log(chosen.loss)
     value, residual = _least_squares(log_x, log_loss, np.ones((1, len(chosen))))
     if not value[0, 1] > 0:
-        return f"The loss does not fall with {variable} ({selection.words}), so there is no power law in {variable}."
+        return Refused(f"The loss does not fall with {variable} ({selection.words}), so there is no power law in {variable}.")
     samples, normal = _bootstrap(log_x, log_loss, spec, units), np.empty((0, 2))
     if levels <= FEW_X and len(samples):
         normal = _draw_normal(log_x, log_loss, spec, units)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from scalesweep.errors import FitError, Refused
 from scalesweep.fit.results import Finding, Fit, Status
 from scalesweep.points.design import Noise, Span
 
@@ -15,18 +16,9 @@ Name = Literal["joint", "coupled", "by_n", "by_d", "by_c"]
 class SweepFit:
     """All laws estimated from one table of points."""
 
-    joint: Fit | None
-    """The additive L(N, D), or None where it was refused."""
-    coupled: Fit | None
-    """The coupled L(N, D), or None where it was refused."""
-    by_n: Fit | None
-    """Kaplan's L(N), or None where it was refused."""
-    by_d: Fit | None
-    """Kaplan's L(D), or None where it was refused."""
-    by_c: Fit | None
-    """Kaplan's L(C), or None where it was refused."""
-    refusals: Mapping[Name, str]
-    """Why a law was refused, by its name."""
+    laws: Mapping[Name, Fit | Refused]
+    """L(N, D), additive and coupled, and Kaplan's L(N), L(D) and L(C). Where the design carries no joint law, `joint` says why,
+    and there is no `coupled`."""
     noise: Noise | None
     """Replicate noise; None without replicates."""
     span: Span
@@ -52,6 +44,26 @@ class SweepFit:
     findings: tuple[Finding, ...] = ()
     """Coded warnings, by `checks.check`."""
 
+    def __getitem__(self, name: Name) -> Fit:
+        """A law that was fitted.
+
+        Raises:
+            FitError: it was refused; the message has the reason.
+        """
+        if name not in self.fits:
+            raise FitError(f"{self.source}: {self.refusals.get(name) or self.refusals['joint']}")
+        return self.fits[name]
+
+    @property
+    def fits(self) -> dict[Name, Fit]:
+        """The laws that were fitted, by name."""
+        return {name: found for name, found in self.laws.items() if isinstance(found, Fit)}
+
+    @property
+    def refusals(self) -> dict[Name, Refused]:
+        """Those that were not."""
+        return {name: found for name, found in self.laws.items() if isinstance(found, Refused)}
+
     @property
     def noise_ratio(self) -> float | None:
         """Residual sd of the preferred joint law over the replicate noise; None where one of them is not known."""
@@ -61,49 +73,33 @@ class SweepFit:
     @property
     def preferred_name(self) -> Name:
         """The joint law that the points prefer: the additive one unless the coupled one has the lower AICc."""
-        return "coupled" if self.joint and self.coupled and self.coupled.aicc < self.joint.aicc else "joint"
+        joint, coupled = self.fits.get("joint"), self.fits.get("coupled")
+        return "coupled" if joint and coupled and coupled.aicc < joint.aicc else "joint"
 
     @property
     def preferred(self) -> Fit | None:
         """The fit of that law; None where the joint law was refused."""
-        return self.laws.get(self.preferred_name)
-
-    @property
-    def joint_refusal(self) -> str:
-        """Why there is no joint law; empty where there is one."""
-        return self.refusals.get("joint", "")
-
-    @property
-    def laws(self) -> dict[Name, Fit]:
-        """The laws that were fitted, by name."""
-        every: dict[Name, Fit | None] = {
-            "joint": self.joint,
-            "coupled": self.coupled,
-            "by_n": self.by_n,
-            "by_d": self.by_d,
-            "by_c": self.by_c,
-        }
-        return {name: law for name, law in every.items() if law is not None}
+        return self.fits.get(self.preferred_name)
 
     @property
     def order(self) -> list[Name]:
         """Names of the fitted laws, the preferred joint law first."""
-        return sorted(self.laws, key=lambda name: name != self.preferred_name)
+        return sorted(self.fits, key=lambda name: name != self.preferred_name)
 
     @property
     def verdict(self) -> str:
         """One line on the preferred joint law: its status and reasons, or the refusal."""
         best = self.preferred
         if best is None:
-            return f"{Status.NOT_IDENTIFIED.value} {self.joint_refusal}"
+            return f"{Status.NOT_IDENTIFIED.value} {self.refusals['joint']}"
         return " ".join((best.status.value, *best.messages))
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready content."""
         return {
-            "laws": {name: law.to_dict() for name, law in self.laws.items()},
+            "laws": {name: law.to_dict() for name, law in self.fits.items()},
             "preferred": self.preferred_name if self.preferred else None,
-            "refusals": dict(self.refusals),
+            "refusals": {name: refused.reason for name, refused in self.refusals.items()},
             "noise": asdict(self.noise) if self.noise else None,
             "noise_ratio": self.noise_ratio,
             "findings": [asdict(finding) for finding in self.findings],

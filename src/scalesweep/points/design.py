@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scalesweep.arrays import FloatArray, IntArray
-from scalesweep.errors import FitError
+from scalesweep.errors import FitError, Refused
 from scalesweep.points.points import Points
 
 if TYPE_CHECKING:
@@ -102,20 +102,20 @@ def is_largest(values: FloatArray) -> NDArray[np.bool_]:
     return np.asarray(values * (1 + LEVEL_TOLERANCE) >= values.max())
 
 
-def refuse_joint(n: FloatArray, d: FloatArray) -> str:
-    """Why points at (n, d) cannot identify E, A, B, alpha and beta; empty if nothing in the design forbids it."""
+def refuse_joint(n: FloatArray, d: FloatArray) -> Refused | None:
+    """Why points at (n, d) cannot identify E, A, B, alpha and beta; None if nothing in the design forbids it."""
     sizes, budgets = count_levels(n), count_levels(d)
     if len(n) < MIN_JOINT_POINTS:
-        return f"There are {len(n)} points for five parameters; measure at least {MIN_JOINT_POINTS}."
+        return Refused(f"There are {len(n)} points for five parameters; measure at least {MIN_JOINT_POINTS}.")
     if sizes < MIN_LEVELS:
-        return f"There {_are(sizes, 'model size')}; alpha needs at least {MIN_LEVELS} sizes."
+        return Refused(f"There {_are(sizes, 'model size')}; alpha needs at least {MIN_LEVELS} sizes.")
     if budgets < MIN_LEVELS:
-        return f"There {_are(budgets, 'token budget')}; beta needs at least {MIN_LEVELS} budgets."
+        return Refused(f"There {_are(budgets, 'token budget')}; beta needs at least {MIN_LEVELS} budgets.")
     correlation = float(np.corrcoef(np.log(n), np.log(d))[0, 1])
     if abs(correlation) <= MAX_CORRELATION:
-        return ""
+        return None
     where = "tokens-per-parameter ray" if correlation > 0 else "compute budget"
-    return (
+    return Refused(
         f"N and D move together along one {where} (correlation of log N and log D {correlation:.3f}), "
         "so their effects cannot be told apart; measure each size at several tokens per parameter and several budgets."
     )

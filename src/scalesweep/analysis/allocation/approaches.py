@@ -134,14 +134,14 @@ def compare_approaches(
     noise = draw_known_noise(points, spec, log_loss_sd, tolerance)
     minima = isoflop_minima(points, method, noise, tolerance)
     compared_at = (float(points.c.max()), EXTRAPOLATION * float(points.c.max()))
-    bias = _bias_on_design(points, laws.joint, minima, compared_at)
+    bias = _bias_on_design(points, laws.fits.get("joint"), minima, compared_at)
     rows = [
         fit_envelope(points, spec, noise),
         fit_isoflops(minima, spec),
-        allocation_of_law(laws.joint or Refused(laws.joint_refusal), points, spec),
+        allocation_of_law(laws.laws["joint"], points, spec),
     ]
-    if laws.coupled and laws.preferred_name == "coupled":
-        rows.append(allocation_of_law(laws.coupled, points, spec, "coupled"))
+    if laws.preferred_name == "coupled":
+        rows.append(allocation_of_law(laws["coupled"], points, spec, "coupled"))
     return Approaches(tuple(rows), minima, bias, compared_at, _notes(points), points.source)
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from scalesweep.arrays import FloatArray, IntArray
-from scalesweep.errors import FitError
+from scalesweep.errors import FitError, Refused
 from scalesweep.fit.forms import check_columns, find_form, fit_law, refuse_rows
 from scalesweep.fit.intervals import inflated_residuals
 from scalesweep.fit.pose import Posed
@@ -101,7 +101,7 @@ class Rivals:
 
     members: tuple[Fit, ...]
     """In the order asked for."""
-    refusals: dict[str, str]
+    refusals: dict[str, Refused]
     """Why a form was not fitted, by its name."""
     seed: int
     """Seed of resamples and of residuals."""
@@ -172,17 +172,18 @@ def fit_rivals(rows: Rows, spec: FitSpec, forms: Sequence[str] = RIVALS) -> Riva
         FitError: the design does not tell N from D, or no form can be fitted.
     """
     if refusal := refuse_joint(rows.n, rows.d):
-        raise FitError(refusal)
-    members, refusals = [], {}
+        raise FitError(refusal.reason)
+    members: list[Fit] = []
+    refusals: dict[str, Refused] = {}
     for form in forms:
         try:
             members.append(_fit_rival(form, rows, spec))
         except FitError as error:
-            refusals[form] = str(error)
+            refusals[form] = Refused(str(error))
         except np.linalg.LinAlgError:
-            refusals[form] = f"The minimiser broke down on the law {form!r}: a start left double precision."
+            refusals[form] = Refused(f"The minimiser broke down on the law {form!r}: a start left double precision.")
     if not members:
-        raise FitError(" ".join(refusals.values()))
+        raise FitError(" ".join(map(str, refusals.values())))
     return Rivals(tuple(members), refusals, spec.seed)
 
 
@@ -229,5 +230,5 @@ def _fit_rival(form: str, rows: Rows, spec: FitSpec) -> Fit:
     law = find_form(form)
     check_columns(law, {"N": rows.n, "D": rows.d})
     if refusal := refuse_rows(law, len(rows)):
-        raise FitError(refusal)
+        raise FitError(refusal.reason)
     return fit_law(law, rows, spec)

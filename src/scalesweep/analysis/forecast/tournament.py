@@ -109,7 +109,7 @@ class Tournament:
         """JSON-ready content."""
         return {
             "standings": [_finite(asdict(standing)) for standing in self.standings],
-            "refusals": self.rivals.refusals,
+            "refusals": {name: refused.reason for name, refused in self.rivals.refusals.items()},
             "rolling_origin": self.tested.to_dict(),
             "at": {"n": self.at[0], "d": self.at[1], "mean": float(self.mean(*self.at)[0])},
             "num_points": self.num_points,

@@ -44,9 +44,9 @@ CURVE_POINTS = 60
 def power_laws(analysis: Analysis) -> Chart:
     """Loss against each variable where it is the bottleneck. Kaplan et al. 2020, figure 1."""
     points, fit = analysis.points, analysis.fit
-    laws: dict[str, Fit | None] = {"n": fit.by_n, "d": fit.by_d, "c": fit.by_c}
+    laws: dict[str, Fit | None] = {"n": fit.fits.get("by_n"), "d": fit.fits.get("by_d"), "c": fit.fits.get("by_c")}
     y = log_axis("loss", points.loss, *(_on_law(points, name, law)[1] for name, law in laws.items() if law))
-    refusals: Mapping[str, str] = {str(name): text for name, text in fit.refusals.items()}
+    refusals: Mapping[str, str] = {str(name): refused.reason for name, refused in fit.refusals.items()}
     panels = [_power_law(points, name, law, refusals.get(f"by_{name}", ""), y) for name, law in laws.items()]
     caption = (
         "Loss against parameters, tokens and compute. Filled: the points that enter the line; hollow: the others. "
@@ -149,7 +149,7 @@ def joint_fit(analysis: Analysis) -> Chart | Refused:
     best = fit.preferred
     if best is None:
         return Refused(
-            "There is no joint law: " + " ".join(fit.refusals.get(name, "") for name in ("joint", "coupled")).strip()
+            "There is no joint law: " + " ".join(str(fit.refusals.get(name, "")) for name in ("joint", "coupled")).strip()
         )
     law = best.law
     assert isinstance(law, JointLaw)
@@ -203,7 +203,7 @@ def _lines_by_size(points: Points, predict: Callable[..., FloatArray], title: st
 def residuals(analysis: Analysis) -> Chart | Refused:
     """What the additive and the coupled law leave over, on the map of (N, D)."""
     points, fit = analysis.points, analysis.fit
-    laws = {"additive law": fit.joint, "coupled law": fit.coupled}
+    laws = {"additive law": fit.fits.get("joint"), "coupled law": fit.fits.get("coupled")}
     left = {
         title: 100 * np.log(points.loss / found.law.predict(points.n, points.d))
         for title, found in laws.items()

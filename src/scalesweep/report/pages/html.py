@@ -61,7 +61,7 @@ def render_html(analysis: Analysis, context: ReportContext, found: Reviewed, cha
         figures_of(charts, "power_laws", "curves", "joint_fit"),
         heading("Laws"),
         *(_law(content, name) for name in fit.order),
-        *(f"<h3>{escape(TITLES[name])}</h3>\n<p>Refused. {escape(reason)}</p>" for name, reason in fit.refusals.items()),
+        *(f"<h3>{escape(TITLES[name])}</h3>\n<p>Refused. {escape(str(reason))}</p>" for name, reason in fit.refusals.items()),
         figures_of(charts, "residuals", "profile"),
         allocation_section(analysis, content, charts),
         back_test_section(analysis, content, charts),

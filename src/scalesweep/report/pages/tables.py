@@ -27,7 +27,7 @@ def render_csv(fit: SweepFit) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["law", "parameter", "value", "low", "high", "meaning"])
     for name in fit.order:
-        for parameter, estimate in fit.laws[name].estimates.items():
+        for parameter, estimate in fit[name].estimates.items():
             ends = ["" if end is None else repr(end) for end in (estimate.low, estimate.high)]
             writer.writerow([name, parameter, repr(estimate.value), *ends, MEANINGS[parameter]])
     return text.getvalue()
@@ -51,7 +51,7 @@ def render_latex(fit: SweepFit) -> str:
         f"{name.replace('_', ' ')} & {_SYMBOLS.get(parameter, f'${parameter}$')} & "
         f"{_number(estimate.value)} & {_interval(estimate.interval)} \\\\"
         for name in fit.order
-        for parameter, estimate in fit.laws[name].estimates.items()
+        for parameter, estimate in fit[name].estimates.items()
     ]
     head = [
         "\\begin{tabular}{llrl}",

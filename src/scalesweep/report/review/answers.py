@@ -25,7 +25,7 @@ _TABLE = "The table does not say"
 def form(seen: Evidence) -> Answer:
     """1. Form, variables, units."""
     fit = seen.analysis.fit
-    law = f"{fit.preferred.law.formula()}." if fit.preferred else f"No joint law: {fit.joint_refusal}"
+    law = f"{fit.preferred.law.formula()}." if fit.preferred else f"No joint law: {fit.laws['joint']}"
     counted = f"N counts {params_in_words(fit.params_convention)}, C counts {flops_in_words(fit.flops_convention)}"
     text = f"{law} {counted}, L is in nats per token."
     if (bytes_per_token := seen.facts.bytes_per_token) is None:

@@ -24,7 +24,7 @@ _DESIGN = "several sizes at several tokens per parameter each."
 
 def entering(seen: Evidence) -> Answer:
     """10. Which points enter, and what the furthest one does."""
-    fit = seen.analysis.fit.joint
+    fit = seen.analysis.fit.fits.get("joint")
     if fit is None:
         return Answer(f"{rows(seen)} There is no joint law to remove a point from.", "partly", _DESIGN)
     return Answer(f"{rows(seen)} {_without_furthest(seen, fit)}", "answered")
@@ -51,7 +51,7 @@ def objective(seen: Evidence) -> Answer:
     """11. Objective, width, starts, bounds, convergence, minima."""
     fit = seen.analysis.fit.preferred
     if fit is None:
-        return Answer(f"No joint law was fitted: {seen.analysis.fit.joint_refusal}", "not measured", _DESIGN)
+        return Answer(f"No joint law was fitted: {seen.analysis.fit.laws['joint']}", "not measured", _DESIGN)
     delta = f", delta {format_number(fit.huber_delta)}" if fit.huber_delta is not None else ""
     text = f"{fit.objective.words}{delta}: {fit.objective_value:.6g}. {' '.join((fit.status.value, *fit.messages))}"
     text += _other_objectives(seen)
@@ -70,7 +70,8 @@ def _other_objectives(seen: Evidence) -> str:
     whole = seen.analysis.fit
     if found := next((finding.text for finding in whole.findings if finding.code == "A11"), ""):
         return f" {found}"
-    if whole.joint is None or not len(whole.joint.samples):
+    additive = whole.fits.get("joint")
+    if additive is None or not len(additive.samples):
         return ""
     return " Least squares and absolute residuals leave the additive law's exponents inside their intervals."
 
@@ -111,7 +112,7 @@ def intervals(seen: Evidence) -> Answer:
     whole = seen.analysis.fit
     fit = whole.preferred
     if fit is None:
-        return Answer(f"No joint law, so no intervals: {whole.joint_refusal}", "not measured", _DESIGN)
+        return Answer(f"No joint law, so no intervals: {whole.laws['joint']}", "not measured", _DESIGN)
     if not len(fit.samples):
         return Answer("No intervals were computed.", "not measured", _RESAMPLE)
     how = fit.intervals or f"{whole.confidence:.0%} percentiles of {whole.bootstrap} resampled points or runs."

@@ -39,7 +39,7 @@ def summarise(fit: SweepFit) -> str:
 
 def law_blocks(fit: SweepFit) -> list[str]:
     """A block of lines for each law, the preferred joint law first, and a sentence for each refused one."""
-    blocks = [_block(TITLES[name], fit.laws[name]) for name in fit.order]
+    blocks = [_block(TITLES[name], fit[name]) for name in fit.order]
     return blocks + [wrap(f"{TITLES[name]}: refused. {reason}", "") for name, reason in fit.refusals.items()]
 
 
@@ -70,8 +70,8 @@ def footer(fit: SweepFit) -> list[str]:
         if fit.noise_ratio is not None:
             ratio = f"; the first law's residuals are {format_rough(fit.noise_ratio)} times that"
         lines.append(f"Seed noise: {fit.noise.log_loss_sd:.2%} of the loss ({degrees} of freedom){ratio}.")
-    if fit.joint and fit.coupled:
-        difference = fit.joint.aicc - fit.coupled.aicc
+    if {"joint", "coupled"} <= fit.fits.keys():
+        difference = fit["joint"].aicc - fit["coupled"].aicc
         lines.insert(
             1,
             f"Preferred is the {preference(fit)}: AICc of the additive law minus that of the coupled one is {difference:.1f}.",
