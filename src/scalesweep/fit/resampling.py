@@ -20,6 +20,8 @@ Far above the usual levels on purpose: with some six sizes the test has little p
 coverage, and a false alarm costs some width.
 """
 _PERMUTATIONS = 999
+_SAME_THETA = 1e-3
+"""Difference of parameters in the solver's units, where all are of the size of 1, below which two starts lead to one end."""
 
 
 def draw_weights(labels: IntArray, num: int, rng: np.random.Generator) -> FloatArray:
@@ -71,7 +73,8 @@ def within_sizes(residual: FloatArray, units: Units) -> FloatArray:
 def refit(problem: Problem, minima: FloatArray, weights: FloatArray, delta: float) -> Solution:
     """Minima under each row of `weights`, shape (resamples, rows), started at the full optimum.
 
-    A resample whose refit fails the gradient test is started again from every minimum of the full data, and the best is kept.
+    A resample whose refit fails the gradient test is started again from every other minimum of the full data, and the best is
+    kept.
 
     Args:
         problem: data and form.
@@ -83,9 +86,18 @@ def refit(problem: Problem, minima: FloatArray, weights: FloatArray, delta: floa
         return Solution(np.empty((0, minima.shape[1])), np.empty(0), np.empty(0, dtype=bool))
     best = minimise(problem, np.repeat(minima[:1], len(weights), axis=0), weights, delta)
     lost = np.flatnonzero(~best.converged)
-    for start in minima[1:] if len(lost) else ():
+    for start in _others(minima) if len(lost) else ():
         again = minimise(problem, np.repeat(start[None], len(lost), axis=0), weights[lost], delta)
         better = (again.value < best.value[lost]) | (again.converged & ~best.converged[lost])
         for old, new in ((best.theta, again.theta), (best.value, again.value), (best.converged, again.converged)):
             old[lost[better]] = new[better]
     return best
+
+
+def _others(minima: FloatArray) -> list[FloatArray]:
+    """The minima that differ from the first and from each other: most starts end in one place, and again only costs time."""
+    kept = [minima[0]]
+    for theta in minima[1:]:
+        if not any(np.allclose(theta, other, rtol=_SAME_THETA, atol=_SAME_THETA) for other in kept):
+            kept.append(theta)
+    return kept[1:]
