@@ -24,10 +24,10 @@ from scalesweep.report.pages.markup import at_path
 from scalesweep.report.review.published import (
     PublishedRow,
     agreement_words,
-    beside_published,
     caveat,
     distance_words,
     sources_table,
+    studies_of,
     values_table,
 )
 from scalesweep.run.store.measured import read_measured, read_sweep
@@ -167,7 +167,7 @@ def test_tokens_per_parameter_follow_from_the_law() -> None:
 
 def test_besiroglus_numbers_come_back(chinchilla: Analysis) -> None:
     """The plain Huber sum has its minimum at .3473, .3672, 1.8172: .03 standard errors from their headline likelihood."""
-    rows = beside_published(chinchilla, {})
+    rows = studies_of(under_conventions(chinchilla, {}))
     for quantity, value, tolerance in (("alpha", 0.3478, 6e-4), ("beta", 0.3659, 1.4e-3), ("E of", 1.8169, 4e-4)):
         row = find(rows, "Besiroglu", quantity)
         assert row.own is not None
@@ -177,7 +177,7 @@ def test_besiroglus_numbers_come_back(chinchilla: Analysis) -> None:
 
 
 def test_a_table_says_that_it_has_one_count(chinchilla: Analysis) -> None:
-    rows = beside_published(chinchilla, {})
+    rows = studies_of(under_conventions(chinchilla, {}))
     assert not any(row.same_count for row in rows)
     assert all("one count only" in row.reason for row in rows)
     assert "31 of these in another count" in caveat(rows)
@@ -186,7 +186,7 @@ def test_a_table_says_that_it_has_one_count(chinchilla: Analysis) -> None:
 
 def test_porians_first_stage_is_in_the_count_of_the_study() -> None:
     analysis = quick(published_points("porian"), FitSpec(bootstrap=50))
-    row = find(beside_published(analysis, {}), "Porian", "a in N* ∝ C^a, RefinedWeb, as Kaplan")
+    row = find(studies_of(under_conventions(analysis, {})), "Porian", "a in N* ∝ C^a, RefinedWeb, as Kaplan")
     assert row.same_count
     assert row.own is not None
     assert row.own.value == pytest.approx(row.published.value, abs=0.005)
@@ -209,7 +209,7 @@ def test_counts_are_those_of_the_store(reviewed_store: Store) -> None:
 
 def test_values_of_the_sweep_are_in_the_study_s_count(measured: tuple[Analysis, ReportContext], reviewed_store: Store) -> None:
     analysis, context = measured
-    rows = beside_published(analysis, context.counts)
+    rows = studies_of(under_conventions(analysis, context.counts))
     assert all(row.same_count for row in rows)
     row = find(rows, "Kaplan", "exponent of L(N)")
     assert row.convention == ("non_embedding", "kaplan")
@@ -235,7 +235,7 @@ def test_own_values_are_those_of_fit_json(reviewed_store: Store, tmp_path: Path)
     context = report_context(read_measured(reviewed_store), reviewed_store.plan_file.settings(), "scalesweep report sweep")
     page = write_report(tmp_path / "report", analysis, context)
     content = json.loads((page.parent / "fit.json").read_text())
-    traced = [row for row in beside_published(analysis, context.counts) if row.path and row.own]
+    traced = [row for row in studies_of(under_conventions(analysis, context.counts)) if row.path and row.own]
     assert {row.published.measure for row in traced} >= {"alpha", "E"}
     for row in traced:
         assert row.own is not None
@@ -273,7 +273,7 @@ def test_fifty_cells_take_less_than_two_seconds() -> None:
     counts = {(f"count {i}", "six_n"): {key: (n + 3e4 * i, c + 1e5 * i) for key, (n, c) in cells.items()} for i in range(6)}
     analysis = quick(points, FitSpec(bootstrap=200))
     started = time.process_time()
-    rows = beside_published(analysis, counts)
+    rows = studies_of(under_conventions(analysis, counts))
     assert time.process_time() - started < 2
     assert len(rows) == len(published_results())
 
@@ -325,7 +325,7 @@ def test_distance_in_decades() -> None:
 
 
 def test_tables_have_every_value_and_its_source(chinchilla: Analysis) -> None:
-    rows = beside_published(chinchilla, {})
+    rows = studies_of(under_conventions(chinchilla, {}))
     values, sources = values_table(rows), sources_table(rows)
     assert len(values) == len(sources) == len(published_results())
     for row, value, source in zip(rows, values, sources, strict=True):

@@ -1,7 +1,7 @@
 """Beside published studies: each published value with this analysis's own, in the same count where the points allow it.
 
 Whether two values agree is said by their intervals and by nothing else. Every row says how far apart the ranges are, so that
-nobody takes two numbers that agree for two experiments that do. Pure data: `report.text` and `report.html` show it.
+nobody takes two numbers that agree for two experiments that do. Pure data, which `report.pages` shows.
 """
 
 import math
@@ -9,8 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from scalesweep.analysis.analyse import Analysis
-from scalesweep.analysis.conventions import Convention, Counted, Counts, under_conventions
+from scalesweep.analysis.conventions import Convention, Counted
 from scalesweep.counting import flops_in_words, params_in_words
 from scalesweep.errors import Refused
 from scalesweep.fit.estimates import Estimate
@@ -63,19 +62,6 @@ class PublishedRow:
     """What the two intervals say, in words."""
     distance: str
     """How far apart the ranges are, in a sentence."""
-
-
-def beside_published(analysis: Analysis, counts: Counts) -> tuple[PublishedRow, ...]:
-    """Every published value with this analysis's own beside it.
-
-    Args:
-        analysis: what was found.
-        counts: `ReportContext.counts`; empty where the points have one count only, which is then used and named.
-
-    Raises:
-        FitError: a row of the points is no cell of `counts`.
-    """
-    return studies_of(under_conventions(analysis, counts))
 
 
 def studies_of(found: Mapping[Convention, Counted]) -> tuple[PublishedRow, ...]:
