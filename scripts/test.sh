@@ -12,7 +12,7 @@ step ruff check
 step ruff format --check
 step mypy
 step lint-imports
-tests=(-n "$(nproc)" --durations=10)
+tests=(-n "$(nproc)" --dist loadfile --durations=10)
 if [[ ${1:-} == --slow ]]; then
     tests+=(-m "not gpu and not network")
     shift

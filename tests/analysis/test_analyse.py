@@ -16,7 +16,7 @@ from scalesweep.report.words.analysis import back_test_text, rivals_text
 from scalesweep.report.words.summary import summary
 from scalesweep.settings.fit import FitSpec
 
-SPEC = FitSpec(bootstrap=30)
+SPEC = FitSpec(bootstrap=10)
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +100,7 @@ def test_a_law_whose_intervals_miss_held_out_runs_is_said_to():
     n, ratio = (axis.ravel() for axis in np.meshgrid(np.geomspace(5e6, 6.4e8, 8), (5, 10, 20, 40, 80)))
     loss = TRUTH.predict(n, n * ratio) * (1 + 0.02 * np.maximum(np.log(n / 4e7), 0) ** 2)
     noise = np.exp(0.002 * np.random.default_rng(0).standard_normal(len(n)))
-    found = analyse(make_points(n, n * ratio, loss * noise), FitSpec(bootstrap=20))
+    found = analyse(make_points(n, n * ratio, loss * noise), FitSpec(bootstrap=10))
     covered = found.tournament.tested.rows[-1].covered["form"]
     (finding,) = [finding for finding in found.fit.findings if finding.code == "A15"]
     assert f"held {covered:.0%} of " in finding.text

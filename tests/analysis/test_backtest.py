@@ -15,7 +15,7 @@ from scalesweep.points.rows import Rows
 from scalesweep.report.words.summary import summary
 from scalesweep.settings.fit import FitSpec
 
-SPEC = FitSpec(bootstrap=40)
+SPEC = FitSpec(bootstrap=20)
 
 
 @pytest.fixture(scope="module")

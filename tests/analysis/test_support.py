@@ -46,7 +46,7 @@ def test_without_a_law_nothing_is_supported() -> None:
 
 
 def test_the_back_test_says_how_far_it_was_tried() -> None:
-    found = analyse(grid((1e6, 1e8), (1e7, 1e9)), FitSpec(bootstrap=30))
+    found = analyse(grid((1e6, 1e8), (1e7, 1e9)), FitSpec(bootstrap=10))
     support = found.support
     assert support.tested_factor is not None
     assert f"Tried by the back-test: up to {support.tested_factor:.2g} times." in support.words

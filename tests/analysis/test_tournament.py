@@ -29,7 +29,7 @@ from scalesweep.points.rows import Rows
 from scalesweep.report.words.summary import summary
 from scalesweep.settings.fit import FitSpec
 
-SPEC = FitSpec(bootstrap=40)
+SPEC = FitSpec(bootstrap=15)
 MEAN = Draws(0.9, "mean", 0)
 
 

@@ -20,7 +20,7 @@ import pytest
 from builders import UNDER_NOHUP
 
 from scalesweep.cli import main, status
-from scalesweep.cli.tables import _fitting, wrapped
+from scalesweep.cli.tables import fitting_table, wrapped
 from scalesweep.errors import FitError
 from scalesweep.run.store.store import Store
 
@@ -126,7 +126,7 @@ def test_a_narrow_terminal_gets_fewer_columns_and_is_told_which() -> None:
     rows = [{"key": "0" * 12, "N": "10k", "batch": "512", "epochs": str(i), "minutes": "1.00"} for i in range(3)]
     for width in (20, 28, 36, 44, 80):
         console = Console(width=width, record=True, file=io.StringIO())
-        table, notes = _fitting(rows, ("epochs", "batch"), console)
+        table, notes = fitting_table(rows, ("epochs", "batch"), console)
         console.print(table)
         text = console.export_text()
         shown = text.split()
@@ -192,8 +192,8 @@ def test_a_directory_may_have_an_equals_sign(sweep: Path, tmp_path: Path, capsys
 def test_status_reads_the_power_of_workers_on_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(status, "watts_now", lambda pids: float(sum(pids)))
     workers = [SimpleNamespace(host=host, pid=pid) for host, pid in ((socket.gethostname(), 7), ("elsewhere", 8))]
-    assert status._watts(SimpleNamespace(device="cuda", workers=workers)) == 7.0
-    assert status._watts(SimpleNamespace(device="cpu", workers=workers)) is None
+    assert status.watts_here(SimpleNamespace(device="cuda", workers=workers)) == 7.0
+    assert status.watts_here(SimpleNamespace(device="cpu", workers=workers)) is None
 
 
 def test_status_on_a_terminal_is_live(sweep: Path) -> None:

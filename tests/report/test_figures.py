@@ -255,7 +255,7 @@ def test_collapse_ends_at_one(drawn: Mapping[str, Chart]) -> None:
     assert all(line.y[-1] == pytest.approx(1.0, abs=0.02) for line in lines)
 
 
-@pytest.mark.parametrize("seed", range(10))
+@pytest.mark.parametrize("seed", [0, pytest.param(1, marks=pytest.mark.slow), *range(2, 10)])
 def test_a_sweep_that_shows_little_still_has_a_page(seed: int) -> None:
     """Losses of few levels that are constant, depend on one variable or are noise: terms vanish, exponents mean nothing."""
     rng = np.random.default_rng(seed)

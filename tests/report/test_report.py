@@ -312,9 +312,9 @@ def test_ends_at_a_bound_of_the_search_are_open_on_the_page_and_in_latex():
     from scalesweep.fit.estimates import Estimate
     from scalesweep.interval import Interval
     from scalesweep.report.pages.markup import interval
-    from scalesweep.report.pages.tables import _interval
+    from scalesweep.report.pages.tables import latex_interval
 
     found = Estimate(0.86, Interval(0.03, 10.0, is_high_open=True))
     page = interval({"e": found.to_dict()}, "e")
     assert page.startswith('[<data value="0.03" data-path="e.low">') and page.endswith("open]")
-    assert _interval(found.interval) == "[$0.03$, open]"
+    assert latex_interval(found.interval) == "[$0.03$, open]"

@@ -245,7 +245,7 @@ def test_nothing_is_submitted_while_slurm_does_not_answer(
     store: Store, settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(slurm, "require_slurm", lambda: None)
-    monkeypatch.setattr(slurm, "_squeue", lambda *_: None)
+    monkeypatch.setattr(slurm, "squeue", lambda *_: None)
     chosen = settings.model_copy(update={"launcher": LauncherSpec(name="slurm", workers=2)})
     queue = slurm.SlurmQueue(store, chosen, "cpu")
     assert queue.alive() == queue.most == 2

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from builders import command_line, make_store, measured, one_size, small_settings
@@ -56,8 +57,14 @@ def test_local_workers_share_a_trunk_and_none_is_started_for_a_cell_that_waits(
     launch(alone, alone.plan_file.settings(), "cpu", Monitor(alone, alone.plan_file.plan()))
     chosen = one_size(home, sweep={"budgets": budgets}, launcher={"name": "local", "workers": 3})
     store = make_store(tmp_path / "sweep", chosen, corpus, facts)
-    started, start = [], local._start
-    monkeypatch.setattr(local, "_start", lambda *arguments: (started.append(time.monotonic()), start(*arguments)))
+    started, popen = [], subprocess.Popen
+
+    def start(command: list[str], **how: Any) -> Any:
+        if "scalesweep.run.worker" in command:
+            started.append(command)
+        return popen(command, **how)
+
+    monkeypatch.setattr(subprocess, "Popen", start)
     launch(store, chosen, "cpu", Monitor(store, store.plan_file.plan()))
     assert measured(store) == measured(alone)
     assert len(started) == 3  # each lives until nothing is left, also those that find only cells that wait
@@ -152,12 +159,12 @@ def test_a_worker_whose_heartbeats_do_not_come_back_is_killed(
     while store.state(key) != "RUNNING":
         time.sleep(0.05)
     os.utime(store.cell_dir(key) / "claim-1", (1, 1))
-    local._kill_stuck(store, [slot], store.states())
+    local.kill_stuck(store, [slot], store.states())
     assert slot.process.poll() is None  # the machine may have slept: there is a moment to beat again
     monkeypatch.setattr(local, "HEARTBEAT_SECONDS", 0.0)
-    local._kill_stuck(store, [slot], store.states())
+    local.kill_stuck(store, [slot], store.states())
     assert slot.process.wait(20) == -signal.SIGKILL
-    local._reap(store, [slot], store.plan_file.keys())
+    local.reap(store, [slot], store.plan_file.keys())
     assert (slot.process, slot.early_deaths) == (None, 0)
     assert store.state(key) == "LOST"
 
@@ -169,7 +176,7 @@ def test_a_worker_that_cannot_write_says_why(tmp_path: Path, settings: Settings,
     slot = local.Slot("cpu", None, "worker-0.log", subprocess.Popen([sys.executable, "-c", "raise SystemExit(2)"]))
     slot.process.wait()  # type: ignore[union-attr]
     with pytest.raises(StoreError, match=r"a worker cannot work: x cannot be written: No space left; make room\. Its log is"):
-        local._reap(store, [slot], [])
+        local.reap(store, [slot], [])
 
 
 @pytest.mark.parametrize("said", ["12:00:00 x cannot be written: No space left; make room.\n", ""])
@@ -182,7 +189,7 @@ def test_a_full_disk_is_named_even_where_the_log_is_empty(
     slot = local.Slot("cpu", None, "worker-0.log", subprocess.Popen([sys.executable, "-c", "raise SystemExit(74)"]))
     slot.process.wait()  # type: ignore[union-attr]
     with pytest.raises(StorageFailed, match=r"cannot be written.*make room"):
-        local._reap(store, [slot], [])
+        local.reap(store, [slot], [])
 
 
 def test_a_worker_that_ends_by_a_fault_of_its_own_is_replaced(
@@ -195,7 +202,7 @@ def test_a_worker_that_ends_by_a_fault_of_its_own_is_replaced(
     for deaths in range(local.MAX_DEATHS + 1):
         slot = local.Slot("cpu", None, "worker-0.log", subprocess.Popen([sys.executable, "-c", f"{code}; raise ValueError"]))
         slot.process.wait()  # type: ignore[union-attr]
-        local._reap(store, [slot], [key])
+        local.reap(store, [slot], [key])
         claim = json.loads((store.cell_dir(key) / f"claim-{deaths + 1}").read_text())
         assert (claim["state"], claim["reason"]) == ("lost", "with exit code 1")
     assert store.state(key) == "FAILED"

@@ -184,7 +184,7 @@ def wait_until(true: Callable[[], bool], seconds: float = 60.0) -> None:
 
 
 def squeue(store: Store, columns: str) -> list[list[str]]:
-    return [list(row) for row in slurm._squeue(store, columns) or []]
+    return [list(row) for row in slurm.squeue(store, columns) or []]
 
 
 @pytest.mark.slurm

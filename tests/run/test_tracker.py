@@ -39,7 +39,7 @@ def no_warning(line: str) -> None:
 @pytest.fixture(autouse=True)
 def fresh_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """No tracker has failed so far."""
-    monkeypatch.setattr(tracker, "_failed", {})
+    monkeypatch.setattr(tracker, "FAILED", {})
 
 
 @pytest.fixture(scope="module")

@@ -156,7 +156,7 @@ def test_a_full_disk_silences_the_log_and_nothing_else(monkeypatch: pytest.Monke
             raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(sys, "stdout", Full())
-    worker._say("a line")
+    worker.write_log("a line")
 
 
 def test_a_worker_ends_with_the_process_that_started_it(tmp_path: Path, home: Path, corpus: Corpus, facts: CorpusFacts) -> None:

@@ -186,7 +186,7 @@ def test_matrices_decay_and_nothing_else(planned: Any, architecture: str) -> Non
     assert [name for name in decayed if "embed" in name or "wte" in name or "lm_head" in name] == (
         [] if tied else ["lm_head/weight"]
     )
-    assert parameter_groups(model._hidden[0]).keys() == {name.replace("/", ".") for name in groups}
+    assert parameter_groups(model.library_module[0]).keys() == {name.replace("/", ".") for name in groups}
     make_optimizer(model, [cell])
 
 

@@ -53,7 +53,7 @@ def test_a_local_tokenizer_json_is_the_tokenizer_it_was_saved_from(tmp_path):
 
 @pytest.mark.parametrize("name", ["tokenizer.json", "./mine", "~/none/such", "/none/such"])
 def test_a_tokenizer_file_that_is_not_there_is_not_sought_on_the_hub(monkeypatch, name):
-    monkeypatch.setattr("scalesweep.train.data.tokenizer._from_cache_or_hub", lambda name: pytest.fail("asked the hub"))
+    monkeypatch.setattr("scalesweep.train.data.tokenizer.from_cache_or_hub", lambda name: pytest.fail("asked the hub"))
     with pytest.raises(DataError, match="there is no such file"):
         load_tokenizer(name)
 

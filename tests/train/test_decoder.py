@@ -92,4 +92,4 @@ def test_attention_equals_the_formula() -> None:
     scores = torch.einsum("bqhk,bshk->bhqs", q, k) / 4
     scores = scores.masked_fill(torch.ones(16, 16).triu(1).bool(), -torch.inf).softmax(-1)
     expected = torch.einsum("bhqs,bshk->bqhk", scores, v).reshape(2, 16, 32) @ layer.attn_out[0].T
-    torch.testing.assert_close(layer._attention(x, model.cos_TK, model.sin_TK)[0], expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(layer.attention(x, model.cos_TK, model.sin_TK)[0], expected, rtol=1e-4, atol=1e-5)

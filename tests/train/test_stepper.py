@@ -122,11 +122,11 @@ def graphs(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Graph]]:
     def capture(graph: Graph, stream: object) -> Iterator[None]:
         """As in torch, what is called here is recorded and not run: the stand-in undoes it."""
         made = Graph.stepper
-        kept = [(t, t.clone()) for t in [*made.state, made.loss_sum_R, made.norms_R, made._position]]
+        kept = [(t, t.clone()) for t in [*made.state, made.loss_sum_R, made.norms_R, made.position]]
         yield
         for tensor, value in kept:
             tensor.data.copy_(value)
-        graph.body = made._body
+        graph.body = made.body
 
     class Stream:
         def __init__(self, device: object = None) -> None: ...
@@ -138,7 +138,7 @@ def graphs(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Graph]]:
 
         def record(self) -> None: ...
 
-    stepper._side_stream.cache_clear()
+    stepper.side_stream.cache_clear()
 
     monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
     monkeypatch.setattr(torch.cuda, "graph", capture)
@@ -147,7 +147,7 @@ def graphs(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Graph]]:
     monkeypatch.setattr(torch.cuda, "stream", lambda _: contextlib.nullcontext())
     monkeypatch.setattr(torch.cuda, "Event", Event)
     yield Graph
-    stepper._side_stream.cache_clear()
+    stepper.side_stream.cache_clear()
 
 
 @pytest.mark.parametrize("runs", [1, 2])

@@ -204,11 +204,11 @@ def cost_lines(progress: Progress) -> list[str]:
 
 def _priced(progress: Progress) -> tuple[Callable[[float], Cost], Rates]:
     """What makes seconds of a device a cost, and its rates."""
-    rates = rates_of(progress.measured.settings.cost, progress.device, _watts(progress))
+    rates = rates_of(progress.measured.settings.cost, progress.device, watts_here(progress))
     return lambda seconds: cost_of(seconds, progress.device, rates), rates
 
 
-def _watts(progress: Progress) -> float | None:
+def watts_here(progress: Progress) -> float | None:
     """What the GPUs of this machine draw on which workers of the sweep are."""
     here = [worker.pid for worker in progress.workers if worker.host == socket.gethostname()]
     return watts_now(here) if progress.device == "cuda" else None

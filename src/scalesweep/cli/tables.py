@@ -45,7 +45,7 @@ def print_plan(plan: Plan, settings: Settings, price: Price | None) -> None:
         tuned = plan.columns.get(cell.key, {})
         row |= {name.removeprefix("tune."): f"{v:.3g}" for name, v in tuned.items() if name.startswith("tune.")}
     spare = [name for name in _DROPPED_FIRST if name not in axes]
-    table, notes = _fitting(rows, spare, console)
+    table, notes = fitting_table(rows, spare, console)
     counted = f"N counted {plan.count.params}, C counted {plan.count.flops}"
     console.print(wrapped(f"{plan.name} ({plan.hash}): {len(plan.cells)} cells, {counted}"), markup=False, soft_wrap=True)
     console.print(table)
@@ -72,7 +72,7 @@ def _wall_clock(price: Price) -> str:
     return f"{wall} on {price.cost.device} (longest first, one cell a worker; start-up not counted)."
 
 
-def _fitting(rows: Sequence[Mapping[str, str]], spare: Sequence[str], console: Console) -> tuple[Table, list[str]]:
+def fitting_table(rows: Sequence[Mapping[str, str]], spare: Sequence[str], console: Console) -> tuple[Table, list[str]]:
     """The table with as many columns as the width has room for, and what to say of the others."""
     names = list(rows[0])
     constant = [name for name in spare if name in names and len({row[name] for row in rows}) == 1]

@@ -293,7 +293,8 @@ class Worker:
         return start_tracker(self.settings.logger, self.store.directory, sweep["hash"], row, self.say, [sweep["name"]])
 
 
-def _say(message: str) -> None:
+def write_log(message: str) -> None:
+    """Write a line to the log, after the time."""
     with contextlib.suppress(OSError):  # of a full disk, on which the log lies too
         sys.stdout.write(f"{time.strftime('%H:%M:%S')} {message}\n")
         sys.stdout.flush()
@@ -315,16 +316,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     hangup = [] if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else [signal.SIGHUP]  # ignored under nohup
     stop = Stop(options.parent).on_signals(signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, *hangup)
     try:
-        finished = work(Store(options.directory), prepare_device(options.device), stop, _say, options.workers)
+        finished = work(Store(options.directory), prepare_device(options.device), stop, write_log, options.workers)
     except DeviceLost as error:
-        _say(str(error))
+        write_log(str(error))
         os.kill(os.getpid(), signal.SIGKILL)  # the launcher sees a worker that died, and its cells are tried again
     except ScaleSweepError as error:
-        _say(str(error))
+        write_log(str(error))
         return EXIT_STORAGE if isinstance(error, StorageFailed) else EXIT_BAD_INPUT
     if finished:
         return EXIT_OK
-    _say(f"stopped{f' by {stop.signalled.name}' if stop.signalled else ''}; the checkpoint is written and the cell given back")
+    how = f" by {stop.signalled.name}" if stop.signalled else ""
+    write_log(f"stopped{how}; the checkpoint is written and the cell given back")
     return EXIT_AGAIN if stop.signalled is signal.SIGUSR1 else EXIT_INTERRUPTED
 
 

@@ -102,9 +102,9 @@ class ResidentStepper:
         self._starts = torch.zeros(CHUNK_STEPS, R, first.batch_sequences, dtype=torch.long, device=device)
         self._rows = torch.zeros(CHUNK_STEPS, 3, R, 1, device=device)
         self._offsets = torch.arange(first.shape.context + 1, device=device)
-        self._position = torch.zeros(1, dtype=torch.long, device=device)
+        self.position = torch.zeros(1, dtype=torch.long, device=device)
         self._uploaded = range(0)
-        self._run: Callable[[], object] = self._body
+        self._run: Callable[[], object] = self.body
         self._upload(start)
 
     def advance(self, step: int) -> None:
@@ -113,12 +113,13 @@ class ResidentStepper:
             self._upload(step)
         self._run()
 
-    def _body(self) -> None:
-        starts_RB = self._starts.index_select(0, self._position)[0]
+    def body(self) -> None:
+        """One step, without a branch and without a copy from the host, so that it can be captured."""
+        starts_RB = self._starts.index_select(0, self.position)[0]
         windows = self._tokens[starts_RB[..., None] + self._offsets].long()
         self.loss_sum_R += self._gradient(windows)
-        self.norms_R.copy_(self._optimizer.step_by(self._rows.index_select(0, self._position)[0]))
-        self._position += 1
+        self.norms_R.copy_(self._optimizer.step_by(self._rows.index_select(0, self.position)[0]))
+        self.position += 1
 
     def _upload(self, step: int) -> None:
         """Windows and learning rates of the steps from `step` on."""
@@ -126,12 +127,12 @@ class ResidentStepper:
         starts, rows = window_starts(self._cells, self._num_tokens, step, number), schedule_rows(self._cells, step, number)
         self._starts[:number].copy_(torch.from_numpy(starts))
         self._rows[:number].copy_(torch.from_numpy(rows))
-        self._position.zero_()
+        self.position.zero_()
         self._uploaded = range(step, step + number)
 
     def release(self) -> None:
         """As in `Stepper`: the pool of a graph serves nothing but its replays."""
-        self._run = self._body
+        self._run = self.body
         if self._tokens.is_cuda:
             torch.cuda.empty_cache()
 
@@ -145,7 +146,7 @@ class ResidentStepper:
             RuntimeError: it cannot be captured, or comes to other losses.
         """
         # Detached: a clone's node would keep the parameters' nodes of gradients alive, which belong to another stream.
-        kept = [(t, t.detach().clone()) for t in [*state, self.loss_sum_R, self.norms_R, self._position]]
+        kept = [(t, t.detach().clone()) for t in [*state, self.loss_sum_R, self.norms_R, self.position]]
 
         def restore() -> None:
             for tensor, value in kept:
@@ -162,14 +163,14 @@ class ResidentStepper:
         # The stream that is current stays so, even where the end of a capture fails.
         with torch.no_grad(), torch.cuda.stream(torch.cuda.current_stream()):
             try:
-                side = _side_stream(str(self._tokens.device))
+                side = side_stream(str(self._tokens.device))
                 side.wait_stream(torch.cuda.current_stream())
                 with torch.cuda.stream(side), torch.enable_grad():
-                    expected = losses(self._body)
+                    expected = losses(self.body)
                 torch.cuda.current_stream().wait_stream(side)
                 graph = torch.cuda.CUDAGraph()
                 with torch.cuda.graph(graph, stream=side), torch.enable_grad():
-                    self._body()
+                    self.body()
                 found = losses(graph.replay)
             finally:
                 restore()
@@ -179,7 +180,7 @@ class ResidentStepper:
 
 
 @functools.cache
-def _side_stream(device: str) -> torch.cuda.Stream:
+def side_stream(device: str) -> torch.cuda.Stream:
     """Where steps are captured; one for all, since the libraries keep a workspace for each."""
     return torch.cuda.Stream(device)
 

@@ -162,8 +162,8 @@ def next_cells(points: Points, spec: FitSpec, budget_flops: float, target_c: flo
         cells=tuple(sorted(cells, key=lambda cell: (cell.c, cell.n))),
         budget_flops=budget_flops,
         target=target,
-        before=_expect(here, rows, [], target, spec.confidence),
-        after=_expect(here, rows, cells, target, spec.confidence),
+        before=expect(here, rows, [], target, spec.confidence),
+        after=expect(here, rows, cells, target, spec.confidence),
         confidence=spec.confidence,
         law=law.formula(),
         source=points.source,
@@ -276,13 +276,14 @@ def _cell(law: JointLaw, n: float, c: float) -> NextCell:
     return NextCell(n, d, c, float(law.predict(n, d)))
 
 
-def _expect(
+def expect(
     information: _Information,
     measured: Rows,
     cells: Sequence[NextCell],
     target: NextCell,
     confidence: float,
 ) -> Expected:
+    """Intervals of the loss at the target, of the form alone and with drift, once the cells are measured too."""
     from scipy.special import ndtri
 
     z = float(ndtri(0.5 + confidence / 2))

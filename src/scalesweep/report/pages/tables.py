@@ -49,7 +49,7 @@ def render_latex(fit: SweepFit) -> str:
     """A tabular with one row a parameter; it needs no package."""
     rows = [
         f"{name.replace('_', ' ')} & {_SYMBOLS.get(parameter, f'${parameter}$')} & "
-        f"{_number(estimate.value)} & {_interval(estimate.interval)} \\\\"
+        f"{_number(estimate.value)} & {latex_interval(estimate.interval)} \\\\"
         for name in fit.order
         for parameter, estimate in fit[name].estimates.items()
     ]
@@ -62,7 +62,8 @@ def render_latex(fit: SweepFit) -> str:
     return "\n".join([*head, *rows, "\\hline", "\\end{tabular}", ""])
 
 
-def _interval(found: Interval | None) -> str:
+def latex_interval(found: Interval | None) -> str:
+    """The ends in mathematics; an end that the search did not find is open."""
     if found is None:
         return "--"
     low = "open" if found.is_low_open else _number(found.low)

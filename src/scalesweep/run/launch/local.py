@@ -102,8 +102,8 @@ def supervise(
                     raise Cancelled
                 if parent is not None and os.getppid() != parent:
                     raise KeyboardInterrupt
-                _reap(store, slots, list(states))
-                _kill_stuck(store, slots, states)
+                reap(store, slots, list(states))
+                kill_stuck(store, slots, states)
                 waiting = [c for c in plan.cells if states.get(c.key) in CLAIMABLE]
                 held = [key for key, state in states.items() if state == "RUNNING"]
                 running = {s.process.pid for s in slots if s.process is not None}
@@ -171,7 +171,7 @@ def _log(store: Store, slot: Slot) -> Path:
     return store.directory / "logs" / slot.log
 
 
-def _reap(store: Store, slots: list[Slot], unfinished: list[str]) -> None:
+def reap(store: Store, slots: list[Slot], unfinished: list[str]) -> None:
     """Free the slots whose workers have ended, and note in the cells that they held how they did.
 
     Raises:
@@ -211,7 +211,7 @@ def _last_line(log: Path) -> str:
     return re.sub(r"^\d\d:\d\d:\d\d ", "", lines[-1]) if lines else ""
 
 
-def _kill_stuck(store: Store, slots: list[Slot], states: Mapping[str, State]) -> None:
+def kill_stuck(store: Store, slots: list[Slot], states: Mapping[str, State]) -> None:
     """Kill workers that hang: at once where they said so, else when their heartbeats do not come back."""
     stuck: dict[int, bool] = {}
     for key, state in states.items():

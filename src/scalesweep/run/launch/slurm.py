@@ -171,19 +171,19 @@ def _said(error: Exception) -> str:
 
 def jobs_of(store: Store) -> Counter[str] | None:
     """Jobs of the sweep by state and, where they wait, reason; None where there is no Slurm, or it does not answer."""
-    rows = _squeue(store, "%T|%r")
+    rows = squeue(store, "%T|%r")
     return None if rows is None else Counter(state if state != "PENDING" else f"PENDING {why}" for state, why in rows)
 
 
 def withdraw(store: Store) -> None:
     """Take back the jobs of the sweep that have not started."""
-    waiting = [job for job, state in _squeue(store, "%i|%T") or () if state == "PENDING"]
+    waiting = [job for job, state in squeue(store, "%i|%T") or () if state == "PENDING"]
     if waiting:
         with contextlib.suppress(subprocess.TimeoutExpired):
             subprocess.run(["scancel", *waiting], capture_output=True, timeout=60, check=False)
 
 
-def _squeue(store: Store, columns: str) -> list[Sequence[str]] | None:
+def squeue(store: Store, columns: str) -> list[Sequence[str]] | None:
     """A row a job, None where Slurm does not answer, as while its controller is restarted."""
     command = ["squeue", "--noheader", "--array", f"--user={getpass.getuser()}", f"--name={job_name(store)}"]
     try:

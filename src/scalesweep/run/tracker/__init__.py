@@ -53,7 +53,7 @@ class Tracker:
         except Exception as error:  # a tracker must never end a measurement, whatever it raises
             self._log = None
             if isinstance(error, TimeoutError):
-                _failed[self._kind] = _words(error)
+                FAILED[self._kind] = _words(error)
             self._warn(f"{self._kind} stopped logging this cell ({_words(error)}); the sweep goes on.")
 
 
@@ -86,13 +86,13 @@ def start_tracker(
 
     A program is asked once a process: without key or network every further try would cost its time-out.
     """
-    if is_off(spec) or spec.kind in _failed:
+    if is_off(spec) or spec.kind in FAILED:
         return Tracker(None, spec.kind, warn)
     try:
         return Tracker(_backend(spec.kind).start(spec, directory, group, row, tags), spec.kind, warn)
     except Exception as error:  # no key, no network, a full disk: trackers raise many types
-        _failed[spec.kind] = _words(error)
-        warn(f"{spec.kind} could not start ({_failed[spec.kind]}); this process goes on without it.")
+        FAILED[spec.kind] = _words(error)
+        warn(f"{spec.kind} could not start ({FAILED[spec.kind]}); this process goes on without it.")
         return Tracker(None, spec.kind, warn)
 
 
@@ -100,7 +100,7 @@ def log_sweep(spec: LoggerSpec, directory: Path, sweep: SweepSummary, warn: Warn
     """Write what is known of a fitted sweep as a run of its own; whether that went well. Trouble is one line to `warn`."""
     if is_off(spec):
         return False
-    trouble = _failed.get(spec.kind, "")
+    trouble = FAILED.get(spec.kind, "")
     if not trouble:
         try:
             _backend(spec.kind).log_sweep(spec, directory, sweep)
@@ -111,7 +111,7 @@ def log_sweep(spec: LoggerSpec, directory: Path, sweep: SweepSummary, warn: Warn
     return not trouble
 
 
-_failed: dict[str, str] = {}
+FAILED: dict[str, str] = {}
 """Kinds that could not start in this process, or did not end a log, with the reason."""
 
 

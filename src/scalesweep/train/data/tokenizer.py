@@ -143,7 +143,7 @@ def load_tokenizer(name: str) -> Tokenizer:
 
 def _load_named(name: str) -> Tokenizer:
     try:
-        loaded = _from_cache_or_hub(name)
+        loaded = from_cache_or_hub(name)
         backend = loaded.backend_tokenizer
     except Exception as error:  # from transformers, the hub's client, or whichever HTTP client that uses
         raise DataError(
@@ -153,7 +153,7 @@ def _load_named(name: str) -> Tokenizer:
     return _wrap(backend, name.rstrip("/").rsplit("/", 1)[-1], loaded.eos_token)
 
 
-def _from_cache_or_hub(name: str) -> Any:
+def from_cache_or_hub(name: str) -> Any:
     """What AutoTokenizer makes of `name`, without its minute of retries where there is no network."""
     from huggingface_hub import HfApi
     from transformers import AutoTokenizer

@@ -91,12 +91,13 @@ class Layer(nn.Module):
 
     def forward(self, x_RBTD: Tensor, cos_TK: Tensor, sin_TK: Tensor) -> Tensor:
         """The residual stream after attention and feed-forward."""
-        attended = self._attention(rms_norm(x_RBTD, self.attn_norm), cos_TK, sin_TK)
+        attended = self.attention(rms_norm(x_RBTD, self.attn_norm), cos_TK, sin_TK)
         x_RBTD = torch.add(x_RBTD, attended, alpha=self.residual_scale)
         gate, up = linear(rms_norm(x_RBTD, self.ffn_norm), self.gate_up).chunk(2, dim=-1)
         return torch.add(x_RBTD, linear(F.silu(gate) * up, self.down), alpha=self.residual_scale)
 
-    def _attention(self, x_RBTD: Tensor, cos_TK: Tensor, sin_TK: Tensor) -> Tensor:
+    def attention(self, x_RBTD: Tensor, cos_TK: Tensor, sin_TK: Tensor) -> Tensor:
+        """Causal attention of normalised inputs, projected back to the residual stream."""
         R, B, T, D = x_RBTD.shape
         qkv = linear(x_RBTD, self.qkv).view(R, B, T, 3, self.num_heads, self.head_dim)
         qk, v = qkv[:, :, :, :2], qkv[:, :, :, 2]

@@ -34,7 +34,7 @@ class ModuleModel(nn.Module):
         for name, parameter in module.named_parameters():
             self.register_parameter(_ours(name), nn.Parameter(parameter.detach()[None].clone()))
             parameter.data = torch.empty(0)  # the run axis's copy is used in its place
-        self._hidden = (module,)  # in a tuple: its parameters are not this module's
+        self.library_module = (module,)  # in a tuple: its parameters are not this module's
 
     @property
     def embedding(self) -> Tensor:
@@ -43,7 +43,7 @@ class ModuleModel(nn.Module):
 
     def _apply(self, fn: Any, recurse: bool = True) -> "ModuleModel":
         """Move the library's buffers too."""
-        self._hidden[0]._apply(fn)
+        self.library_module[0]._apply(fn)
         super()._apply(fn, recurse)
         return self
 
@@ -52,7 +52,7 @@ class ModuleModel(nn.Module):
         weights = {_theirs(name): p.squeeze(0) for name, p in self.named_parameters()}
         arguments = {"input_ids": tokens_RBT.squeeze(0), "use_cache": False}
         with quiet():
-            return functional_call(self._hidden[0], weights, (), arguments).logits[None]
+            return functional_call(self.library_module[0], weights, (), arguments).logits[None]
 
     def losses(self, tokens_RBT1: Tensor) -> Tensor:
         """As in `Decoder`."""
