@@ -12,10 +12,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from scalesweep.analysis.forecast.backtest import AXES, Axis, Kind, Outcomes, back_test, render_rows, tabulate
+from scalesweep.analysis.forecast.backtest import AXES, Axis, Kind, Outcomes, back_test, tabulate
 from scalesweep.analysis.forecast.rivals import THEORIES
 from scalesweep.points.points import Points
 from scalesweep.points.published import published_points, published_variants
+from scalesweep.report.words.backtest import render_rows
 from scalesweep.report.words.summary import summary
 from scalesweep.settings.fit import FitSpec
 
