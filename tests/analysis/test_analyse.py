@@ -15,6 +15,7 @@ from scalesweep.fit import fit_laws
 from scalesweep.report.words.analysis import back_test_text, rivals_text
 from scalesweep.report.words.summary import summary
 from scalesweep.settings.fit import FitSpec
+from scalesweep.units import format_number
 
 SPEC = FitSpec(bootstrap=10)
 
@@ -79,7 +80,7 @@ def test_every_number_of_the_rivals_is_shown(analysis):
     for row in analysis.tournament.standings:
         for value in (row.residual_rms, row.size_rms, row.budget_rms, row.rolling_rms):
             assert f"{value:.2%}" in text
-        assert f"{row.exponents.by_n:.4f}" in text
+        assert format_number(row.exponents.by_n) in text
 
 
 def test_a_ray_refuses_what_it_cannot_carry():

@@ -270,7 +270,7 @@ def test_result_is_json_and_text(comparison):
         "1, envelope",
         "2, isoFLOP minima (akima)",
         "3, additive law",
-        "N*(1e22)",
+        "N* at 1e22",
         "if the fitted surface were true: ",
     ):
         assert part in text

@@ -80,7 +80,7 @@ def test_twenty_three_questions_in_order(whole: tuple[ChecklistRow, ...]) -> Non
         assert row.answer.strip()
     counts = re.findall(r"\d+", count_status(whole))
     assert sum(map(int, counts[:1] + counts[2:])) == 23
-    assert [row["status"] for row in checklist_table(whole)] == [row.status for row in whole]
+    assert [row[2].text for row in checklist_table(whole).rows] == [row.status for row in whole]
 
 
 def test_what_is_missing_has_a_remedy(whole: tuple[ChecklistRow, ...]) -> None:

@@ -2,29 +2,19 @@
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from scalesweep.analysis.analyse import Analysis
 from scalesweep.laws import JointLaw
 from scalesweep.report.charts.chart import format_power
 from scalesweep.report.context import ReportContext
+from scalesweep.report.tables import Cell
 from scalesweep.units import format_count
 
 LEADING = ("key", "row", "N", "D", "C", "D/N", "seed", "loss ± se", "fitted loss", "residual", "used")
 """Columns that come first, as far as the cells have them."""
 _RENAMED = ("n", "d", "c", "loss", "loss_se", "tokens_per_param", "excluded_reason", *LEADING)
 """Columns of the cells that the leading ones hold."""
-
-
-@dataclass(frozen=True)
-class Shown:
-    """A number of a table that is written in its own way."""
-
-    value: float
-    """By which it is sorted and found."""
-    text: str
-    """What people read."""
 
 
 def cell_rows(analysis: Analysis, context: ReportContext) -> list[dict[str, Any]]:
@@ -77,5 +67,5 @@ def _number(value: Any) -> float | None:
     return value if is_number else None
 
 
-def _shown(value: float | None, write: Callable[[float], str]) -> Shown | None:
-    return None if value is None else Shown(value, write(value))
+def _shown(value: float | None, write: Callable[[float], str]) -> Cell | None:
+    return None if value is None else Cell(value, write(value))

@@ -17,7 +17,7 @@ from scalesweep.report.charts.interactive import asset, charts_json, gradients
 from scalesweep.report.context import ReportContext
 from scalesweep.report.pages.cells import cell_rows, num_leading
 from scalesweep.report.pages.markdown import excluded_rows
-from scalesweep.report.pages.markup import Writer, at_path, heading, interval, number, paragraphs, section, sortable_section
+from scalesweep.report.pages.markup import at_path, heading, interval, number, paragraphs, section, sortable_section
 from scalesweep.report.pages.sections import (
     allocation_section,
     back_test_section,
@@ -29,6 +29,7 @@ from scalesweep.report.pages.sections import (
     warning_item,
 )
 from scalesweep.report.review.checklist import Reviewed
+from scalesweep.report.tables import Writer
 from scalesweep.report.words.analysis import law_in_words
 from scalesweep.report.words.fit import MEANINGS, TITLES, footer
 from scalesweep.units import format_count, format_number
@@ -63,11 +64,11 @@ def render_html(analysis: Analysis, context: ReportContext, found: Reviewed, cha
         *(_law(content, name) for name in fit.order),
         *(f"<h3>{escape(TITLES[name])}</h3>\n<p>Refused. {escape(str(reason))}</p>" for name, reason in fit.refusals.items()),
         figures_of(charts, "residuals", "profile"),
-        allocation_section(analysis, content, charts),
-        back_test_section(analysis, content, charts),
+        allocation_section(analysis, charts),
+        back_test_section(analysis, charts),
         rivals_section(analysis, content, charts),
         _recipe(context, charts),
-        studies_section(content, found.studies),
+        studies_section(found.studies),
         meanings_section([finding.code for finding in fit.findings]),
         checklist_section(found.checklist),
         _cells(analysis, context),

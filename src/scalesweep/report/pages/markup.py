@@ -1,16 +1,12 @@
-"""Pieces of the HTML page: numbers that can be traced to fit.json, headings, tables that scroll in their own box."""
+"""Pieces of the HTML page: numbers that can be traced to fit.json, headings, sections."""
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from scalesweep.report.pages.cells import Shown
-from scalesweep.report.pages.markdown import columns_of, show
+from scalesweep.report.tables import Writer, data_html, from_records, write_html
 from scalesweep.units import format_number
-
-Writer = Callable[[Any], str]
-"""How a number is written for people."""
 
 
 def at_path(content: Any, path: str) -> Any:
@@ -25,9 +21,7 @@ def number(content: Mapping[str, Any], path: str, write: Writer = format_number,
     value = at_path(content, path)
     if value is None:
         return missing
-    mantissa, _, exponent = write(value).partition("e")
-    text = f"{mantissa}·10<sup>{int(exponent)}</sup>" if exponent else mantissa
-    return f'<data value="{value!r}" data-path="{escape(path)}">{text}</data>'
+    return data_html(value, write(value), path)
 
 
 def interval(content: Mapping[str, Any], path: str, write: Writer = format_number) -> str:
@@ -43,23 +37,6 @@ def interval(content: Mapping[str, Any], path: str, write: Writer = format_numbe
     return f"[{low}, {high}]"
 
 
-def percent(digits: int = 2, sign: str = "") -> Writer:
-    """Writer of shares."""
-    return lambda value: f"{value:{sign}.{digits}%}"
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]], kinds: Sequence[str] = ()) -> str:
-    """A table of ready markup; columns are `text`, `number` or `words` that may wrap, by default text and then numbers."""
-    kinds = kinds or ["text", *["number"] * (len(head) - 1)]
-
-    def line(tag: str, cells: Sequence[str]) -> str:
-        marked = (f'<{tag} class="{kind}">{cell}</{tag}>' for kind, cell in zip(kinds, cells, strict=True))
-        return f"<tr>{''.join(marked)}</tr>"
-
-    body = "".join(line("td", row) for row in rows)
-    return f'<div class="scroll"><table>{line("th", head)}{body}</table></div>'
-
-
 def paragraphs(sentences: Sequence[str], kind: str = "") -> str:
     """Each sentence as its own paragraph, escaped."""
     start = f'<p class="{kind}">' if kind else "<p>"
@@ -67,25 +44,21 @@ def paragraphs(sentences: Sequence[str], kind: str = "") -> str:
 
 
 def section(title: str, rows: Sequence[Mapping[str, Any]]) -> str:
-    """A heading and a table that scrolls inside its own box; nothing where there are no rows."""
-    if not rows:
-        return ""
-    kinds = _kinds(rows)
-    head = "".join(f'<th class="{kind}">{escape(name)}</th>' for name, kind in kinds.items())
-    return f'<section>{heading(title)}\n<div class="scroll"><table>{_body(head, rows, kinds)}</table></div></section>'
+    """A heading and a table; nothing where there are no rows."""
+    return f"<section>{heading(title)}\n{write_html(from_records(rows))}</section>" if rows else ""
 
 
 def sortable_section(title: str, rows: Sequence[Mapping[str, Any]], leading: int) -> str:
     """As `section`, with headings to click, a field that filters rows, and a switch for all but the leading columns."""
     if not rows:
         return ""
-    kinds = {name: kind + " more" * (i >= leading) for i, (name, kind) in enumerate(_kinds(rows).items())}
-    buttons = (f'<th class="{kind}"><button type="button">{escape(name)}</button></th>' for name, kind in kinds.items())
-    switch = f'<label><input type="checkbox"> all {len(kinds)} columns</label>' if len(kinds) > leading else ""
+    table = from_records(rows)
+    num = len(table.head)
+    switch = f'<label><input type="checkbox"> all {num} columns</label>' if num > leading else ""
     return (
         f'<section>{heading(title)}\n<p class="filter"><input type="search" placeholder="filter rows" '
         f'aria-label="filter {escape(title)}"><output>{len(rows)} rows</output>{switch}</p>'
-        f'<div class="scroll"><table class="sortable">{_body("".join(buttons), rows, kinds)}</table></div></section>'
+        f"{write_html(table, leading)}</section>"
     )
 
 
@@ -97,28 +70,3 @@ def heading(title: str) -> str:
 def anchor(title: str) -> str:
     """The id of a heading."""
     return re.sub(r"[^a-z0-9]+", "-", title.lower()).strip("-")
-
-
-def _kinds(rows: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """CSS class of each column."""
-    return {name: _kind([row.get(name) for row in rows]) for name in columns_of(rows)}
-
-
-def _body(head: str, rows: Sequence[Mapping[str, Any]], kinds: Mapping[str, str]) -> str:
-    lines = "".join(f"<tr>{''.join(_cell(row.get(name), kind) for name, kind in kinds.items())}</tr>" for row in rows)
-    return f"<thead><tr>{head}</tr></thead><tbody>{lines}</tbody>"
-
-
-def _cell(value: Any, kind: str) -> str:
-    """A number carries its full value, by which it is sorted."""
-    number = value.value if isinstance(value, Shown) else value
-    full = f' data-v="{number!r}"' if kind.startswith("number") and value is not None else ""
-    return f'<td class="{kind}"{full}>{escape(show(value))}</td>'
-
-
-def _kind(values: Sequence[Any]) -> str:
-    """CSS class of a column: number, words (long text that may wrap) or text."""
-    known = [value for value in values if value is not None]
-    if known and all(isinstance(value, (int, float, Shown)) and not isinstance(value, bool) for value in known):
-        return "number"
-    return "words" if any(len(str(value)) > 40 and " " in str(value) for value in known) else "text"

@@ -1,13 +1,11 @@
 """Tables for other programs: the laws as CSV at full precision and as LaTeX for a paper, the back-test row by row."""
 
-import csv
-import io
-
 import numpy as np
 
 from scalesweep.analysis.forecast.backtest import BackTest
 from scalesweep.fit.sweep_fit import SweepFit
 from scalesweep.interval import Interval
+from scalesweep.report.tables import Entry, Table, write_csv
 from scalesweep.report.words.fit import MEANINGS
 from scalesweep.units import format_number
 
@@ -23,26 +21,22 @@ _SYMBOLS = {
 
 def render_csv(fit: SweepFit) -> str:
     """One row a parameter: law, parameter, value, low, high, meaning; an end that is not known is empty."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["law", "parameter", "value", "low", "high", "meaning"])
+    rows: list[tuple[Entry, ...]] = []
     for name in fit.order:
         for parameter, estimate in fit[name].estimates.items():
-            ends = ["" if end is None else repr(end) for end in (estimate.low, estimate.high)]
-            writer.writerow([name, parameter, repr(estimate.value), *ends, MEANINGS[parameter]])
-    return text.getvalue()
+            rows.append((name, parameter, estimate.value, estimate.low, estimate.high, MEANINGS[parameter]))
+    return write_csv(Table(("law", "parameter", "value", "low", "high", "meaning"), tuple(rows)))
 
 
 def render_back_test(tested: BackTest) -> str:
     """One row a prediction: where it was made from, what was measured and predicted, the honest interval; nats per token."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["cut", "factor", "n", "d", "measured", "predicted", "honest_low", "honest_high", "abstained"])
+    rows: tuple[tuple[Entry, ...], ...] = ()
     if (seen := tested.outcomes) is not None:
         logs = np.exp(np.stack([seen.actual, seen.centre, seen.lows["honest"], seen.highs["honest"]], axis=1))
         numbers = np.column_stack([seen.cut, seen.factor, seen.n, seen.d, logs]).tolist()
-        writer.writerows([*map(repr, row), str(shy).lower()] for row, shy in zip(numbers, seen.abstained, strict=True))
-    return text.getvalue()
+        rows = tuple((*line, str(shy).lower()) for line, shy in zip(numbers, seen.abstained, strict=True))
+    head = ("cut", "factor", "n", "d", "measured", "predicted", "honest_low", "honest_high", "abstained")
+    return write_csv(Table(head, rows))
 
 
 def render_latex(fit: SweepFit) -> str:

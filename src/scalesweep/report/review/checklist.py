@@ -14,6 +14,7 @@ from scalesweep.report.context import ReportContext
 from scalesweep.report.review import answers, answers_fit
 from scalesweep.report.review.evidence import Answer, Evidence, Status
 from scalesweep.report.review.published import PublishedRow, studies_of
+from scalesweep.report.tables import Label, Table
 
 _Answering = Callable[[Evidence], Answer]
 _QUESTIONS: Sequence[tuple[str, _Answering]] = (
@@ -83,9 +84,10 @@ def count_status(rows: Sequence[ChecklistRow]) -> str:
     return f"{counts['answered']} of {len(rows)} answered, {counts['partly']} partly, {counts['not measured']} not measured."
 
 
-def checklist_table(rows: Sequence[ChecklistRow]) -> list[dict[str, str]]:
-    """The rows for a table."""
-    return [{"": str(row.number), "question": row.question, "status": row.status, "answer": row.answer} for row in rows]
+def checklist_table(rows: Sequence[ChecklistRow]) -> Table:
+    """The rows with the status as a label."""
+    body = tuple((str(row.number), row.question, Label(row.status), row.answer) for row in rows)
+    return Table(("", "question", "status", "answer"), body, kinds=("text", "words", "text", "words"))
 
 
 def reviewed(analysis: Analysis, context: ReportContext) -> Reviewed:

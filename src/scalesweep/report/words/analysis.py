@@ -5,14 +5,15 @@ import math
 import numpy as np
 
 from scalesweep.analysis.analyse import Analysis
-from scalesweep.analysis.forecast.backtest import BackTest, HorizonRow
+from scalesweep.analysis.forecast.backtest import BackTest
 from scalesweep.analysis.forecast.rivals import TITLES
 from scalesweep.analysis.forecast.tournament import Tournament
 from scalesweep.errors import Refused
 from scalesweep.fit.sweep_fit import SweepFit
 from scalesweep.laws import JointLaw
 from scalesweep.points.points import Points
-from scalesweep.report.words.approaches import sentences, table_lines
+from scalesweep.report.tables import Table, cell, percent, write_plain
+from scalesweep.report.words.approaches import approaches_table, sentences
 from scalesweep.report.words.fit import closing, law_blocks, wrap
 from scalesweep.units import format_count, format_number
 
@@ -35,8 +36,8 @@ def allocation_text(analysis: Analysis) -> str:
     """The three approaches side by side where one of them adds to approach 3, which the laws show; else why none does."""
     others = [row for row in analysis.approaches.rows if row.name in ("envelope", "isoflop")]
     if any(row.allocation for row in others):
-        table, said = table_lines(analysis.approaches), sentences(analysis.approaches)
-        return "\n".join([*table, *(wrap(line, "  ") for line in said)])
+        table = write_plain(approaches_table(analysis.approaches), "")
+        return "\n".join([table, *(wrap(line, "  ") for line in sentences(analysis.approaches))])
     reasons = [f"Approach {row.title}: {' '.join(row.messages)}" for row in others]
     title = "Compute-optimal allocation by approaches 1 and 2: refused (approach 3 is a and b of the additive law)."
     return "\n".join([title, *(wrap(reason, "  ") for reason in reasons)])
@@ -49,18 +50,7 @@ def rivals_text(analysis: Analysis) -> str:
         return wrap(f"Rival laws and back-test: refused. {result}", "")
     n, d = result.at
     band = result.envelope(n, d)
-    best = min(standing.aicc for standing in result.standings)
-    lines = [
-        f"Rival laws on {result.num_points} points, best forecaster first; errors are rms of log L",
-        f"  {'form':<18}{'dAICc':>8}{'in range':>10}{'size out':>10}{'budget out':>12}{'forecast':>10}"
-        f"{'-dlnL/dlnN':>13}{'-dlnL/dlnD':>13}",
-    ]
-    for row in result.standings:
-        lines.append(
-            f"  {TITLES.get(row.name, row.name):<18}{_signed(row.aicc - best):>8}{_percent(row.residual_rms):>10}"
-            f"{_percent(row.size_rms):>10}{_percent(row.budget_rms):>12}{_percent(row.rolling_rms):>10}"
-            f"{row.exponents.by_n:>13.4f}{row.exponents.by_d:>13.4f}"
-        )
+    lines = [write_plain(rivals_table(result))]
     lines += [wrap(f"{TITLES.get(name, name)}: refused. {reason}", "  ") for name, reason in result.rivals.refusals.items()]
     middle = (
         f"Exponents at the measured centre, N = {format_count(n)}, D = {format_count(d)}: there the forms' mean is "
@@ -68,6 +58,30 @@ def rivals_text(analysis: Analysis) -> str:
         f"[{format_number(band.low[0])}, {format_number(band.high[0])}]."
     )
     return "\n".join([*lines, wrap(columns_text(result), "  "), wrap(middle, "  ")])
+
+
+def rivals_table(result: Tournament) -> Table:
+    """The errors of each form, its distance in AICc from the best, and its exponents."""
+    best = min(standing.aicc for standing in result.standings)
+    rows = []
+    for i, row in enumerate(result.standings):
+        path = f"rivals.standings.{i}"
+        errors = ("residual_rms", "size_rms", "budget_rms", "rolling_rms")
+        rows.append(
+            (
+                TITLES.get(row.name, row.name),
+                cell(row.aicc - best, "{:.1f}".format, f"rivals.delta_aicc.{row.name}"),
+                *(cell(getattr(row, name), percent(), f"{path}.{name}") for name in errors),
+                cell(row.exponents.by_n, path=f"{path}.exponents.by_n"),
+                cell(row.exponents.by_d, path=f"{path}.exponents.by_d"),
+            )
+        )
+    return Table(
+        ("form", "ΔAICc", "in range", "size out", "budget out", "forecast", "-d ln L/d ln N", "-d ln L/d ln D"),
+        tuple(rows),
+        f"Rival laws on {result.num_points} points, best forecaster first; errors are rms of log L",
+        ("text", *["number"] * 7),
+    )
 
 
 def columns_text(result: Tournament) -> str:
@@ -80,48 +94,56 @@ def columns_text(result: Tournament) -> str:
 
 def back_test_text(tested: BackTest) -> str:
     """The rolling origin by compute, horizon by horizon."""
-    title = "Back-test: fit all points up to a compute, predict every point above it (rolling origin)"
+    table = back_test_table(tested)
     if not tested.rows:
-        return f"{title}\n{wrap(no_origin(), '  ')}"
-    lines = [
-        title,
-        f"  {'compute':<12}{'rows':>6}{'abstained':>11}{'error':>9}{'bias':>9}{'honest covers':>20}{'law covers':>18}",
-    ]
-    lines += [_horizon(row) for row in tested.rows]
-    return "\n".join([*lines, wrap(horizon_columns(tested), "  ")])
+        return f"{table.caption}\n{wrap(no_origin(), '  ')}"
+    return f"{write_plain(table)}\n{wrap(horizon_columns(tested), '  ')}"
+
+
+def back_test_table(tested: BackTest) -> Table:
+    """What was predicted at each horizon, how far off, and how many intervals held it."""
+    rows = []
+    for i, row in enumerate(tested.rows):
+        path = f"back_test.horizons.{i}"
+        covers = [
+            part
+            for kind in ("honest", "form")
+            for part in (
+                cell(row.covered[kind], percent(0), f"{path}.covered.{kind}"),
+                cell(row.width[kind], percent(1), f"{path}.width.{kind}"),
+            )
+        ]
+        rows.append(
+            (
+                row.horizon,
+                cell(row.num, str, f"{path}.num"),
+                cell(row.abstained, percent(0), f"{path}.abstained"),
+                cell(row.error, percent(), f"{path}.error"),
+                cell(row.bias, percent(sign="+"), f"{path}.bias"),
+                *covers,
+            )
+        )
+    return Table(
+        ("horizon", "rows", "abstained", "error", "bias", "honest covers", "width", "preferred law covers", "width"),
+        tuple(rows),
+        "Back-test: fit all points up to a compute, predict every point above it (rolling origin)",
+        ("text", *["number"] * 8),
+    )
 
 
 def horizon_columns(tested: BackTest) -> str:
     """What the columns of the back-test are."""
     return (
-        f"{len(tested.cuts)} origins. Compute: of the predicted row over the largest fitted. Abstained: no interval would have "
-        "been printed. Error: median |L_predicted / L - 1| of the forms' mean; bias: mean of log(L_predicted / L). Covers: "
-        f"share of {tested.confidence:.0%} intervals of a run that hold the measured loss (median width): those of `scalesweep "
-        "forecast`, and those of the preferred law alone."
+        f"{len(tested.cuts)} origins. Horizon: compute of the predicted row over the largest fitted. Abstained: no interval "
+        "would have been printed. Error: median |L_predicted / L - 1| of the forms' mean; bias: mean of log(L_predicted / L). "
+        f"Covers: share of {tested.confidence:.0%} intervals of a run that hold the measured loss (median width): those of "
+        "`scalesweep forecast`, and those of the preferred law alone."
     )
 
 
 def no_origin() -> str:
     """Why there is no back-test."""
     return "No cut leaves enough rows below it to determine a law, and one above it."
-
-
-def _horizon(row: HorizonRow) -> str:
-    covers = [f"{_percent(row.covered[kind], 0)} ({_percent(row.width[kind], 1)} wide)" for kind in ("honest", "form")]
-    if math.isnan(row.error):
-        covers = ["-", "-"]
-    bias = "-" if math.isnan(row.bias) else f"{row.bias:+.2%}"
-    return (
-        f"  {row.horizon:<12}{row.num:>6}{row.abstained:>11.0%}{_percent(row.error):>9}{bias:>9}{covers[0]:>20}{covers[1]:>18}"
-    )
-
-
-def _percent(value: float, digits: int = 2) -> str:
-    return f"{value:.{digits}%}" if math.isfinite(value) else "-"
-
-
-def _signed(value: float) -> str:
-    return f"{value:.1f}" if math.isfinite(value) else "-"
 
 
 def law_in_words(points: Points, fit: SweepFit) -> str:

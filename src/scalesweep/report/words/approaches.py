@@ -1,32 +1,36 @@
 """The comparison of approaches as text for a terminal, and as JSON-ready content."""
 
 from scalesweep.analysis.allocation.approaches import Approaches, Bias
-from scalesweep.analysis.allocation.lines import Approach
 from scalesweep.errors import Refused
-from scalesweep.fit.estimates import Estimate
+from scalesweep.report.tables import Table, cell, interval_parts, write_plain
 from scalesweep.units import format_count, format_number
 
 
 def summarise(comparison: Approaches) -> str:
     """A table of the approaches, what each says about itself, and the bias of approach 2."""
-    return "\n".join([*table_lines(comparison), *sentences(comparison)])
+    return "\n".join([write_plain(approaches_table(comparison), ""), *sentences(comparison)])
 
 
-def table_lines(comparison: Approaches) -> list[str]:
-    """A title, and the table with one line an approach."""
-    now, later = comparison.compared_at
-    header = [
-        "approach",
-        "a",
-        "interval",
-        *(f"{x}*({format_number(c)})" for c in (now, later) for x in "ND"),
-        "used",
-        "left out",
-    ]
-    rows = [header, *(_cells(approach, comparison.compared_at) for approach in comparison.rows)]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(header))]
-    table = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-    return [f"Compute-optimal allocation by three approaches, from {comparison.source}", *table]
+def approaches_table(comparison: Approaches) -> Table:
+    """One line an approach: its exponent, and its optima at the largest measured compute and beyond."""
+    at = [cell(c, path=f"approaches.compared_at.{i}") for i, c in enumerate(comparison.compared_at)]
+    rows = []
+    for i, row in enumerate(comparison.rows):
+        path, a = f"approaches.approaches.{i}", row.a
+        optima = [
+            cell(found.value if (found := optimum(c)) else None, format_count, f"{path}.{x}_opt.{k}.value")
+            for k, c in enumerate(comparison.compared_at)
+            for x, optimum in (("n", row.n_opt), ("d", row.d_opt))
+        ]
+        exponent = (cell(a.value, path=f"{path}.a.value"), " ", *interval_parts(a.interval, f"{path}.a")) if a else "refused"
+        counts = (cell(getattr(row, name), str, f"{path}.{name}") for name in ("num_used", "num_rejected"))
+        rows.append((row.title, exponent, *optima, *counts))
+    return Table(
+        ("approach", "a", *((f"{x}* at ", c) for c in at for x in "ND"), "used", "left out"),
+        tuple(rows),
+        f"Compute-optimal allocation by three approaches, from {comparison.source}",
+        ("text", *["number"] * 7),
+    )
 
 
 def sentences(comparison: Approaches) -> list[str]:
@@ -42,18 +46,6 @@ def describe_bias(comparison: Approaches) -> str:
     start = "Bias of approach 2 on this very design if the fitted surface were true: "
     budgets = f"{comparison.bias.num_budgets} of {len(comparison.minima.used)} budgets"
     return f"{start}{_bias_at(comparison.bias)}; exponent a {comparison.bias.a:+.4f} ({budgets})."
-
-
-def _cells(approach: Approach, compared_at: tuple[float, ...]) -> list[str]:
-    a = approach.a
-    optima = [value for c in compared_at for value in (approach.n_opt(c), approach.d_opt(c))]
-    counts = [str(approach.num_used), str(approach.num_rejected)]
-    exponent = ["refused", "-"] if a is None else [f"{a.value:.3f}", _interval(a)]
-    return [approach.title, *exponent, *("-" if v is None else format_count(v.value) for v in optima), *counts]
-
-
-def _interval(a: Estimate) -> str:
-    return f"[{a.interval.low:.3f}, {a.interval.high:.3f}]" if a.interval else "-"
 
 
 def _interval_lines(comparison: Approaches) -> list[str]:
