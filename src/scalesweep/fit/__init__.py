@@ -7,5 +7,6 @@ from scalesweep.fit.estimates import Estimate
 from scalesweep.fit.intervals import predict_interval
 from scalesweep.fit.laws import fit_laws
 from scalesweep.fit.results import Fit, Status
+from scalesweep.fit.sweep_fit import SweepFit
 
-__all__ = ["Estimate", "Fit", "Status", "fit_laws", "predict_interval"]
+__all__ = ["Estimate", "Fit", "Status", "SweepFit", "fit_laws", "predict_interval"]
