@@ -17,8 +17,6 @@ from scalesweep.train.data.tokenizer import train_bpe
 
 ROOT = Path(__file__).parents[1]
 RUN = ["quickstart", "concepts", "own", "reading", "grid", "reproduce"]
-LONG = {"own", "reading", "grid", "reproduce"}
-"""Pages whose commands take more than about 20 s."""
 COMPARED = {"reproduce"}
 """Pages whose ```text blocks are lines of what the commands print, here and on any machine."""
 NOT_RUN = {
@@ -66,7 +64,8 @@ def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("page", [pytest.param(page, marks=pytest.mark.slow if page in LONG else ()) for page in RUN])
+@pytest.mark.slow  # the commands of a page take 20 s and more
+@pytest.mark.parametrize("page", RUN)
 def test_commands_of_the_guide_work(page: str, reader: Path) -> None:
     printed = ""
     for command in commands_of(page):

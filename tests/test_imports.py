@@ -32,6 +32,7 @@ def test_help_and_mistakes_load_nothing_heavy(arguments):
     assert not loaded & {"torch", "transformers", "datasets", "wandb", "pandas", "scipy", "matplotlib"}
 
 
+@pytest.mark.slow
 def test_points_are_fitted_and_reported_where_torch_is_not_installed(tmp_path):
     """An import of anything that only training needs fails, as on a machine without it."""
     points = tmp_path / "points.csv"

@@ -112,6 +112,7 @@ def test_a_second_run_measures_nothing_and_says_so(sweep: Path, capsys: pytest.C
     assert {p: (p.read_bytes(), p.stat().st_mtime_ns) for p in sweep.glob("cells/*/*")} == before
 
 
+@pytest.mark.slow
 def test_a_grid_may_grow(sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     import shutil
 
@@ -400,6 +401,7 @@ def test_settings_that_mean_nothing_here_are_refused(sweep: Path, tmp_path: Path
     assert "means nothing to fit of a file of points" in refused(capsys, *words)
 
 
+@pytest.mark.slow
 def test_published_points_can_be_fitted_by_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["fit.bootstrap=20", "fit.huber_delta=0.001", f"dir={tmp_path / 'c'}"]
     assert main(["fit", "points=chinchilla", *words]) == 0
@@ -423,6 +425,7 @@ def test_coverage_of_a_design(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "replicates = 'x': must be a positive whole number" in refused(capsys, "coverage", str(path), "replicates=x")
 
 
+@pytest.mark.slow
 def test_every_forecast_of_a_day_is_filed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

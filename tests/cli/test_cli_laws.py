@@ -48,6 +48,7 @@ def on_terminal(words: list[str], columns: int) -> str:
     return b"".join(parts).decode()
 
 
+@pytest.mark.slow
 def test_on_a_terminal_laws_are_tables(points: Path, tmp_path: Path) -> None:
     words = ["report", str(points), "fit.bootstrap=0", f"dir={tmp_path}"]
     narrow, wide = (on_terminal(words, columns) for columns in (80, 120))

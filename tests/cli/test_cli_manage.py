@@ -277,6 +277,7 @@ def test_a_cell_is_named_by_a_beginning_of_its_key_that_no_other_has(sweep: Path
     assert "no sweep.json" in wrote(capsys, "logs", str(sweep.parent), "zzz", code=2)
 
 
+@pytest.mark.slow
 def test_cancel_ends_a_run_with_a_checkpoint_and_the_next_run_goes_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], sweep: Path
 ) -> None:

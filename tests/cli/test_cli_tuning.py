@@ -66,6 +66,7 @@ def run(directory: Path, *words: str) -> int:
     return main(["run", *SMALL, *GRID, f"dir={directory}", *words])
 
 
+@pytest.mark.slow
 def test_ranges_are_extended_where_the_optimum_lies_at_an_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     lr = "sweep.tune.recipe.lr=1e-3..8e-3:4"  # the optima are at 0.018, 0.010 and 0.005
     assert run(tmp_path / "a", lr) == 0

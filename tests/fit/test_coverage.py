@@ -17,6 +17,7 @@ D = N * RATIO
 INDEPENDENT, BY_SIZE, HEAVY = standard_noises(0.005)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("noise", [INDEPENDENT, BY_SIZE], ids=lambda noise: noise.name)
 def test_default_intervals_cover(noise):
     """100 sweeps: the share of a 90 % interval has a standard error of 3 points; none may lie more than 3 of them off."""

@@ -75,6 +75,7 @@ def use_table(command: str, path: Path, capsys: pytest.CaptureFixture[str], monk
     assert drawn > 5
 
 
+@pytest.mark.slow
 def test_an_export_is_fitted_reported_and_drawn(
     reviewed_store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -82,6 +83,7 @@ def test_an_export_is_fitted_reported_and_drawn(
     use_table("fit", tmp_path / "points.csv", capsys, monkeypatch)
 
 
+@pytest.mark.slow
 def test_a_frontier_is_fitted_reported_and_drawn(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

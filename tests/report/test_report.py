@@ -152,6 +152,7 @@ def test_everything_is_escaped(report):
     assert "| diverged a \\<script\\>" in markdown
 
 
+@pytest.mark.slow
 def test_same_input_same_files(report, tmp_path):
     points = make_points()
     again = write_report(tmp_path, report[1], make_context(points))

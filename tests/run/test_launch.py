@@ -49,6 +49,7 @@ def test_local_workers_measure_what_one_process_measures(
     assert lines[-1].startswith("[4/4]")
 
 
+@pytest.mark.slow
 def test_local_workers_share_a_trunk_and_none_is_started_for_a_cell_that_waits(
     tmp_path: Path, home: Path, corpus: Corpus, facts: CorpusFacts, monkeypatch: pytest.MonkeyPatch
 ) -> None:

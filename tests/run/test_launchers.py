@@ -129,6 +129,7 @@ def test_a_cell_that_fails_stops_no_other(launcher: str, make: Make) -> None:
     assert set(states.values()) == {"COMPLETE"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("launcher", EVERY)
 def test_a_sweep_that_is_cancelled_ends_and_goes_on_later(launcher: str, make: Make, quiet: dict[str, Any]) -> None:
     store = make(launcher, sweep=LONG)
@@ -144,6 +145,7 @@ def test_a_sweep_that_is_cancelled_ends_and_goes_on_later(launcher: str, make: M
     assert measured(store) == quiet["long"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("launcher", SEPARATE)
 def test_a_worker_that_is_killed_is_replaced(launcher: str, make: Make, quiet: dict[str, Any]) -> None:
     store = make(launcher, sweep=LONG, train={"checkpoint_seconds": 0.3})

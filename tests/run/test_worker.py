@@ -373,6 +373,7 @@ def test_a_cell_that_is_taken_from_a_pack_is_left_to_the_other(
     assert sorted(store.states().values()).count("COMPLETE") == 2
 
 
+@pytest.mark.slow
 def test_a_pack_whose_worker_died_is_halved(tmp_path: Path, home: Path, corpus: Corpus, facts: CorpusFacts) -> None:
     store = packed(tmp_path / "sweep", home, corpus, facts)
     for cell in store.plan_file.plan().longest_first[:3]:
