@@ -3,10 +3,11 @@
 import csv
 import io
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from html import escape
 from typing import Any
+
+from markupsafe import Markup
 
 from scalesweep.interval import Interval
 from scalesweep.units import format_number
@@ -119,7 +120,7 @@ def plain_markdown(text: str) -> str:
     return " ".join(escaped.split())
 
 
-def write_html(table: Table, leading: int | None = None) -> str:
+def write_html(table: Table, leading: int | None = None) -> Markup:
     """A table of HTML that scrolls in its own box; the caption is left to the page, which has a heading.
 
     Args:
@@ -130,19 +131,19 @@ def write_html(table: Table, leading: int | None = None) -> str:
     kinds = [kind + " more" * (i >= more) for i, kind in enumerate(table.columns)]
     names = [_html(entry) for entry in table.head]
     if leading is not None:
-        names = [f'<button type="button">{name}</button>' for name in names]
-    head = "".join(f'<th class="{kind}">{name}</th>' for kind, name in zip(kinds, names, strict=True))
-    lines = ("".join(map(_td, row, kinds)) for row in table.rows)
-    body = "".join(f"<tr>{line}</tr>" for line in lines)
-    start = "<table>" if leading is None else '<table class="sortable">'
-    return f'<div class="scroll">{start}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+        names = [Markup('<button type="button">{}</button>').format(name) for name in names]
+    head = _join(Markup('<th class="{}">{}</th>').format(kind, name) for kind, name in zip(kinds, names, strict=True))
+    body = _join(Markup("<tr>{}</tr>").format(_join(map(_td, row, kinds))) for row in table.rows)
+    start = Markup("<table>" if leading is None else '<table class="sortable">')
+    frame = Markup('<div class="scroll">{}<thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>')
+    return frame.format(start, head, body)
 
 
-def data_html(value: Any, text: str, path: str) -> str:
+def data_html(value: Any, text: str, path: str) -> Markup:
     """A number of fit.json, rounded for people, with the full value and its path beside it."""
     mantissa, _, exponent = text.partition("e")
-    text = f"{mantissa}·10<sup>{int(exponent)}</sup>" if exponent else mantissa
-    return f'<data value="{value!r}" data-path="{escape(path)}">{text}</data>'
+    power = Markup("·10<sup>{}</sup>").format(int(exponent)) if exponent else ""
+    return Markup('<data value="{}" data-path="{}">{}{}</data>').format(repr(value), path, mantissa, power)
 
 
 def write_csv(table: Table) -> str:
@@ -153,22 +154,26 @@ def write_csv(table: Table) -> str:
     return text.getvalue()
 
 
-def _html(entry: Entry) -> str:
+def _join(parts: Iterable[Markup]) -> Markup:
+    return Markup("").join(parts)
+
+
+def _html(entry: Entry) -> Markup:
     if isinstance(entry, tuple):
-        return "".join(map(_html, entry))
+        return _join(map(_html, entry))
     if isinstance(entry, Cell) and entry.path:
         return data_html(entry.value, entry.text, entry.path)
     if isinstance(entry, Label):
-        return f'<span class="status {entry.text.replace(" ", "-")}">{escape(entry.text)}</span>'
-    return escape(show(entry)).replace("\n", "<br>")
+        return Markup('<span class="status {}">{}</span>').format(entry.text.replace(" ", "-"), entry.text)
+    return Markup("<br>").join(show(entry).split("\n"))
 
 
-def _td(entry: Entry, kind: str) -> str:
+def _td(entry: Entry, kind: str) -> Markup:
     """A number that fit.json does not hold carries its full value, by which it is sorted."""
     number = entry.value if isinstance(entry, Cell) and not entry.path else entry
     is_number = kind.startswith("number") and isinstance(number, (int, float))
-    full = f' data-v="{number!r}"' if is_number else ""
-    return f'<td class="{kind}"{full}>{_html(entry)}</td>'
+    full = Markup(' data-v="{}"').format(repr(number)) if is_number else ""
+    return Markup('<td class="{}"{}>{}</td>').format(kind, full, _html(entry))
 
 
 def _full(entry: Entry) -> str:

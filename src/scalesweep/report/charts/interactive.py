@@ -11,6 +11,7 @@ from importlib.resources import files
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 
 from scalesweep.arrays import FloatArray
 from scalesweep.report.charts.canvas import DARK, LIGHT, Theme, colours
@@ -109,35 +110,39 @@ def rounded(values: FloatArray, digits: int = 5) -> list[float | None]:
     return [float(f"{value:.{digits}g}") if np.isfinite(value) else None for value in np.ravel(values)]
 
 
-def figure(chart: Chart) -> str:
+def figure(chart: Chart) -> Markup:
     """The frame of a chart: legend, scale, panels, caption; the script fills it."""
-    panels = "".join(map(_frame, chart.panels))
-    return (
-        f'<figure id="figure-{chart.name}" data-chart="{chart.name}"><div class="legend"></div>{_scale_bar(chart.scale)}'
-        f'<div class="panels n{len(chart.panels)}">{panels}</div>'
-        f"<figcaption>{escape(chart.caption)}</figcaption></figure>"
+    panels = Markup("").join(map(_frame, chart.panels))
+    frame = Markup(
+        '<figure id="figure-{name}" data-chart="{name}"><div class="legend"></div>{scale}'
+        '<div class="panels n{number}">{panels}</div><figcaption>{caption}</figcaption></figure>'
     )
+    scale = _scale_bar(chart.scale)
+    return frame.format(name=chart.name, scale=scale, number=len(chart.panels), panels=panels, caption=chart.caption)
 
 
-def _frame(panel: Panel) -> str:
-    note = f'<p class="note">{escape(panel.note)}</p>' if panel.note else ""
-    label = escape(f"{panel.y.label} against {panel.x.label}", quote=True)
-    return f'<div class="panel"><h4>{panel.title}</h4><div class="plot" role="img" aria-label="{label}"></div>{note}</div>'
+def _frame(panel: Panel) -> Markup:
+    """The title of a panel is markup already, as its axes are."""
+    note = Markup('<p class="note">{}</p>').format(panel.note) if panel.note else ""
+    frame = Markup('<div class="panel"><h4>{}</h4><div class="plot" role="img" aria-label="{}"></div>{}</div>')
+    return frame.format(Markup(panel.title), f"{panel.y.label} against {panel.x.label}", note)
 
 
-def _scale_bar(scale: Scale | None) -> str:
+def _scale_bar(scale: Scale | None) -> Markup:
     if scale is None:
-        return ""
+        return Markup("")
     gap = _GAPS.get(scale.quantity, _GAP)
     kept = [(at, write(scale.quantity)(tick)) for tick in scale.spaced_ticks(gap) for at in (float(scale.share(tick)),)]
-    labels = "".join(f'<span{_inward(at)} style="left:{100 * at:.1f}%">{escape(text)}</span>' for at, text in kept)
+    label = Markup('<span{} style="left:{:.1f}%">{}</span>')
+    labels = Markup("").join(label.format(_inward(at), 100 * at, text) for at, text in kept)
     kind = "diverging" if scale.is_diverging else "sequential"
-    return f'<div class="scale"><b>{escape(scale.label)}</b><div><i class="{kind}"></i>{labels}</div></div>'
+    bar = Markup('<div class="scale"><b>{}</b><div><i class="{}"></i>{}</div></div>')
+    return bar.format(scale.label, kind, labels)
 
 
-def _inward(at: float) -> str:
+def _inward(at: float) -> Markup:
     """The class of a label near an end of the bar, which must not reach beyond it."""
-    return ' class="start"' if at < _END else ' class="end"' if at > 1 - _END else ""
+    return Markup(' class="start"' if at < _END else ' class="end"' if at > 1 - _END else "")
 
 
 def gradients() -> Mapping[str, str]:
