@@ -127,7 +127,7 @@ def test_a_worker_that_hangs_is_killed_and_its_cell_goes_on(
         "import os, sys\n"
         "if 'scalesweep.run.worker' in ' '.join(sys.orig_argv):\n"
         "    import time\n"
-        "    from scalesweep import lease\n"
+        "    from scalesweep.run import lease\n"
         "    from scalesweep.train import stepper\n"
         "    lease.HANG_SECONDS, lease.HEARTBEAT_SECONDS, batch = 3.0, 0.2, stepper.batch\n"
         f"    def hanging(*arguments, step, flag={str(tmp_path / 'hung')!r}, **named):\n"
