@@ -21,7 +21,9 @@ from scalesweep.points.points import points_from_rows
 from scalesweep.report import ReportContext, write_report
 from scalesweep.report.charts.chart import format_power, linear_ticks, log_ticks
 from scalesweep.report.pages.cells import cell_rows, num_leading
+from scalesweep.report.pages.html import render_html
 from scalesweep.report.pages.markup import at_path
+from scalesweep.report.review.checklist import reviewed
 from scalesweep.report.review.warnings import meanings
 from scalesweep.report.words.analysis import allocation_text, back_test_text, rivals_text
 from scalesweep.report.words.summary import summary
@@ -299,9 +301,9 @@ def test_the_warnings_of_a_fit_lead_somewhere(tmp_path):
     assert len(page.ids) == len(set(page.ids))
 
 
-def test_a_code_without_a_meaning_is_shown_as_text(report, tmp_path):
-    found = replace(report[1].fit, findings=(Finding("Z99", "<new>"),))
-    content = write_report(tmp_path, replace(report[1], fit=found), EMPTY).read_text(encoding="utf-8")
+def test_a_code_without_a_meaning_is_shown_as_text(report):
+    analysis = replace(report[1], fit=replace(report[1].fit, findings=(Finding("Z99", "<new>"),)))
+    content = render_html(analysis, EMPTY, reviewed(analysis, EMPTY), [])
     assert "Z99:\n&lt;new&gt;" in content and 'href="#Z99"' not in content
     assert "What the warnings mean" not in content
 
