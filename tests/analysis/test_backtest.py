@@ -5,11 +5,12 @@ import math
 
 import numpy as np
 import pytest
+from scipy.stats import t as student
 from surfaces import TRUTH, make_points, sweep
 
 from scalesweep.analysis.forecast.backtest import MIN_ROWS, Outcomes, back_test, find_cuts, tabulate
-from scalesweep.analysis.forecast.bands import Band, widening
-from scalesweep.fit.horizon import DRIFT, MAX_GROWTH, MIN_RATIO, Range, supported_horizon, walk_sd
+from scalesweep.analysis.forecast.bands import PRIOR_DEGREES, PRIOR_SCALE, PRIOR_WEIGHT, calibrate
+from scalesweep.fit.horizon import DRIFT, MAX_HORIZON, MIN_RATIO, MIN_SPAN, Range, supported_horizon, walk_sd
 from scalesweep.points.published import published_points, published_variants
 from scalesweep.points.rows import Rows
 from scalesweep.report.words.summary import summary
@@ -56,12 +57,6 @@ def test_the_table_counts_what_it_says(tested):
     twice = tabulate(Outcomes.join([outcomes, outcomes]))
     assert twice[-1].num == 2 * rows[-1].num
     assert twice[-1].covered == rows[-1].covered
-
-
-def test_honest_is_wider_than_the_form(tested):
-    kept = tested.outcomes.select(~tested.outcomes.abstained)
-    honest, form = (kept.highs[kind] - kept.lows[kind] for kind in ("honest", "form"))
-    assert np.median(honest / form) > 1.2
 
 
 def test_the_law_holds_so_both_intervals_do():
@@ -123,22 +118,23 @@ def test_walk_is_the_integral_of_a_random_walk():
     assert found == pytest.approx(simulated, rel=0.05)
 
 
-def test_support_ends_at_half_of_the_span():
-    assert supported_horizon(3.0) == pytest.approx(1.5)
-    assert (1 + supported_horizon(3.0) / 3.0) ** 2 == pytest.approx(MAX_GROWTH)
+def test_support_ends_at_the_span():
+    assert supported_horizon(3.0) == pytest.approx(3.0 * MAX_HORIZON)
     points = sweep()
     measured = Range.of(points.n, points.d)
     n, d = points.n.max(), points.d.max()
     assert measured.refuse(n, d) == ""
-    assert measured.refuse(5 * n, 5 * d) == ""
-    assert "beyond the measured compute" in measured.refuse(50 * n, 50 * d)
+    spans = {name: span * MAX_HORIZON for name, span in measured.spans().items()}
+    reach = 10 ** min(spans["n"], spans["d"], spans["c"] / 2)
+    assert measured.refuse(0.9 * reach * n, 0.9 * reach * d) == ""
+    assert "beyond the measured" in measured.refuse(1.1 * reach * n, 1.1 * reach * d)
     assert "beyond the measured tokens per parameter" in measured.refuse(points.n.min(), d)
 
 
-def test_a_span_of_less_than_a_decade_supports_nothing_beyond():
-    n, d = (axis.ravel() for axis in np.meshgrid([1e7, 1.5e7, 2e7], [1e9, 1.5e9, 2e9]))
+def test_a_short_span_supports_nothing_beyond():
+    n, d = (axis.ravel() for axis in np.meshgrid([1e7, 1.3e7, 1.6e7], [1e9, 1.3e9, 1.6e9]))
     measured = Range.of(n, d)
-    assert "needs at least 1" in measured.refuse(4e7, 4e9)
+    assert f"needs at least {MIN_SPAN:g}" in measured.refuse(2e7, 2e9)
     assert measured.refuse(1.2e7, 1.2e9) == ""
 
 
@@ -187,25 +183,21 @@ def test_where_starved_models_get_worse_the_tool_abstains_and_the_rest_is_held()
     assert np.mean(kept.holds("honest")) >= 0.85
 
 
-def test_widening_is_a_quantile_and_never_below_one():
-    scores = np.linspace(0.1, 2.0, 20)
-    assert widening(scores, 0.9) == pytest.approx(scores[18])  # the 19th of 20: ceil(21 * 0.9)
-    assert widening(scores / 10, 0.9) == 1.0
-    assert widening(np.array([3.0]), 0.9) == 3.0
-    assert widening(np.empty(0), 0.9) == 1.0
+def test_without_errors_the_factor_is_that_of_the_prior():
+    for confidence in (0.5, 0.9, 0.99):
+        assert calibrate((), confidence) == pytest.approx(PRIOR_SCALE * student.ppf((1 + confidence) / 2, PRIOR_DEGREES))
 
 
-def test_stretching_keeps_the_centre():
-    band = Band(np.array([1.0]), np.array([4.0])).stretched(np.array([2.0]), 2.0)
-    assert (band.low[0], band.high[0]) == (0.0, 6.0)
+@pytest.mark.parametrize("confidence", [0.5, 0.9])
+def test_many_errors_outweigh_the_prior_and_few_do_not(confidence):
+    errors = np.random.default_rng(0).exponential(3.0, size=4000)
+    assert calibrate([errors], confidence) == pytest.approx(np.quantile(errors, confidence), rel=0.05)
+    prior = calibrate((), confidence)
+    assert calibrate([errors / 1000], confidence) < prior / 100
+    few = calibrate([np.array([3.0])], confidence)
+    assert prior < few < 3.0
+    assert PRIOR_WEIGHT > 1
 
 
-def test_truth_is_what_the_surface_says():
-    points = sweep(noise=0.0)
-    np.testing.assert_allclose(points.loss, TRUTH.predict(points.n, points.d))
-
-
-def test_scattered_points_have_cuts_too():
-    rng = np.random.default_rng(0)
-    n, d = 10 ** rng.uniform(6, 10, 1000), 10 ** rng.uniform(8, 12, 1000)
-    assert len(find_cuts(Rows.of_columns(n, d, TRUTH.predict(n, d)), "c", 6)) == 6
+def test_an_error_that_is_no_number_counts_for_nothing():
+    assert calibrate([np.array([np.nan, 0.1])], 0.9) == calibrate([np.array([0.1])], 0.9)

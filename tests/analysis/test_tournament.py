@@ -120,24 +120,32 @@ def test_slopes_are_those_of_the_law():
     assert excess_slopes(rival, n, d) == pytest.approx((law.alpha * u / (u + v), law.beta * v / (u + v)), rel=1e-5)
 
 
-def test_mean_lies_in_the_envelope_and_the_envelope_holds_every_falling_form(rivals):
+def test_mean_lies_in_the_envelope_and_the_envelope_holds_every_theory(rivals):
     n, d = np.geomspace(1e8, 1e11, 7), np.geomspace(2e9, 2e12, 7)
     low, high = rivals.envelope(n, d, 0.9)
-    mean, each, keep = rivals.mean_log_loss(n, d), rivals.log_losses(n, d), rivals.is_falling(n, d)
+    mean, each = rivals.mean_log_loss(n, d), rivals.log_losses(n, d)
     assert np.all((low <= mean) & (mean <= high))
-    inside = (low - 0.01 <= each) & (each <= high + 0.01)
-    assert np.all(inside | ~keep)
+    assert np.all((low - 0.01 <= each) & (each <= high + 0.01))
     assert np.all(high - low > 0)
 
 
-def test_a_rising_form_is_left_out():
+def test_the_reference_has_no_vote_unless_it_is_alone():
     """A quadratic in logs turns up again far away; a theory never does."""
-    found = fit_rivals(Rows.of(sweep()), SPEC)
-    far = np.array([1e14]), np.array([1e16])
-    falling = dict(zip(RIVALS, found.is_falling(*far)[:, 0], strict=True))
-    assert falling == {"chinchilla": True, "coupled": True, "kaplan_floor": True, "quadratic": False}
-    theories = found.log_losses(*far)[:3, 0]
-    assert theories.min() <= found.mean_log_loss(*far)[0] <= theories.max()
+    rows, far = Rows.of(sweep()), (np.array([1e14]), np.array([1e16]))
+    found = fit_rivals(rows, SPEC)
+    assert "quadratic" in found.names
+    theories = [float(log_loss(fit, *far)[0]) for fit in found.members if fit.law.name != "quadratic"]
+    assert min(theories) <= found.mean_log_loss(*far)[0] <= max(theories)
+    alone = fit_rivals(rows, SPEC, ("quadratic",))
+    assert alone.mean_log_loss(*far)[0] == log_loss(alone.members[0], *far)[0]
+
+
+def test_a_rejected_form_has_no_vote_and_an_exact_one_has_all():
+    for truth in (TRUTH, COUPLED_TRUTH):
+        points = sweep(truth, noise=0.0)
+        found = fit_rivals(Rows.of(points), SPEC)
+        n, d = np.array([10 * points.n.max()]), np.array([10 * points.d.max()])
+        assert np.exp(found.mean_log_loss(n, d))[0] == pytest.approx(float(truth.predict(n, d)[0]), rel=5e-4)
 
 
 def test_ranking_and_texts(tournament):

@@ -104,6 +104,7 @@ def fit_line(rows: Rows, variable: Variable, spec: FitSpec, selection: Selection
         rows=tuple(sorted(chosen.order.tolist())),
         selection=selection.words,
         num_free=2,
+        shares=units.shares,
         confidence=spec.confidence,
         samples=samples,
         cluster_samples=normal,

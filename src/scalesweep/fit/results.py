@@ -9,13 +9,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from scalesweep.arrays import FloatArray
+from scalesweep.fit.criterion import corrected_akaike
 from scalesweep.fit.curvature import Curvature
 from scalesweep.fit.estimates import Estimate, percentile_union
 from scalesweep.fit.solve.objectives import Objective
 from scalesweep.laws import Law
 from scalesweep.points.design import Noise
-
-_ROUNDING = 1e-15
 
 
 class Status(Enum):
@@ -80,6 +79,8 @@ class Fit:
     """Which rows entered, in words."""
     num_free: int
     """Parameters that were estimated."""
+    shares: FloatArray = field(repr=False)
+    """One over the rows of the run that each row belongs to, shape (rows,): what counts as independent sums to the runs."""
     confidence: float
     """Nominal coverage of the intervals."""
     samples: FloatArray = field(repr=False)
@@ -101,8 +102,8 @@ class Fit:
 
     @property
     def aicc(self) -> float:
-        """Akaike's criterion corrected for few points; see `corrected_akaike`."""
-        return corrected_akaike(len(self.residuals), self.num_free, self.residual_rms)
+        """Akaike's criterion of the robust objective, over independent runs; see `corrected_akaike`."""
+        return corrected_akaike(self.residuals, self.shares, self.num_free)
 
     @property
     def verdict(self) -> str:
@@ -150,15 +151,3 @@ class Fit:
             "rows": list(self.rows),
             "selection": self.selection,
         }
-
-
-def corrected_akaike(num_points: int, num_parameters: int, residual_rms: float) -> float:
-    """Akaike's criterion corrected for few points, from the mean square residual; infinite without spare points.
-
-    Hurvich & Tsai 1989 (Biometrika 76, 297). Only differences between laws of the same points mean something. Residuals below
-    rounding count as rounding, so that of two exact laws the smaller wins.
-    """
-    count = num_parameters + 1  # and the residual variance
-    if num_points <= count + 1:
-        return math.inf
-    return 2 * num_points * math.log(max(residual_rms, _ROUNDING)) + 2 * count * num_points / (num_points - count - 1)

@@ -35,6 +35,11 @@ class Units:
         """Number of model sizes."""
         return int(self.cluster.max()) + 1
 
+    @property
+    def shares(self) -> FloatArray:
+        """One over the rows of the unit that each row belongs to, shape (rows,)."""
+        return np.asarray(1 / np.bincount(self.unit)[self.unit])
+
     def take(self, rows: IntArray) -> "Units":
         """The units of `rows`, in that order."""
         return Units(_first_come(self.unit[rows]), _first_come(self.cluster[rows]))

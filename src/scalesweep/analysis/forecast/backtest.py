@@ -1,8 +1,8 @@
 """Rolling origin: fit what lies below a cut, predict everything above it, and compare; by compute, by size, by budget.
 
-The intervals are those that `forecast` prints: at each origin the honest band is widened by the errors of earlier origins on
-rows that had been measured by then, so that no prediction has seen its future. Where the points below a cut support no forecast
-at a row, the prediction is counted as an abstention and not as a success.
+The intervals are those that `forecast` prints: at each origin the honest band is as wide as errors of earlier origins, on rows
+that had been measured by then, and the prior of `bands` ask for, so that no prediction has seen its future. Where the points
+below a cut support no forecast at a row, the prediction is counted as an abstention and not as a success.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from scalesweep.analysis.forecast.bands import Band, Outlook, look_ahead, widening
+from scalesweep.analysis.forecast.bands import Band, Outlook, calibrate, look_ahead
 from scalesweep.analysis.forecast.rivals import THEORIES, fit_rivals, log_loss
 from scalesweep.arrays import BoolArray, FloatArray
 from scalesweep.errors import FitError
@@ -49,13 +49,15 @@ class Outcomes:
     actual: FloatArray
     """Measured."""
     centre: FloatArray
-    """Mean of the forms."""
+    """Weighted mean of the forms."""
+    preferred: FloatArray
+    """The form with the lowest criterion."""
     forms: dict[str, FloatArray]
     """Each form; NaN where it was refused."""
     abstained: BoolArray
     """Whether no honest interval would have been printed."""
     scores: FloatArray
-    """Error in units of the band before widening."""
+    """|error| of the centre in units of its scale."""
     lows: dict[Kind, FloatArray]
     """Lower ends of the intervals: honest; of the preferred law for a run, for the mean; of the additive law for both."""
     highs: dict[Kind, FloatArray]
@@ -91,11 +93,13 @@ class HorizonRow:
     abstained: float
     """Share of abstentions."""
     error: float
-    """Median |L_predicted / L - 1| of the mean of the forms where it did not abstain; NaN where it always did."""
+    """Median |L_predicted / L - 1| of the weighted mean of the forms where it did not abstain; NaN where it always did."""
     bias: float
     """Mean log(L_predicted / L) there: positive, the models turned out better."""
+    preferred_error: float
+    """The same of the preferred law on the same predictions."""
     additive_error: float
-    """Median |L_predicted / L - 1| of the additive law on the same predictions."""
+    """The same of the additive law."""
     covered: dict[Kind, float]
     """Share of the intervals of each kind that hold what was measured."""
     width: dict[Kind, float]
@@ -123,11 +127,14 @@ class BackTest:
         return () if self.outcomes is None else tabulate(self.outcomes)
 
     @property
+    def factor(self) -> float:
+        """Half the honest interval in units of its scale, by all origins and the prior."""
+        return calibrate(_origins(self.outcomes), self.confidence)
+
+    @property
     def widening(self) -> float:
-        """Factor by which all origins together say that an honest band has to be stretched, at least 1."""
-        if self.outcomes is None:
-            return 1.0
-        return widening(self.outcomes.scores[~self.outcomes.abstained], self.confidence)
+        """The same over what the prior alone would give: above 1 where these points were harder to predict than others."""
+        return self.factor / calibrate((), self.confidence)
 
     @property
     def score(self) -> float:
@@ -181,9 +188,9 @@ def back_test(
             rivals = fit_rivals(below, spec, forms)
         except FitError:
             continue
-        outlook = look_ahead(rivals, Range.of(below.n, below.d), (above.n, above.d), spec.confidence)
+        outlook = look_ahead(rivals, Range.of(below.n, below.d), (above.n, above.d))
         past = [part.scores[~part.abstained & (part.cut * part.factor <= cut * (1 + 1e-9))] for part in parts]
-        factor = widening(np.concatenate(past), spec.confidence) if past else 1.0
+        factor = calibrate(past, spec.confidence)
         parts.append(_outcomes(outlook, cut, values[~is_below], np.log(above.loss), factor, spec.confidence))
     cuts = tuple(float(part.cut[0]) for part in parts)
     return BackTest(axis, spec.confidence, cuts, Outcomes.join(parts) if parts else None, points.source)
@@ -219,10 +226,9 @@ def tabulate(outcomes: Outcomes) -> tuple[HorizonRow, ...]:
 def _outcomes(
     outlook: Outlook, cut: float, values: FloatArray, actual: FloatArray, factor: float, confidence: float
 ) -> Outcomes:
-    honest = outlook.honest.stretched(outlook.centre, factor)
     preferred, additive = outlook.rivals.preferred, outlook.rivals.find("chinchilla")
     bands: dict[Kind, Band] = {
-        "honest": honest,
+        "honest": outlook.honest(factor),
         "form": outlook.form_band(preferred, confidence, "run"),
         "form_mean": outlook.form_band(preferred, confidence, "mean"),
     }
@@ -236,12 +242,20 @@ def _outcomes(
         d=outlook.d,
         actual=actual,
         centre=outlook.centre,
+        preferred=log_loss(preferred, outlook.n, outlook.d),
         forms={form: _predict(outlook, form) for form in (*outlook.rivals.refusals, *outlook.rivals.names)},
         abstained=np.array([bool(reason) for reason in outlook.refusals]),
         scores=outlook.scores(actual),
         lows={kind: band.low for kind, band in bands.items()},
         highs={kind: band.high for kind, band in bands.items()},
     )
+
+
+def _origins(outcomes: Outcomes | None) -> list[FloatArray]:
+    """The scores of each origin where it did not abstain."""
+    if outcomes is None:
+        return []
+    return [outcomes.scores[(outcomes.cut == cut) & ~outcomes.abstained] for cut in np.unique(outcomes.cut)]
 
 
 def _predict(outlook: Outlook, form: str) -> FloatArray:
@@ -251,14 +265,15 @@ def _predict(outlook: Outlook, form: str) -> FloatArray:
 
 def _row(label: str, outcomes: Outcomes) -> HorizonRow:
     kept = outcomes.select(~outcomes.abstained)
-    error, additive = kept.centre - kept.actual, kept.additive - kept.actual
+    error = kept.centre - kept.actual
     return HorizonRow(
         horizon=label,
         num=len(outcomes.actual),
         abstained=float(np.mean(outcomes.abstained)),
         error=_median(np.abs(np.expm1(error))),
         bias=float(np.mean(error)) if len(error) else float("nan"),
-        additive_error=_median(np.abs(np.expm1(additive))),
+        preferred_error=_median(np.abs(np.expm1(kept.preferred - kept.actual))),
+        additive_error=_median(np.abs(np.expm1(kept.additive - kept.actual))),
         covered={kind: float(np.mean(kept.holds(kind))) if len(error) else float("nan") for kind in kept.lows},
         width={kind: _median(kept.highs[kind] - kept.lows[kind]) for kind in kept.lows},
     )

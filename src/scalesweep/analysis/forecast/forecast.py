@@ -55,7 +55,7 @@ def forecast(
     rows = Rows.of(points)
     rivals = fit_rivals(rows, spec, forms)
     place = at or _optimal_model(rivals, float(compute or 0))
-    outlook = look_ahead(rivals, Range.of(rows.n, rows.d), ([place[0]], [place[1]]), spec.confidence)
+    outlook = look_ahead(rivals, Range.of(rows.n, rows.d), ([place[0]], [place[1]]))
     test = back_test(points, spec, forms=forms, max_origins=NUM_ORIGINS) if tested is None else tested
     return _assemble(outlook, test, points, spec, "model" if at else "compute")
 
@@ -64,7 +64,7 @@ def _assemble(outlook: Outlook, test: BackTest, points: Points, spec: FitSpec, t
     preferred, refusal = outlook.rivals.preferred, outlook.refusals[0]
     n, d = float(outlook.n[0]), float(outlook.d[0])
     measured = Range.of(points.n, points.d)
-    honest = outlook.honest.stretched(outlook.centre, test.widening)
+    honest = outlook.honest(test.factor)
     form = outlook.form_band(preferred, spec.confidence, "run")
     optimum = _optimum_intervals(outlook.rivals, 6 * n * d, spec.confidence) if target == "compute" else None
     return Forecast(

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from scalesweep.arrays import FloatArray, IntArray
 from scalesweep.errors import FitError, Refused
+from scalesweep.fit.criterion import tempered_weights
 from scalesweep.fit.forms import check_columns, find_form, fit_law, refuse_rows
 from scalesweep.fit.intervals import inflated_residuals
 from scalesweep.fit.pose import Posed
@@ -55,18 +56,15 @@ def log_loss(fit: Fit, n: ArrayLike, d: ArrayLike) -> FloatArray:
     return np.asarray(np.log(fit.law.predict(n, d)))
 
 
-def predict_interval(
-    fit: Fit, n: FloatArray, d: FloatArray, draws: Draws, walk_sd: ArrayLike = 0.0
-) -> tuple[FloatArray, FloatArray]:
+def predict_interval(fit: Fit, n: FloatArray, d: FloatArray, draws: Draws) -> tuple[FloatArray, FloatArray]:
     """Ends in log loss at n, d of shape (targets,): percentiles of the resamples, or their union over both schemes.
 
     Of a new run, each resample has a residual of the fit added: the noise of one run, heavy tails included, and what the
-    form misses inside the measured range. A normal walk of standard deviation `walk_sd` is added to each.
+    form misses inside the measured range.
     """
     sets = [_draw(fit, part, n, d, draws) for part in (fit.samples, fit.cluster_samples) if len(part)]
-    walk = np.random.default_rng(draws.seed + 1).standard_normal((len(fit.samples), 1)) * np.asarray(walk_sd)
     percents = (50 * (1 - draws.confidence), 50 * (1 + draws.confidence))
-    ends = np.array([np.nanpercentile(part + walk, percents, axis=0) for part in sets])
+    ends = np.array([np.nanpercentile(part, percents, axis=0) for part in sets])
     return ends[:, 0].min(axis=0), ends[:, 1].max(axis=0)
 
 
@@ -112,51 +110,42 @@ class Rivals:
         return tuple(fit.law.name for fit in self.members)
 
     @property
+    def theories(self) -> tuple[Fit, ...]:
+        """The forms that forecasts are made of: all but the reference, which stands in only where it is alone."""
+        return tuple(fit for fit in self.members if fit.law.name != REFERENCE) or self.members
+
+    @property
     def preferred(self) -> Fit:
-        """The theory with the lowest AICc; the reference only where it stands alone."""
-        theories = [fit for fit in self.members if fit.law.name != REFERENCE]
-        return min(theories or self.members, key=lambda fit: fit.aicc)
+        """The theory with the lowest criterion."""
+        return min(self.theories, key=lambda fit: fit.aicc)
+
+    @property
+    def weights(self) -> FloatArray:
+        """Weights of the theories by what the points say of them, shape (theories,); see `criterion.tempered_weights`."""
+        return tempered_weights(np.array([fit.aicc for fit in self.theories]))
 
     def find(self, name: str) -> Fit | None:
         """The rival of this name, or None if it was refused or not asked for."""
         return next((fit for fit in self.members if fit.law.name == name), None)
 
     def log_losses(self, n: FloatArray, d: FloatArray) -> FloatArray:
-        """Log loss of every form, shape (forms, targets)."""
-        return np.stack([log_loss(fit, n, d) for fit in self.members])
-
-    def is_falling(self, n: FloatArray, d: FloatArray) -> NDArray[np.bool_]:
-        """Where each form still predicts that more parameters and more tokens help, shape (forms, targets).
-
-        A form whose loss rises has left the region that it describes. Where all do, none is left out.
-        """
-        local = np.array([slopes(fit, n, d) for fit in self.members])
-        falling = np.all(local >= -1e-9, axis=1)
-        return np.where(falling.any(axis=0), falling, True)
+        """Log loss of every theory, shape (theories, targets)."""
+        return np.stack([log_loss(fit, n, d) for fit in self.theories])
 
     def mean_log_loss(self, n: FloatArray, d: FloatArray) -> FloatArray:
-        """Mean log loss of the forms that fall there, shape (targets,)."""
-        keep = self.is_falling(n, d)
-        return np.asarray(np.sum(np.where(keep, self.log_losses(n, d), 0.0), axis=0) / keep.sum(axis=0))
+        """Weighted mean log loss of the theories, shape (targets,)."""
+        return np.asarray(self.weights @ self.log_losses(n, d))
 
-    def envelope(
-        self, n: FloatArray, d: FloatArray, confidence: float, *, of: Of = "run", walk_sd: ArrayLike = 0.0
-    ) -> tuple[FloatArray, FloatArray]:
-        """Ends in log loss of the union of the intervals of the forms that fall there, each of shape (targets,).
+    def envelope(self, n: FloatArray, d: FloatArray, confidence: float) -> tuple[FloatArray, FloatArray]:
+        """Ends in log loss of the union of the theories' intervals for the mean over runs, each of shape (targets,).
 
         Args:
             n: parameters, shape (targets,).
             d: tokens, shape (targets,).
             confidence: nominal coverage of each form's interval.
-            of: a new run, or the mean over runs.
-            walk_sd: standard deviation in log loss, shape (targets,), of what is not in the forms.
         """
-        keep = self.is_falling(n, d)
-        draws = Draws(confidence, of, self.seed)
-        ends = np.array([predict_interval(fit, n, d, draws, walk_sd) for fit in self.members])
-        centre = self.mean_log_loss(n, d)
-        low = np.min(np.where(keep, ends[:, 0], np.inf), axis=0)
-        high = np.max(np.where(keep, ends[:, 1], -np.inf), axis=0)
+        ends = np.array([predict_interval(fit, n, d, Draws(confidence, "mean", self.seed)) for fit in self.theories])
+        centre, low, high = self.mean_log_loss(n, d), ends[:, 0].min(axis=0), ends[:, 1].max(axis=0)
         return np.minimum(low, centre), np.maximum(high, centre)
 
 

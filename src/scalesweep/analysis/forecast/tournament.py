@@ -102,7 +102,7 @@ class Tournament:
 
     def envelope(self, n: ArrayLike, d: ArrayLike) -> Band:
         """Union of the forms' intervals for the mean loss at n, d of shape (targets,), in nats per token."""
-        low, high = self.rivals.envelope(_vector(n), _vector(d), self.confidence, of="mean")
+        low, high = self.rivals.envelope(_vector(n), _vector(d), self.confidence)
         return Band(np.exp(low), np.exp(high))
 
     def to_dict(self) -> dict[str, Any]:

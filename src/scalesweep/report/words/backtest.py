@@ -14,17 +14,18 @@ def summarise(tested: BackTest) -> str:
 
 
 def render_rows(rows: Sequence[HorizonRow], confidence: float) -> list[str]:
-    """The table as lines of at most 97 characters."""
+    """The table as lines of at most 100 characters."""
     title = f"{confidence:.0%} intervals of a run: hold (width)"
     lines = [
-        f"{'':23} | {'mean of the forms':^16} | {'additive':>8} | {title:^42}".rstrip(),
-        f"{'horizon':10}{'rows':>6}{'abst.':>7} | {'error':>7} {'bias':>8} | {'error':>8} | "
-        f"{'honest':>14}{'preferred law':>14}{'additive':>14}",
+        f"{'':22} | {'median error':^24} {'bias':>6} | {title}",
+        f"{'horizon':10}{'rows':>5}{'abst.':>7} | {'mean':>6}{'preferred':>10}{'additive':>9} {'':>5} | "
+        f"{'honest':>12}{'preferred':>13}{'additive':>13}",
     ]
     for row in rows:
-        held = "".join(f"{row.covered[kind]:>6.0%} ({row.width[kind]:>4.1%})" + " " for kind in ("honest", "form", "additive"))
+        widths = {kind: f"({width:.1%})" if width < 1 else f"({width:.0%})" for kind, width in row.width.items()}
+        held = "".join(f"{row.covered[kind]:>5.0%} {widths[kind]:>7}" for kind in ("honest", "form", "additive"))
         lines.append(
-            f"{row.horizon:10}{row.num:>6}{row.abstained:>7.0%} | {row.error:>7.2%} {row.bias:>+8.2%} | "
-            f"{row.additive_error:>8.2%} | {held}".rstrip()
+            f"{row.horizon:10}{row.num:>5}{row.abstained:>7.0%} | {row.error:>6.2%}{row.preferred_error:>10.2%}"
+            f"{row.additive_error:>9.2%} {row.bias:>+6.1%}| {held}".rstrip()
         )
     return lines
