@@ -20,7 +20,7 @@ no law.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,10 +28,13 @@ import numpy as np
 
 from scalesweep.arrays import FloatArray
 from scalesweep.errors import PointsError
+from scalesweep.points.curves import find_curves
 from scalesweep.points.table import read_table
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from scalesweep.points.curves import Curves
 
 REQUIRED = ("n", "d", "c", "loss")
 STATE_COLUMNS = ("state", "status")
@@ -69,6 +72,8 @@ class Points:
     """Where the rows come from, for messages and reports."""
     notes: tuple[str, ...] = ()
     """Sentences about what was derived while reading."""
+    curves: "Curves | None" = None
+    """The training curves that the table holds, of which the points are the last rows; None where its rows are runs."""
 
     @property
     def used(self) -> "pd.DataFrame":
@@ -143,7 +148,22 @@ def read_points(source: "Path | str | pd.DataFrame") -> Points:
     names = _recognise(list(table), path)
     if not next(iter(table.values())):
         raise PointsError(f"{path}: the table has a header but no rows.")
-    return _derived(table, names, str(path))
+    return _of_runs(table, names, str(path))
+
+
+def _of_runs(table: dict[str, list[Any]], names: dict[str, str], source: str) -> Points:
+    """Points from a user's table, of whose curves, where it has such, only the last rows are points."""
+    import pandas as pd
+
+    curves = find_curves(pd.DataFrame(table), names)
+    if curves is None:
+        return _derived(table, names, source)
+    ends = {str(name): column.tolist() for name, column in curves.last.items()}
+    given = ends.get("excluded_reason", [""] * curves.num_runs)
+    ends["excluded_reason"] = ["" if _is_empty(one) else str(one) for one in given]
+    ends["excluded_reason"] = [one or other for one, other in zip(ends["excluded_reason"], curves.unfinished, strict=True)]
+    points = _derived(ends, names, source)
+    return replace(points, notes=(curves.note, *points.notes), curves=curves)
 
 
 def _recognise(columns: Sequence[str], path: Path) -> dict[str, str]:
