@@ -19,7 +19,7 @@ def fit(given: Given) -> int:
     if subject.context.tuning:
         print(f"{subject.context.tuning}\n", flush=True)
     keep_frontier(subject.directory, subject.context)
-    analysis = analyse(subject.points, subject.spec)
+    analysis = analyse(subject.points, subject.spec, by=subject.by)
     print_analysis(analysis)
     page = write_report(subject.directory, analysis, subject.context)
     print(f"\nWritten to {page.parent}: report.html, report.md, fit.json, laws.csv, laws.tex, figures/")
