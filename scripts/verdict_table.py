@@ -102,14 +102,18 @@ def draw(world: World, rng: np.random.Generator):
     noise = world.noise.draw(find_levels(n), rng)
     if world.shared == "d":
         labels = find_levels(d)
-        noise = SD * (np.sqrt(2 / 3) * rng.standard_normal(labels.max() + 1)[labels] + np.sqrt(1 / 3) * rng.standard_normal(len(n)))
+        noise = SD * (
+            np.sqrt(2 / 3) * rng.standard_normal(labels.max() + 1)[labels] + np.sqrt(1 / 3) * rng.standard_normal(len(n))
+        )
     if world.shared == "seed":
         noise = SD * (np.sqrt(2 / 3) * rng.standard_normal(3)[seed] + np.sqrt(1 / 3) * rng.standard_normal(len(n)))
     if world.checkpoints:
         noise = np.zeros(len(n))
         for size in np.unique(n):
             rows = np.flatnonzero(n == size)
-            noise[rows[np.argsort(d[rows])]] = SD * np.cumsum(rng.standard_normal(len(rows))) / np.sqrt(np.arange(1, len(rows) + 1))
+            noise[rows[np.argsort(d[rows])]] = (
+                SD * np.cumsum(rng.standard_normal(len(rows))) / np.sqrt(np.arange(1, len(rows) + 1))
+            )
     loss = truth * np.exp(noise * (truth / truth.mean()) ** world.growth)
     loss[int(rng.integers(len(loss)))] *= world.bad
     rows = [dict(n=a, d=b, c=6 * a * b, loss=l, seed=int(s)) for a, b, l, s in zip(n, d, loss, seed)] * world.copies
@@ -128,7 +132,9 @@ def main() -> None:
     parser.add_argument("--worlds", default=",".join(world.name for world in WORLDS))
     options = parser.parse_args()
     names = options.worlds.split(",")
-    print(f"{'world':<24}{'identified':>11} | {'alpha':>6}{'beta':>6}{'E':>6}{'a':>6} | {'10x form':>9}{'honest':>8}{'width':>7}{'error':>7}{'none':>6}")
+    print(
+        f"{'world':<24}{'identified':>11} | {'alpha':>6}{'beta':>6}{'E':>6}{'a':>6} | {'10x form':>9}{'honest':>8}{'width':>7}{'error':>7}{'none':>6}"
+    )
     for index, world in enumerate(WORLDS):
         if world.name not in names:
             continue
@@ -158,7 +164,11 @@ def _judge(world: World, rng: np.random.Generator, spec: FitSpec) -> dict[str, f
     actual = float(world.loss(np.array([n_opt]), np.array([d_opt]))[0]) * float(np.exp(world.noise.sd * rng.standard_normal()))
     out["form"] = float(made.form.low <= actual <= made.form.high)
     if made.honest:
-        out |= {"honest": float(made.honest.low <= actual <= made.honest.high), "width": np.log(made.honest.high / made.honest.low), "error": abs(made.honest.value / actual - 1)}
+        out |= {
+            "honest": float(made.honest.low <= actual <= made.honest.high),
+            "width": np.log(made.honest.high / made.honest.low),
+            "error": abs(made.honest.value / actual - 1),
+        }
     return out
 
 
@@ -175,7 +185,10 @@ def _print(world: World, found: list[dict[str, float]]) -> None:
             tail = f" | {share('form', rows):>9}{share('honest', rows):>8}{np.median(widths) if widths else float('nan'):>7.1%}{np.median(errors) if errors else float('nan'):>7.2%}{1 - len(widths) / len(found):>6.0%}"
         else:
             tail = f" | {share('form', rows):>9}{share('honest', rows):>8}"
-        print(f"{label:<24}{len(known) / len(found):>11.0%} | {share('alpha', rows):>6}{share('beta', rows):>6}{share('E', rows):>6}{share('a', rows):>6}{tail}", flush=True)
+        print(
+            f"{label:<24}{len(known) / len(found):>11.0%} | {share('alpha', rows):>6}{share('beta', rows):>6}{share('E', rows):>6}{share('a', rows):>6}{tail}",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -31,10 +31,17 @@ class Rows:
 
     @classmethod
     def of(cls, points: Points) -> "Rows":
-        """The used rows by size, budget and loss, so that an estimate does not depend on the order of the table."""
+        """The used rows by size, budget and loss, so that an estimate does not depend on the order of the table.
+
+        Of exact copies, which tell nothing that the first does not, one is kept: no estimate, scale or criterion depends on
+        how often a table says a thing.
+        """
         n, d, c, loss = points.n, points.d, points.c, points.loss
-        order = np.lexsort((loss, c, d, n) if points.is_partial else (loss, d, n))
-        return cls(n[order], d[order], c[order], loss[order], group_rows(points.used).take(order), order)
+        units = group_rows(points.used)
+        order = np.lexsort((units.unit, loss, c, d, n) if points.is_partial else (units.unit, loss, d, n))
+        said = np.nan_to_num(np.stack([n, d, c, loss, units.unit], axis=1)[order], nan=-1.0)
+        order = order[np.append(True, np.any(said[1:] != said[:-1], axis=1))] if len(order) else order
+        return cls(n[order], d[order], c[order], loss[order], units.take(order), order)
 
     @classmethod
     def of_columns(cls, n: FloatArray, d: FloatArray, loss: FloatArray, units: Units | None = None) -> "Rows":
