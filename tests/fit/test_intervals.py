@@ -18,7 +18,7 @@ from surfaces import TRUTH, grid, make_points, minimum
 from scalesweep.analysis.allocation.approaches import allocation_of_law
 from scalesweep.errors import FitError
 from scalesweep.fit import fit_laws, predict_interval
-from scalesweep.fit.resampling import CLUSTER_P_VALUE, cluster_p_value, draw_weights, refit, within_sizes
+from scalesweep.fit.resampling import CLUSTER_P_VALUE, cluster_p_value, draw_weights, refit, within_groups
 from scalesweep.fit.solve.huber import derivatives, minimise, objective
 from scalesweep.fit.solve.powers import CoupledPowers, SumOfPowers
 from scalesweep.fit.solve.profile import Pinned, profile_interval
@@ -94,7 +94,7 @@ def test_copied_points_keep_their_intervals():
     for name in ("E", "alpha", "beta"):
         one, other = once.estimates[name], copied.estimates[name]
         assert (other.value, other.low, other.high) == pytest.approx((one.value, one.low, one.high), rel=1e-6)
-    assert "30 distinct points or runs (of 60 rows)" in copied.intervals
+    assert copied.intervals == once.intervals
 
 
 def test_copied_points_keep_the_intervals_of_lines():
@@ -149,16 +149,16 @@ def test_the_order_of_rows_does_not_matter():
 def test_the_permutation_test_holds_its_level_and_finds_shared_noise():
     units = separate_rows(sweep().n)
     rng = np.random.default_rng(0)
-    null = [cluster_p_value(rng.standard_normal(30), units, rng) for _ in range(200)]
+    null = [cluster_p_value(rng.standard_normal(30), units.unit, units.cluster, rng) for _ in range(200)]
     assert np.mean(np.array(null) < 0.3) == pytest.approx(0.3, abs=0.1)
     shared = np.repeat(rng.standard_normal(6), 5)
-    assert cluster_p_value(shared + 0.5 * rng.standard_normal(30), units, rng) < 0.01
+    assert cluster_p_value(shared + 0.5 * rng.standard_normal(30), units.unit, units.cluster, rng) < 0.01
 
 
 def test_no_test_where_no_size_has_two_points():
-    assert cluster_p_value(np.arange(6.0), separate_rows(SIZES), np.random.default_rng(0)) is None
-    points = make_points(SIZES, SIZES * [5, 80, 10, 40, 20, 5], TRUTH.predict(SIZES, SIZES * [5, 80, 10, 40, 20, 5]))
-    assert "no model size has two" in fit_laws(points, FitSpec(bootstrap=20))["joint"].intervals
+    assert cluster_p_value(np.arange(6.0), np.arange(6), separate_rows(SIZES).cluster, np.random.default_rng(0)) is None
+    points = make_points(SIZES, SIZES * [5, 80, 11, 43, 23, 6], TRUTH.predict(SIZES, SIZES * [5, 80, 11, 43, 23, 6]))
+    assert "no two share a size, a budget or a seed" in fit_laws(points, FitSpec(bootstrap=20))["joint"].intervals
 
 
 def test_shared_noise_widens_the_default_interval_and_is_said():
@@ -166,9 +166,7 @@ def test_shared_noise_widens_the_default_interval_and_is_said():
     auto, pairs, cluster = (
         fit_laws(points, FitSpec(bootstrap=200, interval=name))["joint"] for name in ("auto", "pairs", "cluster")
     )
-    assert (
-        "union of the bootstrap of 6 model sizes and, without what a size's points share, the bootstrap of 30" in auto.intervals
-    )
+    assert "union of the bootstrap of 6 model sizes and, without what their points share, the bootstrap of 30" in auto.intervals
     assert "because the residuals differ between sizes (permutation test, p = 0.0" in auto.intervals
     assert auto.cluster_samples.shape == auto.samples.shape
     width = {fit.intervals: fit.estimates["alpha"].high - fit.estimates["alpha"].low for fit in (auto, pairs, cluster)}
@@ -177,6 +175,19 @@ def test_shared_noise_widens_the_default_interval_and_is_said():
     low, high = auto.band(1e9, 2e10)
     inner_low, inner_high = pairs.band(1e9, 2e10)
     assert low <= inner_low < inner_high <= high
+
+
+def test_noise_that_a_budget_or_a_seed_shares_is_found_and_said():
+    n, d, seed = (axis.ravel() for axis in np.meshgrid(SIZES, np.geomspace(2e8, 6e9, 5), np.arange(5)))
+    for name, labels in (("token budget", d), ("seed", seed)):
+        rng = np.random.default_rng(0)
+        levels = np.unique(labels, return_inverse=True)[1]
+        noise = 0.01 * rng.standard_normal(5)[levels] + 0.001 * rng.standard_normal(len(n))
+        points = make_points(n, d, TRUTH.predict(n, d) * np.exp(noise), seed=seed)
+        auto, pairs = (fit_laws(points, FitSpec(bootstrap=100, interval=kind))["joint"] for kind in ("auto", "pairs"))
+        assert f"5 {name}s" in auto.intervals
+        widths = [fit.estimates["beta"].high - fit.estimates["beta"].low for fit in (auto, pairs)]
+        assert (widths[0] > 1.3 * widths[1]) == (name == "token budget")  # what a seed shares moves no exponent
 
 
 def test_noise_that_a_size_shares_does_not_count_against_the_exponent_of_d():
@@ -190,7 +201,7 @@ def test_noise_that_a_size_shares_does_not_count_against_the_exponent_of_d():
 def test_what_sizes_share_is_taken_off_unit_by_unit():
     n = np.repeat(SIZES[:3], [2, 3, 1])
     units = group_rows(make_points(n, np.arange(1, 7) * 1e9, np.full(6, 3.0), trunk=["a", "b", "c", "c", "d", "e"]).used)
-    left = within_sizes(np.array([1.0, 3.0, 2.0, 4.0, 6.0, 5.0]), units)
+    left = within_groups(np.array([1.0, 3.0, 2.0, 4.0, 6.0, 5.0]), units.unit, units.cluster)
     np.testing.assert_allclose(left, np.array([-1, 1, -2.5, -0.5, 1.5, 5 / np.sqrt(2)]) * np.sqrt(2))
 
 
@@ -214,7 +225,7 @@ def test_the_reason_of_a_union_claims_no_more_than_its_test():
     for seed in range(30):
         fit = fit_laws(sweep(own=0.004, seed=seed), FitSpec(bootstrap=2))["joint"]
         p = re.search(r"p = ([0-9.]+)", fit.intervals)
-        if 0.1 < float(p[1]) < CLUSTER_P_VALUE:
+        if 0.1 < float(p[1]) < CLUSTER_P_VALUE and "between sizes cannot" in fit.intervals:
             break
     words = f"a difference of the residuals between sizes cannot be excluded (permutation test, p = {p[1]}, threshold 0.3"
     assert words in fit.intervals
@@ -371,7 +382,8 @@ def test_a_new_run_varies_more_than_the_mean():
     low, high = predict_interval(fit, SIZES, 20 * SIZES)
     run_low, run_high = predict_interval(fit, SIZES, 20 * SIZES, kind="new_run")
     assert low.shape == run_low.shape == (6,)
-    assert np.all((run_low < low) & (high < run_high))
+    assert np.all((run_low <= low) & (high <= run_high))
+    assert np.mean(run_high - run_low) > 1.05 * np.mean(high - low)
     np.testing.assert_allclose((low, high), fit.band(SIZES, 20 * SIZES))
     single = predict_interval(fit, 1e9, 2e10, kind="new_run")
     assert single[0].shape == () and single[0] < single[1]

@@ -4,11 +4,14 @@ By default (`fit.interval=auto`) runs or distinct rows are resampled. Where a pe
 differ between model sizes (p < `CLUSTER_P_VALUE`), an interval is the union of two: whole sizes are resampled, and so are rows
 about the law after each size's mean residual was taken off. Neither alone will do: rows miss noise that a size shares, and
 whole sizes understate the error of the exponent of D, which every size measures. With the means left in, rows would count
-shared noise against that exponent too.
+shared noise against that exponent too. Token budgets, whose runs see the same text in the same order, and seeds are tested and
+resampled in the same way; where several share, a row's weight is the product of its groups' (Owen 2007, Annals of Applied
+Statistics 1, 386).
 `fit.coverage` simulates how often such intervals hold the truth. All of them are conditional on the form of the law.
 """
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -18,11 +21,11 @@ from numpy.typing import ArrayLike
 from scalesweep.arrays import FloatArray
 from scalesweep.errors import FitError
 from scalesweep.fit.estimates import percentile_union
-from scalesweep.fit.resampling import CLUSTER_P_VALUE, cluster_p_value, draw_weights, refit, within_sizes
+from scalesweep.fit.resampling import CLUSTER_P_VALUE, cluster_p_value, draw_weights, refit, within_groups
 from scalesweep.fit.results import Fit
 from scalesweep.fit.solve.huber import Solution
 from scalesweep.fit.solve.powers import Problem
-from scalesweep.points.clusters import Units
+from scalesweep.points.clusters import Sharer, Units
 from scalesweep.settings.fit import FitSpec
 from scalesweep.units import plural
 
@@ -41,8 +44,8 @@ class Resampled:
     intervals are a union."""
     second: Solution
     """Refits to resampled sizes where the intervals are a union; else without problems."""
-    p_value: float | None
-    """Of the permutation test; None where it was not made."""
+    shared: Mapping[Sharer, float]
+    """P value of the permutation test by what may share noise; empty where none was made."""
     words: str
     """What the intervals are."""
     warnings: tuple[str, ...]
@@ -69,22 +72,28 @@ def resample(problem: Problem, minima: FloatArray, delta: float, spec: FitSpec, 
         spec: scheme, number of resamples, seed.
         units: which rows are drawn together.
     """
-    p_value = None
     fitted = problem.log_loss(minima[:1])[0]
     residual = problem.y - fitted
-    if spec.interval == "auto" and spec.bootstrap:
-        p_value = cluster_p_value(residual, units, np.random.default_rng([spec.seed, 1]))
-    is_union = p_value is not None and p_value < CLUSTER_P_VALUE
+    tests: dict[Sharer, float] = {}
+    for index, (name, labels) in enumerate(units.sharers.items() if spec.interval == "auto" and spec.bootstrap else ()):
+        p_value = cluster_p_value(residual, units.unit, labels, np.random.default_rng([spec.seed, 1, index]))
+        if p_value is not None:
+            tests[name] = p_value
+    sharing = [name for name, p_value in tests.items() if p_value < CLUSTER_P_VALUE]
     labels = units.cluster if spec.interval == "cluster" else units.unit
     first = draw_weights(labels, spec.bootstrap, np.random.default_rng(spec.seed))
-    second = draw_weights(units.cluster, spec.bootstrap if is_union else 0, np.random.default_rng([spec.seed, 2]))
-    about = problem.with_y(fitted + within_sizes(residual, units)) if is_union else problem
+    second, within = np.ones((spec.bootstrap if sharing else 0, len(residual))), residual
+    for name in sharing:
+        second = second * draw_weights(units.sharers[name], len(second), np.random.default_rng([spec.seed, 2, len(name)]))
+        within = within_groups(within, units.unit, units.sharers[name])
+    second = second[second.any(axis=1)]  # of few groups, no row may have all of its groups drawn
+    about = problem.with_y(fitted + within) if sharing else problem
     return Resampled(
         refit(about, minima, first, delta),
         refit(problem, minima, second, delta),
-        p_value,
-        _words(spec, units, p_value, is_union),
-        _warnings(spec, units),
+        tests,
+        _words(spec, units, tests, sharing),
+        _warnings(spec, units, sharing),
     )
 
 
@@ -110,13 +119,17 @@ def predict_interval(
         raise FitError("The law has no resamples, so there is no prediction interval; set fit.bootstrap above 0.")
     shape = np.broadcast_shapes(np.shape(n), np.shape(d))
     means = [part.reshape(len(part), -1) for part in _resampled_means(fit, n, d)]
-    noise = np.ones(1) if kind == "mean" else np.exp(inflated_residuals(fit))
-    # One place at a time, because every resampled mean meets every residual.
-    ends = [
-        percentile_union([np.outer(part[:, place], noise).ravel() for part in means], fit.confidence)
-        for place in range(means[0].shape[1])
-    ]
-    low, high = np.array(ends).reshape(-1, 2).T
+    low, high = percentile_union(means, fit.confidence)
+    if kind == "new_run":
+        noise = np.exp(inflated_residuals(fit))
+        # One place at a time, because every resampled mean meets every residual. The union with the mean's interval is for
+        # resamples of few groups, whose percentiles jump.
+        ends = [
+            percentile_union([np.outer(part[:, place], noise).ravel() for part in means], fit.confidence)
+            for place in range(means[0].shape[1])
+        ]
+        run_low, run_high = np.array(ends).reshape(-1, 2).T
+        low, high = np.minimum(low, run_low), np.maximum(high, run_high)
     return low.reshape(shape), high.reshape(shape)
 
 
@@ -138,7 +151,7 @@ def inflated_residuals(fit: Fit) -> FloatArray:
     return np.asarray(fit.residuals * math.sqrt(len(fit.residuals) / spare))
 
 
-def _words(spec: FitSpec, units: Units, p_value: float | None, is_union: bool) -> str:
+def _words(spec: FitSpec, units: Units, tests: Mapping[Sharer, float], sharing: Sequence[Sharer]) -> str:
     """What the intervals are, as a sentence."""
     if not spec.bootstrap and spec.interval != "profile":
         return ""
@@ -147,33 +160,43 @@ def _words(spec: FitSpec, units: Units, p_value: float | None, is_union: bool) -
     if units.num_units < rows:
         noun = "point or run" if units.num_units == 1 else "points or runs"
         pairs = f"bootstrap of {units.num_units} distinct {noun} (of {rows} rows)"
-    test = "" if p_value is None else f" (permutation test, p = {p_value:.2g})"
+    tested = " and ".join(_group_words(units, name) for name in tests)
+    p_values = ", ".join(f"p = {p_value:.2g}" for p_value in tests.values())
     what = {
         "pairs": f"{pairs}, taken as independent",
         "cluster": f"bootstrap of {sizes}, each with all its points",
         "profile": f"profile likelihood for E and exponents, {pairs if spec.bootstrap else 'none'} for the rest; "
         "the points are taken as independent",
-        "auto": f"{pairs}; the residuals of the {sizes} do not differ clearly{test}",
+        "auto": f"{pairs}; the residuals of the {tested} do not differ clearly (permutation test, {p_values})",
     }[spec.interval]
-    if spec.interval == "auto" and p_value is None:
-        what = f"{pairs}, because no model size has two"
-    if p_value is not None and is_union:
-        both = f"union of the bootstrap of {sizes} and, without what a size's points share, the {pairs}"
-        what = f"{both}, because {_reason(p_value)}"
+    if spec.interval == "auto" and not tests:
+        what = f"{pairs}, because no two share a size, a budget or a seed"
+    if sharing:
+        groups = " and of ".join(_group_words(units, name) for name in sharing)
+        both = f"union of the bootstrap of {groups} and, without what their points share, the {pairs}"
+        what = f"{both}, because {_reason([tests[name] for name in sharing], sharing)}"
     return f"Intervals: {spec.confidence:.0%}, {what}."
 
 
-def _reason(p_value: float) -> str:
-    """Why sizes are resampled too: a difference that was found, or one that the test was too weak to exclude."""
-    if p_value < CLEAR_P_VALUE:
-        return f"the residuals differ between sizes (permutation test, p = {p_value:.2g})"
+def _group_words(units: Units, name: Sharer) -> str:
+    """How many groups there are, in words."""
+    noun = {"size": "model size", "budget": "token budget", "seed": "seed"}[name]
+    return plural(int(units.sharers[name].max()) + 1, noun)
+
+
+def _reason(p_values: Sequence[float], sharing: Sequence[Sharer]) -> str:
+    """Why groups are resampled too: a difference that was found, or one that the test was too weak to exclude."""
+    said = ", ".join(f"p = {p_value:.2g}" for p_value in p_values)
+    names = " and ".join(f"{name}s" for name in sharing)
+    if max(p_values) < CLEAR_P_VALUE:
+        return f"the residuals differ between {names} (permutation test, {said})"
     return (
-        f"a difference of the residuals between sizes cannot be excluded (permutation test, p = {p_value:.2g}, threshold "
+        f"a difference of the residuals between {names} cannot be excluded (permutation test, {said}, threshold "
         f"{CLUSTER_P_VALUE:g}, lenient on purpose)"
     )
 
 
-def _warnings(spec: FitSpec, units: Units) -> tuple[str, ...]:
+def _warnings(spec: FitSpec, units: Units, sharing: Sequence[Sharer]) -> tuple[str, ...]:
     """Sentences on schemes that have too little to draw from."""
     if not spec.bootstrap:
         return ()
@@ -185,4 +208,8 @@ def _warnings(spec: FitSpec, units: Units) -> tuple[str, ...]:
             f"Only {plural(units.num_clusters, 'model size')}: noise that the points of one size share can hardly be seen, "
             "and the intervals may be too narrow."
         )
+    few = [name for name in sharing if name != "size" and int(units.sharers[name].max()) + 1 < FEW_CLUSTERS]
+    warnings += [
+        f"Only {_group_words(units, name)}, whose points share noise: the intervals are a rough guide." for name in few
+    ]
     return tuple(warnings)

@@ -1,7 +1,7 @@
 """Which rows share their noise."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,6 +12,7 @@ from scalesweep.points.design import find_levels
 if TYPE_CHECKING:
     import pandas as pd
 
+Sharer = Literal["size", "budget", "seed"]
 RUN_COLUMNS = ("trunk", "run")
 """Columns whose equal values, at one model size, mean one training run that was measured several times."""
 
@@ -24,6 +25,10 @@ class Units:
     """Label of the run or distinct row that each row belongs to, shape (rows,)."""
     cluster: IntArray
     """Label of the model size that each row belongs to, shape (rows,); a unit has one size."""
+    budget: IntArray | None = None
+    """Label of the token budget, shape (rows,); None where the table does not say it."""
+    seed: IntArray | None = None
+    """Label of the seed, shape (rows,); None where the table does not say it."""
 
     @property
     def num_units(self) -> int:
@@ -40,14 +45,24 @@ class Units:
         """One over the rows of the unit that each row belongs to, shape (rows,)."""
         return np.asarray(1 / np.bincount(self.unit)[self.unit])
 
+    @property
+    def sharers(self) -> dict[Sharer, IntArray]:
+        """What rows may have in common besides the run: labels by name, those that are known."""
+        known: dict[Sharer, IntArray | None] = {"size": self.cluster, "budget": self.budget, "seed": self.seed}
+        return {name: labels for name, labels in known.items() if labels is not None}
+
     def take(self, rows: IntArray) -> "Units":
         """The units of `rows`, in that order."""
-        return Units(_first_come(self.unit[rows]), _first_come(self.cluster[rows]))
+        parts = (self.unit, self.cluster, self.budget, self.seed)
+        unit, cluster, budget, seed = (None if part is None else _first_come(part[rows]) for part in parts)
+        assert unit is not None
+        assert cluster is not None
+        return Units(unit, cluster, budget, seed)
 
 
-def separate_rows(n: FloatArray) -> Units:
-    """Every row a unit of its own, and every model size in n, shape (rows,), a cluster."""
-    return Units(np.arange(len(n)), _size_levels(n))
+def separate_rows(n: FloatArray, d: FloatArray | None = None) -> Units:
+    """Every row a unit of its own, and every model size in n, and every budget in d, each of shape (rows,), a group."""
+    return Units(np.arange(len(n)), _levels(n), None if d is None else _levels(d))
 
 
 def group_rows(frame: "pd.DataFrame") -> Units:
@@ -66,12 +81,14 @@ def group_rows(frame: "pd.DataFrame") -> Units:
             known = (frame[name].notna() & (frame[name].astype(str).str.strip() != "")).to_numpy()
             run = frame.groupby([size, name], dropna=False, sort=False).ngroup().to_numpy()
             unit = _merge(unit, np.where(known, run, run.max() + 1 + np.arange(len(run))))
-    return Units(unit, _size_levels(frame[size].to_numpy(dtype=np.float64)))
+    budget = _levels(frame["d"].to_numpy(dtype=np.float64)) if frame["d"].notna().all() else None
+    seed = _first_come(frame.groupby("seed").ngroup().to_numpy()) if "seed" in frame and frame["seed"].notna().all() else None
+    return Units(unit, _levels(frame[size].to_numpy(dtype=np.float64)), budget, seed)
 
 
-def _size_levels(n: FloatArray) -> IntArray:
-    """Label of each row's model size; sizes within `design.LEVEL_TOLERANCE` are one."""
-    return _first_come(find_levels(n))
+def _levels(values: FloatArray) -> IntArray:
+    """Label of each row's size or budget; values within `design.LEVEL_TOLERANCE` are one."""
+    return _first_come(find_levels(values))
 
 
 def _first_come(labels: NDArray[np.integer[Any]]) -> IntArray:

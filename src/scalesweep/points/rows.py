@@ -46,7 +46,7 @@ class Rows:
     @classmethod
     def of_columns(cls, n: FloatArray, d: FloatArray, loss: FloatArray, units: Units | None = None) -> "Rows":
         """Rows in the order given, with C = 6 N D; by default every row is a unit of its own."""
-        return cls(n, d, 6 * n * d, loss, units or separate_rows(n), np.arange(len(n)))
+        return cls(n, d, 6 * n * d, loss, units or separate_rows(n, d), np.arange(len(n)))
 
     def take(self, rows: IntArray) -> "Rows":
         """Some of the rows."""
