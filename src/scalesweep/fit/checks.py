@@ -23,7 +23,7 @@ from scalesweep.laws import Chinchilla, Coupled, JointLaw, Law
 from scalesweep.points.clusters import group_rows
 from scalesweep.points.design import count_levels, designed_curves, lowest_edge, refuse_joint
 from scalesweep.points.points import Points
-from scalesweep.units import format_count, format_number, format_rough, plural
+from scalesweep.units import format_count, format_number, format_rough, format_share, plural
 
 FEW_LEVELS = 5
 MANY_EPOCHS = 4.0
@@ -165,7 +165,9 @@ def _noise(points: Points, best: Fit, fit: SweepFit) -> Iterator[Finding]:
     order = np.argsort(points.loss)
     low, high = (float(np.std(half)) for half in np.array_split(residual[order], 2))
     if len(residual) >= 12 and max(low, high) > SPREAD_RATIO * min(low, high) > 0:
-        yield Finding("A09", f"The noise is uneven: residual sd {low:.2%} at low losses and {high:.2%} at high ones.")
+        yield Finding(
+            "A09", f"The noise is uneven: residual sd {format_share(low)} at low losses and {format_share(high)} at high ones."
+        )
 
 
 def _leverage(points: Points, best: Fit) -> Iterator[Finding]:

@@ -217,14 +217,16 @@ def _best_exchange(
     here: _Information, averaged: _Information, measured: Rows, target: NextCell, ladder: list[NextCell], budget: float
 ) -> list[NextCell]:
     """The cells of the lowest mean variance that exchanges reach with this budget or a smaller one, or the ladder."""
-    (law,), best = here.laws, None
+    (law,) = here.laws
+    best: list[NextCell] | None = None
     largest = 6 * float(np.max(measured.n * measured.d))
     for spent in _rising(largest, min(budget, max(target.c, largest) / MAX_SHARE), 1):
         pool = [cell for cell in _candidates(law, spent) if cell.c >= largest * (1 - 1e-9)]
         pool = [cell for cell in pool if not Range.of(*_columns(measured, ladder)).refuse(cell.n, cell.d)]
         if not pool:
             continue
-        designs = [_exchange(averaged, pool, start, spent) for start in ([[], best] if best else [[]])]
+        starts: list[list[NextCell]] = [[], best] if best else [[]]
+        designs = [_exchange(averaged, pool, start, spent) for start in starts]
         for cells in sorted(designs, key=lambda design: averaged.variance(_rows(averaged, design))):
             if not _refuse(measured, cells) and (best is None or _promises_more(here, measured, target, cells, best)):
                 best = cells

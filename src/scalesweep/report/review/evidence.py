@@ -8,6 +8,7 @@ from scalesweep.analysis.analyse import Analysis
 from scalesweep.analysis.conventions import Convention, Counted
 from scalesweep.points.points import Points
 from scalesweep.report.context import Facts, ReportContext
+from scalesweep.units import format_share
 
 Status = Literal["answered", "partly", "not measured"]
 
@@ -58,7 +59,7 @@ class Answer:
 
 def percent(value: float, digits: int = 2) -> str:
     """A share in per cent."""
-    return f"{value:.{digits}%}"
+    return format_share(value, digits)
 
 
 def span(values: tuple[float, float], write: Any = "{:.3g}".format) -> str:
