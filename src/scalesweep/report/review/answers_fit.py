@@ -208,6 +208,12 @@ def multipliers(seen: Evidence) -> Answer:
     if axes:
         text = f"{', '.join(axes)} differ between points, which one law was fitted to; no multiplier was estimated."
         return Answer(text, "not measured", "fit each arm alone, with equal tuning and an A/A arm.")
+    if seen.is_table:
+        found = seen.repeats
+        mixed = [*found.families, *found.evaluations] if found else []
+        text = f"Rows of one N and D differ by {', '.join(mixed)}, which one law was fitted to" if mixed else ""
+        said = f"{text}; no multiplier was estimated." if text else "The table does not say whether its runs are of one recipe."
+        return Answer(said, "not measured", f"fit them apart, by={mixed[0]}." if mixed else "name the column, as in by=arch.")
     return Answer(
         "The points are of one recipe; nothing is compared.", "not measured", "arms with equal tuning, and an A/A arm."
     )
