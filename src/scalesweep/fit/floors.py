@@ -67,8 +67,7 @@ def draw_floor_laws(cells: Cells, num: int, rng: np.random.Generator, floor: flo
         return np.empty((0, 3))
     centre = float(np.average(cells.log_x, weights=cells.weights))
     u = cells.log_x - centre
-    scale = np.sqrt(spare / rng.chisquare(spare, num))
-    z = rng.standard_normal((3, num)) * scale
+    z = _draw_t(spare, num, rng)
     if floor is not None:
         found = _profile(u, cells, np.array([floor]))
         at, sd = np.full(num, floor), np.full(num, np.sqrt(found.squares[0] / spare))
@@ -84,6 +83,21 @@ def draw_floor_laws(cells: Cells, num: int, rng: np.random.Generator, floor: flo
     alpha = np.clip(alpha + sd * (two * z[1] + three * z[2]), -MAX_EXPONENT, MAX_EXPONENT)
     with np.errstate(over="ignore"):
         return np.stack([at, np.exp(log_a + alpha * centre), alpha], axis=1)
+
+
+def _draw_t(spare: int, num: int, rng: np.random.Generator) -> FloatArray:
+    """Three variables that are jointly Student's t, shape (3, num), each at evenly spaced probabilities given those before it.
+
+    Given the first k, the next one has spare + k degrees of freedom and the scale sqrt((spare + their squares) / (spare + k)).
+    """
+    from scipy.special import stdtrit
+
+    probabilities, squares, drawn = (np.arange(num) + 0.5) / num, np.zeros(num), []
+    for k in range(3):
+        shuffled = rng.permutation(probabilities) if k else probabilities
+        drawn.append(stdtrit(spare + k, shuffled) * np.sqrt((spare + squares) / (spare + k)))
+        squares = squares + drawn[-1] ** 2
+    return np.array(drawn)
 
 
 def _signed_roots(u: FloatArray, cells: Cells, spare: int) -> tuple[_Profile, FloatArray, float]:

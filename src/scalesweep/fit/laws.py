@@ -75,13 +75,14 @@ def fit_one_variable(rows: Rows, joint: Mapping[Name, Fit | Refused], spec: FitS
     """
     found: dict[Name, Fit | Refused] = {}
     for variable in LINES:
-        found[LINES[variable]], found[FLOORS[variable]] = _fit_variable(
+        found[LINES[variable]], found[FLOORS[variable]] = fit_variable(
             rows, variable, joint[prefer(joint) if variable == "C" else "joint"], spec
         )
     return found
 
 
-def _fit_variable(rows: Rows, variable: Variable, joint: Fit | Refused, spec: FitSpec) -> tuple[Fit | Refused, Fit | Refused]:
+def fit_variable(rows: Rows, variable: Variable, joint: Fit | Refused, spec: FitSpec) -> tuple[Fit | Refused, Fit | Refused]:
+    """A law of one variable as a line in logs and with a floor, each from the rows that show it, else from the joint law."""
     selection = select_rows(rows, variable)
     if isinstance(selection, Refused):
         found = fit_on_joint(rows, variable, joint, spec) if isinstance(joint, Fit) else selection
