@@ -26,7 +26,7 @@ def test_a_model_on_the_ray_is_predicted_with_the_reservation_said():
     made = forecast(ray(0.002), SPEC, at=(2e9, 4e10))
     truth = float(TRUTH.predict(2e9, 4e10))
     assert made.form.value == pytest.approx(truth, rel=0.01)
-    assert made.form.low <= truth <= made.form.high
+    assert made.honest.low <= truth <= made.honest.high
     assert made.honest.low <= made.form.low
     assert made.honest.high >= made.form.high
     assert "along these points" in made.reservation

@@ -5,7 +5,7 @@ replaced by its refusal in words.
 """
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -79,8 +79,7 @@ def analyse(points: Points, spec: FitSpec | None = None) -> Analysis:
     fit = fit_laws(points, spec)
     tournament = _rivals(points, spec)
     if not isinstance(tournament, Refused):
-        found = [*fit.findings, *_missed(tournament.tested)]
-        fit = replace(fit, findings=tuple(sorted(found, key=lambda finding: finding.code)))
+        fit = fit.with_findings([*fit.findings, *_missed(tournament.tested)])
     return Analysis(points, fit, compare_approaches(points, spec, fit=fit), tournament)
 
 

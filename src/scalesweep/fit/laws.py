@@ -54,7 +54,7 @@ def fit_laws(points: Points, spec: FitSpec | None = None) -> SweepFit:
         confidence=spec.confidence,
         seed=spec.seed,
     )
-    return replace(result, findings=check(points, result))
+    return result.with_findings(check(points, result))
 
 
 def _fit_joint(rows: Rows, spec: FitSpec) -> dict[Name, Fit | Refused]:

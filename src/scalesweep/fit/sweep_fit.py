@@ -1,8 +1,8 @@
 """All laws fitted to one table."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from scalesweep.errors import FitError, Refused
@@ -15,6 +15,12 @@ LINES: dict[Variable, Name] = {"N": "by_n", "D": "by_d", "C": "by_c"}
 """Laws of one variable as lines in log-log."""
 FLOORS: dict[Variable, Name] = {"N": "by_n_floor", "D": "by_d_floor", "C": "by_c_floor"}
 """The same with a floor."""
+
+
+_LIMITS_ALL = {"A02", "A04"}
+"""Warnings under which no joint law is called identified: of the design and the data."""
+_LIMITS_PREFERRED = {"A06", "A15"}
+"""Warnings about the preferred law: where it ends, and that its intervals missed."""
 
 
 def prefer(laws: Mapping[Name, Fit | Refused]) -> Name:
@@ -135,6 +141,18 @@ class SweepFit:
         if best is None:
             return f"{Status.NOT_IDENTIFIED.value} {self.refusals['joint']}"
         return " ".join((best.status.value, *best.messages))
+
+    def with_findings(self, findings: Sequence[Finding]) -> "SweepFit":
+        """The same laws with these warnings, in the order of their codes; no law that they limit is called identified."""
+        codes = {finding.code for finding in findings}
+        laws = dict(self.laws)
+        for name in ("joint", "coupled"):
+            said = sorted(codes & (_LIMITS_ALL | (_LIMITS_PREFERRED if name == self.preferred_name else set())))
+            found = laws.get(name)
+            if said and isinstance(found, Fit) and found.status is Status.IDENTIFIED:
+                warnings = f"Warning {said[0]} says" if len(said) == 1 else f"Warnings {', '.join(said)} say"
+                laws[name] = replace(found, status=Status.WEAK, messages=(*found.messages, f"{warnings} why."))
+        return replace(self, laws=laws, findings=tuple(sorted(findings, key=lambda finding: finding.code)))
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready content."""
