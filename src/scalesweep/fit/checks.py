@@ -16,6 +16,7 @@ from scalesweep.fit.estimates import is_wide
 from scalesweep.fit.forms import fit_form, refuse_rows
 from scalesweep.fit.horizon import Range
 from scalesweep.fit.intervals import FEW_CLUSTERS
+from scalesweep.fit.mixed import check_families, check_repeats
 from scalesweep.fit.results import Finding, Fit
 from scalesweep.fit.solve.objectives import Objective, robust_scale
 from scalesweep.fit.sweep_fit import SweepFit
@@ -46,10 +47,11 @@ simulated sweeps whose law was right, 3 had one below 0.01 and none below this."
 
 def check(points: Points, fit: SweepFit) -> tuple[Finding, ...]:
     """All warnings about `fit`, which was made from `points`, in the order of their codes."""
-    found = [*_design(points, fit), *_runs(points, fit), *_edges(points), *_data(points)]
+    found = [*_design(points, fit), *_runs(points, fit), *_edges(points), *_data(points), *check_repeats(points)]
     if (best := fit.preferred) is not None:
         found += [*_identification(best), *_noise(points, best, fit), *_leverage(points, best), *_objective(points, fit)]
         found += [*_optimum(points, best), *_outliers(points, best)]
+        found += check_families(points, _residuals(points, best))
     return tuple(sorted(found, key=lambda finding: finding.code))
 
 
@@ -78,6 +80,8 @@ def check_coverage(held: float, num: int, num_cells: int, confidence: float) -> 
 
 
 def _design(points: Points, fit: SweepFit) -> Iterator[Finding]:
+    if points.is_partial:
+        return
     if isinstance(refused := fit.laws["joint"], Refused):
         yield Finding("A01", refused.reason)
     elif abs(correlation := float(np.corrcoef(np.log(points.n), np.log(points.d))[0, 1])) > STRONG_CORRELATION:
@@ -105,7 +109,7 @@ def _runs(points: Points, fit: SweepFit) -> Iterator[Finding]:
 
 
 def _edges(points: Points) -> Iterator[Finding]:
-    curves = designed_curves(points)
+    curves = [] if points.is_partial else designed_curves(points)
     at: dict[str, list[str]] = {"smallest": [], "largest": []}
     for curve in curves:
         if edge := lowest_edge(curve, points.loss):

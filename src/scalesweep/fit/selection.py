@@ -46,11 +46,10 @@ def select_rows(rows: Rows, variable: Variable) -> Selection | Refused:
     """
     every = np.arange(len(rows))
     if np.isnan(column_of(rows, variable)).any():
-        return Refused(f"The table has no {variable}.")
+        return Refused(f"The table does not say {variable}.")
     if np.isnan(rows.n).any() or np.isnan(rows.d).any():
-        return Selection(
-            every, "all points", f"The table has {variable} alone: what else changes along the points is in the law."
-        )
+        others = " and ".join(name for name in NOUNS if np.isnan(column_of(rows, name)).any())
+        return Selection(every, f"all points; the table does not say {others}")
     if variable != "C":
         x, other = (rows.n, rows.d) if variable == "N" else (rows.d, rows.n)
         symbol, name = _OTHERS[variable]

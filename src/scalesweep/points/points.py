@@ -20,20 +20,23 @@ no law.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from scalesweep.arrays import FloatArray
 from scalesweep.errors import PointsError
+from scalesweep.points.curves import Curves, find_curves
 from scalesweep.points.table import read_table
 
 if TYPE_CHECKING:
     import pandas as pd
 
-REQUIRED = ("n", "d", "c", "loss")
+Variable = Literal["n", "d", "c"]
+VARIABLES: tuple[Variable, ...] = ("n", "d", "c")
+REQUIRED = (*VARIABLES, "loss")
 STATE_COLUMNS = ("state", "status")
 LOST_STATES = ("diverged", "failed", "crashed", "killed", "lost", "nan")
 """Values of these columns, in any case, that leave a row out; wandb's and this project's names of runs without a result."""
@@ -69,6 +72,15 @@ class Points:
     """Where the rows come from, for messages and reports."""
     notes: tuple[str, ...] = ()
     """Sentences about what was derived while reading."""
+    variables: tuple[Variable, ...] = VARIABLES
+    """Which of n, d and c are known: all three, or one alone; the columns of the others are NaN in every row."""
+    curves: Curves | None = None
+    """The training curves that the table holds, of which the points are the last rows; None where its rows are runs."""
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether one of N, D and C alone is known, so that only a law of that variable can be fitted."""
+        return len(self.variables) < len(VARIABLES)
 
     @property
     def used(self) -> "pd.DataFrame":
@@ -99,6 +111,16 @@ class Points:
     def loss(self) -> FloatArray:
         """Losses of the used rows in nats per token, shape (rows,)."""
         return self._column("loss")
+
+    @property
+    def size_name(self) -> Variable:
+        """n, or the one of d and c that the table says instead."""
+        return self.variables[0]
+
+    @property
+    def size(self) -> FloatArray:
+        """The column `size_name` of the used rows, which colours them, shape (rows,)."""
+        return self._column(self.size_name)
 
     def _column(self, name: str) -> FloatArray:
         return self.used[name].to_numpy(dtype=np.float64)
@@ -143,7 +165,22 @@ def read_points(source: "Path | str | pd.DataFrame") -> Points:
     names = _recognise(list(table), path)
     if not next(iter(table.values())):
         raise PointsError(f"{path}: the table has a header but no rows.")
-    return _derived(table, names, str(path))
+    return _of_runs(table, names, str(path))
+
+
+def _of_runs(table: dict[str, list[Any]], names: dict[str, str], source: str) -> Points:
+    """Points from a user's table, of whose curves, where it has such, only the last rows are points."""
+    import pandas as pd
+
+    curves = find_curves(pd.DataFrame(table), names)
+    if curves is None:
+        return _derived(table, names, source)
+    ends = {str(name): column.tolist() for name, column in curves.last.items()}
+    given = ends.get("excluded_reason", [""] * curves.num_runs)
+    ends["excluded_reason"] = ["" if _is_empty(one) else str(one) for one in given]
+    ends["excluded_reason"] = [one or other for one, other in zip(ends["excluded_reason"], curves.unfinished, strict=True)]
+    points = _derived(ends, names, source)
+    return replace(points, notes=(curves.note, *points.notes), curves=curves)
 
 
 def _recognise(columns: Sequence[str], path: Path) -> dict[str, str]:
@@ -159,11 +196,10 @@ def _recognise(columns: Sequence[str], path: Path) -> dict[str, str]:
             raise PointsError(f"{path}: columns {both} can all mean {canonical}; {_which(canonical, found)}.")
         if found:
             names[canonical] = found[0]
-    for canonical in ("n", "loss"):
-        if canonical not in names:
-            raise PointsError(_missing(path, canonical, f"{', '.join(ALIASES[canonical])}", columns))
-    if "d" not in names and "c" not in names:
-        raise PointsError(_missing(path, "d or c", ", ".join(ALIASES["d"] + ALIASES["c"]), columns))
+    if "loss" not in names:
+        raise PointsError(_missing(path, "loss", ", ".join(ALIASES["loss"]), columns))
+    if not set(names) & set(VARIABLES):
+        raise PointsError(_missing(path, "n, d or c", ", ".join(alias for v in VARIABLES for alias in ALIASES[v]), columns))
     return names
 
 
@@ -188,30 +224,36 @@ def _missing(path: Path, canonical: str, accepted: str, columns: Sequence[str]) 
 
 
 def _derived(table: dict[str, list[Any]], names: dict[str, str], source: str) -> Points:
-    """Points from a user's table, with d or c derived from C = 6 N D where the table lacks it."""
-    lacking = next((name for name in ("d", "c") if name not in names), None)
+    """Points from a user's table, with the one of n, d, c that it lacks from C = 6 N D; where it lacks two, they are NaN."""
+    lacking = [name for name in VARIABLES if name not in names]
     notes = _doubts(table, names)
-    if lacking is None:
+    if not lacking:
         return _validated(table, names, source, "as in the file", "as in the file", notes)
-    other = "c" if lacking == "d" else "d"
-    n = _numbers(table[names["n"]])
-    known = _numbers(table[names[other]])
-    with np.errstate(all="ignore"):  # invalid values are reported by row and column below
-        values = known / (6 * n) if lacking == "d" else 6 * n * known
-    formula = "d = c / (6 n)" if lacking == "d" else "c = 6 n d"
-    note = f"Column {lacking} is not in {source}; it was derived as {formula}."
+    known = {name: _numbers(table[names[name]]) for name in VARIABLES if name in names}
+    if len(lacking) == 1:
+        (name,), one = lacking, next(iter(known.values()))
+        with np.errstate(all="ignore"):  # invalid values are reported by row and column below
+            made = {name: 6 * known["n"] * known["d"] if name == "c" else known["c"] / (6 * one)}
+        formula = {"n": "n = c / (6 d)", "d": "d = c / (6 n)", "c": "c = 6 n d"}[name]
+        note = f"Column {name} is not in {source}; it was derived as {formula}."
+    else:
+        made = {name: np.full(len(next(iter(known.values()))), np.nan) for name in lacking}
+        note = f"{source} has {next(iter(known)).upper()} and the loss alone, so that only the law of that variable is fitted."
     return _validated(
-        {**table, lacking: values.tolist()},
-        {**names, lacking: lacking},
+        {**table, **{name: values.tolist() for name, values in made.items()}},
+        {**names, **{name: name for name in lacking}},
         source,
         "as in the file",
-        "six_n" if lacking == "c" else "as in the file",
+        "six_n" if lacking == ["c"] else "as in the file",
         (note, *notes),
+        tuple(known) if len(lacking) > 1 else VARIABLES,
     )
 
 
 def _doubts(table: Mapping[str, list[Any]], names: Mapping[str, str]) -> tuple[str, ...]:
     """What a user's table probably does not mean. Exponents and E do not depend on units, but D / N and C = 6 N D do."""
+    if "n" not in names:
+        return ()
     largest = float(np.nan_to_num(_numbers(table[names["n"]]), nan=0.0).max())
     if not 0 < largest < _SMALLEST_LARGE_MODEL:
         return ()
@@ -241,6 +283,7 @@ def _validated(
     params_convention: str,
     flops_convention: str,
     notes: tuple[str, ...] = (),
+    variables: tuple[Variable, ...] = VARIABLES,
 ) -> Points:
     """Points with canonical columns; `names` maps them to columns of the table, which messages name."""
     import pandas as pd
@@ -251,7 +294,7 @@ def _validated(
     for row, reason in enumerate(reasons):
         for canonical in names if not reason else ():  # derived columns come last
             value = numeric[canonical][row]
-            if not (math.isfinite(value) and value > 0):
+            if canonical in (*variables, "loss") and not (math.isfinite(value) and value > 0):
                 raise PointsError(_complaint(source, row + 1, names[canonical], table[names[canonical]][row]))
     data: dict[str, Any] = dict(numeric)
     if "loss_se" in table:
@@ -260,7 +303,7 @@ def _validated(
         data["key"] = ["" if _is_empty(key) else str(key) for key in table["key"]]
     kept = {name: _typed(values) for name, values in table.items() if name not in names.values() and name not in data}
     frame = pd.DataFrame({**data, **kept, "excluded_reason": reasons})
-    return Points(frame, params_convention, flops_convention, source, notes)
+    return Points(frame, params_convention, flops_convention, source, notes, variables)
 
 
 def _standard_errors(values: Sequence[Any], reasons: Sequence[str], source: str) -> FloatArray:

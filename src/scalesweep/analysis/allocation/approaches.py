@@ -86,7 +86,8 @@ class Approaches:
     bias: Bias | Refused
     """Of approach 2 on this design."""
     compared_at: tuple[float, ...]
-    """Training FLOPs at which allocations are compared: the largest measured, and ten times that."""
+    """Training FLOPs at which allocations are compared: the largest measured, and ten times that; none where all are refused
+    because the table does not say N, D and C."""
     notes: tuple[str, ...]
     """What the approaches do not share."""
     source: str
@@ -131,6 +132,8 @@ def compare_approaches(
         FitError: the points cannot be fitted at all.
     """
     laws = fit or fit_laws(points, spec)
+    if points.is_partial:
+        return _refused_approaches(points, method, tolerance, spec)
     noise = draw_known_noise(points, spec, log_loss_sd, tolerance)
     minima = isoflop_minima(points, method, noise, tolerance)
     compared_at = (float(points.c.max()), EXTRAPOLATION * float(points.c.max()))
@@ -143,6 +146,18 @@ def compare_approaches(
     if laws.preferred_name == "coupled":
         rows.append(allocation_of_law(laws["coupled"], points, spec, "coupled"))
     return Approaches(tuple(rows), minima, bias, compared_at, _notes(points), points.source)
+
+
+def _refused_approaches(points: Points, method: Method, tolerance: float, spec: FitSpec) -> Approaches:
+    """All three refused, where the table does not say N, D and C."""
+    reason = "A compute optimum needs N, D and C of each row."
+    names: dict[Literal["envelope", "isoflop", "law"], str] = {
+        "envelope": "1, lowest loss in bins of C",
+        "isoflop": f"2, isoFLOP minima ({method})",
+        "law": "3, additive law L(N, D)",
+    }
+    rows = [refused_approach(name, title, [reason], (0, 0), spec) for name, title in names.items()]
+    return Approaches(tuple(rows), IsoflopMinima(method, (), tolerance, ""), Refused(reason), (), (), points.source)
 
 
 def fit_isoflops(minima: IsoflopMinima, spec: FitSpec) -> Approach:

@@ -46,7 +46,7 @@ def power_laws(analysis: Analysis) -> Chart:
     """Loss against each variable where it is the bottleneck. Kaplan et al. 2020, figure 1."""
     points, fit = analysis.points, analysis.fit
     preferred = {variable.lower(): fit.preferred_of(variable) for variable in LINES}
-    laws = {symbol: fit.fits[name] if name else None for symbol, name in preferred.items()}
+    laws = {symbol: fit.fits[name] if name else None for symbol, name in preferred.items() if symbol in points.variables}
     y = log_axis("loss", points.loss, *(_on_law(points, name, law)[1] for name, law in laws.items() if law))
     refusals: Mapping[str, str] = {str(name): refused.reason for name, refused in fit.refusals.items()}
     panels = [_power_law(points, name, law, refusals.get(f"by_{name}", ""), y) for name, law in laws.items()]
@@ -54,7 +54,7 @@ def power_laws(analysis: Analysis) -> Chart:
         "Loss against parameters, tokens and compute. Filled: the points that enter the law; hollow: the others. "
         f"Shaded: {fit.confidence:.0%} interval of the law, with and without a floor. {bars_in_words(points)}"
     ).strip()
-    return Chart("power_laws", caption, tuple(panels), log_scale("n", points.n))
+    return Chart("power_laws", caption, tuple(panels), log_scale(points.size_name, points.size))
 
 
 def _power_law(points: Points, name: str, law: Fit | None, refusal: str, y: Axis) -> Panel:

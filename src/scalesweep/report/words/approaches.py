@@ -29,7 +29,7 @@ def approaches_table(comparison: Approaches) -> Table:
         ("approach", "a", *((f"{x}* at ", c) for c in at for x in "ND"), "used", "left out"),
         tuple(rows),
         f"Compute-optimal allocation by three approaches, from {comparison.source}",
-        ("text", *["number"] * 7),
+        ("text", *["number"] * (3 + 2 * len(at))),
     )
 
 
