@@ -24,6 +24,9 @@ _ENOUGH = 12
 _LEAST_SD = 1e-12
 """Standard deviation of log loss below which residuals are rounding."""
 _ITERATIONS = 40
+_LARGEST_LOG, _LARGEST = 200.0, 700.0
+"""Logarithms of the loss above E in the middle of the points, and of A, that a draw of one degree of freedom may reach: double
+precision ends at 709."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,10 +82,9 @@ def draw_floor_laws(cells: Cells, num: int, rng: np.random.Generator, floor: flo
         sd = np.where(at > 0, sd_best, max(sd_best, at_zero))
     log_a, alpha = (np.interp(at, found.floors, part) for part in (found.log_a, found.alpha))
     one, two, three = (np.interp(at, found.floors, found.roots[:, i, j]) for i, j in ((0, 0), (1, 0), (1, 1)))
-    log_a = log_a + sd * one * z[1]
+    log_a = np.clip(log_a + sd * one * z[1], -_LARGEST_LOG, _LARGEST_LOG)
     alpha = np.clip(alpha + sd * (two * z[1] + three * z[2]), -MAX_EXPONENT, MAX_EXPONENT)
-    with np.errstate(over="ignore"):
-        return np.stack([at, np.exp(log_a + alpha * centre), alpha], axis=1)
+    return np.stack([at, np.exp(np.minimum(log_a + alpha * centre, _LARGEST)), alpha], axis=1)
 
 
 def _draw_t(spare: int, num: int, rng: np.random.Generator) -> FloatArray:
