@@ -33,14 +33,21 @@ def fit(given: Given) -> int:
     return EXIT_OK
 
 
+_NOTES = """
+Of a table: tune=lr,batch_size fits the laws to the optimum over these columns at every N, D and seed, as of a tuned sweep;
+by=arch fits the rows of each value of a column their own laws, with the compute multiplier between them."""
+
 FIT = Command(
     "fit",
     about="Fit a sweep's directory or a table; print laws, rivals, back-test and warnings, write fit.json and tables.",
-    usage="DIR|POINTS|points=STUDY [fit.key=value ...] [dir=PLACE]",
+    usage="DIR|POINTS|points=STUDY [fit.key=value ...] [tune=COLUMN,...] [by=COLUMN] [dir=PLACE]",
     run=fit,
+    notes=_NOTES,
     examples=(
         "scalesweep fit runs/demo",
         "scalesweep fit points.csv fit.huber_delta=0.001",
+        "scalesweep fit points.csv tune=lr,batch_size",
+        "scalesweep fit points.csv by=arch",
         "scalesweep fit points=chinchilla fit.bootstrap=4000 fit.confidence=0.95",
     ),
     groups=("fit", "report"),
@@ -83,8 +90,9 @@ def report(given: Given) -> int:
 REPORT = Command(
     "report",
     about="Fit, print the laws alone, and write the page: report.html, report.md, figures, fit.json and tables.",
-    usage="DIR|POINTS|points=STUDY [fit.key=value ...] [report.title=...] [dir=PLACE]",
+    usage="DIR|POINTS|points=STUDY [fit.key=value ...] [tune=COLUMN,...] [by=COLUMN] [report.title=...] [dir=PLACE]",
     run=report,
+    notes=_NOTES,
     examples=(
         "scalesweep report runs/demo",
         "scalesweep report runs/demo report.title=my_first_law",

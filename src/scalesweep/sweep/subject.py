@@ -110,8 +110,8 @@ def _read_published(asked: _Asked) -> Subject:
     return _table_subject(asked, points, name, Path(f"{name}-report"), origin)
 
 
-TABLE_OPTIONS = ("tune", "by")
-"""What may follow a table beside settings: columns to tune over, separated by commas; the column that names families."""
+TABLE_OPTIONS = {"tune": "tune=lr,batch_size", "by": "by=arch"}
+"""What may follow a table beside settings, with an example: columns to tune over, the column that names families."""
 
 BY_COMMANDS = ("fit", "report")
 """Commands that fit families side by side."""
@@ -155,6 +155,9 @@ def read_subject(arguments: Sequence[str], command: str) -> Subject:
         raise SpecError(
             f"by=... is of {' and '.join(BY_COMMANDS)}: {command} takes rows of one family, which where=... chooses."
         )
+    if empty := [word for word in overrides if word in (*TABLE_OPTIONS, *(f"{name}=" for name in TABLE_OPTIONS))]:
+        name = empty[0].rstrip("=")
+        raise SpecError(f"{name}= lacks its value: name columns of the table, such as {TABLE_OPTIONS[name]}.")
     table = dict(word.split("=", 1) for word in overrides if word.split("=", 1)[0] in TABLE_OPTIONS and "=" in word)
     settings = compose_settings([word for word in overrides if word.split("=", 1)[0] not in table])
     return kind.read(_Asked(command, arguments, Path(first.removeprefix(_PUBLISHED)), settings, table))
