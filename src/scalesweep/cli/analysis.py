@@ -83,7 +83,12 @@ COVERAGE = Command(
 def report(given: Given) -> int:
     """Fit and write the report."""
     subject = read_subject(given.words, "report")
-    print_law(write(subject))
+    analysis, page = write(subject)
+    if analysis.families is None:
+        print_law((analysis.fit, page))
+    else:
+        print_analysis(analysis)
+        print(f"\nReport: {page}", flush=True)
     return EXIT_OK
 
 

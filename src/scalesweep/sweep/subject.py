@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from scalesweep.analysis.analyse import analyse
+from scalesweep.analysis.analyse import Analysis, analyse
 from scalesweep.analysis.families import split_families
 from scalesweep.analysis.health import entropy_lines, spike_lines
 from scalesweep.analysis.tuning.own import tune_by
 from scalesweep.errors import SpecError
-from scalesweep.fit.sweep_fit import SweepFit
 from scalesweep.points.points import Points, read_points
 from scalesweep.points.published import published_points
 from scalesweep.points.table import SUFFIXES
@@ -43,8 +42,8 @@ class Subject:
     """The column whose values are families with laws of their own; empty: the rows are of one."""
 
 
-def write(subject: Subject) -> tuple[SweepFit, Path]:
-    """Analyse the points and write the report; the laws and the page's path.
+def write(subject: Subject) -> tuple[Analysis, Path]:
+    """Analyse the points and write the report; what was found, and the page's path.
 
     Raises:
         FitError: the points cannot be fitted at all.
@@ -52,7 +51,7 @@ def write(subject: Subject) -> tuple[SweepFit, Path]:
     """
     keep_frontier(subject.directory, subject.context)
     analysis = analyse(subject.points, subject.spec, by=subject.by)
-    return analysis.fit, write_report(subject.directory, analysis, subject.context)
+    return analysis, write_report(subject.directory, analysis, subject.context)
 
 
 @dataclass(frozen=True)
