@@ -9,7 +9,7 @@ import pytest
 
 from scalesweep.analysis.families import Families, Multiplier, fit_families
 from scalesweep.errors import PointsError, Refused
-from scalesweep.points.points import read_points
+from scalesweep.points.reading import read_points
 from scalesweep.settings.fit import FitSpec
 
 DATA = Path(__file__).parents[1] / "data"

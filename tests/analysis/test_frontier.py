@@ -15,7 +15,8 @@ from scalesweep.analysis.tuning.optima import is_tuned, tuned_frontier
 from scalesweep.analysis.tuning.own import tune_by
 from scalesweep.errors import FitError, PointsError, Refused
 from scalesweep.fit import fit_laws
-from scalesweep.points.points import Points, points_from_rows, read_points
+from scalesweep.points.points import Points, points_from_rows
+from scalesweep.points.reading import read_points
 from scalesweep.settings.fit import FitSpec
 
 DATA = Path(__file__).parents[1] / "data"

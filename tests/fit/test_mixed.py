@@ -10,7 +10,8 @@ from scalesweep.analysis.tuning.optima import tuned_frontier
 from scalesweep.analysis.tuning.own import tune_by
 from scalesweep.fit import fit_laws
 from scalesweep.points.mixtures import find_repeats
-from scalesweep.points.points import Points, read_points
+from scalesweep.points.points import Points
+from scalesweep.points.reading import read_points
 from scalesweep.settings.fit import FitSpec
 
 DATA = Path(__file__).parents[1] / "data"

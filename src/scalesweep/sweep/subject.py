@@ -14,8 +14,9 @@ from scalesweep.analysis.families import split_families
 from scalesweep.analysis.health import entropy_lines, spike_lines
 from scalesweep.analysis.tuning.own import tune_by
 from scalesweep.errors import SpecError
-from scalesweep.points.points import Points, read_points
+from scalesweep.points.points import Points
 from scalesweep.points.published import published_points
+from scalesweep.points.reading import read_points
 from scalesweep.points.table import SUFFIXES
 from scalesweep.report import ReportContext, write_report
 from scalesweep.run.store.measured import Measured, Record, read_measured
