@@ -112,7 +112,6 @@ def _read_published(asked: _Asked) -> Subject:
 
 TABLE_OPTIONS = {"tune": "tune=lr,batch_size", "by": "by=arch"}
 """What may follow a table beside settings, with an example: columns to tune over, the column that names families."""
-
 BY_COMMANDS = ("fit", "report")
 """Commands that fit families side by side."""
 
@@ -151,16 +150,24 @@ def read_subject(arguments: Sequence[str], command: str) -> Subject:
             raise SpecError(
                 f"{word!r} means nothing to {command} of {kind.name}, which takes settings of {', '.join(kind.sections)}."
             )
-    if command not in BY_COMMANDS and any(word.startswith("by=") for word in overrides):
-        raise SpecError(
-            f"by=... is of {' and '.join(BY_COMMANDS)}: {command} takes rows of one family, which where=... chooses."
-        )
-    if empty := [word for word in overrides if word in (*TABLE_OPTIONS, *(f"{name}=" for name in TABLE_OPTIONS))]:
-        name = empty[0].rstrip("=")
-        raise SpecError(f"{name}= lacks its value: name columns of the table, such as {TABLE_OPTIONS[name]}.")
-    table = dict(word.split("=", 1) for word in overrides if word.split("=", 1)[0] in TABLE_OPTIONS and "=" in word)
-    settings = compose_settings([word for word in overrides if word.split("=", 1)[0] not in table])
+    table = _table_options([word for word in overrides if word.partition("=")[0] in TABLE_OPTIONS], command)
+    settings = compose_settings([word for word in overrides if word.partition("=")[0] not in TABLE_OPTIONS])
     return kind.read(_Asked(command, arguments, Path(first.removeprefix(_PUBLISHED)), settings, table))
+
+
+def _table_options(words: Sequence[str], command: str) -> dict[str, str]:
+    """`tune=COLUMN,...` and `by=COLUMN`; of an option that is given twice the last counts."""
+    options = {}
+    for word in words:
+        name, _, value = word.partition("=")
+        if not value.strip():
+            raise SpecError(f"{name}= lacks its value: name columns of the table, such as {TABLE_OPTIONS[name]}.")
+        options[name] = value.strip()
+    if "by" in options and command not in BY_COMMANDS:
+        raise SpecError(
+            f"by={options['by']} is of {' and '.join(BY_COMMANDS)}: {command} takes rows of one family (where=... chooses)."
+        )
+    return options
 
 
 def _digest(content: str | bytes) -> str:
