@@ -4,11 +4,12 @@ import shlex
 from pathlib import Path
 
 from scalesweep.analysis.analyse import analyse
-from scalesweep.cli.command import Command, Given, Option, whole
+from scalesweep.cli.command import TABLE_NOTES, Command, Given, Option, whole
 from scalesweep.cli.laws import print_analysis, print_fit
 from scalesweep.errors import EXIT_OK
 from scalesweep.fit.sweep_fit import SweepFit
 from scalesweep.report import write_tables
+from scalesweep.report.words.fit import wrap
 from scalesweep.report.words.summary import summary
 from scalesweep.sweep.extend import keep_frontier
 from scalesweep.sweep.subject import read_subject, write
@@ -17,6 +18,8 @@ from scalesweep.sweep.subject import read_subject, write
 def fit(given: Given) -> int:
     """Fit, print all that was found, and write it as fit.json and tables; the page is `report`'s."""
     subject = read_subject(given.words, "fit")
+    if read := subject.context.provenance.get("read"):
+        print(f"{wrap(f'Read: {read}', '')}\n", flush=True)
     if subject.context.tuning:
         print(f"{subject.context.tuning}\n", flush=True)
     keep_frontier(subject.directory, subject.context)
@@ -44,6 +47,7 @@ FIT = Command(
         "scalesweep fit points=chinchilla fit.bootstrap=4000 fit.confidence=0.95",
     ),
     groups=("fit", "report"),
+    notes=TABLE_NOTES,
 )
 
 REPLICATES = Option("replicates", whole, 100, "Designs to simulate (default 100).", "NUMBER")
@@ -70,6 +74,7 @@ COVERAGE = Command(
     ),
     groups=("fit",),
     options=(REPLICATES,),
+    notes=TABLE_NOTES,
 )
 
 
@@ -91,6 +96,7 @@ REPORT = Command(
         "scalesweep report points.csv",
     ),
     groups=("fit", "report"),
+    notes=TABLE_NOTES,
 )
 COMMANDS = (FIT, COVERAGE, REPORT)
 
