@@ -55,10 +55,8 @@ def compose_command(name: str, words: list[str]) -> None:
         chosen = load_command(name)
         given = chosen.read(words)
         if chosen.num_words is None:
-            settings = [
-                word for word in given.words if "=" in word and word.partition("=")[0] not in ("points", *TABLE_OPTIONS)
-            ]
-            compose_settings(settings)
+            beside = tuple(f"{name}=" for name in ("points", "where", *TABLE_OPTIONS))
+            compose_settings([word for word in given.words if "=" in word and not word.startswith(("columns.", *beside))])
 
 
 EXAMPLES = sorted({shlex.join(words) for page in PAGES for words in commands_of(page.read_text(encoding="utf-8"))})

@@ -6,7 +6,7 @@ mean the same are a question, all questions of a table are one message, and a co
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -51,6 +51,8 @@ NAMES: Mapping[str, tuple[tuple[str, ...], ...]] = {
     "seed": (("seed", "random_seed"),),
 }
 """Names in words; case, spaces, hyphens, underscores, dots and slashes do not matter. Later groups stand in for earlier."""
+_USUAL, _LISTED = 6, 30
+"""Accepted names, and a table's own, that a message lists."""
 _SYMBOLS = {"n": "n", "d": "d", "c": "c", "l": "loss"}
 _MEASURED = ("eval", "evaluation", "val", "valid", "validation", "test", "heldout")
 """Parts of a path of which the last part `loss` is that of held-out text."""
@@ -105,7 +107,7 @@ def choose_columns(table: Mapping[str, Sequence[Any]], named: Mapping[str, str],
     if not {*names, *doubted} & set(VARIABLES):
         doubts.append(_missing("n, d or c", VARIABLES))
     if doubts:
-        found_words = f" (found {', '.join(columns)})" if any("is missing" in doubt for doubt in doubts) else ""
+        found_words = f" (found {listed(columns)})" if any("is missing" in doubt for doubt in doubts) else ""
         raise PointsError(f"{source}: {'; '.join(doubts)}{found_words}.")
     factors: dict[str, float] = {
         role: _FACTORS[key] for role in VARIABLES if (key := plain(_last(names.get(role, "")))) in _FACTORS
@@ -125,7 +127,7 @@ def _check_named(columns: Sequence[str], named: Mapping[str, str], source: str) 
             raise PointsError(f"{source}: columns.{role} is not known{did_you_mean(role, ROLES)}; there are {allowed}.")
         if column not in columns:
             near = did_you_mean(column, columns)
-            raise PointsError(f"{source}: columns.{role}: there is no column {column!r}{near}; found {', '.join(columns)}.")
+            raise PointsError(f"{source}: columns.{role}: there is no column {column!r}{near}; found {listed(columns)}.")
     for column in (twice := [column for column in named.values() if list(named.values()).count(column) > 1]):
         roles = " and ".join(f"columns.{role}" for role, name in named.items() if name == twice[0])
         raise PointsError(f"{source}: {roles} name one column, {column!r}; each needs its own.")
@@ -206,9 +208,16 @@ def _which(role: str, candidates: Sequence[str]) -> str:
 
 
 def _missing(what: str, roles: Sequence[str]) -> str:
-    accepted = [name for role in roles for group in NAMES[role] for name in group]
+    usual = ", ".join(name for role in roles for name in NAMES[role][0][: _USUAL // len(roles)])
     settings = " or ".join(f"columns.{role}=NAME" for role in roles)
-    return f"column {what} is missing; name it by {settings}, or call it one of {', '.join(accepted)}"
+    return f"column {what} is missing; name it by {settings}, or call it {usual}, ... (docs/own.md)"
+
+
+def listed(columns: Iterable[str]) -> str:
+    """The names of a table's columns, of many the first."""
+    names = list(columns)
+    more = f" and {len(names) - _LISTED} more" if len(names) > _LISTED else ""
+    return f"{', '.join(names[:_LISTED]) or 'none'}{more}"
 
 
 def _wide(columns: Sequence[str]) -> str:

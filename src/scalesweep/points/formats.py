@@ -68,7 +68,7 @@ def read_xlsx(content: bytes, path: Path) -> Table:
     import pandas as pd
 
     try:
-        sheets = pd.read_excel(io.BytesIO(content), sheet_name=None, header=None, dtype=object)
+        sheets = pd.read_excel(io.BytesIO(content), sheet_name=None, header=None, dtype=object, engine="openpyxl")
     except ImportError:
         raise PointsError(
             f'{path}: reading .xlsx needs openpyxl; install it with: pip install "scalesweep[xlsx]", or save the sheet as .csv.'

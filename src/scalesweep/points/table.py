@@ -32,9 +32,8 @@ def read_table(path: Path) -> Table:
         raise PointsError(f"{path}: this is a directory; give a file of points, or read a sweep with scalesweep.read_sweep.")
     if not path.is_file():
         raise PointsError(f"{path}: there is no such file.")
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    packing = suffixes.pop() if suffixes and suffixes[-1] in _PACKINGS else ""
-    suffix = suffixes[-1] if suffixes else ""
+    packing = path.suffix.lower() if path.suffix.lower() in _PACKINGS else ""
+    suffix = (path.with_suffix("") if packing else path).suffix.lower()
     if suffix not in _READERS:
         raise PointsError(
             f"{path}: the extension {suffix or '(none)'} is not known; give .csv, .tsv, .json, .jsonl, .xlsx or .parquet, each "
@@ -48,6 +47,12 @@ def read_table(path: Path) -> Table:
     if not content:
         raise PointsError(f"{path}: the file is empty.")
     return _READERS[suffix](content, path)
+
+
+def name_of(path: Path) -> str:
+    """The file's name without the extensions of its format and packing."""
+    bare = path.with_suffix("") if path.suffix.lower() in _PACKINGS else path
+    return bare.stem
 
 
 def _unpacked(content: bytes, packing: str, path: Path) -> bytes:

@@ -11,6 +11,7 @@ import numpy as np
 
 from scalesweep.arrays import BoolArray
 from scalesweep.errors import PointsError, did_you_mean
+from scalesweep.points.columns import listed
 from scalesweep.points.values import DecimalMark, is_blank, number
 
 _COMPARISONS: Mapping[type[ast.cmpop], Callable[[Any, Any], bool]] = {
@@ -107,7 +108,7 @@ class _Condition:
         if (name := self._column(node)) is None:
             raise self._refused(node)
         if name not in self._table:
-            near, known = did_you_mean(name, self._table), ", ".join(self._table)
+            near, known = did_you_mean(name, self._table), listed(self._table)
             raise PointsError(f"{self._source}: where={self._where!r}: there is no column {name!r}{near}; found {known}.")
         return self._table[name]
 
