@@ -23,7 +23,7 @@ from scalesweep.laws import JointLaw
 from scalesweep.points.mixtures import is_evaluation
 from scalesweep.points.points import Points
 from scalesweep.settings.fit import FitSpec
-from scalesweep.units import format_count, format_number
+from scalesweep.units import format_count, format_number, plural
 
 MAX_FAMILIES = 24
 """More values than this are a column that names runs or measures something, not one of families."""
@@ -134,7 +134,7 @@ def split_families(points: Points, column: str) -> dict[str, Points]:
     names = list(dict.fromkeys(labels[frame["excluded_reason"] == ""]))
     if not 2 <= len(names) <= MAX_FAMILIES:
         raise PointsError(
-            f"by = {column!r}: the column has {len(names)} values in used rows; families are told apart by 2 to {MAX_FAMILIES}."
+            f"by = {column!r}: the column has {plural(len(names), 'value')} in used rows; families are told apart by 2 to {MAX_FAMILIES}."
         )
     return {
         name: replace(points, frame=frame[labels == name].reset_index(drop=True), source=f"{points.source}, {column} {name}")
