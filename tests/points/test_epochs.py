@@ -5,7 +5,7 @@ import pandas as pd
 
 from scalesweep.fit import fit_laws
 from scalesweep.points.epochs import find_epochs
-from scalesweep.points.points import read_points
+from scalesweep.points.reading import read_points
 from scalesweep.settings.fit import FitSpec
 
 

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from scalesweep.analysis.analyse import analyse
-from scalesweep.points.points import read_points
+from scalesweep.points.reading import read_points
 from scalesweep.report import ReportContext
 from scalesweep.report.review.checklist import review
 from scalesweep.settings.fit import FitSpec
