@@ -14,7 +14,7 @@ from scalesweep.fit import Fit, Status
 from scalesweep.fit.sweep_fit import Name, SweepFit
 from scalesweep.report.words.fit import TITLES, closing, in_one_line, interval, meaning
 from scalesweep.report.words.summary import summary
-from scalesweep.units import format_number
+from scalesweep.units import format_number, format_share
 
 _WIDE = 100
 """Columns from which the meaning of the parameters is shown beside them."""
@@ -68,7 +68,7 @@ def _print(fit: SweepFit, blocks: list[str]) -> None:
 
 
 def _table(name: Name, law: Fit, confidence: float) -> Table:
-    left = f"{len(law.rows)} points ({law.selection}); residual {law.residual_rms:.2%} rms. {law.intervals}"
+    left = f"{len(law.rows)} points ({law.selection}); residual {format_share(law.residual_rms)} rms. {law.intervals}"
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, caption=left, caption_justify="left", caption_style="dim")
     table.add_column("")
     table.add_column("estimate", justify="right", no_wrap=True)
