@@ -1,13 +1,16 @@
 """Laws of one variable: textbook intervals, a floor that is free or given, no choice by luck, no trend where there is none."""
 
+import math
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.stats import linregress
 from scipy.stats import t as student
 from surfaces import TRUTH, make_points
 
+from scalesweep.analysis.forecast.forecast import forecast
 from scalesweep.errors import Refused
 from scalesweep.fit import Status, fit_laws
 from scalesweep.fit.line_coverage import reference_designs, simulate_line
@@ -195,3 +198,21 @@ def test_a_ray_enters_whole():
     n = np.geomspace(1e6, 1e9, 7)
     chosen = select_rows(Rows.of_columns(n, 20 * n, TRUTH.predict(n, 20 * n)), "C")
     assert len(chosen.rows) == 7
+
+
+@pytest.mark.parametrize("rows", [3, 4, 6])
+def test_a_table_of_compute_and_loss_alone_is_fitted_from_few_rows(rows):
+    points = read_points(pd.DataFrame({"flops": MARIN_C[:rows], "loss": MARIN_LOSS[:rows]}))
+    fit = fit_laws(points, FitSpec(bootstrap=200, floor=1.6))
+    assert fit.preferred_of("C") == "by_c_floor"
+    assert fit["by_c_floor"].law.predict(1e21) == pytest.approx(2.606, abs=0.03 if rows < 6 else 6e-4)
+    assert fit.to_dict()["preferred_of"] == {"N": None, "D": None, "C": "by_c_floor"}
+
+
+def test_the_forecast_of_such_a_table_is_the_published_one():
+    points = read_points(pd.DataFrame({"flops": MARIN_C, "loss": MARIN_LOSS}))
+    made = forecast(points, FitSpec(bootstrap=400), compute=1e21)
+    assert made.form.value == pytest.approx(2.600, abs=6e-4)
+    assert made.honest.low <= 2.599 <= made.honest.high
+    assert made.n is None
+    assert math.isfinite(made.c)

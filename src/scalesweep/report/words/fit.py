@@ -65,9 +65,11 @@ def in_one_line(fit: SweepFit, name: Name) -> str:
     found = fit[name]
     is_floor = name in FLOORS.values()
     parameter = "E" if is_floor else "exponent"
-    ends, rms = interval(found.estimates[parameter]), f"residual {found.residual_rms:.2%} rms"
+    # Of a line on the joint law, the residuals are the joint law's, and stand beside the law with a floor.
+    rms = f", residual {format_share(found.residual_rms)} rms" if found.huber_delta is None else ""
+    ends = interval(found.estimates[parameter])
     what = {True: "With a floor", False: "Without a floor"}[is_floor]
-    return f"{what}: {found.law.formula()}, {parameter} {ends}, {rms}. {found.status.value}"
+    return f"{what}: {found.law.formula()}, {parameter} {ends}{rms}. {found.status.value}"
 
 
 def closing(fit: SweepFit) -> list[str]:
