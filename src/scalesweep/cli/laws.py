@@ -14,7 +14,7 @@ from scalesweep.fit import Fit, Status
 from scalesweep.fit.sweep_fit import SweepFit
 from scalesweep.report.words.fit import MEANINGS, TITLES, closing, interval
 from scalesweep.report.words.summary import summary
-from scalesweep.units import format_number
+from scalesweep.units import format_number, format_share
 
 _WIDE = 100
 """Columns from which the meaning of the parameters is shown beside them."""
@@ -28,14 +28,16 @@ _COLOURS = {
 
 def print_analysis(analysis: Analysis) -> None:
     """Laws, approaches, rivals, back-test, warnings."""
-    if not sys.stdout.isatty():
+    if not sys.stdout.isatty() or analysis.families is not None:
         print(summary(analysis), flush=True)
         return
-    from scalesweep.report.words.analysis import allocation_text, back_test_text, in_words, rivals_text
+    from scalesweep.report.words.analysis import allocation_text, back_test_text, beside, in_words, rivals_text
 
     blocks = [in_words(analysis), allocation_text(analysis), rivals_text(analysis)]
     if not isinstance(analysis.tournament, Refused):
         blocks.append(back_test_text(analysis.tournament.tested))
+    for block in beside(analysis):
+        print(f"{block}\n")
     _print(analysis.fit, blocks)
 
 
@@ -62,7 +64,7 @@ def _print(fit: SweepFit, blocks: list[str]) -> None:
 
 
 def _table(law: Fit, confidence: float) -> Table:
-    left = f"{len(law.rows)} points ({law.selection}); residual {law.residual_rms:.2%} rms. {law.intervals}"
+    left = f"{len(law.rows)} points ({law.selection}); residual {format_share(law.residual_rms)} rms. {law.intervals}"
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, caption=left, caption_justify="left", caption_style="dim")
     table.add_column("")
     table.add_column("estimate", justify="right", no_wrap=True)

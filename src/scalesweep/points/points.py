@@ -20,6 +20,7 @@ module knows no law.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,7 @@ import numpy as np
 from scalesweep.arrays import FloatArray
 from scalesweep.errors import PointsError
 from scalesweep.points.columns import VARIABLES, Variable
+from scalesweep.points.curves import Curves
 from scalesweep.points.sheet import Sheet
 from scalesweep.points.states import reasons_of
 from scalesweep.points.values import is_blank, typed
@@ -59,6 +61,8 @@ class Points:
     """What a user's table was read as, in words: columns, rows, and what was left out; empty for a sweep's rows."""
     variables: tuple[Variable, ...] = VARIABLES
     """Which of n, d and c are known: all three, or one alone; the columns of the others are NaN in every row."""
+    curves: Curves | None = None
+    """The training curves that the table holds, of which the points are the last rows; None where its rows are runs."""
 
     @property
     def is_partial(self) -> bool:
@@ -106,7 +110,16 @@ class Points:
         return self._column(self.size_name)
 
     def _column(self, name: str) -> FloatArray:
-        return self.used[name].to_numpy(dtype=np.float64)
+        return self._columns[name]
+
+    @cached_property
+    def _columns(self) -> dict[str, FloatArray]:
+        """The numbers of the used rows, taken from the frame once: an analysis asks for them thousands of times."""
+        used = self.used
+        columns = {name: used[name].to_numpy(dtype=np.float64, copy=True) for name in REQUIRED if name in used}
+        for column in columns.values():
+            column.flags.writeable = False
+        return columns
 
     def to_csv(self, path: Path | str) -> None:
         """Write all rows at full precision; `read_points` reads them back unchanged."""

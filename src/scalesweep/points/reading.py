@@ -10,12 +10,13 @@ import numpy as np
 from scalesweep.arrays import FloatArray
 from scalesweep.errors import PointsError
 from scalesweep.points.columns import VARIABLES, Chosen, Variable, choose_columns
+from scalesweep.points.curves import Curves, find_curves
 from scalesweep.points.formats import Table, of_columns, of_frame, of_records
 from scalesweep.points.points import Points, points_of_sheet
 from scalesweep.points.sheet import Sheet
 from scalesweep.points.states import NO_LOSS, counted, reasons_of
 from scalesweep.points.table import read_table
-from scalesweep.points.values import decimal_mark, is_empty
+from scalesweep.points.values import decimal_mark, is_blank, is_empty, typed
 from scalesweep.points.where import choose_rows
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
 
 _SMALLEST_LARGE_MODEL = 1e4
 """Where the largest model has fewer parameters than this, they are likely counted in millions."""
+_ROW = "\0row"
+"""Column of the rows' numbers, of a name that no header has."""
 _FORMULAS = {"n": "n = c / (6 d)", "d": "d = c / (6 n)", "c": "c = 6 n d"}
 
 
@@ -68,12 +71,34 @@ def read_points(
     if not len(rows):
         raise PointsError(f"{name}: where={where!r} holds for none of the {num_rows} rows.")
     kept = {column: [cells[row] for row in rows] for column, cells in table.items()} if where else table
-    losses = kept[chosen.names["loss"]]
-    reasons = [why or (NO_LOSS if is_empty(loss) else "") for why, loss in zip(reasons_of(kept), losses, strict=True)]
-    sheet = Sheet(kept, chosen.names, name, reasons, (rows + 1).tolist(), mark, chosen.factors)
-    points = _derived(sheet)
+    sheet = Sheet(kept, chosen.names, name, reasons_of(kept), (rows + 1).tolist(), mark, chosen.factors)
+    curves = find_curves(_frame_of(sheet), chosen.names)
+    if curves is not None:
+        sheet = _ends_of(curves, sheet)
+    losses = sheet.table[chosen.names["loss"]]
+    reasons = [why or (NO_LOSS if is_empty(loss) else "") for why, loss in zip(sheet.reasons, losses, strict=True)]
+    points = _derived(replace(sheet, reasons=reasons))
     words = _in_words(chosen, points, where, len(rows), num_rows)
-    return replace(points, reading=words)
+    notes = points.notes if curves is None else (curves.note, *points.notes)
+    return replace(points, reading=words, notes=notes, curves=curves)
+
+
+def _frame_of(sheet: Sheet) -> "pd.DataFrame":
+    """The rows with numbers in the columns that have a role, as far as these hold nothing else, and the number of each row."""
+    import pandas as pd
+
+    roles = set(sheet.names.values())
+    columns = {name: typed(cells, sheet.mark) if name in roles else cells for name, cells in sheet.table.items()}
+    return pd.DataFrame({**columns, _ROW: list(sheet.rows)})
+
+
+def _ends_of(curves: Curves, sheet: Sheet) -> Sheet:
+    """The last row of each run."""
+    table = {str(name): column.tolist() for name, column in curves.last.items()}
+    rows = [int(row) for row in table.pop(_ROW)]
+    given = table.get("excluded_reason", [""] * len(rows))
+    stopped = [other if is_blank(one) else one for one, other in zip(given, curves.unfinished, strict=True)]
+    return replace(sheet, table=table, rows=rows, reasons=reasons_of({**table, "excluded_reason": stopped}))
 
 
 def _table_of(source: Any) -> tuple[Table, str]:

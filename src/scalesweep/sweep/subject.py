@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from scalesweep.analysis.analyse import analyse
+from scalesweep.analysis.families import split_families
 from scalesweep.analysis.health import entropy_lines, spike_lines
+from scalesweep.analysis.tuning.own import tune_by
 from scalesweep.errors import SpecError
 from scalesweep.fit.sweep_fit import SweepFit
 from scalesweep.points.points import Points
@@ -38,6 +40,8 @@ class Subject:
     context: ReportContext
     directory: Path
     """Where results are written."""
+    by: str = ""
+    """The column whose values are families with laws of their own; empty: the rows are of one."""
 
 
 def write(subject: Subject) -> tuple[SweepFit, Path]:
@@ -48,7 +52,7 @@ def write(subject: Subject) -> tuple[SweepFit, Path]:
         StoreError: the directory cannot be written.
     """
     keep_frontier(subject.directory, subject.context)
-    analysis = analyse(subject.points, subject.spec)
+    analysis = analyse(subject.points, subject.spec, by=subject.by)
     return analysis.fit, write_report(subject.directory, analysis, subject.context)
 
 
@@ -58,17 +62,21 @@ class _Asked:
 
     command: str
     words: Sequence[str]
+    """All of them, by which the report is made again."""
     path: Path
     """The first word, without points=."""
     settings: Settings
     """The defaults under the overrides that follow the first word."""
     reading: Reading
     """How a table is to be read."""
+    table: Mapping[str, str]
+    """Options of a table that are no settings: `tune`, `by`."""
 
     @property
     def named(self) -> list[str]:
         """The settings that are named."""
-        return [word.split("=", 1)[0] for word in self.words[1:] if not _is_of_table(word)]
+        names = [word.split("=", 1)[0] for word in self.words[1:] if not _is_of_table(word)]
+        return [name for name in names if name not in TABLE_OPTIONS]
 
 
 def _read_sweep(asked: _Asked) -> Subject:
@@ -107,6 +115,13 @@ def _read_published(asked: _Asked) -> Subject:
     return _table_subject(asked, points, name, Path(f"{name}-report"), origin)
 
 
+TABLE_OPTIONS = ("tune", "by")
+"""What may follow a table beside settings: columns to tune over, separated by commas; the column that names families."""
+
+BY_COMMANDS = ("fit", "report")
+"""Commands that fit families side by side."""
+
+
 class _Kind(NamedTuple):
     """A kind of thing that a command can be pointed at."""
 
@@ -122,11 +137,9 @@ class _Kind(NamedTuple):
 _PUBLISHED = "points="
 _IS_SWEEP = "a sweep's cells are all of its plan; choose rows of a table, such as that of: scalesweep export DIR out=points.csv"
 _IS_PUBLISHED = "a published study is read as it was published; choose its rows by a variant, points=STUDY:VARIANT"
-_OF_TABLES = ("fit", "report", "dir")
+_OF_TABLES = ("fit", "report", "dir", *TABLE_OPTIONS)
 _KINDS = (
-    _Kind(
-        "a file of points", lambda word: word.startswith(_PUBLISHED), ("fit", "report", "dir"), _read_published, _IS_PUBLISHED
-    ),
+    _Kind("a file of points", lambda word: word.startswith(_PUBLISHED), _OF_TABLES, _read_published, _IS_PUBLISHED),
     _Kind("a sweep's directory", lambda word: Path(word).is_dir(), ("fit", "report", "count"), _read_sweep, _IS_SWEEP),
     _Kind("a file of points", lambda word: True, _OF_TABLES, _read_file),
 )
@@ -150,8 +163,13 @@ def read_subject(arguments: Sequence[str], command: str) -> Subject:
             raise SpecError(
                 f"{word!r} means nothing to {command} of {kind.name}, which takes settings of {', '.join(kind.sections)}."
             )
-    path = Path(first.removeprefix(_PUBLISHED))
-    return kind.read(_Asked(command, arguments, path, compose_settings(overrides), _reading_of(of_table)))
+    if command not in BY_COMMANDS and any(word.startswith("by=") for word in overrides):
+        raise SpecError(
+            f"by=... is of {' and '.join(BY_COMMANDS)}: {command} takes rows of one family, which where=... chooses."
+        )
+    table = dict(word.split("=", 1) for word in overrides if word.split("=", 1)[0] in TABLE_OPTIONS and "=" in word)
+    settings = compose_settings([word for word in overrides if word.split("=", 1)[0] not in table])
+    return kind.read(_Asked(command, arguments, Path(first.removeprefix(_PUBLISHED)), settings, _reading_of(of_table), table))
 
 
 def _is_of_table(word: str) -> bool:
@@ -197,8 +215,13 @@ def _table_subject(asked: _Asked, points: Points, name: str, place: Path, origin
         warnings=[],
         command=shlex.join(["scalesweep", "report", *asked.words]),
     )
+    if columns := asked.table.get("tune"):
+        points = tune_by(points, [name.strip() for name in columns.strip("[]").split(",")])
     points, context = fitted_points(points, context)
-    return Subject(points, settings.fit, context, Path(settings.dir) if "dir" in asked.named else place)
+    by = asked.table.get("by", "")
+    if by:
+        split_families(points, by)
+    return Subject(points, settings.fit, context, Path(settings.dir) if "dir" in asked.named else place, by)
 
 
 def report_context(measured: Measured, settings: Settings, command: str) -> ReportContext:
