@@ -180,6 +180,8 @@ def _in_words(chosen: Chosen, points: Points, where: str, num_chosen: int, num_r
         elif role in points.variables:
             parts.append(_FORMULAS[role])
     rows = f"{len(points.used)} of {num_chosen} rows"
+    if points.curves is not None:
+        rows = f"{len(points.used)} of {len(points.frame)} runs in {num_chosen} rows"
     if where:
         rows += f" ({num_rows - num_chosen} of {num_rows} are not of {where})"
     left_out = counted(points.frame["excluded_reason"].tolist())
