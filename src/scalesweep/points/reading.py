@@ -82,11 +82,9 @@ def read_points(
         for state, stopped, loss in zip(reasons_of(kept), short, losses, strict=True)
     ]
     sheet = Sheet(kept, chosen.names, name, reasons, (rows + 1).tolist(), mark, chosen.factors)
-    points = _derived(sheet)
+    points = replace(_derived(sheet), curves=curves)
     words = _in_words(chosen, points, where, num_chosen, num_rows)
-    if curves is not None:
-        return replace(points, reading=f"{curves.note} {words}", curves=curves)
-    return replace(points, reading=words)
+    return replace(points, reading=f"{curves.note} {words}" if curves else words)
 
 
 def _table_of(source: Any) -> tuple[Table, str]:
@@ -167,7 +165,9 @@ def _in_words(chosen: Chosen, points: Points, where: str, num_chosen: int, num_r
             parts.append((role if chosen.names[role] == role else f"{role} from {chosen.names[role]}") + factor)
         elif role in points.variables:
             parts.append(_FORMULAS[role])
-    rows = f"{len(points.used)} of {len(points.frame)} rows"
+    rows = f"{len(points.used)} of {num_chosen} rows"
+    if points.curves is not None:
+        rows = f"{len(points.used)} of {len(points.frame)} runs in {num_chosen} rows"
     if where:
         rows += f" ({num_rows - num_chosen} of {num_rows} are not of {where})"
     left_out = counted(points.frame["excluded_reason"].tolist())
