@@ -61,6 +61,7 @@ def test_records_without_tokens_and_a_chart_without_parameters():
     with pytest.raises(PointsError, match=r"val/loss of 2 runs over Step, one column a run.* parameters and tokens"):
         read_points(DATA / "wandb_chart.csv")
     assert read_points(DATA / "minima.csv").variables == ("c",)
+    assert "11 of 12 runs in 230 rows" in read_points(DATA / "curves_of_runs.csv").reading
 
 
 def write_all(folder: Path, frame: pd.DataFrame) -> list[Path]:

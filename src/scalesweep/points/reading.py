@@ -77,10 +77,9 @@ def read_points(
         sheet = _ends_of(curves, sheet)
     losses = sheet.table[chosen.names["loss"]]
     reasons = [why or (NO_LOSS if is_empty(loss) else "") for why, loss in zip(sheet.reasons, losses, strict=True)]
-    points = _derived(replace(sheet, reasons=reasons))
-    words = _in_words(chosen, points, where, len(rows), num_rows)
+    points = replace(_derived(replace(sheet, reasons=reasons)), curves=curves)
     notes = points.notes if curves is None else (curves.note, *points.notes)
-    return replace(points, reading=words, notes=notes, curves=curves)
+    return replace(points, reading=_in_words(chosen, points, where, len(rows), num_rows), notes=notes)
 
 
 def _frame_of(sheet: Sheet) -> "pd.DataFrame":
@@ -180,6 +179,8 @@ def _in_words(chosen: Chosen, points: Points, where: str, num_chosen: int, num_r
         elif role in points.variables:
             parts.append(_FORMULAS[role])
     rows = f"{len(points.used)} of {num_chosen} rows"
+    if points.curves is not None:
+        rows = f"{len(points.used)} of {len(points.frame)} runs in {num_chosen} rows"
     if where:
         rows += f" ({num_rows - num_chosen} of {num_rows} are not of {where})"
     left_out = counted(points.frame["excluded_reason"].tolist())
