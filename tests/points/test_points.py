@@ -192,13 +192,6 @@ def test_a_data_frame_is_a_table_like_any_other():
         read_points(pd.DataFrame())
 
 
-def test_parameters_in_millions_are_doubted(tmp_path):
-    small = read_points(write(tmp_path, "n,d,loss\n10,1,3\n1000,10,2.5\n"))
-    assert "counts millions" in " ".join(small.notes)
-    usual = read_points(write(tmp_path, "n,d,loss\n1e7,1e9,3\n1e9,1e10,2.5\n"))
-    assert "counts millions" not in " ".join(usual.notes)
-
-
 def test_a_diverged_run_names_the_remedy(tmp_path):
     with pytest.raises(
         PointsError, match=r"row 2, column loss: 'nan' is not a number; .* excluded_reason or by state=diverged"

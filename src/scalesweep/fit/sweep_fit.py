@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from scalesweep.errors import FitError, Refused
 from scalesweep.fit.results import Finding, Fit, Status
+from scalesweep.points.compute import Compute
 from scalesweep.points.design import Noise, Span
 
 Name = Literal["joint", "coupled", "by_n", "by_d", "by_c"]
@@ -33,6 +34,8 @@ class SweepFit:
     """What C counts."""
     source: str
     """Where the points come from."""
+    compute: Compute
+    """How C relates to N D, and whether its units can be right."""
     notes: tuple[str, ...]
     """What was derived while reading the points."""
     bootstrap: int
@@ -110,6 +113,7 @@ class SweepFit:
                 "excluded": self.num_excluded,
                 "params_convention": self.params_convention,
                 "flops_convention": self.flops_convention,
+                "flops_per_parameter_and_token": None if self.compute.is_contradiction else self.compute.k,
                 "notes": list(self.notes),
             },
             "intervals": {

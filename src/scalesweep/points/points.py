@@ -20,15 +20,17 @@ no law.
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from scalesweep.arrays import FloatArray
+from scalesweep.counting import FLOPS, PARAMS
 from scalesweep.errors import PointsError
 from scalesweep.points.table import read_table
+from scalesweep.points.unit_names import scale_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -48,8 +50,6 @@ ALIASES = {
 }
 """Accepted names of the required columns; case, spaces, hyphens, underscores and slashes do not matter."""
 _IGNORED = " _-/"
-_SMALLEST_LARGE_MODEL = 1e4
-"""Where the largest model has fewer parameters than this, they are likely counted in millions."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,6 +69,13 @@ class Points:
     """Where the rows come from, for messages and reports."""
     notes: tuple[str, ...] = ()
     """Sentences about what was derived while reading."""
+    derived: str = ""
+    """`n`, `d` or `c` where it was computed from C = 6 N D."""
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether N and C were counted from the model's shape, as a sweep's are, so that their units need no question."""
+        return self.params_convention in PARAMS and self.flops_convention in FLOPS
 
     @property
     def used(self) -> "pd.DataFrame":
@@ -124,11 +131,15 @@ def points_from_rows(rows: Sequence[Mapping[str, Any]], params_convention: str, 
     return _validated(table, {name: name for name in REQUIRED}, source, params_convention, flops_convention)
 
 
-def read_points(source: "Path | str | pd.DataFrame") -> Points:
+def read_points(source: "Path | str | pd.DataFrame", units: Mapping[str, str] | None = None) -> Points:
     """Read a user's table of points from CSV (comma-separated, UTF-8), JSON lines, Parquet or a data frame.
 
     Columns are recognised by `ALIASES`; a table that has n, d, c and loss under exactly these names is taken as it is. Where
     one of d and c is missing it is derived from C = 6 N D, and a note says so.
+
+    Args:
+        source: a file, or a data frame.
+        units: the unit of n, d or c where it is not one, by `unit_names.UNITS`: {"c": "GFLOPs", "d": "billions"}.
 
     Raises:
         PointsError: one sentence that names the file and, where there is one, the data row (counted from 1; the header is
@@ -143,7 +154,29 @@ def read_points(source: "Path | str | pd.DataFrame") -> Points:
     names = _recognise(list(table), path)
     if not next(iter(table.values())):
         raise PointsError(f"{path}: the table has a header but no rows.")
-    return _derived(table, names, str(path))
+    table, notes = _in_units(table, names, units or {}, path)
+    return _derived(table, names, str(path), notes)
+
+
+def _in_units(
+    table: dict[str, list[Any]], names: Mapping[str, str], units: Mapping[str, str], path: Path
+) -> tuple[dict[str, list[Any]], tuple[str, ...]]:
+    """The table with n, d and c in parameters, tokens and FLOPs, and sentences on what was multiplied."""
+    notes = []
+    for canonical, unit in units.items():
+        factor = scale_of(canonical, unit)
+        if canonical not in names:
+            raise PointsError(f"{path}: units.{canonical} = {unit!r}, but the table has no column of {canonical}.")
+        column = names[canonical]
+        table = {**table, column: [value if _is_empty(value) else _scaled(value, factor) for value in table[column]]}
+        notes.append(f"{canonical.upper()} is {column} times {factor:g} (units.{canonical}={unit}).")
+    return table, tuple(notes)
+
+
+def _scaled(value: Any, factor: float) -> Any:
+    """The number times the factor; what is no number stays, for a message to name."""
+    number = _number(value)
+    return value if math.isnan(number) else number * factor
 
 
 def _recognise(columns: Sequence[str], path: Path) -> dict[str, str]:
@@ -187,10 +220,9 @@ def _missing(path: Path, canonical: str, accepted: str, columns: Sequence[str]) 
     )
 
 
-def _derived(table: dict[str, list[Any]], names: dict[str, str], source: str) -> Points:
+def _derived(table: dict[str, list[Any]], names: dict[str, str], source: str, notes: tuple[str, ...]) -> Points:
     """Points from a user's table, with d or c derived from C = 6 N D where the table lacks it."""
     lacking = next((name for name in ("d", "c") if name not in names), None)
-    notes = _doubts(table, names)
     if lacking is None:
         return _validated(table, names, source, "as in the file", "as in the file", notes)
     other = "c" if lacking == "d" else "d"
@@ -200,7 +232,7 @@ def _derived(table: dict[str, list[Any]], names: dict[str, str], source: str) ->
         values = known / (6 * n) if lacking == "d" else 6 * n * known
     formula = "d = c / (6 n)" if lacking == "d" else "c = 6 n d"
     note = f"Column {lacking} is not in {source}; it was derived as {formula}."
-    return _validated(
+    points = _validated(
         {**table, lacking: values.tolist()},
         {**names, lacking: lacking},
         source,
@@ -208,18 +240,7 @@ def _derived(table: dict[str, list[Any]], names: dict[str, str], source: str) ->
         "six_n" if lacking == "c" else "as in the file",
         (note, *notes),
     )
-
-
-def _doubts(table: Mapping[str, list[Any]], names: Mapping[str, str]) -> tuple[str, ...]:
-    """What a user's table probably does not mean. Exponents and E do not depend on units, but D / N and C = 6 N D do."""
-    largest = float(np.nan_to_num(_numbers(table[names["n"]]), nan=0.0).max())
-    if not 0 < largest < _SMALLEST_LARGE_MODEL:
-        return ()
-    column = names["n"]
-    return (
-        f"The largest {column} is {largest:g}: if it counts millions or billions, only alpha, beta, E and losses are right; "
-        f"give parameters and tokens one by one for D/N, C and compute optima.",
-    )
+    return replace(points, derived=lacking)
 
 
 def _reasons(table: Mapping[str, list[Any]], num_rows: int) -> list[str]:

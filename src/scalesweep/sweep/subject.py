@@ -61,6 +61,8 @@ class _Asked:
     """The first word, without points=."""
     settings: Settings
     """The defaults under the overrides that follow the first word."""
+    units: Mapping[str, str]
+    """Of a table's n, d and c, where they were named."""
 
     @property
     def named(self) -> list[str]:
@@ -84,7 +86,7 @@ def _read_sweep(asked: _Asked) -> Subject:
 def _read_file(asked: _Asked) -> Subject:
     """A table of points, whose report goes beside it unless `dir` was named."""
     path = asked.path
-    points, origin = read_points(path), {"sha256 of the file": _digest(path.read_bytes())}
+    points, origin = read_points(path, asked.units), {"sha256 of the file": _digest(path.read_bytes())}
     return _table_subject(asked, points, path.stem, path.with_name(f"{path.stem}-report"), origin)
 
 
@@ -113,10 +115,11 @@ class _Kind(NamedTuple):
 
 
 _PUBLISHED = "points="
+_UNITS = "units."
 _KINDS = (
     _Kind("a file of points", lambda word: word.startswith(_PUBLISHED), ("fit", "report", "dir"), _read_published),
     _Kind("a sweep's directory", lambda word: Path(word).is_dir(), ("fit", "report", "count"), _read_sweep),
-    _Kind("a file of points", lambda word: True, ("fit", "report", "dir"), _read_file),
+    _Kind("a file of points", lambda word: True, ("fit", "report", "dir", "units"), _read_file),
 )
 
 
@@ -134,7 +137,14 @@ def read_subject(arguments: Sequence[str], command: str) -> Subject:
             raise SpecError(
                 f"{word!r} means nothing to {command} of {kind.name}, which takes settings of {', '.join(kind.sections)}."
             )
-    return kind.read(_Asked(command, arguments, Path(first.removeprefix(_PUBLISHED)), compose_settings(overrides)))
+    units = {name: unit for name, _, unit in (word.removeprefix(_UNITS).partition("=") for word in overrides if is_unit(word))}
+    settings = compose_settings([word for word in overrides if not is_unit(word)])
+    return kind.read(_Asked(command, arguments, Path(first.removeprefix(_PUBLISHED)), settings, units))
+
+
+def is_unit(word: str) -> bool:
+    """Whether a word states the unit of a table's column, such as units.c=GFLOPs, which is no setting of configs/."""
+    return word.startswith(_UNITS)
 
 
 def _digest(content: str | bytes) -> str:

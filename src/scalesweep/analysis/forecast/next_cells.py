@@ -11,7 +11,7 @@ under the preferred law with the residuals' noise; the second one adds the drift
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -25,6 +25,7 @@ from scalesweep.fit.intervals import inflated_residuals
 from scalesweep.fit.results import Fit
 from scalesweep.fit.solve.objectives import robust_scale
 from scalesweep.laws import JointLaw
+from scalesweep.points.compute import SIX, compute_of
 from scalesweep.points.points import Points
 from scalesweep.points.rows import Rows
 from scalesweep.settings.fit import FitSpec
@@ -55,7 +56,7 @@ class NextCell:
     d: float
     """Training tokens."""
     c: float
-    """6 N D, FLOPs."""
+    """Training FLOPs as the points count C."""
     loss: float
     """Loss that the preferred law expects, nats per token."""
 
@@ -134,34 +135,42 @@ class _Information:
 
 
 def next_cells(points: Points, spec: FitSpec, budget_flops: float, target_c: float, method: Method = "ladder") -> NextCells:
-    """Propose cells of at most `budget_flops` together for the loss of the compute-optimal model at `target_c`, both as 6 N D.
+    """Propose cells of at most `budget_flops` together for the loss of the compute-optimal model at `target_c`.
+
+    Both count C as the points do (`points.compute`).
 
     Raises:
         SpecError: a number is not positive, or there is no such method.
-        FitError: no law can be fitted to these points, or the preferred one has no compute optimum.
+        FitError: no law can be fitted to these points, the preferred one has no compute optimum, or the units of the
+            points contradict each other.
     """
     if not all(math.isfinite(value) and value > 0 for value in (budget_flops, target_c)):
         raise SpecError(f"Give a positive budget and target in FLOPs, not {budget_flops:g} and {target_c:g}.")
     if method not in ("ladder", "v_optimal"):
         raise SpecError(f"There is no method {method!r}; choose ladder or v_optimal.")
-    rows = Rows.of(points)
+    count = compute_of(points)
+    if count.withheld:
+        raise FitError(f"{points.source}: {count.unusual} No cells are proposed before the units are stated (A17).")
+    budget, rows = count.as_six(budget_flops), Rows.of(points)  # chosen by 6 N D, and told as the points count
     preferred = fit_rivals(rows, spec.model_copy(update={"bootstrap": NUM_LAWS}), THEORIES).preferred
     law = preferred.law
     assert isinstance(law, JointLaw)  # all theories are
-    target = _cell(law, float(law.n_opt(target_c)), target_c)
-    rungs = ladder_flops(6 * float(np.max(rows.n * rows.d)), budget_flops)
+    target_six = count.as_six(target_c)
+    target = _cell(law, float(law.n_opt(target_six)), target_six)
+    rungs = ladder_flops(6 * float(np.max(rows.n * rows.d)), budget)
     cells = [_cell(law, float(law.n_opt(c)), c) for c in rungs]
     if method == "v_optimal":
         information = _information(preferred, rows, target, _resampled(preferred))
         half = [_cell(law, cell.n * 2**-law.a, cell.c / 2) for cell in cells]
-        designs = [_exchange(information, law, start, budget_flops) for start in (cells, half, [])]
+        designs = [_exchange(information, law, start, budget) for start in (cells, half, [])]
         cells = min(designs, key=lambda design: information.variance(_rows(information, design)))
     here = _information(preferred, rows, target, [law])
+    told = [replace(cell, c=count.k * cell.n * cell.d) if count.k != SIX else cell for cell in (target, *cells)]
     return NextCells(
         method=method,
-        cells=tuple(sorted(cells, key=lambda cell: (cell.c, cell.n))),
+        cells=tuple(sorted(told[1:], key=lambda cell: (cell.c, cell.n))),
         budget_flops=budget_flops,
-        target=target,
+        target=told[0],
         before=expect(here, rows, [], target, spec.confidence),
         after=expect(here, rows, cells, target, spec.confidence),
         confidence=spec.confidence,

@@ -53,7 +53,7 @@ def score(filed: DatedForecast, points: Points, tolerance: float = 0.05) -> Scor
     """Compare a filed forecast with rows that were measured later.
 
     Of a model, these are the rows whose N and D are both within the tolerance; of a compute, the row with the lowest loss among
-    those whose 6 N D is.
+    those whose k N D is.
 
     Raises:
         PointsError: no used row is near the target.
@@ -64,7 +64,7 @@ def score(filed: DatedForecast, points: Points, tolerance: float = 0.05) -> Scor
     if made.target == "model":
         near = (np.abs(np.log(n / made.n)) <= limit) & (np.abs(np.log(d / made.d)) <= limit)
     else:
-        near = np.abs(np.log(6 * n * d / made.c)) <= limit
+        near = np.abs(np.log(made.origin.flops_per_parameter_and_token * n * d / made.c)) <= limit
     rows = np.flatnonzero(near)
     if not len(rows):
         raise PointsError(f"{points.source} has no used row within {tolerance:.0%} of the forecast's {name_target(made)}.")

@@ -50,6 +50,8 @@ drawn. Judgement."""
 def isoflops(analysis: Analysis) -> Chart | Refused:
     """Loss against parameters at equal compute, with the minimum of each budget. Hoffmann et al. 2022, figure 3, left."""
     points, approaches = analysis.points, analysis.approaches
+    if analysis.fit.compute.is_contradiction:
+        return Refused(analysis.fit.compute.withheld)
     curves = [c for c in isoflop_curves(points, approaches.minima.tolerance) if len(c.log_n) >= MIN_SIZES]
     if not curves:
         return Refused(f"No compute budget was measured at {MIN_SIZES} sizes or more, so there are no isoFLOP curves.")
@@ -90,6 +92,8 @@ def _isoflop(curve: Curve, log_losses: FloatArray, colour: Role | float, n_opt: 
 def optima(analysis: Analysis) -> Chart | Refused:
     """N*(C) and D*(C) by approaches 1, 2 and 3 with intervals. Hoffmann et al. 2022, figures 1 to 3."""
     approaches = analysis.approaches
+    if analysis.fit.compute.is_contradiction:
+        return Refused(analysis.fit.compute.withheld)
     known = [row for row in approaches.rows if row.allocation is not None]
     if not known:
         return Refused(
@@ -220,20 +224,24 @@ def _powers_of_two(factor: FloatArray) -> list[float]:
 
 
 def next_gain(analysis: Analysis) -> Chart | Refused:
-    """By what compute must be multiplied for 0.1 nat less along the compute optimum of the preferred law, C = 6 N D."""
-    points, fit = analysis.points, analysis.fit
+    """By what compute must be multiplied for 0.1 nat less along the compute optimum of the preferred law, in the table's C."""
+    points, fit, compute = analysis.points, analysis.fit, analysis.fit.compute
+    if compute.is_contradiction:
+        return Refused(compute.withheld)
     best = fit.preferred
     if best is None or not {"a", "b"} <= set(best.estimates):
         return Refused("There is no joint law with a compute optimum, so the cost of a lower loss is not known.")
     law = best.law
     assert isinstance(law, JointLaw)
-    largest = float((6 * points.n * points.d).max())
-    c = np.geomspace(float((6 * points.n * points.d).min()), 10 * largest, 40)
-    factor = cost_of_gain(law, c)
+    product = points.n * points.d
+    largest = float((compute.k * product).max())
+    c = np.geomspace(float((compute.k * product).min()), 10 * largest, 40)
+    six = compute.as_six(c)
+    factor = cost_of_gain(law, six)
     if not np.isfinite(factor).any():
         return Refused(f"By the fitted law no compute buys {GAIN} nat less anywhere in the measured range: E is too near.")
     marks: list[Mark] = [Rule("x", largest, "dot")]
-    band = _cost_band(best, c)
+    band = _cost_band(best, six)
     if band is not None:
         marks.append(Band(c, *band))
     marks.append(Line(c, factor))
@@ -242,9 +250,9 @@ def next_gain(analysis: Analysis) -> Chart | Refused:
     y = log_axis("factor", *shown, label=f"compute for {GAIN} nat less / C")
     return Chart(
         "next_gain",
-        f"Along the compute optimum of the preferred law: by what the compute C = 6 N D has to be multiplied for a loss {GAIN} "
-        f"nats per token lower, with its {fit.confidence:.0%} interval; dotted: the largest measured. The line ends where the "
-        "law's E leaves no such gain.",
+        f"Along the compute optimum of the preferred law: by what {compute.symbols} has to be multiplied for a loss "
+        f"{GAIN} nats per token lower, with its {fit.confidence:.0%} interval; dotted: the largest measured. The line ends "
+        "where the law's E leaves no such gain.",
         (Panel(f"cost of the next {GAIN} nat", log_axis("c", c), y, tuple(marks)),),
     )
 

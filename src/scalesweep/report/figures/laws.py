@@ -47,7 +47,8 @@ def power_laws(analysis: Analysis) -> Chart:
     laws: dict[str, Fit | None] = {"n": fit.fits.get("by_n"), "d": fit.fits.get("by_d"), "c": fit.fits.get("by_c")}
     y = log_axis("loss", points.loss, *(_on_law(points, name, law)[1] for name, law in laws.items() if law))
     refusals: Mapping[str, str] = {str(name): refused.reason for name, refused in fit.refusals.items()}
-    panels = [_power_law(points, name, law, refusals.get(f"by_{name}", ""), y) for name, law in laws.items()]
+    doubted = {"c": "C in the table's unit, which is in doubt"} if fit.compute.is_contradiction else {}
+    panels = [_power_law(points, name, law, refusals.get(f"by_{name}", ""), y, doubted.get(name)) for name, law in laws.items()]
     caption = (
         "Loss against parameters, tokens and compute. Filled: the points that enter the line; hollow: the others. "
         f"Shaded: {fit.confidence:.0%} bootstrap interval of the line. {bars_in_words(points)}"
@@ -55,7 +56,7 @@ def power_laws(analysis: Analysis) -> Chart:
     return Chart("power_laws", caption, tuple(panels), log_scale("n", points.n))
 
 
-def _power_law(points: Points, name: str, law: Fit | None, refusal: str, y: Axis) -> Panel:
+def _power_law(points: Points, name: str, law: Fit | None, refusal: str, y: Axis, label: str | None) -> Panel:
     x, bent = getattr(points, name), law is not None and law.status is Status.REJECTED
     chosen = np.zeros(len(x), dtype=bool)
     chosen[list(law.rows) if law else []] = True
@@ -68,7 +69,7 @@ def _power_law(points: Points, name: str, law: Fit | None, refusal: str, y: Axis
         marks.append(measured(points, x, chosen))
         marks.append(Line(line, predicted, dash="dash" if bent else "solid"))
     title = formula(law.law) if law else "no law"
-    axis = log_axis(name, x)  # type: ignore[arg-type]
+    axis = log_axis(name, x, label=label)  # type: ignore[arg-type]
     return Panel(title, axis, y, tuple(marks), "Rejected: the points bend away from this line." if bent else refusal)
 
 

@@ -56,9 +56,10 @@ def params(seen: Evidence) -> Answer:
 
 def flops(seen: Evidence) -> Answer:
     """3. The FLOP formula."""
-    points = seen.points
-    ratio = points.c / (6 * points.n * points.d)
-    text = f"C counts {flops_in_words(points.flops_convention)}; it is {span((ratio.min(), ratio.max()))} times 6 N D."
+    points, compute = seen.points, seen.analysis.fit.compute
+    text = f"C counts {flops_in_words(points.flops_convention)}; it is {span((compute.low, compute.high))} times 6 N D."
+    if compute.unusual:
+        return Answer(f"{text} {compute.unusual}", "partly", "state the units of N, D and C (A17).")
     if not (by := seen.facts.flops_by):
         return Answer(
             f"{text} {_TABLE} by what formula.", "partly", "state the formula, and whether head and attention are in."
@@ -78,7 +79,7 @@ def design(seen: Evidence) -> Answer:
     text = (
         f"{fit.num_used} points of {count_levels(points.n)} sizes and {count_levels(points.d)} token budgets; "
         f"N {span(fit.span.n, format_count)} ({decades['n']:.1f} decades), D {span(fit.span.d, format_count)} "
-        f"({decades['d']:.1f}), C {span(fit.span.c, format_number)} FLOPs ({decades['c']:.1f}), "
+        f"({decades['d']:.1f}), C {span(fit.span.c, format_number)} {fit.compute.unit} ({decades['c']:.1f}), "
         f"D/N {span(fit.span.tokens_per_parameter)} ({np.ptp(ratios):.1f} decades). {_conditioning(seen)}"
     )
     if (bill := seen.facts.bill) is None:

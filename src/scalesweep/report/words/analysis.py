@@ -14,13 +14,19 @@ from scalesweep.laws import JointLaw
 from scalesweep.points.points import Points
 from scalesweep.report.tables import Table, cell, percent, write_plain
 from scalesweep.report.words.approaches import approaches_table, sentences
-from scalesweep.report.words.fit import closing, law_blocks, wrap
+from scalesweep.report.words.fit import closing, contradiction, law_blocks, wrap
 from scalesweep.units import format_count, format_number
 
 
 def summarise(analysis: Analysis) -> str:
     """The whole text."""
-    blocks = [*law_blocks(analysis.fit), in_words(analysis), allocation_text(analysis), rivals_text(analysis)]
+    blocks = [
+        *contradiction(analysis.fit),
+        *law_blocks(analysis.fit),
+        in_words(analysis),
+        allocation_text(analysis),
+        rivals_text(analysis),
+    ]
     if not isinstance(analysis.tournament, Refused):
         blocks.append(back_test_text(analysis.tournament.tested))
     return "\n\n".join([*blocks, *closing(analysis.fit)])
@@ -34,6 +40,8 @@ def in_words(analysis: Analysis) -> str:
 
 def allocation_text(analysis: Analysis) -> str:
     """The three approaches side by side where one of them adds to approach 3, which the laws show; else why none does."""
+    if analysis.fit.compute.is_contradiction:
+        return wrap(f"Compute-optimal allocation by any approach: withheld. {analysis.fit.compute.withheld}", "")
     others = [row for row in analysis.approaches.rows if row.name in ("envelope", "isoflop")]
     if any(row.allocation for row in others):
         table = write_plain(approaches_table(analysis.approaches), "")

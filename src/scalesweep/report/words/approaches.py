@@ -29,12 +29,14 @@ def approaches_table(comparison: Approaches) -> Table:
         ("approach", "a", *((f"{x}* at ", c) for c in at for x in "ND"), "used", "left out"),
         tuple(rows),
         f"Compute-optimal allocation by three approaches, from {comparison.source}",
-        ("text", *["number"] * 7),
+        ("text", *["number"] * (3 + 2 * len(at))),
     )
 
 
 def sentences(comparison: Approaches) -> list[str]:
     """What each approach says about itself, what the intervals are, and the bias of approach 2."""
+    if not comparison.compared_at:
+        return [f"Approaches 1, 2 and 3: withheld. {comparison.rows[0].messages[0]}"]
     lines = [f"Approach {row.title}: {' '.join((row.status.value, *row.messages))}" for row in comparison.rows]
     return [*lines, *_interval_lines(comparison), *comparison.notes, describe_bias(comparison)]
 

@@ -34,7 +34,12 @@ TITLES: dict[Name, str] = {
 
 def summarise(fit: SweepFit) -> str:
     """The laws in symbols and words, with intervals, objective, conventions and warnings."""
-    return "\n\n".join([*law_blocks(fit), *closing(fit)])
+    return "\n\n".join([*contradiction(fit), *law_blocks(fit), *closing(fit)])
+
+
+def contradiction(fit: SweepFit) -> list[str]:
+    """What stands before everything else: that the units of N, D and C cannot be right; nothing where they can."""
+    return [wrap(f"A17 {fit.compute.unusual}", "")] if fit.compute.is_contradiction else []
 
 
 def law_blocks(fit: SweepFit) -> list[str]:
@@ -45,7 +50,8 @@ def law_blocks(fit: SweepFit) -> list[str]:
 
 def closing(fit: SweepFit) -> list[str]:
     """The warnings, where there are any, and the sentences on data and method."""
-    warnings = [wrap(f"{finding.code} {finding.text}", "  ") for finding in fit.findings]
+    said = "A17" if fit.compute.is_contradiction else ""  # by `contradiction`
+    warnings = [wrap(f"{finding.code} {finding.text}", "  ") for finding in fit.findings if finding.code != said]
     blocks = ["\n".join(["Warnings (docs/warnings.md)", *warnings])] if warnings else []
     return [*blocks, "\n".join(wrap(line, "") for line in footer(fit))]
 
@@ -56,10 +62,10 @@ def footer(fit: SweepFit) -> list[str]:
     lines = [
         f"Points: {fit.num_used} used, {fit.num_excluded} excluded, from {fit.source}.",
         f"N counts: {params_in_words(fit.params_convention)}. C counts: {flops_in_words(fit.flops_convention)}. "
-        "Optimal N and D use C = 6 N D.",
+        f"{fit.compute.words}",
         f"Measured: N {_range(fit.span.n)}{_decades(decades['n'])}, D {_range(fit.span.d)} tokens{_decades(decades['d'])}, "
-        f"C {_range(fit.span.c, format_number)} FLOPs{_decades(decades['c'])}, D/N {_range(fit.span.tokens_per_parameter)}. "
-        "Beyond that the laws extrapolate.",
+        f"C {_range(fit.span.c, format_number)} {fit.compute.unit}{_decades(decades['c'])}, "
+        f"D/N {_range(fit.span.tokens_per_parameter)}. Beyond that the laws extrapolate.",
         f"Intervals: {fit.confidence:.0%}, percentiles of {plural(fit.bootstrap, 'resample')}, seed {fit.seed}; where a law "
         "says nothing else, of its points as independent. All take the form of the law as right."
         if fit.bootstrap
