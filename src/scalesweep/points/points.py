@@ -5,8 +5,8 @@ A row is one trained model. Columns, with their units:
     n                training parameters N, by `Points.params_convention`
     d                training tokens D
     c                training FLOPs C, by `Points.flops_convention`
-    loss             validation loss L in nats per token
-    loss_se          standard error of the loss in nats per token (optional)
+    loss             validation loss L, by `Points.metric`; nats per token unless that says otherwise
+    loss_se          standard error of the loss, in the same unit (optional)
     seed             seed of initialisation and data order (optional)
     key              identity of the cell (optional)
     excluded_reason  why fits leave the row out; empty: the row is used (optional)
@@ -27,10 +27,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scalesweep.arrays import FloatArray
-from scalesweep.counting import FLOPS, PARAMS
+from scalesweep.counting import FLOPS, PARAMS, LossMetric
 from scalesweep.errors import PointsError
+from scalesweep.points.convert import Losses, assume_nats, read_losses, scale_columns
+from scalesweep.points.metric import NATS_PER_TOKEN, Metric, find_headers, metric_of_header
 from scalesweep.points.table import read_table
-from scalesweep.points.unit_names import scale_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,6 +70,8 @@ class Points:
     """Where the rows come from, for messages and reports."""
     notes: tuple[str, ...] = ()
     """Sentences about what was derived while reading."""
+    metric: Metric = NATS_PER_TOKEN
+    """What `loss` is."""
     derived: str = ""
     """`n`, `d` or `c` where it was computed from C = 6 N D."""
 
@@ -104,7 +107,7 @@ class Points:
 
     @property
     def loss(self) -> FloatArray:
-        """Losses of the used rows in nats per token, shape (rows,)."""
+        """Losses of the used rows in the unit of `metric`, shape (rows,)."""
         return self._column("loss")
 
     def _column(self, name: str) -> FloatArray:
@@ -131,7 +134,9 @@ def points_from_rows(rows: Sequence[Mapping[str, Any]], params_convention: str, 
     return _validated(table, {name: name for name in REQUIRED}, source, params_convention, flops_convention)
 
 
-def read_points(source: "Path | str | pd.DataFrame", units: Mapping[str, str] | None = None) -> Points:
+def read_points(
+    source: "Path | str | pd.DataFrame", units: Mapping[str, str] | None = None, loss: LossMetric | None = None
+) -> Points:
     """Read a user's table of points from CSV (comma-separated, UTF-8), JSON lines, Parquet or a data frame.
 
     Columns are recognised by `ALIASES`; a table that has n, d, c and loss under exactly these names is taken as it is. Where
@@ -140,6 +145,7 @@ def read_points(source: "Path | str | pd.DataFrame", units: Mapping[str, str] | 
     Args:
         source: a file, or a data frame.
         units: the unit of n, d or c where it is not one, by `unit_names.UNITS`: {"c": "GFLOPs", "d": "billions"}.
+        loss: what the loss column holds; by default what its header says, such as val_bpb, or else nats per token.
 
     Raises:
         PointsError: one sentence that names the file and, where there is one, the data row (counted from 1; the header is
@@ -154,29 +160,32 @@ def read_points(source: "Path | str | pd.DataFrame", units: Mapping[str, str] | 
     names = _recognise(list(table), path)
     if not next(iter(table.values())):
         raise PointsError(f"{path}: the table has a header but no rows.")
-    table, notes = _in_units(table, names, units or {}, path)
-    return _derived(table, names, str(path), notes)
+    table, converted = _converted(table, names, units or {}, loss, str(path))
+    points = replace(_derived(table, names, str(path), converted.notes), metric=converted.metric)
+    if loss or metric_of_header(names["loss"]):
+        return points
+    return replace(points, notes=(*points.notes, *assume_nats(names["loss"], points.loss, points.n * points.d)))
 
 
-def _in_units(
-    table: dict[str, list[Any]], names: Mapping[str, str], units: Mapping[str, str], path: Path
-) -> tuple[dict[str, list[Any]], tuple[str, ...]]:
-    """The table with n, d and c in parameters, tokens and FLOPs, and sentences on what was multiplied."""
-    notes = []
-    for canonical, unit in units.items():
-        factor = scale_of(canonical, unit)
-        if canonical not in names:
-            raise PointsError(f"{path}: units.{canonical} = {unit!r}, but the table has no column of {canonical}.")
-        column = names[canonical]
-        table = {**table, column: [value if _is_empty(value) else _scaled(value, factor) for value in table[column]]}
-        notes.append(f"{canonical.upper()} is {column} times {factor:g} (units.{canonical}={unit}).")
-    return table, tuple(notes)
-
-
-def _scaled(value: Any, factor: float) -> Any:
-    """The number times the factor; what is no number stays, for a message to name."""
-    number = _number(value)
-    return value if math.isnan(number) else number * factor
+def _converted(
+    table: dict[str, list[Any]], names: Mapping[str, str], units: Mapping[str, str], loss: LossMetric | None, source: str
+) -> tuple[dict[str, list[Any]], Losses]:
+    """The table with n, d and c in parameters, tokens and FLOPs, and with the losses that are fitted."""
+    columns = {name: _numbers(table[names[name]]) for name in ("n", "d", "c") if name in names}
+    scaled, notes = scale_columns(columns, names, units, source)
+    is_used = np.array([not reason for reason in _reasons(table, len(table[names["loss"]]))])
+    losses = read_losses(_numbers(table[names["loss"]]), is_used, names["loss"], loss, source)
+    changed = {names[name]: values for name, values in scaled.items()}
+    if losses.is_changed:
+        changed[names["loss"]] = losses.values
+        if "loss_se" in table:
+            changed["loss_se"] = _numbers(table["loss_se"]) * losses.slope
+    # A value that is no number stays as it is, for a message to name.
+    kept = {
+        name: [old if math.isnan(new) else new for old, new in zip(table[name], values.tolist(), strict=True)]
+        for name, values in changed.items()
+    }
+    return {**table, **kept}, replace(losses, notes=(*notes, *losses.notes))
 
 
 def _recognise(columns: Sequence[str], path: Path) -> dict[str, str]:
@@ -192,6 +201,8 @@ def _recognise(columns: Sequence[str], path: Path) -> dict[str, str]:
             raise PointsError(f"{path}: columns {both} can all mean {canonical}; {_which(canonical, found)}.")
         if found:
             names[canonical] = found[0]
+    if "loss" not in names and len(stated := find_headers(columns)) == 1:
+        names["loss"] = stated[0]
     for canonical in ("n", "loss"):
         if canonical not in names:
             raise PointsError(_missing(path, canonical, f"{', '.join(ALIASES[canonical])}", columns))
