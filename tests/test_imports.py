@@ -49,6 +49,21 @@ def test_points_are_fitted_and_reported_where_torch_is_not_installed(tmp_path):
     assert (tmp_path / "points-report" / "report.html").is_file()
 
 
+def test_a_fit_draws_nothing(tmp_path):
+    """Neither matplotlib nor the page's templates are loaded by `fit`, which leaves both to `report`."""
+    points = tmp_path / "points.csv"
+    rows = [f"{n},{d},{1.8 + 400 / n**0.34 + 1500 / d**0.35}" for n in (1e6, 4e6, 16e6, 64e6) for d in (1e8, 4e8, 16e8)]
+    points.write_text("params,tokens,loss\n" + "\n".join(rows))
+    program = (
+        "import sys; sys.modules.update(dict.fromkeys(('torch', 'matplotlib', 'jinja2', 'plotext')))\n"
+        "from scalesweep.cli import main\n"
+        f"sys.exit(main(['fit', {str(points)!r}, 'fit.bootstrap=20']))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "points-report" / "fit.json").is_file()
+
+
 def test_the_analysis_is_at_hand_in_the_package():
     import scalesweep
 

@@ -200,13 +200,26 @@ def test_fit_and_report_of_a_csv(tmp_path: Path, capsys: pytest.CaptureFixture[s
     for words in ("0.34", "Compute-optimal allocation", "Rival laws on 9 points", "Back-test"):
         assert words in out
     place = tmp_path / "points-report"
-    assert out.splitlines()[-1].startswith(f"Written to {place}: report.html")
+    assert f"Written to {place}: fit.json, laws.csv, laws.tex, back_test.csv." in out
+    assert {file.name for file in place.iterdir()} == {
+        "fit.json",
+        "laws.csv",
+        "laws.tex",
+        "back_test.csv",
+    }  # the page is `report`'s
+    assert shlex.split(out.splitlines()[-1])[-4:] == ["scalesweep", "report", str(path), "fit.bootstrap=20"]
     content = json.loads((place / "fit.json").read_text())
     assert {"laws", "findings", "approaches", "rivals", "back_test"} <= set(content)
     assert main(["report", str(path), "fit.bootstrap=20", f"dir={tmp_path / 'other'}"]) == 0
-    cells = (place / "report.html").read_text(encoding="utf-8").split('id="cells"')[1].split("</table>")[0]
+    cells = (tmp_path / "other" / "report.html").read_text(encoding="utf-8").split('id="cells"')[1].split("</table>")[0]
     assert cells.count("<tr>") == 1 + len(rows)
-    assert (tmp_path / "other" / "report.html").read_bytes()[:1000] == (place / "report.html").read_bytes()[:1000]
+    for name in ("fit.json", "laws.csv", "laws.tex", "back_test.csv"):
+        assert (tmp_path / "other" / name).read_bytes() == (place / name).read_bytes()
+    capsys.readouterr()
+    assert main(["fit", str(path), "fit.bootstrap=20", f"dir={tmp_path / 'other'}"]) == 0
+    assert "report.html" not in capsys.readouterr().out  # the page shows this very fit
+    assert main(["fit", str(path), "fit.bootstrap=10", f"dir={tmp_path / 'other'}"]) == 0
+    assert "report.html there shows an earlier fit" in capsys.readouterr().out
     (tmp_path / "file").write_text("x")
     assert "cannot be written" in refused(capsys, "fit", str(path), "fit.bootstrap=20", f"dir={tmp_path / 'file' / 'x'}")
 
@@ -363,7 +376,8 @@ def test_a_hub_name_without_network_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("params,loss\n1e6,3\n", "missing"),
+        ("params,loss\n1e6,3\n", "1 usable point"),
+        ("params,tokens\n1e6,3\n", "loss is missing"),
         ("params,tokens,loss\n" + "1e6,1e8,3\n" * 4 + "1e6,1e8,nan\n", "row 5"),
         ("params,tokens,loss\n" + "1e6,1e8,3\n" * 4 + "1e6,1e8,-2\n", "row 5"),
         ("params,tokens,loss\n1e6,1e8,3\n2e6,1e8,2.9\n4e6,1e8,2.8\n", "3 usable points"),

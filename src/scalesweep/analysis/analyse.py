@@ -86,6 +86,8 @@ def analyse(points: Points, spec: FitSpec | None = None) -> Analysis:
 
 def _rivals(points: Points, spec: FitSpec) -> Tournament | Refused:
     """The tournament at the middle of the measured range, or why there is none."""
+    if points.is_partial:
+        return Refused("Rivals are laws of N and D, which the table does not say.")
     if spec.bootstrap == 0:
         return Refused("Rivals and back-test need resamples; fit.bootstrap = 0 asks for none.")
     centre = (float(np.exp(np.log(points.n).mean())), float(np.exp(np.log(points.d).mean())))

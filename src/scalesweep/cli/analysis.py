@@ -1,5 +1,6 @@
 """The commands that fit and report, from a sweep's directory or from a table of points."""
 
+import shlex
 from pathlib import Path
 
 from scalesweep.analysis.analyse import analyse
@@ -7,28 +8,34 @@ from scalesweep.cli.command import Command, Given, Option, whole
 from scalesweep.cli.laws import print_analysis, print_fit
 from scalesweep.errors import EXIT_OK
 from scalesweep.fit.sweep_fit import SweepFit
-from scalesweep.report import write_report
+from scalesweep.report import write_tables
 from scalesweep.report.words.summary import summary
 from scalesweep.sweep.extend import keep_frontier
 from scalesweep.sweep.subject import read_subject, write
 
 
 def fit(given: Given) -> int:
-    """Fit, print all that was found, and write the report with its figures and tables."""
+    """Fit, print all that was found, and write it as fit.json and tables; the page is `report`'s."""
     subject = read_subject(given.words, "fit")
     if subject.context.tuning:
         print(f"{subject.context.tuning}\n", flush=True)
     keep_frontier(subject.directory, subject.context)
     analysis = analyse(subject.points, subject.spec)
     print_analysis(analysis)
-    page = write_report(subject.directory, analysis, subject.context)
-    print(f"\nWritten to {page.parent}: report.html, report.md, fit.json, laws.csv, laws.tex, figures/")
+    earlier = _content(subject.directory / "fit.json")
+    names = write_tables(subject.directory, analysis, subject.context)
+    print(f"\nWritten to {subject.directory}: {', '.join(names)}.")
+    again = shlex.join(["scalesweep", "report", *given.words])
+    if not (subject.directory / "report.html").is_file():
+        print(f"The page with its figures: {again}")
+    elif earlier != _content(subject.directory / "fit.json"):
+        print(f"report.html there shows an earlier fit; to make it again: {again}")
     return EXIT_OK
 
 
 FIT = Command(
     "fit",
-    about="Fit a sweep's directory or a table of points; print laws, rivals, back-test and warnings, write the report.",
+    about="Fit a sweep's directory or a table; print laws, rivals, back-test and warnings, write fit.json and tables.",
     usage="DIR|POINTS|points=STUDY [fit.key=value ...] [dir=PLACE]",
     run=fit,
     examples=(
@@ -75,7 +82,7 @@ def report(given: Given) -> int:
 
 REPORT = Command(
     "report",
-    about="The same, printing the laws only: report.html, report.md, fit.json, tables and figures.",
+    about="Fit, print the laws alone, and write the page: report.html, report.md, figures, fit.json and tables.",
     usage="DIR|POINTS|points=STUDY [fit.key=value ...] [report.title=...] [dir=PLACE]",
     run=report,
     examples=(
@@ -86,6 +93,11 @@ REPORT = Command(
     groups=("fit", "report"),
 )
 COMMANDS = (FIT, COVERAGE, REPORT)
+
+
+def _content(path: Path) -> bytes:
+    """The bytes of a file; none where there is no file."""
+    return path.read_bytes() if path.is_file() else b""
 
 
 def print_law(written: tuple[SweepFit, Path]) -> None:

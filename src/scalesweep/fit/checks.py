@@ -79,6 +79,8 @@ def check_coverage(held: float, num: int, num_cells: int, confidence: float) -> 
 
 
 def _design(points: Points, fit: SweepFit) -> Iterator[Finding]:
+    if points.is_partial:
+        return
     if isinstance(refused := fit.laws["joint"], Refused):
         yield Finding("A01", refused.reason)
     elif abs(correlation := float(np.corrcoef(np.log(points.n), np.log(points.d))[0, 1])) > STRONG_CORRELATION:
@@ -106,7 +108,7 @@ def _runs(points: Points, fit: SweepFit) -> Iterator[Finding]:
 
 
 def _edges(points: Points) -> Iterator[Finding]:
-    curves = designed_curves(points)
+    curves = [] if points.is_partial else designed_curves(points)
     at: dict[str, list[str]] = {"smallest": [], "largest": []}
     for curve in curves:
         if edge := lowest_edge(curve, points.loss):

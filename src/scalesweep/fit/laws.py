@@ -73,8 +73,10 @@ def _check(points: Points) -> None:
         raise FitError(f"{points.source} has {used} usable points{left_out}; a fit needs at least {MIN_POINTS}.")
     if np.ptp(points.loss) == 0:
         raise FitError(f"{points.source}: all {used} losses equal {points.loss[0]:g}, so there is nothing to fit.")
-    if np.ptp(points.n) == 0 and np.ptp(points.d) == 0:
-        raise FitError(f"{points.source}: all {used} points have the same n and d; a law needs several sizes or budgets.")
+    varied = points.variables if points.is_partial else ("n", "d")
+    if all(np.ptp(getattr(points, name)) == 0 for name in varied):
+        same = " and ".join(varied)
+        raise FitError(f"{points.source}: all {used} points have the same {same}; a law needs several sizes or budgets.")
 
 
 def _with_misfit(fit: Fit, noise: Noise | None) -> Fit:

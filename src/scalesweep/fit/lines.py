@@ -46,6 +46,8 @@ def select_rows(rows: Rows, variable: Variable) -> Selection:
     if variable == "C":
         return Selection(select_envelope(rows.c, rows.loss), "compute frontier: points that no cheaper point beats")
     x, other = (rows.n, rows.d) if variable == "N" else (rows.d, rows.n)
+    if np.isnan(other).any():
+        return Selection(np.arange(len(rows)), f"all points; the table does not say {'D' if variable == 'N' else 'N'}")
     names = ("model size", "token budget") if variable == "N" else ("token budget", "model size")
     top = np.flatnonzero(is_largest(other))
     if count_levels(x[top]) >= MIN_LEVELS:
@@ -69,6 +71,8 @@ def fit_line(rows: Rows, variable: Variable, spec: FitSpec, selection: Selection
 
     The rows that enter are those of `select_rows`, unless a selection is given.
     """
+    if np.isnan({"N": rows.n, "D": rows.d, "C": rows.c}[variable]).any():
+        return Refused(f"The table does not say {variable}.")
     selection = selection or select_rows(rows, variable)
     chosen = rows.take(selection.rows)
     x, units = {"N": chosen.n, "D": chosen.d, "C": chosen.c}[variable], chosen.units

@@ -46,19 +46,22 @@ def separate_rows(n: FloatArray) -> Units:
 
 
 def group_rows(frame: "pd.DataFrame") -> Units:
-    """The units of a table with columns n, d, loss and perhaps seed, `trunk` and `run`.
+    """The units of a table with columns n, d, c, loss and perhaps seed, `trunk` and `run`.
+
+    Where the table does not say n, the budget stands in for the size.
 
     Rows that agree in n, d, loss and seed are one unit, and so are rows of one size that agree in `trunk` or in `run`; an empty
     value agrees with nothing.
     """
-    same = [name for name in ("n", "d", "loss", "seed") if name in frame]
+    size = next(name for name in ("n", "d", "c") if frame[name].notna().all())
+    same = [name for name in dict.fromkeys(("n", "d", size, "loss", "seed")) if name in frame]
     unit = _first_come(frame.groupby(same, dropna=False, sort=False).ngroup().to_numpy())
     for name in RUN_COLUMNS:
         if name in frame:
             known = (frame[name].notna() & (frame[name].astype(str).str.strip() != "")).to_numpy()
-            run = frame.groupby(["n", name], dropna=False, sort=False).ngroup().to_numpy()
+            run = frame.groupby([size, name], dropna=False, sort=False).ngroup().to_numpy()
             unit = _merge(unit, np.where(known, run, run.max() + 1 + np.arange(len(run))))
-    return Units(unit, _size_levels(frame["n"].to_numpy(dtype=np.float64)))
+    return Units(unit, _size_levels(frame[size].to_numpy(dtype=np.float64)))
 
 
 def _size_levels(n: FloatArray) -> IntArray:

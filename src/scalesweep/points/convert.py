@@ -86,15 +86,15 @@ def read_losses(values: FloatArray, is_used: BoolArray, header: str, stated: Los
     return Losses(metric, losses, slope, notes, is_percent or bool(metric.turned))
 
 
-def assume_nats(header: str, loss: FloatArray, product: FloatArray) -> tuple[str, ...]:
+def assume_nats(header: str, loss: FloatArray, scale: FloatArray) -> tuple[str, ...]:
     """That nobody stated the unit of the loss, and what else its values may be.
 
     Args:
         header: name of the column.
         loss: of the used rows, shape (rows,).
-        product: N D of the used rows, or what the table has of it, shape (rows,).
+        scale: N D of the used rows, or what the table has of it, shape (rows,).
     """
     said = f"The loss, {header}, is taken as nats per token, which nothing states (count.loss)."
-    if not len(loss) or math.isnan(rank := rank_correlation(product, loss)):
+    if not len(loss) or math.isnan(rank := rank_correlation(scale, loss)):
         return (said,)
     return (said, doubted) if (doubted := doubt(loss, rank)) else (said,)

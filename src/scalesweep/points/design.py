@@ -59,19 +59,20 @@ class Noise:
 class Span:
     """The measured range, outside of which a law extrapolates."""
 
-    n: tuple[float, float]
-    """Smallest and largest N."""
-    d: tuple[float, float]
+    n: tuple[float, float] | None
+    """Smallest and largest N; None where the table does not say N."""
+    d: tuple[float, float] | None
     """Smallest and largest D, tokens."""
-    c: tuple[float, float]
+    c: tuple[float, float] | None
     """Smallest and largest C, FLOPs."""
-    tokens_per_parameter: tuple[float, float]
+    tokens_per_parameter: tuple[float, float] | None
     """Smallest and largest D/N."""
 
     @property
     def decades(self) -> dict[str, float]:
-        """log10(largest / smallest) of n, d and c."""
-        return {name: math.log10(high / low) for name, (low, high) in (("n", self.n), ("d", self.d), ("c", self.c))}
+        """log10(largest / smallest) of those of n, d and c that are known."""
+        spans = {"n": self.n, "d": self.d, "c": self.c}
+        return {name: math.log10(span[1] / span[0]) for name, span in spans.items() if span is not None}
 
 
 def find_levels(values: FloatArray, tolerance: float = LEVEL_TOLERANCE) -> IntArray:
@@ -103,7 +104,12 @@ def is_largest(values: FloatArray) -> NDArray[np.bool_]:
 
 
 def refuse_joint(n: FloatArray, d: FloatArray) -> Refused | None:
-    """Why points at (n, d) cannot identify E, A, B, alpha and beta; None if nothing in the design forbids it."""
+    """Why points at (n, d) cannot identify E, A, B, alpha and beta; None if nothing in the design forbids it.
+
+    NaN in n or d is a value that the table does not say (`Points.variables`).
+    """
+    if unknown := [name for name, values in (("N", n), ("D", d)) if np.isnan(values).any()]:
+        return Refused(f"The table does not say {' and '.join(unknown)}, and a joint law needs both N and D.")
     sizes, budgets = count_levels(n), count_levels(d)
     if len(n) < MIN_JOINT_POINTS:
         return Refused(f"There are {len(n)} points for five parameters; measure at least {MIN_JOINT_POINTS}.")
@@ -131,7 +137,8 @@ def pooled_noise(rows: "pd.DataFrame") -> Noise | None:
     if "seed" not in rows:
         return None
     squares, degrees = 0.0, 0
-    for _, cell in rows.groupby(["n", "d"]):
+    cell_of = [name for name in ("n", "d") if rows[name].notna().all()] or ["c"]
+    for _, cell in rows.groupby(cell_of):
         if len(cell) > 1 and cell["seed"].nunique() == len(cell):
             log_loss = np.log(cell["loss"].to_numpy(dtype=np.float64))
             squares += float(np.sum((log_loss - log_loss.mean()) ** 2))
@@ -145,8 +152,8 @@ def measure_span(points: Points) -> Span:
     return Span(_range(n), _range(d), _range(c), _range(d / n))
 
 
-def _range(values: FloatArray) -> tuple[float, float]:
-    return float(values.min()), float(values.max())
+def _range(values: FloatArray) -> tuple[float, float] | None:
+    return None if np.isnan(values).any() else (float(values.min()), float(values.max()))
 
 
 def _are(count: int, noun: str) -> str:

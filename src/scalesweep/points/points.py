@@ -22,7 +22,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
@@ -36,7 +36,9 @@ from scalesweep.points.table import read_table
 if TYPE_CHECKING:
     import pandas as pd
 
-REQUIRED = ("n", "d", "c", "loss")
+Variable = Literal["n", "d", "c"]
+VARIABLES: tuple[Variable, ...] = ("n", "d", "c")
+REQUIRED = (*VARIABLES, "loss")
 STATE_COLUMNS = ("state", "status")
 LOST_STATES = ("diverged", "failed", "crashed", "killed", "lost", "nan")
 """Values of these columns, in any case, that leave a row out; wandb's and this project's names of runs without a result."""
@@ -74,11 +76,18 @@ class Points:
     """What `loss` is."""
     derived: str = ""
     """`n`, `d` or `c` where it was computed from C = 6 N D."""
+    variables: tuple[Variable, ...] = VARIABLES
+    """Which of n, d and c are known: all three, or one alone; the columns of the others are NaN in every row."""
 
     @property
     def is_counted(self) -> bool:
         """Whether N and C were counted from the model's shape, as a sweep's are, so that their units need no question."""
         return self.params_convention in PARAMS and self.flops_convention in FLOPS
+
+    @property
+    def is_partial(self) -> bool:
+        """Whether one of N, D and C alone is known, so that only a law of that variable can be fitted."""
+        return len(self.variables) < len(VARIABLES)
 
     @property
     def used(self) -> "pd.DataFrame":
@@ -109,6 +118,16 @@ class Points:
     def loss(self) -> FloatArray:
         """Losses of the used rows in the unit of `metric`, shape (rows,)."""
         return self._column("loss")
+
+    @property
+    def size_name(self) -> Variable:
+        """n, or the one of d and c that the table says instead."""
+        return self.variables[0]
+
+    @property
+    def size(self) -> FloatArray:
+        """The column `size_name` of the used rows, which colours them, shape (rows,)."""
+        return self._column(self.size_name)
 
     def _column(self, name: str) -> FloatArray:
         return self.used[name].to_numpy(dtype=np.float64)
@@ -164,7 +183,8 @@ def read_points(
     points = replace(_derived(table, names, str(path), converted.notes), metric=converted.metric)
     if loss or metric_of_header(names["loss"]):
         return points
-    return replace(points, notes=(*points.notes, *assume_nats(names["loss"], points.loss, points.n * points.d)))
+    scale = points.size if points.is_partial else points.n * points.d
+    return replace(points, notes=(*points.notes, *assume_nats(names["loss"], points.loss, scale)))
 
 
 def _converted(
@@ -203,11 +223,10 @@ def _recognise(columns: Sequence[str], path: Path) -> dict[str, str]:
             names[canonical] = found[0]
     if "loss" not in names and len(stated := find_headers(columns)) == 1:
         names["loss"] = stated[0]
-    for canonical in ("n", "loss"):
-        if canonical not in names:
-            raise PointsError(_missing(path, canonical, f"{', '.join(ALIASES[canonical])}", columns))
-    if "d" not in names and "c" not in names:
-        raise PointsError(_missing(path, "d or c", ", ".join(ALIASES["d"] + ALIASES["c"]), columns))
+    if "loss" not in names:
+        raise PointsError(_missing(path, "loss", ", ".join(ALIASES["loss"]), columns))
+    if not set(names) & set(VARIABLES):
+        raise PointsError(_missing(path, "n, d or c", ", ".join(alias for v in VARIABLES for alias in ALIASES[v]), columns))
     return names
 
 
@@ -232,26 +251,30 @@ def _missing(path: Path, canonical: str, accepted: str, columns: Sequence[str]) 
 
 
 def _derived(table: dict[str, list[Any]], names: dict[str, str], source: str, notes: tuple[str, ...]) -> Points:
-    """Points from a user's table, with d or c derived from C = 6 N D where the table lacks it."""
-    lacking = next((name for name in ("d", "c") if name not in names), None)
-    if lacking is None:
+    """Points from a user's table, with the one of n, d, c that it lacks from C = 6 N D; where it lacks two, they are NaN."""
+    lacking = [name for name in VARIABLES if name not in names]
+    if not lacking:
         return _validated(table, names, source, "as in the file", "as in the file", notes)
-    other = "c" if lacking == "d" else "d"
-    n = _numbers(table[names["n"]])
-    known = _numbers(table[names[other]])
-    with np.errstate(all="ignore"):  # invalid values are reported by row and column below
-        values = known / (6 * n) if lacking == "d" else 6 * n * known
-    formula = "d = c / (6 n)" if lacking == "d" else "c = 6 n d"
-    note = f"Column {lacking} is not in {source}; it was derived as {formula}."
+    known = {name: _numbers(table[names[name]]) for name in VARIABLES if name in names}
+    if len(lacking) == 1:
+        (name,), one = lacking, next(iter(known.values()))
+        with np.errstate(all="ignore"):  # invalid values are reported by row and column below
+            made = {name: 6 * known["n"] * known["d"] if name == "c" else known["c"] / (6 * one)}
+        formula = {"n": "n = c / (6 d)", "d": "d = c / (6 n)", "c": "c = 6 n d"}[name]
+        note = f"Column {name} is not in {source}; it was derived as {formula}."
+    else:
+        made = {name: np.full(len(next(iter(known.values()))), np.nan) for name in lacking}
+        note = f"{source} has {next(iter(known)).upper()} and the loss alone, so that only the law of that variable is fitted."
     points = _validated(
-        {**table, lacking: values.tolist()},
-        {**names, lacking: lacking},
+        {**table, **{name: values.tolist() for name, values in made.items()}},
+        {**names, **{name: name for name in lacking}},
         source,
         "as in the file",
-        "six_n" if lacking == "c" else "as in the file",
+        "six_n" if lacking == ["c"] else "as in the file",
         (note, *notes),
+        tuple(known) if len(lacking) > 1 else VARIABLES,
     )
-    return replace(points, derived=lacking)
+    return replace(points, derived=lacking[0] if len(lacking) == 1 else "")
 
 
 def _reasons(table: Mapping[str, list[Any]], num_rows: int) -> list[str]:
@@ -273,6 +296,7 @@ def _validated(
     params_convention: str,
     flops_convention: str,
     notes: tuple[str, ...] = (),
+    variables: tuple[Variable, ...] = VARIABLES,
 ) -> Points:
     """Points with canonical columns; `names` maps them to columns of the table, which messages name."""
     import pandas as pd
@@ -283,7 +307,7 @@ def _validated(
     for row, reason in enumerate(reasons):
         for canonical in names if not reason else ():  # derived columns come last
             value = numeric[canonical][row]
-            if not (math.isfinite(value) and value > 0):
+            if canonical in (*variables, "loss") and not (math.isfinite(value) and value > 0):
                 raise PointsError(_complaint(source, row + 1, names[canonical], table[names[canonical]][row]))
     data: dict[str, Any] = dict(numeric)
     if "loss_se" in table:
@@ -292,7 +316,7 @@ def _validated(
         data["key"] = ["" if _is_empty(key) else str(key) for key in table["key"]]
     kept = {name: _typed(values) for name, values in table.items() if name not in names.values() and name not in data}
     frame = pd.DataFrame({**data, **kept, "excluded_reason": reasons})
-    return Points(frame, params_convention, flops_convention, source, notes)
+    return Points(frame, params_convention, flops_convention, source, notes, variables=variables)
 
 
 def _standard_errors(values: Sequence[Any], reasons: Sequence[str], source: str) -> FloatArray:

@@ -12,7 +12,7 @@ from scalesweep.points.points import Points
 
 @dataclass(frozen=True, eq=False)
 class Rows:
-    """Measured runs; every array has shape (rows,)."""
+    """Measured runs; every array has shape (rows,), and is NaN where the table does not say the variable."""
 
     n: FloatArray
     """Parameters."""
@@ -36,7 +36,7 @@ class Rows:
     def of(cls, points: Points) -> "Rows":
         """The used rows by size, budget and loss, so that an estimate does not depend on the order of the table."""
         n, d, c, loss = points.n, points.d, points.c, points.loss
-        order = np.lexsort((loss, d, n))
+        order = np.lexsort((loss, c, d, n) if points.is_partial else (loss, d, n))
         units, compute = group_rows(points.used).take(order), compute_of(points)
         k = None if compute.is_contradiction else compute.k
         return cls(n[order], d[order], c[order], loss[order], units, order, k)

@@ -1,5 +1,7 @@
 """The report of an analysis: one HTML page that works offline, the same as Markdown, figures, tables, and fit.json.
 
+`scalesweep fit` writes fit.json and the tables alone, because the page and its figures take longer than the fit.
+
 Who calls it: the command line, with an analysis of points from any source. It computes nothing that the analysis does not hold.
 """
 
@@ -10,7 +12,24 @@ from scalesweep.errors import Refused
 from scalesweep.files import plain_write_errors
 from scalesweep.report.context import ReportContext
 
-__all__ = ["ReportContext", "write_report"]
+__all__ = ["ReportContext", "write_report", "write_tables"]
+
+_HINT = "make it writable or, for a table of points, name another place with dir=...."
+
+
+def write_tables(directory: Path, analysis: Analysis, context: ReportContext) -> tuple[str, ...]:
+    """Write fit.json and the tables (laws.csv, laws.tex, back_test.csv, frontier.csv) into `directory`, replacing older ones.
+
+    Returns:
+        Names of the files that the analysis has.
+
+    Raises:
+        StoreError: the directory cannot be written.
+    """
+    files = _tables(analysis, context)
+    with plain_write_errors(Path(directory), _HINT):
+        _write(Path(directory), files, [directory / "back_test.csv", directory / "frontier.csv"])
+    return tuple(files)
 
 
 def write_report(directory: Path, analysis: Analysis, context: ReportContext) -> Path:
@@ -22,44 +41,49 @@ def write_report(directory: Path, analysis: Analysis, context: ReportContext) ->
     Raises:
         StoreError: the directory cannot be written.
     """
-    from scalesweep.report.charts.canvas import draw
+    from scalesweep.report.charts.canvas import KINDS, draw
     from scalesweep.report.charts.chart import Chart
-    from scalesweep.report.figures import all_figures
+    from scalesweep.report.figures import all_figures, figures
     from scalesweep.report.figures.material import Material
     from scalesweep.report.pages.html import render_html
     from scalesweep.report.pages.markdown import render_markdown
-    from scalesweep.report.pages.tables import render_back_test, render_csv, render_latex
     from scalesweep.report.review.checklist import reviewed
 
+    directory = Path(directory)
+    write_tables(directory, analysis, context)
     found = reviewed(analysis, context)
     drawn = all_figures(Material(analysis.points, analysis, context.curves, context.frontier))
+    files: dict[str, str | bytes] = {
+        "report.md": render_markdown(analysis, context, found, drawn),
+        "report.html": render_html(analysis, context, found, drawn),
+    }
+    for chart in (chart for chart in drawn if isinstance(chart, Chart)):
+        files |= {f"figures/{chart.name}.{kind}": content for kind, content in draw(chart).items()}
+    with plain_write_errors(directory, _HINT):
+        _write(directory, files, [directory / "figures" / f"{name}.{kind}" for name in figures() for kind in KINDS])
+    return directory / "report.html"
+
+
+def _tables(analysis: Analysis, context: ReportContext) -> dict[str, str | bytes]:
+    """Content of fit.json and of the tables, by name."""
+    from scalesweep.report.pages.tables import render_back_test, render_csv, render_latex
+
     files: dict[str, str | bytes] = {
         "fit.json": analysis.to_json(),
         "laws.csv": render_csv(analysis.fit),
         "laws.tex": render_latex(analysis.fit),
-        "report.md": render_markdown(analysis, context, found, drawn),
-        "report.html": render_html(analysis, context, found, drawn),
     }
     if not isinstance(analysis.tournament, Refused):
         files["back_test.csv"] = render_back_test(analysis.tournament.tested)
     if context.tuning:
         files["frontier.csv"] = analysis.points.frame.to_csv(index=False)
-    for chart in (chart for chart in drawn if isinstance(chart, Chart)):
-        files |= {f"figures/{chart.name}.{kind}": content for kind, content in draw(chart).items()}
-    with plain_write_errors(Path(directory), "make it writable or, for a table of points, name another place with dir=...."):
-        _write(Path(directory), files)
-    return Path(directory) / "report.html"
+    return files
 
 
-def _write(directory: Path, files: dict[str, str | bytes]) -> None:
-    """The files, and none of an earlier report that this one does not have."""
-    from scalesweep.report.charts.canvas import KINDS
-    from scalesweep.report.figures import figures
-
-    (directory / "figures").mkdir(parents=True, exist_ok=True)
-    earlier = [directory / "back_test.csv", directory / "frontier.csv"]
-    earlier += [directory / "figures" / f"{name}.{kind}" for name in figures() for kind in KINDS]
+def _write(directory: Path, files: dict[str, str | bytes], earlier: list[Path]) -> None:
+    """The files, and none of `earlier` that an earlier analysis had and this one does not have."""
     for path in set(earlier) - {directory / name for name in files}:
         path.unlink(missing_ok=True)
     for name, content in files.items():
+        (directory / name).parent.mkdir(parents=True, exist_ok=True)
         (directory / name).write_bytes(content.encode() if isinstance(content, str) else content)

@@ -89,8 +89,8 @@ class Approaches:
     bias: Bias | Refused
     """Of approach 2 on this design."""
     compared_at: tuple[float, ...]
-    """Training FLOPs at which allocations are compared: the largest measured, and ten times that; empty where C has no known
-    unit, and every approach is refused."""
+    """Training FLOPs at which allocations are compared: the largest measured, and ten times that; none where all are refused,
+    because the table does not say N, D and C, or their units contradict each other."""
     notes: tuple[str, ...]
     """What the approaches do not share."""
     source: str
@@ -135,8 +135,10 @@ def compare_approaches(
         FitError: the points cannot be fitted at all.
     """
     laws = fit or fit_laws(points, spec)
+    if points.is_partial:
+        return _refused_approaches(points, "A compute optimum needs N, D and C of each row.", method, tolerance, spec)
     if laws.compute.is_contradiction:
-        return _withheld(laws, method, tolerance, spec)
+        return _refused_approaches(points, laws.compute.withheld, method, tolerance, spec)
     noise = draw_known_noise(points, spec, log_loss_sd, tolerance)
     minima = isoflop_minima(points, method, noise, tolerance)
     compared_at = (float(points.c.max()), EXTRAPOLATION * float(points.c.max()))
@@ -151,12 +153,11 @@ def compare_approaches(
     return Approaches(tuple(rows), minima, bias, compared_at, _notes(points), points.source)
 
 
-def _withheld(laws: SweepFit, method: Method, tolerance: float, spec: FitSpec) -> Approaches:
-    """Every approach refused, because C has no known unit."""
-    reason, counts = laws.compute.withheld, (laws.num_used, laws.num_excluded)
+def _refused_approaches(points: Points, reason: str, method: Method, tolerance: float, spec: FitSpec) -> Approaches:
+    """All three refused."""
     names: tuple[tuple[Name, str], ...] = (("envelope", ENVELOPE), ("isoflop", _isoflop_title(method)), ("law", _TITLES["law"]))
-    rows = tuple(refused_approach(name, title, [reason], counts, spec) for name, title in names)
-    return Approaches(rows, IsoflopMinima(method, (), tolerance, ""), Refused(reason), (), (), laws.source)
+    rows = tuple(refused_approach(name, title, [reason], (0, 0), spec) for name, title in names)
+    return Approaches(rows, IsoflopMinima(method, (), tolerance, ""), Refused(reason), (), (), points.source)
 
 
 def fit_isoflops(minima: IsoflopMinima, spec: FitSpec) -> Approach:

@@ -50,6 +50,8 @@ drawn. Judgement."""
 def isoflops(analysis: Analysis) -> Chart | Refused:
     """Loss against parameters at equal compute, with the minimum of each budget. Hoffmann et al. 2022, figure 3, left."""
     points, approaches = analysis.points, analysis.approaches
+    if points.is_partial:
+        return Refused("IsoFLOP curves need N and C of each row.")
     if analysis.fit.compute.is_contradiction:
         return Refused(analysis.fit.compute.withheld)
     curves = [c for c in isoflop_curves(points, approaches.minima.tolerance) if len(c.log_n) >= MIN_SIZES]

@@ -44,7 +44,8 @@ CURVE_POINTS = 60
 def power_laws(analysis: Analysis) -> Chart:
     """Loss against each variable where it is the bottleneck. Kaplan et al. 2020, figure 1."""
     points, fit = analysis.points, analysis.fit
-    laws: dict[str, Fit | None] = {"n": fit.fits.get("by_n"), "d": fit.fits.get("by_d"), "c": fit.fits.get("by_c")}
+    by: dict[str, Fit | None] = {"n": fit.fits.get("by_n"), "d": fit.fits.get("by_d"), "c": fit.fits.get("by_c")}
+    laws = {name: law for name, law in by.items() if name in points.variables}
     y = log_axis("loss", points.loss, *(_on_law(points, name, law)[1] for name, law in laws.items() if law))
     refusals: Mapping[str, str] = {str(name): refused.reason for name, refused in fit.refusals.items()}
     doubted = {"c": "C in the table's unit, which is in doubt"} if fit.compute.is_contradiction else {}
@@ -53,7 +54,7 @@ def power_laws(analysis: Analysis) -> Chart:
         "Loss against parameters, tokens and compute. Filled: the points that enter the line; hollow: the others. "
         f"Shaded: {fit.confidence:.0%} bootstrap interval of the line. {bars_in_words(points)}"
     ).strip()
-    return Chart("power_laws", caption, tuple(panels), log_scale("n", points.n))
+    return Chart("power_laws", caption, tuple(panels), log_scale(points.size_name, points.size))
 
 
 def _power_law(points: Points, name: str, law: Fit | None, refusal: str, y: Axis, label: str | None) -> Panel:

@@ -7,7 +7,7 @@ import numpy as np
 from scalesweep.arrays import BoolArray, FloatArray
 from scalesweep.points.points import Points
 from scalesweep.report.charts.chart import Dots
-from scalesweep.units import format_count
+from scalesweep.units import format_count, format_number
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,13 +25,13 @@ def measured(points: Points, x: FloatArray, chosen: BoolArray | None = None) -> 
     bar = _bars(used, cells)
     low, high = (loss - bar, loss + bar) if bar.any() else (None, None)
     hover = tuple(_hover(used, cell, float(y), float(e)) for cell, y, e in zip(cells, loss, bar, strict=True))
-    return Dots(x[first], loss, points.n[first], low, high, hover=hover)
+    return Dots(x[first], loss, points.size[first], low, high, hover=hover)
 
 
 def bars_in_words(points: Points) -> str:
     """What the dots and bars of `measured` are; empty where each dot is one loss without a bar."""
     used = points.used
-    cells = _cells(used, points.d, np.ones(len(used), dtype=bool))
+    cells = _cells(used, points.size if points.is_partial else points.d, np.ones(len(used), dtype=bool))
     has_seeds = any(len(cell) > 1 for cell in cells)
     has_errors = any(len(cell) == 1 and bar > 0 for cell, bar in zip(cells, _bars(used, cells), strict=True))
     if has_seeds and has_errors:
@@ -52,7 +52,7 @@ def hovers(points: Points, rows: BoolArray) -> tuple[str, ...]:
 
 def _cells(used: "pd.DataFrame", x: FloatArray, rows: BoolArray) -> list[list[int]]:
     """The rows by cell: equal N, D and x with different seeds; a row without a seed is its own cell."""
-    n, d = used["n"].to_numpy(), used["d"].to_numpy()
+    n, d = (np.nan_to_num(used[name].to_numpy()) for name in ("n", "d"))
     seeds = [str(seed) for seed in used["seed"]] if "seed" in used else [""] * len(used)
     found: dict[Any, list[int]] = {}
     for row in np.flatnonzero(rows).tolist():
@@ -72,7 +72,9 @@ def _bars(used: "pd.DataFrame", cells: list[list[int]]) -> FloatArray:
 
 def _hover(used: "pd.DataFrame", cell: list[int], loss: float, bar: float) -> str:
     row = used.iloc[cell[0]]
-    place = f"N {format_count(row['n'])}, D {format_count(row['d'])}"
+    places = (("N", format_count(row["n"])), ("D", format_count(row["d"])), ("C", format_number(row["c"])))
+    known = [f"{symbol} {text}" for (symbol, text) in places if np.isfinite(row[symbol.lower()])]
+    place = ", ".join(known[:2])
     if len(cell) > 1:
         return f"{place}, {len(cell)} seeds: {loss:.4f}, sd {bar:.4f}"
     key = str(row["key"])[:12] if "key" in row else ""

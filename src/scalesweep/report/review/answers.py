@@ -10,7 +10,7 @@ from scalesweep.errors import Refused
 from scalesweep.fit.estimates import Estimate
 from scalesweep.points.design import count_levels
 from scalesweep.report.review.evidence import Answer, Evidence, percent, span
-from scalesweep.units import format_count, format_number, format_plain
+from scalesweep.units import format_count, format_number, format_plain, plural
 
 _SEEDS = "sweep.seeds=[0,1,2]"
 ENOUGH_SEEDS = 3
@@ -57,6 +57,8 @@ def params(seen: Evidence) -> Answer:
 def flops(seen: Evidence) -> Answer:
     """3. The FLOP formula."""
     points, compute = seen.points, seen.analysis.fit.compute
+    if points.is_partial:
+        return Answer(f"{_TABLE} N, D and C of each row.", "not measured", "give params and tokens beside FLOPs.")
     text = f"C counts {flops_in_words(points.flops_convention)}; it is {span((compute.low, compute.high))} times 6 N D."
     if compute.unusual:
         return Answer(f"{text} {compute.unusual}", "partly", "state the units of N, D and C (A17).")
@@ -74,6 +76,11 @@ def flops(seen: Evidence) -> Answer:
 def design(seen: Evidence) -> Answer:
     """4. Runs, sizes, budgets, spans, diversity, cost."""
     fit, points = seen.analysis.fit, seen.points
+    if points.is_partial:
+        (name,) = points.variables
+        levels = plural(count_levels(getattr(points, name)), "level")
+        text = f"{plural(fit.num_used, 'point')} at {levels} of {name.upper()} ({fit.span.decades[name]:.1f} decades)."
+        return Answer(text, "partly", "give params and tokens of each row, and state device-hours.")
     decades = fit.span.decades
     ratios = np.log10(points.d / points.n)
     text = (

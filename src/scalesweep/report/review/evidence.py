@@ -61,7 +61,9 @@ def percent(value: float, digits: int = 2) -> str:
     return f"{value:.{digits}%}"
 
 
-def span(values: tuple[float, float], write: Any = "{:.3g}".format) -> str:
-    """Smallest and largest, or the one value; words, as a user's table may have them, as they are."""
+def span(values: tuple[float, float] | None, write: Any = "{:.3g}".format) -> str:
+    """Smallest and largest, or the one value; words, as a user's table may have them, as they are; `not said` without any."""
+    if values is None:
+        return "not said"
     low, high = (value if isinstance(value, str) else write(value) for value in values)
     return str(low) if low == high else f"{low} to {high}"

@@ -134,7 +134,9 @@ def distance_words(result: Result, span: Span) -> str:
     return _apart("N", span.n, result.n_range, format_count)
 
 
-def _apart(symbol: str, ours: tuple[float, float], theirs: tuple[float, float], write: Any) -> str:
+def _apart(symbol: str, ours: tuple[float, float] | None, theirs: tuple[float, float], write: Any) -> str:
+    if ours is None:
+        return f"The table does not say {symbol}, so that the ranges cannot be compared."
     if ours[1] < theirs[0]:
         gap = math.log10(theirs[0] / ours[1])
         return f"Our largest {symbol}, {write(ours[1])}, is {gap:.1f} decades below the study's smallest, {write(theirs[0])}."

@@ -7,6 +7,7 @@ from scalesweep.counting import flops_in_words, params_in_words
 from scalesweep.fit.estimates import Estimate
 from scalesweep.fit.results import Fit
 from scalesweep.fit.sweep_fit import Name, SweepFit
+from scalesweep.points.design import Span
 from scalesweep.units import format_count, format_number, format_rough, plural
 
 WIDTH = 100
@@ -58,14 +59,11 @@ def closing(fit: SweepFit) -> list[str]:
 
 def footer(fit: SweepFit) -> list[str]:
     """Sentences on range, noise, intervals and conventions."""
-    decades = fit.span.decades
     lines = [
         f"Points: {fit.num_used} used, {fit.num_excluded} excluded, from {fit.source}.",
         f"N counts: {params_in_words(fit.params_convention)}. C counts: {flops_in_words(fit.flops_convention)}. "
         f"{fit.compute.words}",
-        f"Measured: N {_range(fit.span.n)}{_decades(decades['n'])}, D {_range(fit.span.d)} tokens{_decades(decades['d'])}, "
-        f"C {_range(fit.span.c, format_number)} {fit.compute.unit}{_decades(decades['c'])}, "
-        f"D/N {_range(fit.span.tokens_per_parameter)}. Beyond that the laws extrapolate.",
+        f"Measured: {_measured(fit.span, fit.compute.unit)}. Beyond that the laws extrapolate.",
         f"Intervals: {fit.confidence:.0%}, percentiles of {plural(fit.bootstrap, 'resample')}, seed {fit.seed}; where a law "
         "says nothing else, of its points as independent. All take the form of the law as right."
         if fit.bootstrap
@@ -119,11 +117,19 @@ def wrap(text: str, indent: str) -> str:
     return textwrap.fill(text, WIDTH, initial_indent=indent, subsequent_indent=indent + "  ", break_long_words=False)
 
 
+def _measured(span: Span, unit: str) -> str:
+    """The ranges of what the table says; the unit is that of C."""
+    decades = {name: f" ({number:.1f} decades)" if number else "" for name, number in span.decades.items()}
+    parts = [
+        f"N {_range(span.n)}{decades['n']}" if span.n else "",
+        f"D {_range(span.d)} tokens{decades['d']}" if span.d else "",
+        f"C {_range(span.c, format_number)} {unit}{decades['c']}" if span.c else "",
+        f"D/N {_range(span.tokens_per_parameter)}" if span.tokens_per_parameter else "",
+    ]
+    return ", ".join(part for part in parts if part)
+
+
 def _range(span: tuple[float, float], write: Callable[[float], str] = format_count) -> str:
     """Both ends, or one number where they are written alike."""
     low, high = map(write, span)
     return low if low == high else f"{low} to {high}"
-
-
-def _decades(number: float) -> str:
-    return f" ({number:.1f} decades)" if number else ""
