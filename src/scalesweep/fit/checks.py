@@ -23,6 +23,7 @@ from scalesweep.laws import Chinchilla, Coupled, JointLaw, Law
 from scalesweep.points.clusters import group_rows
 from scalesweep.points.design import count_levels, designed_curves, lowest_edge, refuse_joint
 from scalesweep.points.points import Points
+from scalesweep.points.trends import describe_rises
 from scalesweep.units import format_count, format_number, format_rough, plural
 
 FEW_LEVELS = 5
@@ -48,6 +49,8 @@ def check(points: Points, fit: SweepFit) -> tuple[Finding, ...]:
     """All warnings about `fit`, which was made from `points`, in the order of their codes."""
     found = [*_design(points, fit), *_runs(points, fit), *_edges(points), *_data(points)]
     found += [Finding("A17", fit.compute.unusual)] if fit.compute.unusual else []
+    if rises := describe_rises(points.n, points.d, points.c, points.loss):
+        found.append(Finding("A20", rises))
     if (best := fit.preferred) is not None:
         found += [*_identification(best), *_noise(points, best, fit), *_leverage(points, best), *_objective(points, fit)]
         found += [*([] if fit.compute.is_contradiction else _optimum(points, best)), *_outliers(points, best)]

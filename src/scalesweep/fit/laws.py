@@ -50,6 +50,7 @@ def fit_laws(points: Points, spec: FitSpec | None = None) -> SweepFit:
         params_convention=points.params_convention,
         flops_convention=points.flops_convention,
         source=points.source,
+        metric=points.metric,
         compute=compute,
         notes=points.notes,
         bootstrap=spec.bootstrap,

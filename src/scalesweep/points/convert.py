@@ -81,7 +81,7 @@ def read_losses(values: FloatArray, is_used: BoolArray, header: str, stated: Los
             )
     if metric is NATS_PER_TOKEN:
         return Losses(metric, losses, slope, ())
-    note = f"The loss is {header}, {metric.title}{', in percent and taken as a share' if is_percent else ''}"
+    note = f"The column {header} holds {metric.title}{', in percent and taken as a share' if is_percent else ''}"
     notes = (f"{note}; {metric.turned}." if metric.turned else f"{note}.",)
     return Losses(metric, losses, slope, notes, is_percent or bool(metric.turned))
 

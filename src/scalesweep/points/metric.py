@@ -20,6 +20,7 @@ import numpy as np
 
 from scalesweep.arrays import BoolArray, FloatArray
 from scalesweep.counting import LossMetric
+from scalesweep.errors import SpecError
 
 _RANDOM_GUESS = math.log(1e6)
 """Nats per token of a uniform guess among a million tokens, more than any tokenizer has; a trained model is below."""
@@ -71,6 +72,15 @@ class Metric:
         """Noun and unit in a sentence."""
         return f"{self.noun}, {self.unit}" if self.unit else self.noun
 
+    @property
+    def one(self) -> str:
+        """One of the unit: "1 nat per token"."""
+        return f"1 {self.unit.replace('nats', 'nat').replace('bits', 'bit')}".strip()
+
+    def by(self, value: str) -> str:
+        """A written difference of losses with its unit: "0.01 nats"."""
+        return f"{value} {self.unit.split(' ')[0]}".strip()
+
     def of(self, value: str) -> str:
         """A written value with its unit."""
         return f"{value} {self.unit}" if self.unit else value
@@ -110,6 +120,8 @@ METRICS: Mapping[str, Metric] = {
     )
 }
 """Every metric by its name. The gains are about a tenth of a nat per token, at 4 bytes a token, or one answer in a hundred."""
+MEASURED: tuple[LossMetric, ...] = ("nats_per_token", "bits_per_token", "nats_per_byte", "bits_per_byte", "perplexity")
+"""What can be said of a cross-entropy in nats per token; the last two of bytes need the bytes of a token."""
 _WORDS: tuple[tuple[LossMetric, str], ...] = (
     ("bits_per_byte", r"bpb|bits per byte|bits byte"),
     ("nats_per_byte", r"nats per byte"),
@@ -128,6 +140,20 @@ def metric_of_header(header: str) -> Metric | None:
     apart = re.findall(r"[a-z0-9@]+", re.sub(r"([a-z])([A-Z])", r"\1 \2", header).lower())
     words = f" {' '.join(apart)} "
     return next((METRICS[name] for name, pattern in _WORDS if re.search(rf" ({pattern}) ", words)), None)
+
+
+def rate_from_nats(name: LossMetric, bytes_per_token: float | None) -> float:
+    """By what a cross-entropy in nats per token is multiplied to be fitted as this metric, one of `MEASURED`.
+
+    Raises:
+        SpecError: the metric is another, or is one of bytes and the bytes of a token are not known.
+    """
+    if name not in MEASURED:
+        raise SpecError(f"count.loss = {name!r}: a sweep measures cross-entropy; choose one of {', '.join(MEASURED)}.")
+    if name.endswith("_byte") and not bytes_per_token:
+        raise SpecError(f"count.loss = {name!r}: these records do not hold the bytes of a token; choose bits_per_token.")
+    nats = bytes_per_token if bytes_per_token and name.endswith("_byte") else 1.0
+    return 1 / (nats * math.log(2)) if name.startswith("bits") else 1 / nats
 
 
 def find_headers(columns: Iterable[str]) -> list[str]:

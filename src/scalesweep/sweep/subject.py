@@ -11,8 +11,10 @@ from typing import Any, NamedTuple
 
 from scalesweep.analysis.analyse import analyse
 from scalesweep.analysis.health import entropy_lines, spike_lines
+from scalesweep.counting import LossMetric
 from scalesweep.errors import SpecError
 from scalesweep.fit.sweep_fit import SweepFit
+from scalesweep.points.metric import rate_from_nats
 from scalesweep.points.points import Points, read_points
 from scalesweep.points.published import published_points
 from scalesweep.points.table import SUFFIXES
@@ -86,7 +88,8 @@ def _read_sweep(asked: _Asked) -> Subject:
 def _read_file(asked: _Asked) -> Subject:
     """A table of points, whose report goes beside it unless `dir` was named."""
     path = asked.path
-    points, origin = read_points(path, asked.units), {"sha256 of the file": _digest(path.read_bytes())}
+    points = read_points(path, asked.units, asked.settings.count.loss)
+    origin = {"sha256 of the file": _digest(path.read_bytes())}
     return _table_subject(asked, points, path.stem, path.with_name(f"{path.stem}-report"), origin)
 
 
@@ -119,7 +122,7 @@ _UNITS = "units."
 _KINDS = (
     _Kind("a file of points", lambda word: word.startswith(_PUBLISHED), ("fit", "report", "dir"), _read_published),
     _Kind("a sweep's directory", lambda word: Path(word).is_dir(), ("fit", "report", "count"), _read_sweep),
-    _Kind("a file of points", lambda word: True, ("fit", "report", "dir", "units"), _read_file),
+    _Kind("a file of points", lambda word: True, ("fit", "report", "dir", "units", "count.loss"), _read_file),
 )
 
 
@@ -133,7 +136,8 @@ def read_subject(arguments: Sequence[str], command: str) -> Subject:
     first, overrides = arguments[0], arguments[1:]
     kind = next(kind for kind in _KINDS if kind.matches(first))
     for word in overrides:
-        if word.split("=", 1)[0].split(".")[0] not in kind.sections:
+        name = word.split("=", 1)[0]
+        if not {name, name.split(".")[0]} & set(kind.sections):
             raise SpecError(
                 f"{word!r} means nothing to {command} of {kind.name}, which takes settings of {', '.join(kind.sections)}."
             )
@@ -183,7 +187,11 @@ def report_context(measured: Measured, settings: Settings, command: str) -> Repo
         title=settings.report.title or sweep["name"],
         curves={key: [(p["tokens"], p["loss"]) for p in curve] for key, curve in measured.curves.items()},
         cells=[
-            {**cell.row(settings.count), "state": measured.states[cell.key], **_outcome(measured.records.get(cell.key))}
+            {
+                **cell.row(settings.count),
+                "state": measured.states[cell.key],
+                **_outcome(measured.records.get(cell.key), settings.count.loss),
+            }
             for cell in plan.cells
         ],
         provenance={
@@ -207,7 +215,9 @@ def report_context(measured: Measured, settings: Settings, command: str) -> Repo
     )
 
 
-def _outcome(record: Record | None) -> dict[str, Any]:
+def _outcome(record: Record | None, metric: LossMetric | None) -> dict[str, Any]:
     if record is None:
         return {"loss": None, "loss_se": None, "seconds": None}
-    return {"loss": record["loss"], "loss_se": record["loss_se"], "seconds": record["times"]["training_seconds"]}
+    rate = rate_from_nats(metric or "nats_per_token", record.get("bytes_per_token"))
+    losses = {name: None if record[name] is None else rate * record[name] for name in ("loss", "loss_se")}
+    return {**losses, "seconds": record["times"]["training_seconds"]}

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from datetime import date
 from typing import Any, Literal
 
+from scalesweep.counting import LossMetric
 from scalesweep.errors import PointsError
 from scalesweep.interval import Interval
 from scalesweep.points.points import Points
@@ -53,6 +54,8 @@ class Origin:
     """Of the resampling."""
     huber_delta: float | None
     """Width of the Huber loss; None: from the residuals."""
+    metric: LossMetric = "nats_per_token"
+    """What was forecast; files of earlier versions do not say."""
     flops_per_parameter_and_token: float = 6.0
     """k of the forecast's C = k N D; files of earlier versions have none, and took 6."""
 
@@ -68,7 +71,7 @@ class Forecast:
     c: float
     """FLOPs, k N D with the origin's k."""
     form: Prediction
-    """Loss if the preferred form holds, nats per token: its value, and its interval for one new run."""
+    """Loss if the preferred form holds, in the unit of the origin's metric: its value, and its interval for one new run."""
     form_name: str
     """The preferred form's name in `laws.LAWS`."""
     formula: str

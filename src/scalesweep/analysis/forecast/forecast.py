@@ -106,6 +106,7 @@ def _origin(points: Points, spec: FitSpec) -> Origin:
         bootstrap=spec.bootstrap,
         seed=spec.seed,
         huber_delta=spec.huber_delta,
+        metric=points.metric.name,
         flops_per_parameter_and_token=compute_of(points).k,
     )
 
@@ -158,7 +159,7 @@ def _over(product: float, interval: Prediction) -> Prediction:
 
 
 def _interval(log_loss: FloatArray, band: Band) -> Prediction:
-    """In nats per token; the point prediction is inside, because a form's value is not always among its resamples."""
+    """Of losses; the point prediction is inside, because a form's value is not always among its resamples."""
     value, low, high = (float(np.exp(part[0])) for part in (log_loss, band.low, band.high))
     return Prediction(value, min(low, value), max(high, value))
 

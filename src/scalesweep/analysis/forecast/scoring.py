@@ -8,6 +8,7 @@ import numpy as np
 
 from scalesweep.analysis.forecast.dated import DatedForecast, Forecast, hash_points, name_target
 from scalesweep.errors import PointsError
+from scalesweep.points.metric import METRICS
 from scalesweep.points.points import Points
 
 
@@ -56,9 +57,14 @@ def score(filed: DatedForecast, points: Points, tolerance: float = 0.05) -> Scor
     those whose k N D is.
 
     Raises:
-        PointsError: no used row is near the target.
+        PointsError: no used row is near the target, or the points are of another metric.
     """
     made = filed.forecast
+    if points.metric.name != made.origin.metric:
+        raise PointsError(
+            f"{points.source}: the loss is {points.metric.title}, and the forecast is of {METRICS[made.origin.metric].title}; "
+            "name the metric of the points by count.loss=...."
+        )
     n, d, _, loss = points.n, points.d, points.c, points.loss
     limit = math.log1p(tolerance) + 1e-12  # a row at the very tolerance is near, whatever the rounding
     if made.target == "model":

@@ -32,7 +32,7 @@ from scalesweep.report.charts.chart import (
     some_values,
 )
 from scalesweep.report.figures.material import Curves, Material
-from scalesweep.report.figures.measured import bars_in_words, hovers, measured
+from scalesweep.report.figures.measured import bars_in_words, hovers, loss_axis, measured
 from scalesweep.units import format_count, format_number
 
 _CLIPPED = 0.95
@@ -46,7 +46,7 @@ def power_laws(analysis: Analysis) -> Chart:
     points, fit = analysis.points, analysis.fit
     by: dict[str, Fit | None] = {"n": fit.fits.get("by_n"), "d": fit.fits.get("by_d"), "c": fit.fits.get("by_c")}
     laws = {name: law for name, law in by.items() if name in points.variables}
-    y = log_axis("loss", points.loss, *(_on_law(points, name, law)[1] for name, law in laws.items() if law))
+    y = loss_axis(points, points.loss, *(_on_law(points, name, law)[1] for name, law in laws.items() if law))
     refusals: Mapping[str, str] = {str(name): refused.reason for name, refused in fit.refusals.items()}
     doubted = {"c": "C in the table's unit, which is in doubt"} if fit.compute.is_contradiction else {}
     panels = [_power_law(points, name, law, refusals.get(f"by_{name}", ""), y, doubted.get(name)) for name, law in laws.items()]
@@ -198,7 +198,7 @@ def _lines_by_size(points: Points, predict: Callable[..., FloatArray], title: st
     tokens = np.geomspace(points.d.min(), points.d.max(), 60)
     sizes = some_values(points.n)
     lines = [Line(tokens, predict(n, tokens), n, width=1.1, name=f"N {format_count(n)}", group=f"{n:.6g}") for n in sizes]
-    y = log_axis("loss", points.loss, *(line.y for line in lines))
+    y = loss_axis(points, points.loss, *(line.y for line in lines))
     return Panel(title, log_axis("d", points.d), y, (*lines, measured(points, points.d)))
 
 

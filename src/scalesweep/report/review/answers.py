@@ -27,7 +27,7 @@ def form(seen: Evidence) -> Answer:
     fit = seen.analysis.fit
     law = f"{fit.preferred.law.formula()}." if fit.preferred else f"No joint law: {fit.laws['joint']}"
     counted = f"N counts {params_in_words(fit.params_convention)}, C counts {flops_in_words(fit.flops_convention)}"
-    text = f"{law} {counted}, L is in nats per token."
+    text = f"{law} {counted}, L is {seen.points.metric.phrase}."
     if (bytes_per_token := seen.facts.bytes_per_token) is None:
         return Answer(
             f"{text} {_TABLE} which tokenizer, and how many bytes a token has.", "partly", "name both beside the table."
@@ -133,7 +133,8 @@ def validation(seen: Evidence) -> Answer:
     said = ""
     if known:
         relative = float((errors / seen.column("loss")).median())
-        said = f"Standard error of a loss {span((errors.min(), errors.max()))} nats (median {percent(relative)})."
+        known_errors = seen.points.metric.by(span((errors.min(), errors.max())))
+        said = f"Standard error of a loss {known_errors} (median {percent(relative)})."
     if not tokens:
         text = (
             f"{said} {_TABLE} how many held-out tokens."
@@ -160,9 +161,10 @@ def tuning(seen: Evidence) -> Answer:
     inner = int((frame["excluded_reason"] == "").sum())
     settings = span((frame["num_settings"].min(), frame["num_settings"].max()))
     text = f"Tuned: {', '.join(names)}; {settings} settings at each point; the optimum is inside in {inner} of {len(frame)}."
+    by = seen.points.metric.by
     for name, title in (("regret_half_lr", "half"), ("regret_double_lr", "double")):
         if name in frame and frame[name].notna().any():
-            text += f" At {title} the best learning rate the loss is {frame[name].median():.4f} nats higher (median)."
+            text += f" At {title} the best learning rate the loss is {by(f'{frame[name].median():.4f}')} higher (median)."
     complete = inner == len(frame)
     return Answer(
         text, "answered" if complete else "partly", "" if complete else "widen the range where the optimum is at its end."

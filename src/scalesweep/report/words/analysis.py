@@ -162,8 +162,9 @@ def law_in_words(points: Points, fit: SweepFit) -> str:
     law, n, d = best.law, *(float(np.exp(np.log(column).mean())) for column in (points.n, points.d))
     here = float(law.predict(n, d))
     by_n, by_d = here - float(law.predict(2 * n, d)), here - float(law.predict(n, 2 * d))
+    said = f"the {fit.metric.noun} is {fit.metric.of(f'{here:.3g}')}"
     text = (
-        f"At the middle of the points, N = {format_count(n)} and D = {format_count(d)}, the loss is {here:.3g} nats per token; "
+        f"At the middle of the points, N = {format_count(n)} and D = {format_count(d)}, {said}; "
         f"twice the parameters take {by_n:.2g} off it, twice the tokens {by_d:.2g}. With both without limit it ends at "
         f"E = {format_number(best.estimates['E'].value)}."
     )

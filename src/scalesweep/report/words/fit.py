@@ -8,11 +8,12 @@ from scalesweep.fit.estimates import Estimate
 from scalesweep.fit.results import Fit
 from scalesweep.fit.sweep_fit import Name, SweepFit
 from scalesweep.points.design import Span
+from scalesweep.points.metric import Metric
 from scalesweep.units import format_count, format_number, format_rough, plural
 
 WIDTH = 100
 MEANINGS = {
-    "E": "irreducible loss, nats per token",
+    "E": "irreducible {phrase}",
     "A": "coefficient of the parameter term",
     "B": "coefficient of the data term",
     "alpha": "exponent of N",
@@ -22,7 +23,7 @@ MEANINGS = {
     "b": "compute-optimal D grows as C^b",
     "tokens_per_parameter": "compute-optimal D/N at the largest measured C",
     "exponent": "exponent of the power law",
-    "scale": "where the law gives 1 nat per token",
+    "scale": "where the law gives {one}",
 }
 TITLES: dict[Name, str] = {
     "joint": "Joint law of parameters and tokens, additive",
@@ -31,6 +32,11 @@ TITLES: dict[Name, str] = {
     "by_d": "Loss against tokens",
     "by_c": "Loss against compute",
 }
+
+
+def meaning(name: str, metric: Metric) -> str:
+    """What a parameter of a law is."""
+    return MEANINGS[name].format(phrase=metric.phrase, one=metric.one)
 
 
 def summarise(fit: SweepFit) -> str:
@@ -45,7 +51,7 @@ def contradiction(fit: SweepFit) -> list[str]:
 
 def law_blocks(fit: SweepFit) -> list[str]:
     """A block of lines for each law, the preferred joint law first, and a sentence for each refused one."""
-    blocks = [_block(TITLES[name], fit[name]) for name in fit.order]
+    blocks = [_block(TITLES[name], fit[name], fit.metric) for name in fit.order]
     return blocks + [wrap(f"{TITLES[name]}: refused. {reason}", "") for name, reason in fit.refusals.items()]
 
 
@@ -93,10 +99,10 @@ def interval(estimate: Estimate) -> str:
     return str(estimate.interval or "-")
 
 
-def _block(title: str, fit: Fit) -> str:
+def _block(title: str, fit: Fit, metric: Metric) -> str:
     delta = f", delta {format_number(fit.huber_delta)}" if fit.huber_delta is not None else ""
     rows = [
-        f"  {name:<21}{format_number(estimate.value):>10}  {interval(estimate):<24}{MEANINGS[name]}"
+        f"  {name:<21}{format_number(estimate.value):>10}  {interval(estimate):<24}{meaning(name, metric)}"
         for name, estimate in fit.estimates.items()
     ]
     return "\n".join(
