@@ -1,19 +1,24 @@
 """The tuned frontier of simulated sweeps whose laws are known."""
 
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from tuned_surfaces import LRS, SIZES, best_lr, cost, law, sweep
 
 from scalesweep.analysis.tuning.frontier import Frontier
 from scalesweep.analysis.tuning.laws import describe, optimum_laws
 from scalesweep.analysis.tuning.optima import is_tuned, tuned_frontier
-from scalesweep.errors import FitError, Refused
+from scalesweep.analysis.tuning.own import tune_by
+from scalesweep.errors import FitError, PointsError, Refused
 from scalesweep.fit import fit_laws
-from scalesweep.points.points import Points, points_from_rows
+from scalesweep.points.points import Points, points_from_rows, read_points
 from scalesweep.settings.fit import FitSpec
+
+DATA = Path(__file__).parents[1] / "data"
 
 
 def lr_cost(row: dict[str, Any]) -> float:
@@ -178,3 +183,29 @@ def test_the_description_names_optima_laws_and_what_is_left_out() -> None:
     assert "Law of the optimum: recipe.lr = " in text
     assert "N = 300k predicted from the other sizes: off by" in text
     assert "'recipe.lr_law={coefficient: " in text
+
+
+def test_a_column_of_a_users_own_is_tuned_like_that_of_a_sweep() -> None:
+    found = tuned_frontier(tune_by(read_points(DATA / "untuned_lr.csv"), ["lr"]))
+    assert len(found.optima) == 16
+    for optimum in found.optima:
+        assert optimum.loss == pytest.approx(1.7 + 400 / optimum.n**0.34 + 410 / optimum.d**0.28, abs=2e-5)
+    (law,) = optimum_laws(found)
+    assert [estimate.value for estimate in law.estimates.values()] == pytest.approx([0.3, -0.3, 0.0], abs=2e-3)
+
+
+def test_what_else_differs_keeps_optima_apart_and_any_column_has_a_law() -> None:
+    table = pd.read_csv(DATA / "untuned_lr.csv").rename(columns={"lr": "label_smoothing"}).drop(columns="batch_size")
+    both = pd.concat([table.assign(arch="a"), table.assign(arch="b", val_loss=table["val_loss"] + 0.5)], ignore_index=True)
+    found = tuned_frontier(tune_by(read_points(both), ["label_smoothing"]))
+    assert len(found.groups) == 32
+    assert [law.setting for law in optimum_laws(found)] == ["label_smoothing"]
+
+
+@pytest.mark.parametrize(
+    ("column", "why"), [("lrr", "did you mean lr"), ("batch_size", "1 values"), ("arch", "no positive number")]
+)
+def test_a_column_that_cannot_be_tuned_is_refused(column: str, why: str) -> None:
+    points = read_points(pd.read_csv(DATA / "untuned_lr.csv").assign(arch="dense"))
+    with pytest.raises(PointsError, match=why):
+        tune_by(points, [column])

@@ -5,13 +5,16 @@ replaced by its refusal in words.
 """
 
 import json
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
 from scalesweep.analysis.allocation.approaches import Approaches, compare_approaches
+from scalesweep.analysis.families import Families, fit_families
 from scalesweep.analysis.forecast.backtest import BackTest
+from scalesweep.analysis.forecast.running import RunForecast, forecast_running
 from scalesweep.analysis.forecast.tournament import Tournament, run_tournament
 from scalesweep.analysis.support import Support, support_of
 from scalesweep.errors import FitError, Refused
@@ -38,6 +41,10 @@ class Analysis:
     """Compute-optimal allocation by three approaches; each may be refused."""
     tournament: Tournament | Refused
     """Rivals, with the rolling origin."""
+    families: Families | None = None
+    """Each family its own laws, where a column was named that tells families apart."""
+    running: Mapping[str, RunForecast | Refused] = field(default_factory=dict)
+    """Final losses of runs that are still training, of a table of curves; by the run's name."""
 
     @property
     def support(self) -> Support:
@@ -45,7 +52,7 @@ class Analysis:
         return support_of(self.points, self.fit, None if isinstance(self.tournament, Refused) else self.tournament.tested)
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready content: that of the fit, with `approaches`, `rivals` and `back_test`."""
+        """JSON-ready content: that of the fit, with `approaches`, `rivals`, `back_test`, `families` and `running`."""
         fit, refusal, rivals, tested = self.fit.to_dict(), "", None, None
         if isinstance(self.tournament, Refused):
             refusal = self.tournament.reason
@@ -60,6 +67,11 @@ class Analysis:
             "rivals": rivals,
             "rivals_refusal": refusal,
             "back_test": tested,
+            "families": self.families.to_dict() if self.families else None,
+            "running": {
+                name: {"refusal": found.reason} if isinstance(found, Refused) else found.to_dict()
+                for name, found in self.running.items()
+            },
         }
 
     def to_json(self) -> str:
@@ -67,13 +79,14 @@ class Analysis:
         return json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n"
 
 
-def analyse(points: Points, spec: FitSpec | None = None) -> Analysis:
-    """Fit the laws, and compare approaches and rivals on the same rows.
+def analyse(points: Points, spec: FitSpec | None = None, by: str = "") -> Analysis:
+    """Fit the laws, and compare approaches and rivals on the same rows; with `by`, also each value of that column by itself.
 
     Without resamples in `spec` there are no rivals: their ranking is by intervals and errors that need them.
 
     Raises:
         FitError: there are fewer than 5 used points, or neither loss nor design varies.
+        PointsError: `by` is no column of families.
     """
     spec = spec or FitSpec()
     fit = fit_laws(points, spec)
@@ -81,7 +94,14 @@ def analyse(points: Points, spec: FitSpec | None = None) -> Analysis:
     if not isinstance(tournament, Refused):
         found = [*fit.findings, *_missed(tournament.tested)]
         fit = replace(fit, findings=tuple(sorted(found, key=lambda finding: finding.code)))
-    return Analysis(points, fit, compare_approaches(points, spec, fit=fit), tournament)
+    return Analysis(
+        points,
+        fit,
+        compare_approaches(points, spec, fit=fit),
+        tournament,
+        fit_families(points, by, spec) if by else None,
+        forecast_running(points.curves, spec.confidence) if points.curves else {},
+    )
 
 
 def _rivals(points: Points, spec: FitSpec) -> Tournament | Refused:

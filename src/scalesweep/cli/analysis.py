@@ -20,7 +20,7 @@ def fit(given: Given) -> int:
     if subject.context.tuning:
         print(f"{subject.context.tuning}\n", flush=True)
     keep_frontier(subject.directory, subject.context)
-    analysis = analyse(subject.points, subject.spec)
+    analysis = analyse(subject.points, subject.spec, by=subject.by)
     print_analysis(analysis)
     earlier = _content(subject.directory / "fit.json")
     names = write_tables(subject.directory, analysis, subject.context)

@@ -29,14 +29,16 @@ _COLOURS = {
 
 def print_analysis(analysis: Analysis) -> None:
     """Laws, approaches, rivals, back-test, warnings."""
-    if not sys.stdout.isatty():
+    if not sys.stdout.isatty() or analysis.families is not None:
         print(summary(analysis), flush=True)
         return
-    from scalesweep.report.words.analysis import allocation_text, back_test_text, in_words, rivals_text
+    from scalesweep.report.words.analysis import allocation_text, back_test_text, beside, in_words, rivals_text
 
     blocks = [in_words(analysis), allocation_text(analysis), rivals_text(analysis)]
     if not isinstance(analysis.tournament, Refused):
         blocks.append(back_test_text(analysis.tournament.tested))
+    for block in beside(analysis):
+        print(f"{block}\n")
     _print(analysis.fit, blocks)
 
 

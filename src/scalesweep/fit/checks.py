@@ -16,6 +16,7 @@ from scalesweep.fit.estimates import is_wide
 from scalesweep.fit.forms import fit_form, refuse_rows
 from scalesweep.fit.horizon import Range
 from scalesweep.fit.intervals import FEW_CLUSTERS
+from scalesweep.fit.mixed import check_families, check_repeats
 from scalesweep.fit.results import Finding, Fit
 from scalesweep.fit.solve.objectives import Objective, robust_scale
 from scalesweep.fit.sweep_fit import SweepFit
@@ -47,13 +48,14 @@ simulated sweeps whose law was right, 3 had one below 0.01 and none below this."
 
 def check(points: Points, fit: SweepFit) -> tuple[Finding, ...]:
     """All warnings about `fit`, which was made from `points`, in the order of their codes."""
-    found = [*_design(points, fit), *_runs(points, fit), *_edges(points), *_data(points)]
+    found = [*_design(points, fit), *_runs(points, fit), *_edges(points), *_data(points), *check_repeats(points)]
     found += [Finding("A17", fit.compute.unusual)] if fit.compute.unusual else []
     if rises := describe_rises(points.n, points.d, points.c, points.loss):
         found.append(Finding("A20", rises))
     if (best := fit.preferred) is not None:
         found += [*_identification(best), *_noise(points, best, fit), *_leverage(points, best), *_objective(points, fit)]
         found += [*([] if fit.compute.is_contradiction else _optimum(points, best)), *_outliers(points, best)]
+        found += check_families(points, _residuals(points, best))
     return tuple(sorted(found, key=lambda finding: finding.code))
 
 

@@ -30,6 +30,7 @@ from scalesweep.arrays import FloatArray
 from scalesweep.counting import FLOPS, PARAMS, LossMetric
 from scalesweep.errors import PointsError
 from scalesweep.points.convert import Losses, assume_nats, read_losses, scale_columns
+from scalesweep.points.curves import Curves, find_curves
 from scalesweep.points.metric import NATS_PER_TOKEN, Metric, find_headers, metric_of_header
 from scalesweep.points.table import read_table
 
@@ -78,6 +79,8 @@ class Points:
     """`n`, `d` or `c` where it was computed from C = 6 N D."""
     variables: tuple[Variable, ...] = VARIABLES
     """Which of n, d and c are known: all three, or one alone; the columns of the others are NaN in every row."""
+    curves: Curves | None = None
+    """The training curves that the table holds, of which the points are the last rows; None where its rows are runs."""
 
     @property
     def is_counted(self) -> bool:
@@ -180,7 +183,7 @@ def read_points(
     if not next(iter(table.values())):
         raise PointsError(f"{path}: the table has a header but no rows.")
     table, converted = _converted(table, names, units or {}, loss, str(path))
-    points = replace(_derived(table, names, str(path), converted.notes), metric=converted.metric)
+    points = replace(_of_runs(table, names, str(path), converted.notes), metric=converted.metric)
     if loss or metric_of_header(names["loss"]):
         return points
     scale = points.size if points.is_partial else points.n * points.d
@@ -206,6 +209,21 @@ def _converted(
         for name, values in changed.items()
     }
     return {**table, **kept}, replace(losses, notes=(*notes, *losses.notes))
+
+
+def _of_runs(table: dict[str, list[Any]], names: dict[str, str], source: str, notes: tuple[str, ...]) -> Points:
+    """Points from a user's table, of whose curves, where it has such, only the last rows are points."""
+    import pandas as pd
+
+    curves = find_curves(pd.DataFrame(table), names)
+    if curves is None:
+        return _derived(table, names, source, notes)
+    ends = {str(name): column.tolist() for name, column in curves.last.items()}
+    given = ends.get("excluded_reason", [""] * curves.num_runs)
+    ends["excluded_reason"] = ["" if _is_empty(one) else str(one) for one in given]
+    ends["excluded_reason"] = [one or other for one, other in zip(ends["excluded_reason"], curves.unfinished, strict=True)]
+    points = _derived(ends, names, source, notes)
+    return replace(points, notes=(curves.note, *points.notes), curves=curves)
 
 
 def _recognise(columns: Sequence[str], path: Path) -> dict[str, str]:

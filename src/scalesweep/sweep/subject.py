@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from scalesweep.analysis.analyse import analyse
+from scalesweep.analysis.families import split_families
 from scalesweep.analysis.health import entropy_lines, spike_lines
+from scalesweep.analysis.tuning.own import tune_by
 from scalesweep.counting import LossMetric
 from scalesweep.errors import SpecError
 from scalesweep.fit.sweep_fit import SweepFit
@@ -39,6 +41,8 @@ class Subject:
     context: ReportContext
     directory: Path
     """Where results are written."""
+    by: str = ""
+    """The column whose values are families with laws of their own; empty: the rows are of one."""
 
 
 def write(subject: Subject) -> tuple[SweepFit, Path]:
@@ -49,7 +53,7 @@ def write(subject: Subject) -> tuple[SweepFit, Path]:
         StoreError: the directory cannot be written.
     """
     keep_frontier(subject.directory, subject.context)
-    analysis = analyse(subject.points, subject.spec)
+    analysis = analyse(subject.points, subject.spec, by=subject.by)
     return analysis.fit, write_report(subject.directory, analysis, subject.context)
 
 
@@ -59,17 +63,19 @@ class _Asked:
 
     command: str
     words: Sequence[str]
+    """All of them, by which the report is made again."""
     path: Path
     """The first word, without points=."""
     settings: Settings
     """The defaults under the overrides that follow the first word."""
-    units: Mapping[str, str]
-    """Of a table's n, d and c, where they were named."""
+    table: Mapping[str, str]
+    """Options of a table that are no settings: `tune`, `by`, `units.n`, `units.d`, `units.c`."""
 
     @property
     def named(self) -> list[str]:
         """The settings that are named."""
-        return [word.split("=", 1)[0] for word in self.words[1:]]
+        names = [word.split("=", 1)[0] for word in self.words[1:]]
+        return [name for name in names if not is_of_table(name)]
 
 
 def _read_sweep(asked: _Asked) -> Subject:
@@ -88,7 +94,8 @@ def _read_sweep(asked: _Asked) -> Subject:
 def _read_file(asked: _Asked) -> Subject:
     """A table of points, whose report goes beside it unless `dir` was named."""
     path = asked.path
-    points = read_points(path, asked.units, asked.settings.count.loss)
+    units = {name.removeprefix(_UNITS): unit for name, unit in asked.table.items() if name.startswith(_UNITS)}
+    points = read_points(path, units, asked.settings.count.loss)
     origin = {"sha256 of the file": _digest(path.read_bytes())}
     return _table_subject(asked, points, path.stem, path.with_name(f"{path.stem}-report"), origin)
 
@@ -107,6 +114,13 @@ def _read_published(asked: _Asked) -> Subject:
     return _table_subject(asked, points, name, Path(f"{name}-report"), origin)
 
 
+TABLE_OPTIONS = ("tune", "by")
+"""What may follow a table beside settings: columns to tune over, separated by commas; the column that names families."""
+
+BY_COMMANDS = ("fit", "report")
+"""Commands that fit families side by side."""
+
+
 class _Kind(NamedTuple):
     """A kind of thing that a command can be pointed at."""
 
@@ -120,9 +134,11 @@ class _Kind(NamedTuple):
 _PUBLISHED = "points="
 _UNITS = "units."
 _KINDS = (
-    _Kind("a file of points", lambda word: word.startswith(_PUBLISHED), ("fit", "report", "dir"), _read_published),
+    _Kind(
+        "a file of points", lambda word: word.startswith(_PUBLISHED), ("fit", "report", "dir", *TABLE_OPTIONS), _read_published
+    ),
     _Kind("a sweep's directory", lambda word: Path(word).is_dir(), ("fit", "report", "count"), _read_sweep),
-    _Kind("a file of points", lambda word: True, ("fit", "report", "dir", "units", "count.loss"), _read_file),
+    _Kind("a file of points", lambda word: True, ("fit", "report", "dir", "count.loss", "units", *TABLE_OPTIONS), _read_file),
 )
 
 
@@ -141,14 +157,18 @@ def read_subject(arguments: Sequence[str], command: str) -> Subject:
             raise SpecError(
                 f"{word!r} means nothing to {command} of {kind.name}, which takes settings of {', '.join(kind.sections)}."
             )
-    units = {name: unit for name, _, unit in (word.removeprefix(_UNITS).partition("=") for word in overrides if is_unit(word))}
-    settings = compose_settings([word for word in overrides if not is_unit(word)])
-    return kind.read(_Asked(command, arguments, Path(first.removeprefix(_PUBLISHED)), settings, units))
+    if command not in BY_COMMANDS and any(word.startswith("by=") for word in overrides):
+        raise SpecError(
+            f"by=... is of {' and '.join(BY_COMMANDS)}: {command} takes rows of one family, which where=... chooses."
+        )
+    table = dict(word.split("=", 1) for word in overrides if is_of_table(word) and "=" in word)
+    settings = compose_settings([word for word in overrides if word.split("=", 1)[0] not in table])
+    return kind.read(_Asked(command, arguments, Path(first.removeprefix(_PUBLISHED)), settings, table))
 
 
-def is_unit(word: str) -> bool:
-    """Whether a word states the unit of a table's column, such as units.c=GFLOPs, which is no setting of configs/."""
-    return word.startswith(_UNITS)
+def is_of_table(word: str) -> bool:
+    """Whether a word is an option of how a table is read, such as units.c=GFLOPs, and no setting of configs/."""
+    return word.split("=", 1)[0] in TABLE_OPTIONS or word.startswith(_UNITS)
 
 
 def _digest(content: str | bytes) -> str:
@@ -174,8 +194,13 @@ def _table_subject(asked: _Asked, points: Points, name: str, place: Path, origin
         warnings=[],
         command=shlex.join(["scalesweep", "report", *asked.words]),
     )
+    if columns := asked.table.get("tune"):
+        points = tune_by(points, [name.strip() for name in columns.strip("[]").split(",")])
     points, context = fitted_points(points, context)
-    return Subject(points, settings.fit, context, Path(settings.dir) if "dir" in asked.named else place)
+    by = asked.table.get("by", "")
+    if by:
+        split_families(points, by)
+    return Subject(points, settings.fit, context, Path(settings.dir) if "dir" in asked.named else place, by)
 
 
 def report_context(measured: Measured, settings: Settings, command: str) -> ReportContext:

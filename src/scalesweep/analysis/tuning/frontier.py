@@ -164,4 +164,6 @@ class Frontier:
             f"Each point is the tuned optimum over {', '.join(self.settings)} of one size, budget and seed: "
             f"{len(self.groups)} points from {len(self.measured.frame)} measured cells."
         )
-        return replace(points, notes=(note,), metric=self.measured.metric, derived=self.measured.derived)
+        measured = self.measured
+        notes = (*measured.notes, note)
+        return replace(points, notes=notes, curves=measured.curves, metric=measured.metric, derived=measured.derived)

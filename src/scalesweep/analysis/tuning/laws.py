@@ -22,7 +22,7 @@ from scalesweep.points.design import count_levels
 from scalesweep.units import format_count, format_number
 
 LAW_OF = (LR, BATCH)
-"""Settings that have a law, where they were tuned."""
+"""Settings of a sweep that have a law, where they were tuned."""
 CONFIDENCE = 0.90
 """Nominal coverage of the intervals, that of the fits by default."""
 
@@ -68,9 +68,9 @@ class OptimumLaw:
 
 
 def optimum_laws(frontier: Frontier) -> tuple[OptimumLaw, ...]:
-    """The laws of the learning rate and the batch, of those that were tuned and have at least three inner optima."""
+    """The laws of the learning rate, the batch and columns of a user's own, of those that have at least three inner optima."""
     laws = []
-    for setting in LAW_OF:
+    for setting in (*LAW_OF, *(name for name in frontier.settings if "." not in name)):
         optima = [o for o in frontier.optima if setting in o.settings]
         if len(optima) >= 3:
             laws.append(_law(setting, optima))

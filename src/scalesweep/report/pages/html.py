@@ -36,6 +36,7 @@ from scalesweep.report.words.analysis import (
     rivals_table,
 )
 from scalesweep.report.words.approaches import approaches_table, sentences
+from scalesweep.report.words.families import families_sentences, families_table, running_sentences
 from scalesweep.report.words.fit import TITLES, footer, meaning
 from scalesweep.units import format_count, format_number
 
@@ -144,8 +145,11 @@ def _lead(analysis: Analysis, context: ReportContext) -> dict[str, Any]:
 
 
 def _analysed(analysis: Analysis) -> dict[str, Any]:
-    """Approaches, rivals and back-test."""
+    """Families, approaches, rivals and back-test."""
     values: dict[str, Any] = {
+        "families": families_table(analysis.families) if analysis.families else None,
+        "family_sentences": families_sentences(analysis.families) if analysis.families else [],
+        "running": running_sentences(analysis.running),
         "approaches": approaches_table(analysis.approaches),
         "approach_sentences": sentences(analysis.approaches),
         "budgets": budgets_table(analysis.approaches.minima.minima),

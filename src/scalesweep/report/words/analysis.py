@@ -14,14 +14,18 @@ from scalesweep.laws import JointLaw
 from scalesweep.points.points import Points
 from scalesweep.report.tables import Table, cell, percent, write_plain
 from scalesweep.report.words.approaches import approaches_table, sentences
+from scalesweep.report.words.families import each_family, families_text, running_sentences
 from scalesweep.report.words.fit import closing, contradiction, law_blocks, wrap
 from scalesweep.units import format_count, format_number
 
 
 def summarise(analysis: Analysis) -> str:
-    """The whole text."""
+    """The whole text; of families side by side theirs, for a law of all rows together is then not what was asked for."""
+    if analysis.families is not None:
+        return "\n\n".join(beside(analysis))
     blocks = [
         *contradiction(analysis.fit),
+        *beside(analysis),
         *law_blocks(analysis.fit),
         in_words(analysis),
         allocation_text(analysis),
@@ -30,6 +34,17 @@ def summarise(analysis: Analysis) -> str:
     if not isinstance(analysis.tournament, Refused):
         blocks.append(back_test_text(analysis.tournament.tested))
     return "\n\n".join([*blocks, *closing(analysis.fit)])
+
+
+def beside(analysis: Analysis) -> list[str]:
+    """What a table holds beside one law: families, and runs that are still training; before the laws, which leave them out."""
+    blocks = []
+    if analysis.families is not None:
+        together = f"Laws of all rows together, whatever their {analysis.families.column}, are in fit.json and the report."
+        blocks += [families_text(analysis.families), *each_family(analysis.families), together]
+    if analysis.running:
+        blocks.append("\n".join(wrap(sentence, "") for sentence in running_sentences(analysis.running)))
+    return blocks
 
 
 def in_words(analysis: Analysis) -> str:
