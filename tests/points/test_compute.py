@@ -108,3 +108,22 @@ def test_unknown_units_are_refused():
         read_points(table(), units={"x": "GFLOPs"})
     with pytest.raises(PointsError, match="no column of c"):
         read_points(table(c=None), units={"c": "GFLOPs"})
+
+
+def test_of_a_mixture_of_experts_n_is_what_a_token_passes_through_and_the_total_stays():
+    for total in ("total_params", "params"):
+        frame = pd.DataFrame({"active_params": N, total: 8 * N, "tokens": D, "flops": 6 * N * D, "loss": TRUTH.predict(N, D)})
+        points = read_points(frame)
+        assert points.n == pytest.approx(N)
+        assert points.used["n_total"].to_numpy() == pytest.approx(8 * N)
+        assert "active_params" in " ".join(points.notes)
+        assert "n_total" in " ".join(points.notes)
+        assert compute_of(points).k == 6.0
+
+
+def test_with_all_parameters_as_n_the_flops_stay_as_they_were_counted():
+    frame = pd.DataFrame({"total_params": 8 * N, "tokens": D, "flops": 6 * N * D, "loss": TRUTH.predict(8 * N, D)})
+    points = read_points(frame)
+    assert points.n == pytest.approx(8 * N)
+    assert compute_of(points).k == pytest.approx(6 / 8)
+    assert not compute_of(points).is_contradiction

@@ -4,7 +4,7 @@ import shlex
 from pathlib import Path
 
 from scalesweep.analysis.analyse import analyse
-from scalesweep.cli.command import Command, Given, Option, whole
+from scalesweep.cli.command import UNITS_OF_TABLES, Command, Given, Option, whole
 from scalesweep.cli.laws import print_analysis, print_fit
 from scalesweep.errors import EXIT_OK
 from scalesweep.fit.sweep_fit import SweepFit
@@ -44,6 +44,7 @@ FIT = Command(
         "scalesweep fit points=chinchilla fit.bootstrap=4000 fit.confidence=0.95",
     ),
     groups=("fit", "report"),
+    notes=UNITS_OF_TABLES,
 )
 
 REPLICATES = Option("replicates", whole, 100, "Designs to simulate (default 100).", "NUMBER")
@@ -70,6 +71,7 @@ COVERAGE = Command(
     ),
     groups=("fit",),
     options=(REPLICATES,),
+    notes=UNITS_OF_TABLES,
 )
 
 
@@ -91,6 +93,7 @@ REPORT = Command(
         "scalesweep report points.csv",
     ),
     groups=("fit", "report"),
+    notes=UNITS_OF_TABLES,
 )
 COMMANDS = (FIT, COVERAGE, REPORT)
 

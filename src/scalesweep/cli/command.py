@@ -12,6 +12,11 @@ T = TypeVar("T")
 Name = TypeVar("Name", bound=str)
 REQUIRED: Any = object()
 """Default of an option that must be given."""
+UNITS_OF_TABLES = """
+Of a file of points, also:
+  units.n|d|c=UNIT  What its N, D or C is counted in: millions, billions, GFLOPs, PF-days, ... (docs/own.md).
+  count.loss=METRIC What its loss is: bits_per_byte, perplexity, accuracy, ...; by default what the header says."""
+"""Notes of the commands that read a table."""
 _WITHOUT_GROUP = ("dir", "points")
 """What many commands take beside their options and the groups of settings."""
 

@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 
 from scalesweep.analysis.forecast.next_cells import Method
-from scalesweep.cli.command import REQUIRED, Command, Given, Option, one_of, positive
+from scalesweep.cli.command import REQUIRED, UNITS_OF_TABLES, Command, Given, Option, one_of, positive
 from scalesweep.errors import EXIT_OK, PointsError, SpecError
 from scalesweep.report.words.summary import summary
 from scalesweep.sweep.subject import read_subject
@@ -34,6 +34,7 @@ TOURNAMENT = Command(
         "scalesweep tournament points.csv fit.bootstrap=200",
     ),
     groups=("fit",),
+    notes=UNITS_OF_TABLES,
 )
 
 
@@ -79,6 +80,7 @@ FORECAST = Command(
     ),
     groups=("fit",),
     options=(AT, COMPUTE, FILE),
+    notes=UNITS_OF_TABLES,
 )
 
 
@@ -164,5 +166,6 @@ NEXT = Command(
     ),
     groups=("fit",),
     options=(BUDGET, TARGET, METHOD),
+    notes=UNITS_OF_TABLES,
 )
 COMMANDS = (TOURNAMENT, FORECAST, SCORE, NEXT)

@@ -3,6 +3,7 @@
 A row is one trained model. Columns, with their units:
 
     n                training parameters N, by `Points.params_convention`
+    n_total          all parameters, where n counts those that a token passes through (optional)
     d                training tokens D
     c                training FLOPs C, by `Points.flops_convention`
     loss             validation loss L, by `Points.metric`; nats per token unless that says otherwise
@@ -31,8 +32,10 @@ from scalesweep.counting import FLOPS, PARAMS, LossMetric
 from scalesweep.errors import PointsError
 from scalesweep.points.convert import Losses, assume_nats, read_losses, scale_columns
 from scalesweep.points.curves import Curves, find_curves
+from scalesweep.points.experts import ACTIVE, TOTAL, Counts, find_counts
 from scalesweep.points.metric import NATS_PER_TOKEN, Metric, find_headers, metric_of_header
 from scalesweep.points.table import read_table
+from scalesweep.points.unit_names import scale_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,7 +49,7 @@ LOST_STATES = ("diverged", "failed", "crashed", "killed", "lost", "nan")
 ALIASES = {
     "n": (
         *("n", "params", "parameters", "num_params", "num_parameters", "n_params", "model_params", "model_size"),
-        "non_embedding_params",
+        *("non_embedding_params", *ACTIVE, *TOTAL),
     ),
     "d": ("d", "tokens", "training_tokens", "train_tokens", "num_tokens", "n_tokens", "total_tokens", "tokens_seen"),
     "c": ("c", "flop", "flops", "compute", "training_flop", "training_flops", "train_flops", "total_flos"),
@@ -183,7 +186,11 @@ def read_points(
     if not next(iter(table.values())):
         raise PointsError(f"{path}: the table has a header but no rows.")
     table, converted = _converted(table, names, units or {}, loss, str(path))
-    points = replace(_of_runs(table, names, str(path), converted.notes), metric=converted.metric)
+    notes = converted.notes
+    if counts := find_counts(list(table), [column for column in table if _plain(column) in set(map(_plain, ALIASES["n"]))]):
+        table = _with_total(table, counts, scale_of("n", units["n"]) if units and "n" in units else 1.0)
+        notes = (*notes, counts.note) if names.get("n") == counts.active else notes
+    points = replace(_of_runs(table, names, str(path), notes), metric=converted.metric)
     if loss or metric_of_header(names["loss"]):
         return points
     scale = points.size if points.is_partial else points.n * points.d
@@ -211,6 +218,14 @@ def _converted(
     return {**table, **kept}, replace(losses, notes=(*notes, *losses.notes))
 
 
+def _with_total(table: dict[str, list[Any]], counts: Counts, factor: float) -> dict[str, list[Any]]:
+    """The table with all parameters of a mixture of experts as `n_total`."""
+    if not counts.total or "n_total" in table:
+        return table
+    rest = {name: values for name, values in table.items() if name != counts.total}
+    return {**rest, "n_total": (_numbers(table[counts.total]) * factor).tolist()}
+
+
 def _of_runs(table: dict[str, list[Any]], names: dict[str, str], source: str, notes: tuple[str, ...]) -> Points:
     """Points from a user's table, of whose curves, where it has such, only the last rows are points."""
     import pandas as pd
@@ -234,6 +249,8 @@ def _recognise(columns: Sequence[str], path: Path) -> dict[str, str]:
     for canonical, aliases in ALIASES.items():
         plain = {_plain(alias) for alias in aliases}
         found = [column for column in columns if _plain(column) in plain]
+        if canonical == "n" and (counts := find_counts(columns, found)):
+            found = [counts.active]
         if len(found) > 1:
             both = " and ".join(repr(column) for column in found)
             raise PointsError(f"{path}: columns {both} can all mean {canonical}; {_which(canonical, found)}.")
