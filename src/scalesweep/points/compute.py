@@ -139,17 +139,18 @@ def compute_of(points: Points) -> Compute:
         return Compute(ratio, low, high, k)
     readings = _readings(points, n, d, c)
     start = _far(ratio, low, high) if is_far else odd
+    against = " C, N and D contradict each other." if is_far else ""
     if is_far and not readings and is_constant:
-        text = f"{start} No unit explains it, but it is nearly the same in all rows: {_counted_otherwise(ratio)} " + (
+        text = f"{start} No unit explains it, and it is nearly the same in all rows: {_counted_otherwise(ratio)} " + (
             f"Compute optima and forecasts use C = {k:.3g} N D."
         )
         return Compute(ratio, low, high, k, text)
-    return Compute(ratio, low, high, SIX, f"{start} {_explained(readings)}", True, readings)
+    return Compute(ratio, low, high, SIX, f"{start}{against} {_explained(readings)}", True, readings)
 
 
 def _far(ratio: float, low: float, high: float) -> str:
     span = "" if high <= low * (1 + SAME) else f" ({format_number(low)} to {format_number(high)})"
-    return f"C is {format_number(ratio)} times 6 N D{span}: C, N and D contradict each other."
+    return f"C is {format_number(ratio)} times 6 N D{span}."
 
 
 def _counted_otherwise(ratio: float) -> str:

@@ -63,6 +63,11 @@ class Metric:
         return self.name.replace("_", " ")
 
     @property
+    def is_cross_entropy(self) -> bool:
+        """Whether it is that of text, in whatever unit, so that exponents are those in nats per token."""
+        return self.noun in ("loss", "log perplexity")
+
+    @property
     def symbol(self) -> str:
         """Noun and unit, as an axis or a heading has them."""
         return f"{self.noun} ({self.short})" if self.short else self.noun
