@@ -43,6 +43,15 @@ def test_without_noise_everything_is_exact() -> None:
     assert found.at(1e6, 1e7) == pytest.approx(best_lr(1e6, 1e7), rel=1e-3)
 
 
+def test_a_short_name_of_a_tuned_setting_is_that_setting() -> None:
+    points = sweep(lr_cost)
+    short = Points(points.frame.rename(columns={"tune.recipe.lr": "tune.lr"}), "total", "six_n", "short")
+    own, known = tuned_frontier(short), tuned_frontier(points)
+    assert own.settings == known.settings == ("recipe.lr",)
+    np.testing.assert_array_equal(own.points.loss, known.points.loss)
+    assert own.points.frame["regret_half_lr"].notna().all()
+
+
 def test_the_frontier_is_a_table_that_fits_take() -> None:
     points = tuned_frontier(sweep(lr_cost, sigma=0.002, seeds=(0, 1))).points
     assert len(points.loss) == 32

@@ -394,11 +394,19 @@ def test_no_prediction_interval_without_resamples_or_spare_points():
 
 @pytest.mark.slow
 def test_the_benchmark_runs():
-    script = Path(__file__).parents[2] / "scripts" / "bench_fit.py"
+    script = Path(__file__).parents[2] / "scripts" / "bench_bootstrap.py"
     done = subprocess.run([sys.executable, script, "--quick"], capture_output=True, text=True, check=True)
     ratios = [float(line[44:56]) for line in done.stdout.splitlines() if line.startswith(("scalesweep", "scipy", "variable"))]
     assert ratios[0] == 1
     assert min(ratios[1:]) > 5
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_a_fit_runs():
+    script = Path(__file__).parents[2] / "scripts" / "bench_fit.py"
+    done = subprocess.run([sys.executable, script, "--rows", "40"], capture_output=True, text=True, check=True)
+    parts, total = (line.split() for line in done.stdout.splitlines() if line.startswith("    40"))
+    assert sum(map(float, parts[1:])) == pytest.approx(float(total[1]), rel=0.5)
 
 
 # Ends that the points do not limit.

@@ -15,7 +15,7 @@ from scalesweep.fit.sweep_fit import SweepFit
 from scalesweep.points.metric import Metric
 from scalesweep.report.words.fit import TITLES, closing, contradiction, interval, meaning
 from scalesweep.report.words.summary import summary
-from scalesweep.units import format_number
+from scalesweep.units import format_number, format_share
 
 _WIDE = 100
 """Columns from which the meaning of the parameters is shown beside them."""
@@ -67,7 +67,7 @@ def _print(fit: SweepFit, blocks: list[str]) -> None:
 
 
 def _table(law: Fit, confidence: float, metric: Metric) -> Table:
-    left = f"{len(law.rows)} points ({law.selection}); residual {law.residual_rms:.2%} rms. {law.intervals}"
+    left = f"{len(law.rows)} points ({law.selection}); residual {format_share(law.residual_rms)} rms. {law.intervals}"
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, caption=left, caption_justify="left", caption_style="dim")
     table.add_column("")
     table.add_column("estimate", justify="right", no_wrap=True)

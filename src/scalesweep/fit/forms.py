@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from scalesweep.arrays import FloatArray
 from scalesweep.errors import FitError, Refused, did_you_mean
-from scalesweep.fit.estimates import estimate_law, open_ends
+from scalesweep.fit.estimates import estimate_law, open_ends, outside
 from scalesweep.fit.intervals import resample
 from scalesweep.fit.judge import judge, look_back
 from scalesweep.fit.pose import Posed
@@ -46,7 +46,7 @@ def fit_law(form: type[Law], rows: Rows, spec: FitSpec) -> Fit:
         law=law,
         estimates=estimates,
         status=status,
-        messages=(*messages, *open_ends(estimates), *resampled.warnings),
+        messages=(*messages, *open_ends(estimates), *outside(estimates), *resampled.warnings),
         objective=objective,
         objective_value=descent.value,
         huber_delta=descent.delta,

@@ -22,6 +22,7 @@ no law.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -136,7 +137,16 @@ class Points:
         return self._column(self.size_name)
 
     def _column(self, name: str) -> FloatArray:
-        return self.used[name].to_numpy(dtype=np.float64)
+        return self._columns[name]
+
+    @cached_property
+    def _columns(self) -> dict[str, FloatArray]:
+        """The numbers of the used rows, taken from the frame once: an analysis asks for them thousands of times."""
+        used = self.used
+        columns = {name: used[name].to_numpy(dtype=np.float64, copy=True) for name in REQUIRED if name in used}
+        for column in columns.values():
+            column.flags.writeable = False
+        return columns
 
     def to_csv(self, path: Path | str) -> None:
         """Write all rows at full precision; `read_points` reads them back unchanged."""

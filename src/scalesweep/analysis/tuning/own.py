@@ -42,6 +42,14 @@ def tune_by(points: Points, columns: Sequence[str]) -> Points:
     return replace(points, frame=frame)
 
 
+def with_known_names(points: Points) -> Points:
+    """The table with `tune.lr` and its like under the settings that they mean, such as `tune.recipe.lr`."""
+    columns = {str(name): str(name).removeprefix(TUNE) for name in points.frame.columns if str(name).startswith(TUNE)}
+    names = {old: TUNE + _SAME.get(plain(short), short) for old, short in columns.items()}
+    new = {old: name for old, name in names.items() if old != name and name not in points.frame}
+    return replace(points, frame=points.frame.rename(columns=new)) if len(set(new.values())) == len(new) and new else points
+
+
 def _positive(points: Points, column: str) -> FloatArray:
     import pandas as pd
 

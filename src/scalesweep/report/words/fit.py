@@ -9,7 +9,7 @@ from scalesweep.fit.results import Fit
 from scalesweep.fit.sweep_fit import Name, SweepFit
 from scalesweep.points.design import Span
 from scalesweep.points.metric import Metric
-from scalesweep.units import format_count, format_number, format_rough, plural
+from scalesweep.units import format_count, format_number, format_rough, format_share, plural
 
 WIDTH = 100
 MEANINGS = {
@@ -79,7 +79,7 @@ def footer(fit: SweepFit) -> list[str]:
         degrees, ratio = plural(fit.noise.degrees_of_freedom, "degree"), ""
         if fit.noise_ratio is not None:
             ratio = f"; the first law's residuals are {format_rough(fit.noise_ratio)} times that"
-        lines.append(f"Seed noise: {fit.noise.log_loss_sd:.2%} of the loss ({degrees} of freedom){ratio}.")
+        lines.append(f"Seed noise: {format_share(fit.noise.log_loss_sd)} of the loss ({degrees} of freedom){ratio}.")
     if {"joint", "coupled"} <= fit.fits.keys():
         difference = fit["joint"].aicc - fit["coupled"].aicc
         lines.insert(
@@ -111,7 +111,7 @@ def _block(title: str, fit: Fit, metric: Metric) -> str:
             f"  {fit.law.formula()}",
             wrap(" ".join((fit.status.value, *fit.messages)), "  "),
             *(row.rstrip() for row in rows),
-            f"  {plural(len(fit.rows), 'point')} ({fit.selection}); residual {fit.residual_rms:.2%} rms;",
+            f"  {plural(len(fit.rows), 'point')} ({fit.selection}); residual {format_share(fit.residual_rms)} rms;",
             f"  {fit.objective.words}{delta}: {fit.objective_value:.10g}",
             *([wrap(fit.intervals, "  ")] if fit.intervals else []),
         ]

@@ -6,7 +6,7 @@ from scalesweep.analysis.forecast.dated import Forecast, Prediction, name_target
 from scalesweep.analysis.forecast.rivals import TITLES
 from scalesweep.analysis.forecast.scoring import Score
 from scalesweep.points.metric import METRICS
-from scalesweep.units import format_count, format_number
+from scalesweep.units import format_count, format_number, format_share
 
 
 def summarise(made: Forecast) -> str:
@@ -28,7 +28,6 @@ def summarise(made: Forecast) -> str:
     else:
         lines += ["  honest              none: the tool abstains (A14).", *_wrap(made.abstention, 22)]
     each = ", ".join(f"{TITLES.get(name, name)} {format_number(loss)}" for name, loss in made.forms.items())
-    reach = f"{made.factor:.3g} times the largest measured compute" if made.factor > 1 else "inside the measured compute"
     tested = (
         f"stretched {made.widening:.2f}x by {made.num_origins} back-tests on these points"
         if made.num_origins
@@ -36,7 +35,8 @@ def summarise(made: Forecast) -> str:
     )
     notes = (
         f"Forms: {each}.",
-        f"The target is {reach}; these points support {made.supported_factor:.3g} times.",
+        f"The target's compute is {made.factor:.3g} times the largest measured; their span of compute alone supports "
+        f"{made.supported_factor:.3g} times.",
         f"Honest: envelope of the forms, exponent drifting by half of itself per decade, {tested}.",
         f"From {made.origin.rows} points, {made.origin.source}, hash {made.origin.sha256[:12]}.",
     )
@@ -59,7 +59,7 @@ def summarise_score(result: Score) -> str:
     for row in result.rows:
         honest = "no honest interval" if row.in_honest is None else f"{_inside(row.in_honest)} honest"
         lines.append(f"  measured {format_number(row.loss)} at N {format_count(row.n)}, D {format_count(row.d)}:")
-        lines.append(f"    predicted {row.error:+.2%}, {_inside(row.in_form)} if this form holds, {honest}")
+        lines.append(f"    predicted {format_share(row.error, sign='+')}, {_inside(row.in_form)} if this form holds, {honest}")
     if not result.is_unseen:
         lines.append("  These are the points that the forecast was made from: this is no test of it.")
     return "\n".join(lines)
