@@ -12,7 +12,8 @@ from scalesweep.cli.tables import output_width
 from scalesweep.errors import Refused
 from scalesweep.fit import Fit, Status
 from scalesweep.fit.sweep_fit import SweepFit
-from scalesweep.report.words.fit import MEANINGS, TITLES, closing, interval
+from scalesweep.points.metric import Metric
+from scalesweep.report.words.fit import TITLES, closing, contradiction, interval, meaning
 from scalesweep.report.words.summary import summary
 from scalesweep.units import format_number, format_share
 
@@ -51,19 +52,21 @@ def print_fit(fit: SweepFit) -> None:
 
 def _print(fit: SweepFit, blocks: list[str]) -> None:
     console = Console(highlight=False, width=output_width())
+    for block in contradiction(fit):
+        console.print(Text(f"{block}\n", style="bold red"))
     for name in fit.order:
         law = fit[name]
         console.print(Text(TITLES[name], style="bold"))
         console.print(Text(f"  {law.law.formula()}"))
         console.print(Text(" ".join((law.status.value, *law.messages)), style=_COLOURS.get(law.status, "yellow")))
-        console.print(_table(law, fit.confidence), "")
+        console.print(_table(law, fit.confidence, fit.metric), "")
     for name, reason in fit.refusals.items():
         console.print(Text(f"{TITLES[name]}: refused. {reason}", style="red"))
     for block in [*blocks, *closing(fit)]:
         console.print(Text(f"\n{block}"))
 
 
-def _table(law: Fit, confidence: float) -> Table:
+def _table(law: Fit, confidence: float, metric: Metric) -> Table:
     left = f"{len(law.rows)} points ({law.selection}); residual {format_share(law.residual_rms)} rms. {law.intervals}"
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, caption=left, caption_justify="left", caption_style="dim")
     table.add_column("")
@@ -73,6 +76,6 @@ def _table(law: Fit, confidence: float) -> Table:
     if has_room:
         table.add_column("meaning", no_wrap=True)
     for name, estimate in law.estimates.items():
-        meaning = [MEANINGS[name]] if has_room else []
-        table.add_row(name, format_number(estimate.value), interval(estimate), *meaning)
+        meant = [meaning(name, metric)] if has_room else []
+        table.add_row(name, format_number(estimate.value), interval(estimate), *meant)
     return table

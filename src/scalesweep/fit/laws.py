@@ -11,6 +11,7 @@ from scalesweep.fit.lines import fit_line
 from scalesweep.fit.results import Fit
 from scalesweep.fit.sweep_fit import Name, SweepFit
 from scalesweep.laws import Chinchilla, Coupled
+from scalesweep.points.compute import compute_of
 from scalesweep.points.design import Noise, measure_span, refuse_joint, replicate_noise
 from scalesweep.points.points import Points
 from scalesweep.points.rows import Rows
@@ -32,12 +33,12 @@ def fit_laws(points: Points, spec: FitSpec | None = None) -> SweepFit:
     """
     spec = spec or FitSpec()
     _check(points)
-    rows = Rows.of(points)
+    rows, compute = Rows.of(points), compute_of(points)
     found: dict[Name, Fit | Refused] = {
         **_fit_joint(rows, spec),
         "by_n": fit_line(rows, "N", spec),
         "by_d": fit_line(rows, "D", spec),
-        "by_c": fit_line(rows, "C", spec),
+        "by_c": Refused(compute.withheld) if compute.is_contradiction else fit_line(rows, "C", spec),
     }
     noise = replicate_noise(points)
     result = SweepFit(
@@ -49,6 +50,8 @@ def fit_laws(points: Points, spec: FitSpec | None = None) -> SweepFit:
         params_convention=points.params_convention,
         flops_convention=points.flops_convention,
         source=points.source,
+        metric=points.metric,
+        compute=compute,
         notes=points.notes,
         bootstrap=spec.bootstrap,
         confidence=spec.confidence,
