@@ -213,7 +213,7 @@ def test_what_else_differs_keeps_optima_apart_and_any_column_has_a_law() -> None
 
 
 @pytest.mark.parametrize(
-    ("column", "why"), [("lrr", "did you mean lr"), ("batch_size", "1 values"), ("arch", "no positive number")]
+    ("column", "why"), [("lrr", "did you mean lr"), ("batch_size", "1 value "), ("arch", "no positive number")]
 )
 def test_a_column_that_cannot_be_tuned_is_refused(column: str, why: str) -> None:
     points = read_points(pd.read_csv(DATA / "untuned_lr.csv").assign(arch="dense"))

@@ -10,13 +10,13 @@ import numpy as np
 from scalesweep.arrays import FloatArray
 from scalesweep.errors import PointsError
 from scalesweep.points.columns import VARIABLES, Chosen, Variable, choose_columns
-from scalesweep.points.curves import Curves, find_curves
+from scalesweep.points.curves import find_curves
 from scalesweep.points.formats import Table, of_columns, of_frame, of_records
 from scalesweep.points.points import Points, points_of_sheet
 from scalesweep.points.sheet import Sheet
 from scalesweep.points.states import NO_LOSS, counted, reasons_of
 from scalesweep.points.table import read_table
-from scalesweep.points.values import decimal_mark, is_blank, is_empty, typed
+from scalesweep.points.values import decimal_mark, is_empty
 from scalesweep.points.where import choose_rows
 
 if TYPE_CHECKING:
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
 
 _SMALLEST_LARGE_MODEL = 1e4
 """Where the largest model has fewer parameters than this, they are likely counted in millions."""
-_ROW = "\0row"
-"""Column of the rows' numbers, of a name that no header has."""
 _FORMULAS = {"n": "n = c / (6 d)", "d": "d = c / (6 n)", "c": "c = 6 n d"}
 
 
@@ -48,6 +46,7 @@ def read_points(
 
     Columns are recognised by `columns.choose_columns`; a table that has n, d, c and loss under exactly these names is taken as
     it is. Of n, d and c one that is missing is derived from C = 6 N D; where two are, they stay unknown (`Points.variables`).
+    Where rows are points of training curves the last of each run is its point (`curves.find_curves`).
     Rows whose state is not finished, and rows without a loss, are left out and counted. `Points.reading` says all of this.
 
     Args:
@@ -60,6 +59,8 @@ def read_points(
         PointsError: one sentence that names the file, and the columns and data rows (counted from 1; the header is row 0) that
             are wrong, all of them at once.
     """
+    import pandas as pd
+
     table, name = _table_of(source)
     if not table or not next(iter(table.values())):
         choose_columns(table, columns or {}, name)
@@ -71,33 +72,19 @@ def read_points(
     if not len(rows):
         raise PointsError(f"{name}: where={where!r} holds for none of the {num_rows} rows.")
     kept = {column: [cells[row] for row in rows] for column, cells in table.items()} if where else table
-    sheet = Sheet(kept, chosen.names, name, reasons_of(kept), (rows + 1).tolist(), mark, chosen.factors)
-    curves = find_curves(_frame_of(sheet), chosen.names)
+    num_chosen, curves = len(rows), find_curves(pd.DataFrame(kept), chosen.names, mark)
     if curves is not None:
-        sheet = _ends_of(curves, sheet)
-    losses = sheet.table[chosen.names["loss"]]
-    reasons = [why or (NO_LOSS if is_empty(loss) else "") for why, loss in zip(sheet.reasons, losses, strict=True)]
-    points = replace(_derived(replace(sheet, reasons=reasons)), curves=curves)
-    notes = points.notes if curves is None else (curves.note, *points.notes)
-    return replace(points, reading=_in_words(chosen, points, where, len(rows), num_rows), notes=notes)
-
-
-def _frame_of(sheet: Sheet) -> "pd.DataFrame":
-    """The rows with numbers in the columns that have a role, as far as these hold nothing else, and the number of each row."""
-    import pandas as pd
-
-    roles = set(sheet.names.values())
-    columns = {name: typed(cells, sheet.mark) if name in roles else cells for name, cells in sheet.table.items()}
-    return pd.DataFrame({**columns, _ROW: list(sheet.rows)})
-
-
-def _ends_of(curves: Curves, sheet: Sheet) -> Sheet:
-    """The last row of each run."""
-    table = {str(name): column.tolist() for name, column in curves.last.items()}
-    rows = [int(row) for row in table.pop(_ROW)]
-    given = table.get("excluded_reason", [""] * len(rows))
-    stopped = [other if is_blank(one) else one for one, other in zip(given, curves.unfinished, strict=True)]
-    return replace(sheet, table=table, rows=rows, reasons=reasons_of({**table, "excluded_reason": stopped}))
+        kept, rows = {str(column): cells.tolist() for column, cells in curves.last.items()}, rows[curves.rows]
+    short = curves.unfinished if curves else [""] * len(rows)
+    losses = kept[chosen.names["loss"]]
+    reasons = [
+        state or stopped or (NO_LOSS if is_empty(loss) else "")
+        for state, stopped, loss in zip(reasons_of(kept), short, losses, strict=True)
+    ]
+    sheet = Sheet(kept, chosen.names, name, reasons, (rows + 1).tolist(), mark, chosen.factors)
+    points = replace(_derived(sheet), curves=curves)
+    words = _in_words(chosen, points, where, num_chosen, num_rows)
+    return replace(points, reading=f"{curves.note} {words}" if curves else words)
 
 
 def _table_of(source: Any) -> tuple[Table, str]:

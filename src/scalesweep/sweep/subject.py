@@ -9,12 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from scalesweep.analysis.analyse import analyse
+from scalesweep.analysis.analyse import Analysis, analyse
 from scalesweep.analysis.families import split_families
 from scalesweep.analysis.health import entropy_lines, spike_lines
 from scalesweep.analysis.tuning.own import tune_by
 from scalesweep.errors import SpecError
-from scalesweep.fit.sweep_fit import SweepFit
 from scalesweep.points.points import Points
 from scalesweep.points.published import published_points
 from scalesweep.points.reading import Reading, read_points
@@ -44,8 +43,8 @@ class Subject:
     """The column whose values are families with laws of their own; empty: the rows are of one."""
 
 
-def write(subject: Subject) -> tuple[SweepFit, Path]:
-    """Analyse the points and write the report; the laws and the page's path.
+def write(subject: Subject) -> tuple[Analysis, Path]:
+    """Analyse the points and write the report; what was found, and the page's path.
 
     Raises:
         FitError: the points cannot be fitted at all.
@@ -53,7 +52,7 @@ def write(subject: Subject) -> tuple[SweepFit, Path]:
     """
     keep_frontier(subject.directory, subject.context)
     analysis = analyse(subject.points, subject.spec, by=subject.by)
-    return analysis.fit, write_report(subject.directory, analysis, subject.context)
+    return analysis, write_report(subject.directory, analysis, subject.context)
 
 
 @dataclass(frozen=True)
@@ -69,8 +68,8 @@ class _Asked:
     """The defaults under the overrides that follow the first word."""
     reading: Reading
     """How a table is to be read."""
-    table: Mapping[str, str]
-    """Options of a table that are no settings: `tune`, `by`."""
+    options: Mapping[str, str]
+    """What is done with a table: `tune`, `by`."""
 
     @property
     def named(self) -> list[str]:
@@ -115,9 +114,8 @@ def _read_published(asked: _Asked) -> Subject:
     return _table_subject(asked, points, name, Path(f"{name}-report"), origin)
 
 
-TABLE_OPTIONS = ("tune", "by")
-"""What may follow a table beside settings: columns to tune over, separated by commas; the column that names families."""
-
+TABLE_OPTIONS = {"tune": "tune=lr,batch_size", "by": "by=arch"}
+"""What may follow a table beside settings, with an example: columns to tune over, the column that names families."""
 BY_COMMANDS = ("fit", "report")
 """Commands that fit families side by side."""
 
@@ -163,13 +161,10 @@ def read_subject(arguments: Sequence[str], command: str) -> Subject:
             raise SpecError(
                 f"{word!r} means nothing to {command} of {kind.name}, which takes settings of {', '.join(kind.sections)}."
             )
-    if command not in BY_COMMANDS and any(word.startswith("by=") for word in overrides):
-        raise SpecError(
-            f"by=... is of {' and '.join(BY_COMMANDS)}: {command} takes rows of one family, which where=... chooses."
-        )
-    table = dict(word.split("=", 1) for word in overrides if word.split("=", 1)[0] in TABLE_OPTIONS and "=" in word)
-    settings = compose_settings([word for word in overrides if word.split("=", 1)[0] not in table])
-    return kind.read(_Asked(command, arguments, Path(first.removeprefix(_PUBLISHED)), settings, _reading_of(of_table), table))
+    path = Path(first.removeprefix(_PUBLISHED))
+    options = _table_options([word for word in overrides if word.partition("=")[0] in TABLE_OPTIONS], command)
+    settings = compose_settings([word for word in overrides if word.partition("=")[0] not in TABLE_OPTIONS])
+    return kind.read(_Asked(command, arguments, path, settings, _reading_of(of_table), options))
 
 
 def _is_of_table(word: str) -> bool:
@@ -190,6 +185,21 @@ def _reading_of(words: Sequence[str]) -> Reading:
         else:
             columns[name.removeprefix("columns.")] = value
     return Reading(columns, where)
+
+
+def _table_options(words: Sequence[str], command: str) -> dict[str, str]:
+    """`tune=COLUMN,...` and `by=COLUMN`; of an option that is given twice the last counts."""
+    options = {}
+    for word in words:
+        name, _, value = word.partition("=")
+        if not value.strip():
+            raise SpecError(f"{name}= lacks its value: name columns of the table, such as {TABLE_OPTIONS[name]}.")
+        options[name] = value.strip()
+    if "by" in options and command not in BY_COMMANDS:
+        raise SpecError(
+            f"by={options['by']} is of {' and '.join(BY_COMMANDS)}: {command} takes rows of one family (where=... chooses)."
+        )
+    return options
 
 
 def _digest(content: str | bytes) -> str:
@@ -215,10 +225,10 @@ def _table_subject(asked: _Asked, points: Points, name: str, place: Path, origin
         warnings=[],
         command=shlex.join(["scalesweep", "report", *asked.words]),
     )
-    if columns := asked.table.get("tune"):
+    if columns := asked.options.get("tune"):
         points = tune_by(points, [name.strip() for name in columns.strip("[]").split(",")])
     points, context = fitted_points(points, context)
-    by = asked.table.get("by", "")
+    by = asked.options.get("by", "")
     if by:
         split_families(points, by)
     return Subject(points, settings.fit, context, Path(settings.dir) if "dir" in asked.named else place, by)
