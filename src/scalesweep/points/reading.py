@@ -86,13 +86,12 @@ def read_points(
     losses = sheet.table[chosen.names["loss"]]
     reasons = [why or (NO_LOSS if is_empty(loss) else "") for why, loss in zip(sheet.reasons, losses, strict=True)]
     points = replace(_derived(replace(sheet, reasons=reasons)), curves=curves)
-    notes = [] if curves is None else [curves.note]
-    notes += [*points.notes, *converted.notes]
+    notes = [*points.notes, *converted.notes]
     if not loss and not metric_of_header(chosen.names["loss"]):
         scale = points.size if points.is_partial else points.n * points.d
         notes += assume_nats(chosen.names["loss"], points.loss, scale)
     words = _in_words(chosen, points, where, len(rows), num_rows)
-    return replace(points, reading=words, notes=tuple(notes), metric=converted.metric)
+    return replace(points, reading=f"{curves.note} {words}" if curves else words, notes=tuple(notes), metric=converted.metric)
 
 
 def _converted(sheet: Sheet, counts: Counts | None, units: Mapping[str, str], loss: LossMetric | None) -> tuple[Sheet, Losses]:
