@@ -134,7 +134,8 @@ def split_families(points: Points, column: str) -> dict[str, Points]:
     names = list(dict.fromkeys(labels[frame["excluded_reason"] == ""]))
     if not 2 <= len(names) <= MAX_FAMILIES:
         raise PointsError(
-            f"by = {column!r}: it has {plural(len(names), 'value')} in used rows; families have 2 to {MAX_FAMILIES}."
+            f"by = {column!r}: the column has {plural(len(names), 'value')} in used rows; "
+            f"families are told apart by 2 to {MAX_FAMILIES}."
         )
     return {
         name: replace(points, frame=frame[labels == name].reset_index(drop=True), source=f"{points.source}, {column} {name}")

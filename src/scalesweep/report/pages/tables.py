@@ -6,7 +6,7 @@ from scalesweep.analysis.forecast.backtest import BackTest
 from scalesweep.fit.sweep_fit import SweepFit
 from scalesweep.interval import Interval
 from scalesweep.report.tables import Entry, Table, write_csv
-from scalesweep.report.words.fit import MEANINGS
+from scalesweep.report.words.fit import meaning
 from scalesweep.units import format_number
 
 _SYMBOLS = {
@@ -24,7 +24,7 @@ def render_csv(fit: SweepFit) -> str:
     rows: list[tuple[Entry, ...]] = []
     for name in fit.order:
         for parameter, estimate in fit[name].estimates.items():
-            rows.append((name, parameter, estimate.value, estimate.low, estimate.high, MEANINGS[parameter]))
+            rows.append((name, parameter, estimate.value, estimate.low, estimate.high, meaning(name, parameter)))
     return write_csv(Table(("law", "parameter", "value", "low", "high", "meaning"), tuple(rows)))
 
 
