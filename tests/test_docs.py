@@ -54,7 +54,7 @@ def compose_command(name: str, words: list[str]) -> None:
         chosen = load_command(name)
         given = chosen.read(words)
         if chosen.num_words is None:
-            compose_settings([word for word in given.words if "=" in word and not word.startswith("points=")])
+            compose_settings([word for word in given.words if "=" in word and not word.startswith(("points=", "units."))])
 
 
 EXAMPLES = sorted({shlex.join(words) for page in PAGES for words in commands_of(page.read_text(encoding="utf-8"))})
