@@ -15,10 +15,10 @@ from scalesweep.arrays import FloatArray
 from scalesweep.errors import FitError, Refused, did_you_mean
 from scalesweep.fit.estimates import estimate_law, open_ends, outside
 from scalesweep.fit.intervals import resample
-from scalesweep.fit.judge import judge, look_back
+from scalesweep.fit.judge import judge, judge_scatter, look_back
 from scalesweep.fit.pose import Posed
 from scalesweep.fit.profiles import profile_estimates
-from scalesweep.fit.results import Fit
+from scalesweep.fit.results import Fit, Status
 from scalesweep.fit.solve.objectives import Objective
 from scalesweep.laws import LAWS, Law
 from scalesweep.points.rows import Rows
@@ -41,7 +41,10 @@ def fit_law(form: type[Law], rows: Rows, spec: FitSpec) -> Fit:
     if spec.interval == "profile":
         estimates |= profile_estimates(posed, descent, rows.units.num_units, spec.confidence)
     search = look_back(posed, descent)
+    residuals = np.log(rows.loss) - np.log(law.predict(rows.n, rows.d))
     status, messages = judge(law, search, estimates, resampled)
+    if scatter := judge_scatter(law, rows, residuals):
+        status, messages = Status.WEAK if status is Status.IDENTIFIED else status, (*messages, scatter)
     return Fit(
         law=law,
         estimates=estimates,
@@ -50,7 +53,7 @@ def fit_law(form: type[Law], rows: Rows, spec: FitSpec) -> Fit:
         objective=objective,
         objective_value=descent.value,
         huber_delta=descent.delta,
-        residuals=np.log(rows.loss) - np.log(law.predict(rows.n, rows.d)),
+        residuals=residuals,
         rows=tuple(sorted(rows.order.tolist())),
         selection="all used points",
         num_free=posed.num_free,

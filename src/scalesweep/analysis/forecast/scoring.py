@@ -65,12 +65,15 @@ def score(filed: DatedForecast, points: Points, tolerance: float = 0.05) -> Scor
             f"{points.source}: the loss is {points.metric.title}, and the forecast is of {METRICS[made.origin.metric].title}; "
             "name the metric of the points by count.loss=...."
         )
-    n, d, _, loss = points.n, points.d, points.c, points.loss
+    n, d, c, loss = points.n, points.d, points.c, points.loss
     limit = math.log1p(tolerance) + 1e-12  # a row at the very tolerance is near, whatever the rounding
     if made.target == "model":
+        assert made.n is not None  # a model is asked for by its N and D
+        assert made.d is not None
         near = (np.abs(np.log(n / made.n)) <= limit) & (np.abs(np.log(d / made.d)) <= limit)
     else:
-        near = np.abs(np.log(made.origin.flops_per_parameter_and_token * n * d / made.c)) <= limit
+        counted = c if made.n is None else made.origin.flops_per_parameter_and_token * n * d
+        near = np.abs(np.log(counted / made.c)) <= limit
     rows = np.flatnonzero(near)
     if not len(rows):
         raise PointsError(f"{points.source} has no used row within {tolerance:.0%} of the forecast's {name_target(made)}.")

@@ -140,7 +140,7 @@ def _lead(analysis: Analysis, context: ReportContext) -> dict[str, Any]:
         "warnings": context.warnings,
         "meanings": meanings(),
         "law_titles": TITLES,
-        "meaning": partial(meaning, metric=fit.metric),
+        "meaning_of": partial(meaning, metric=fit.metric),
     }
 
 

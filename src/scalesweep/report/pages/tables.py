@@ -24,7 +24,8 @@ def render_csv(fit: SweepFit) -> str:
     rows: list[tuple[Entry, ...]] = []
     for name in fit.order:
         for parameter, estimate in fit[name].estimates.items():
-            rows.append((name, parameter, estimate.value, estimate.low, estimate.high, meaning(parameter, fit.metric)))
+            meant = meaning(name, parameter, fit.metric)
+            rows.append((name, parameter, estimate.value, estimate.low, estimate.high, meant))
     return write_csv(Table(("law", "parameter", "value", "low", "high", "meaning"), tuple(rows)))
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from scalesweep.counting import flops_in_words, params_in_words
 from scalesweep.fit.estimates import Estimate
 from scalesweep.fit.results import Fit
-from scalesweep.fit.sweep_fit import Name, SweepFit
+from scalesweep.fit.sweep_fit import FLOORS, Name, SweepFit
 from scalesweep.points.design import Span
 from scalesweep.points.metric import Metric
 from scalesweep.units import format_count, format_number, format_rough, format_share, plural
@@ -31,12 +31,18 @@ TITLES: dict[Name, str] = {
     "by_n": "Loss against parameters",
     "by_d": "Loss against tokens",
     "by_c": "Loss against compute",
+    "by_n_floor": "Loss against parameters, with a floor",
+    "by_d_floor": "Loss against tokens, with a floor",
+    "by_c_floor": "Loss against compute, with a floor",
 }
 
 
-def meaning(name: str, metric: Metric) -> str:
-    """What a parameter of a law is."""
-    return MEANINGS[name].format(phrase=metric.phrase, one=metric.one)
+def meaning(name: Name, parameter: str, metric: Metric) -> str:
+    """What a parameter of the law of this name is."""
+    for variable, floor in FLOORS.items():
+        if name == floor and parameter in ("A", "alpha"):
+            return f"exponent of {variable}" if parameter == "alpha" else f"coefficient of the term in {variable}"
+    return MEANINGS[parameter].format(phrase=metric.phrase, one=metric.one)
 
 
 def summarise(fit: SweepFit) -> str:
@@ -51,8 +57,25 @@ def contradiction(fit: SweepFit) -> list[str]:
 
 def law_blocks(fit: SweepFit) -> list[str]:
     """A block of lines for each law, the preferred joint law first, and a sentence for each refused one."""
-    blocks = [_block(TITLES[name], fit[name], fit.metric) for name in fit.order]
-    return blocks + [wrap(f"{TITLES[name]}: refused. {reason}", "") for name, reason in fit.refusals.items()]
+    beside = {name: other for name in fit.order if (other := fit.beside(name))}
+    blocks = [
+        "\n".join(
+            [_block(name, fit[name], fit.metric), *([wrap(in_one_line(fit, beside[name]), "  ")] if name in beside else [])]
+        )
+        for name in fit.order
+        if name not in beside.values()
+    ]
+    return blocks + [wrap(f"{TITLES[name]}: refused. {reason}", "") for name, reason in fit.stated_refusals.items()]
+
+
+def in_one_line(fit: SweepFit, name: Name) -> str:
+    """The law of one variable that is not preferred, in one sentence."""
+    found = fit[name]
+    is_floor = name in FLOORS.values()
+    parameter = "E" if is_floor else "exponent"
+    ends, rms = interval(found.estimates[parameter]), f"residual {found.residual_rms:.2%} rms"
+    what = {True: "With a floor", False: "Without a floor"}[is_floor]
+    return f"{what}: {found.law.formula()}, {parameter} {ends}, {rms}. {found.status.value}"
 
 
 def closing(fit: SweepFit) -> list[str]:
@@ -99,15 +122,15 @@ def interval(estimate: Estimate) -> str:
     return str(estimate.interval or "-")
 
 
-def _block(title: str, fit: Fit, metric: Metric) -> str:
+def _block(name: Name, fit: Fit, metric: Metric) -> str:
     delta = f", delta {format_number(fit.huber_delta)}" if fit.huber_delta is not None else ""
     rows = [
-        f"  {name:<21}{format_number(estimate.value):>10}  {interval(estimate):<24}{meaning(name, metric)}"
-        for name, estimate in fit.estimates.items()
+        f"  {parameter:<21}{format_number(estimate.value):>10}  {interval(estimate):<24}{meaning(name, parameter, metric)}"
+        for parameter, estimate in fit.estimates.items()
     ]
     return "\n".join(
         [
-            title,
+            TITLES[name],
             f"  {fit.law.formula()}",
             wrap(" ".join((fit.status.value, *fit.messages)), "  "),
             *(row.rstrip() for row in rows),

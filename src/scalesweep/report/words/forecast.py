@@ -13,6 +13,9 @@ def summarise(made: Forecast) -> str:
     """A forecast with both intervals, or why it abstains."""
     share = f"{made.confidence:.0%}"
     what = "the compute-optimal model at " if made.target == "compute" else "a model with "
+    if made.reservation and made.target == "compute":
+        on_ray = f" (on the ray N {format_count(made.n)}, D {format_count(made.d)})" if made.n and made.d else ""
+        what = f"a model like these{on_ray} at "
     metric = METRICS[made.origin.metric]
     unit = f", {metric.unit}" if metric.unit else ""
     lines = [f"Forecast of the {metric.noun} of {what}{name_target(made)}{unit}"]
@@ -22,12 +25,12 @@ def summarise(made: Forecast) -> str:
             f"  N* {_count(made.n_opt)}, D* {_count(made.d_opt)} tokens, if this form holds;",
             f"  over all forms N* [{low}, {high}]",
         ]
-    lines += [f"  if this form holds  {made.form}  {share}, one new run, {TITLES.get(made.form_name, made.form_name)} law"]
+    lines += [f"  if this form holds  {made.form}  {share}, one new run, {_title(made.form_name)} law"]
     if made.honest:
         lines += [f"  honest              {made.honest}  {share}, one new run, whichever form holds"]
     else:
         lines += ["  honest              none: the tool abstains (A14).", *_wrap(made.abstention, 22)]
-    each = ", ".join(f"{TITLES.get(name, name)} {format_number(loss)}" for name, loss in made.forms.items())
+    each = ", ".join(f"{_title(name)} {format_number(loss)}" for name, loss in made.forms.items())
     tested = (
         f"stretched {made.widening:.2f}x by {made.num_origins} back-tests on these points"
         if made.num_origins
@@ -37,10 +40,15 @@ def summarise(made: Forecast) -> str:
         f"Forms: {each}.",
         f"The target's compute is {made.factor:.3g} times the largest measured; their span of compute alone supports "
         f"{made.supported_factor:.3g} times.",
+        *([made.reservation] if made.reservation else []),
         f"Honest: envelope of the forms, exponent drifting by half of itself per decade, {tested}.",
         f"From {made.origin.rows} points, {made.origin.source}, hash {made.origin.sha256[:12]}.",
     )
     return "\n".join([*lines, *(line for note in notes for line in _wrap(note, 2))])
+
+
+def _title(form: str) -> str:
+    return {"power": "power", "power_floor": "power-with-floor"}.get(form) or TITLES.get(form, form)
 
 
 def _count(found: Prediction) -> str:
