@@ -2,29 +2,33 @@
 
     python scripts/verdict_table.py [--replicates NUM] [--resamples NUM] [--worlds A,B]
 
-Each world is a law, a noise of 0.5 % of the loss and a grid of sizes and tokens per parameter. Counted are sweeps whose preferred law is
-called identified; whether its intervals of alpha, beta, E and a hold the world's (where the world has them), among all sweeps and
-among those called identified; and whether the honest interval of a new run at ten times the compute holds one.
+Each world is a law, a noise of 0.5 % of the loss and a grid of sizes and tokens per parameter. Counted are sweeps whose
+preferred law is called identified; whether its intervals of alpha, beta, E and a hold the world's (where the world has them),
+among all sweeps and, in brackets, among those called identified; and whether the intervals of a new run at ten times the compute
+hold one.
 """
 
 import argparse
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from scalesweep.analysis.forecast.forecast import forecast
 from scalesweep.arrays import FloatArray
-from scalesweep.errors import FitError
 from scalesweep.fit import fit_laws
 from scalesweep.fit.coverage import NoiseModel
 from scalesweep.fit.results import Status
 from scalesweep.laws import Chinchilla, Coupled, JointLaw
 from scalesweep.points.design import find_levels
-from scalesweep.points.points import points_from_rows
+from scalesweep.points.points import Points, points_from_rows
 from scalesweep.settings.fit import FitSpec
 
 SD = 0.005
+PARAMETERS = ("alpha", "beta", "E", "a")
+INDEPENDENT = NoiseModel("independent", SD)
 ADDITIVE = Chinchilla(E=1.69, A=406.4, B=410.7, alpha=0.34, beta=0.28)
 """Hoffmann et al. 2022, as printed."""
 COUPLED = Coupled(E=1.69, A=406.4, B=410.7, alpha=0.34, beta=0.28, kappa=0.7)
@@ -54,7 +58,7 @@ class World:
     """The loss without noise at N and D."""
     law: JointLaw | None
     """Whose parameters are the truth; None where no form has them."""
-    noise: NoiseModel = NoiseModel("independent", SD)
+    noise: NoiseModel = INDEPENDENT
     shared: str = ""
     """`d` or `seed`: what two thirds of the variance is shared by, beside the noise's own."""
     num_sizes: int = 6
@@ -86,7 +90,7 @@ WORLDS = (
 )
 
 
-def draw(world: World, rng: np.random.Generator):
+def draw(world: World, rng: np.random.Generator) -> Points:
     """One sweep of the world."""
     sizes = np.geomspace(SMALLEST, LARGEST, world.num_sizes)
     if world.shared:
@@ -116,7 +120,10 @@ def draw(world: World, rng: np.random.Generator):
             )
     loss = truth * np.exp(noise * (truth / truth.mean()) ** world.growth)
     loss[int(rng.integers(len(loss)))] *= world.bad
-    rows = [dict(n=a, d=b, c=6 * a * b, loss=l, seed=int(s)) for a, b, l, s in zip(n, d, loss, seed)] * world.copies
+    columns = zip(n.tolist(), d.tolist(), loss.tolist(), seed.tolist(), strict=True)
+    rows: list[dict[str, Any]] = [
+        {"n": x, "d": y, "c": 6 * x * y, "loss": z, "seed": k} for x, y, z, k in columns
+    ] * world.copies
     if world.shared != "seed":
         rows = [{k: v for k, v in row.items() if k != "seed"} for row in rows]
     if world.checkpoints:
@@ -128,67 +135,56 @@ def main() -> None:
     """Simulate and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--replicates", type=int, default=200, help="sweeps of each world (default: 200)")
-    parser.add_argument("--resamples", type=int, default=200, help="resamples of each fit (default: 200)")
+    parser.add_argument("--resamples", type=int, default=100, help="resamples of each fit (default: 100)")
     parser.add_argument("--worlds", default=",".join(world.name for world in WORLDS))
     options = parser.parse_args()
-    names = options.worlds.split(",")
-    print(
-        f"{'world':<24}{'identified':>11} | {'alpha':>6}{'beta':>6}{'E':>6}{'a':>6} | {'10x form':>9}{'honest':>8}{'width':>7}{'error':>7}{'none':>6}"
-    )
+    print("| world | identified | alpha | beta | E | a | 10x, law | 10x, honest | width | error | withheld |")
+    print("|---|---|---|---|---|---|---|---|---|---|---|")
     for index, world in enumerate(WORLDS):
-        if world.name not in names:
-            continue
-        found = []
-        for replicate in range(options.replicates):
-            rng = np.random.default_rng([index, replicate])
-            found.append(_judge(world, rng, FitSpec(bootstrap=options.resamples, seed=replicate)))
-        _print(world, found)
+        if world.name in options.worlds.split(","):
+            streams = (np.random.default_rng([index, replicate]) for replicate in range(options.replicates))
+            found = [judge(world, rng, FitSpec(bootstrap=options.resamples, seed=i)) for i, rng in enumerate(streams)]
+            print(render(world, found), flush=True)
 
 
-def _judge(world: World, rng: np.random.Generator, spec: FitSpec) -> dict[str, float]:
+def judge(world: World, rng: np.random.Generator, spec: FitSpec) -> dict[str, float]:
+    """What was said of one sweep, and whether it held: shares as 0 or 1, NaN where nothing was said."""
     points = draw(world, rng)
-    fit = fit_laws(points, spec)
-    best = fit.preferred
+    best = fit_laws(points, spec).preferred
     assert best is not None
-    out: dict[str, float] = {"identified": float(best.status is Status.IDENTIFIED)}
-    for name in ("alpha", "beta", "E", "a") if world.law is not None else ():
+    found = dict.fromkeys((*PARAMETERS, "form", "honest", "width", "error"), math.nan)
+    found["identified"] = float(best.status is Status.IDENTIFIED)
+    for name in PARAMETERS if world.law is not None else ():
         interval = best.estimates[name].interval if name in best.estimates else None
-        out[name] = float("nan") if interval is None else float(interval.low <= getattr(world.law, name) <= interval.high)
-    largest = 6 * float(np.max(points.n * points.d))
-    n_opt = float(ADDITIVE.n_opt(10 * largest))
-    d_opt = 10 * largest / 6 / n_opt
-    try:
-        made = forecast(points, spec, at=(n_opt, d_opt))
-    except FitError:
-        return out
-    actual = float(world.loss(np.array([n_opt]), np.array([d_opt]))[0]) * float(np.exp(world.noise.sd * rng.standard_normal()))
-    out["form"] = float(made.form.low <= actual <= made.form.high)
+        found[name] = math.nan if interval is None else float(interval.holds(getattr(world.law, name)))
+    compute = 10 * 6 * float(np.max(points.n * points.d))
+    n = float(ADDITIVE.n_opt(compute))
+    d = compute / 6 / n
+    made = forecast(points, spec, at=(n, d))
+    run = float(world.loss(np.array([n]), np.array([d]))[0]) * math.exp(world.noise.sd * rng.standard_normal())
+    found["form"] = float(made.form.interval.holds(run))
     if made.honest:
-        out |= {
-            "honest": float(made.honest.low <= actual <= made.honest.high),
-            "width": np.log(made.honest.high / made.honest.low),
-            "error": abs(made.honest.value / actual - 1),
-        }
-    return out
+        width = math.log(made.honest.high / made.honest.low)
+        found |= {"honest": float(made.honest.interval.holds(run)), "width": width, "error": abs(made.honest.value / run - 1)}
+    return found
 
 
-def _print(world: World, found: list[dict[str, float]]) -> None:
-    def share(name: str, rows: list[dict[str, float]]) -> str:
-        values = [row[name] for row in rows if name in row and np.isfinite(row[name])]
-        return f"{np.mean(values):.0%}" if values else "-"
-
+def render(world: World, found: Sequence[dict[str, float]]) -> str:
+    """A row of the table; in brackets, of the sweeps whose law was called identified."""
     known = [row for row in found if row["identified"]]
-    widths = [row["width"] for row in found if "width" in row]
-    errors = [row["error"] for row in found if "error" in row]
-    for label, rows in ((world.name, found), ("  identified", known)):
-        if label == world.name:
-            tail = f" | {share('form', rows):>9}{share('honest', rows):>8}{np.median(widths) if widths else float('nan'):>7.1%}{np.median(errors) if errors else float('nan'):>7.2%}{1 - len(widths) / len(found):>6.0%}"
-        else:
-            tail = f" | {share('form', rows):>9}{share('honest', rows):>8}"
-        print(
-            f"{label:<24}{len(known) / len(found):>11.0%} | {share('alpha', rows):>6}{share('beta', rows):>6}{share('E', rows):>6}{share('a', rows):>6}{tail}",
-            flush=True,
-        )
+
+    def over(name: str, rows: Sequence[dict[str, float]], statistic: Callable[[FloatArray], Any]) -> float:
+        values = np.array([row[name] for row in rows if not math.isnan(row[name])])
+        return float(statistic(values)) if len(values) else math.nan
+
+    def shares(name: str) -> str:
+        both = [over(name, rows, np.mean) for rows in (found, known)]
+        return "-" if math.isnan(both[0]) else f"{both[0]:.0%}" + ("" if math.isnan(both[1]) else f" ({both[1]:.0%})")
+
+    cells = [world.name, f"{len(known) / len(found):.0%}", *map(shares, (*PARAMETERS, "form", "honest"))]
+    cells += [f"{over('width', found, np.median):.1%}", f"{over('error', found, np.median):.2%}"]
+    cells.append(f"{np.mean([math.isnan(row['honest']) for row in found]):.0%}")
+    return f"| {' | '.join(cells)} |"
 
 
 if __name__ == "__main__":

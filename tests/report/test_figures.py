@@ -79,7 +79,7 @@ def test_every_figure_that_these_points_carry_is_drawn_by_its_own_name(material:
 
 def test_all_cells_are_shown_and_the_line_is_the_law(material: Material, drawn: Mapping[str, Chart]) -> None:
     fit = material.analysis.fit
-    for i, law in enumerate((fit["by_n"], fit["by_d"], fit["by_c"])):
+    for i, law in enumerate(fit.fits.get(fit.preferred_of(variable)) for variable in ("N", "D", "C")):
         assert law is not None
         shown = np.concatenate([dots.y for dots in marks(drawn["power_laws"], Dots, i)])
         used = material.points.used.assign(enters=material.points.used.index.isin(law.rows))
@@ -231,7 +231,7 @@ def test_cost_of_a_gain_by_closed_form() -> None:
     c = np.geomspace(1e10, 1e14, 7)
     excess = law.predict(law.n_opt(c), law.d_opt(c)) - 1.0
     expected = np.array([(1 - 0.1 / e) ** (-2 / 0.4) if e > 0.1 else math.inf for e in excess])
-    np.testing.assert_allclose(cost_of_gain(law, c), expected, rtol=1e-3)
+    np.testing.assert_allclose(cost_of_gain(law, c, 0.1), expected, rtol=1e-3)
 
 
 def test_tuning_curves_are_the_measured_losses_and_rings_the_optima() -> None:

@@ -9,15 +9,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from scalesweep.analysis.analyse import analyse
+from scalesweep.analysis.analyse import Analysis, analyse
 from scalesweep.analysis.families import split_families
 from scalesweep.analysis.health import entropy_lines, spike_lines
 from scalesweep.analysis.tuning.own import tune_by
+from scalesweep.counting import LossMetric
 from scalesweep.errors import SpecError
-from scalesweep.fit.sweep_fit import SweepFit
-from scalesweep.points.points import Points, read_points
+from scalesweep.points.metric import rate_from_nats
+from scalesweep.points.points import Points
 from scalesweep.points.published import published_points
-from scalesweep.points.table import SUFFIXES
+from scalesweep.points.reading import Reading, read_points
+from scalesweep.points.table import SUFFIXES, name_of
 from scalesweep.report import ReportContext, write_report
 from scalesweep.run.store.measured import Measured, Record, read_measured
 from scalesweep.run.store.store import Store
@@ -43,8 +45,8 @@ class Subject:
     """The column whose values are families with laws of their own; empty: the rows are of one."""
 
 
-def write(subject: Subject) -> tuple[SweepFit, Path]:
-    """Analyse the points and write the report; the laws and the page's path.
+def write(subject: Subject) -> tuple[Analysis, Path]:
+    """Analyse the points and write the report; what was found, and the page's path.
 
     Raises:
         FitError: the points cannot be fitted at all.
@@ -52,7 +54,7 @@ def write(subject: Subject) -> tuple[SweepFit, Path]:
     """
     keep_frontier(subject.directory, subject.context)
     analysis = analyse(subject.points, subject.spec, by=subject.by)
-    return analysis.fit, write_report(subject.directory, analysis, subject.context)
+    return analysis, write_report(subject.directory, analysis, subject.context)
 
 
 @dataclass(frozen=True)
@@ -66,14 +68,15 @@ class _Asked:
     """The first word, without points=."""
     settings: Settings
     """The defaults under the overrides that follow the first word."""
+    reading: Reading
+    """How a table is to be read."""
     table: Mapping[str, str]
-    """Options of a table that are no settings: `tune`, `by`."""
+    """Options of a table that are no settings: `tune`, `by`, `units.n`, `units.d`, `units.c`."""
 
     @property
     def named(self) -> list[str]:
         """The settings that are named."""
-        names = [word.split("=", 1)[0] for word in self.words[1:]]
-        return [name for name in names if name not in TABLE_OPTIONS]
+        return [word.split("=", 1)[0] for word in self.words[1:] if not is_of_table(word)]
 
 
 def _read_sweep(asked: _Asked) -> Subject:
@@ -92,8 +95,12 @@ def _read_sweep(asked: _Asked) -> Subject:
 def _read_file(asked: _Asked) -> Subject:
     """A table of points, whose report goes beside it unless `dir` was named."""
     path = asked.path
-    points, origin = read_points(path), {"sha256 of the file": _digest(path.read_bytes())}
-    return _table_subject(asked, points, path.stem, path.with_name(f"{path.stem}-report"), origin)
+    units = {name.removeprefix(_UNITS): unit for name, unit in asked.table.items() if name.startswith(_UNITS)}
+    reading = asked.reading
+    points = read_points(path, reading.columns, reading.where, units, asked.settings.count.loss)
+    origin = {"sha256 of the file": _digest(path.read_bytes()), "read": points.reading}
+    name = name_of(path)
+    return _table_subject(asked, points, name, path.with_name(f"{name}-report"), origin)
 
 
 def _read_published(asked: _Asked) -> Subject:
@@ -110,9 +117,8 @@ def _read_published(asked: _Asked) -> Subject:
     return _table_subject(asked, points, name, Path(f"{name}-report"), origin)
 
 
-TABLE_OPTIONS = ("tune", "by")
-"""What may follow a table beside settings: columns to tune over, separated by commas; the column that names families."""
-
+TABLE_OPTIONS = {"tune": "tune=lr,batch_size", "by": "by=arch"}
+"""What may follow a table beside settings, with an example: columns to tune over, the column that names families."""
 BY_COMMANDS = ("fit", "report")
 """Commands that fit families side by side."""
 
@@ -125,15 +131,21 @@ class _Kind(NamedTuple):
     sections: tuple[str, ...]
     """Sections of the settings that may be overridden."""
     read: Callable[[_Asked], Subject]
+    refuses: str = ""
+    """Why columns and rows cannot be chosen, with the remedy; empty where they can."""
 
 
 _PUBLISHED = "points="
+_UNITS = "units."
+_READING = ("columns.", "where=")
+"""Words that say which columns and rows are read."""
+_IS_SWEEP = "a sweep's cells are all of its plan; choose rows of a table, such as that of: scalesweep export DIR out=points.csv"
+_IS_PUBLISHED = "a published study is read as it was published; choose its rows by a variant, points=STUDY:VARIANT"
+_OF_TABLES = ("fit", "report", "dir", *TABLE_OPTIONS)
 _KINDS = (
-    _Kind(
-        "a file of points", lambda word: word.startswith(_PUBLISHED), ("fit", "report", "dir", *TABLE_OPTIONS), _read_published
-    ),
-    _Kind("a sweep's directory", lambda word: Path(word).is_dir(), ("fit", "report", "count"), _read_sweep),
-    _Kind("a file of points", lambda word: True, ("fit", "report", "dir", *TABLE_OPTIONS), _read_file),
+    _Kind("a file of points", lambda word: word.startswith(_PUBLISHED), _OF_TABLES, _read_published, _IS_PUBLISHED),
+    _Kind("a sweep's directory", lambda word: Path(word).is_dir(), ("fit", "report", "count"), _read_sweep, _IS_SWEEP),
+    _Kind("a file of points", lambda word: True, (*_OF_TABLES, "count.loss", "units"), _read_file),
 )
 
 
@@ -146,8 +158,13 @@ def read_subject(arguments: Sequence[str], command: str) -> Subject:
         )
     first, overrides = arguments[0], arguments[1:]
     kind = next(kind for kind in _KINDS if kind.matches(first))
+    reading = [word for word in overrides if word.startswith(_READING)]
+    overrides = [word for word in overrides if word not in reading]
+    if reading and kind.refuses:
+        raise SpecError(f"{reading[0]!r} is of a file of points: {kind.refuses}.")
     for word in overrides:
-        if word.split("=", 1)[0].split(".")[0] not in kind.sections:
+        name = word.split("=", 1)[0]
+        if not {name, name.split(".")[0]} & set(kind.sections):
             raise SpecError(
                 f"{word!r} means nothing to {command} of {kind.name}, which takes settings of {', '.join(kind.sections)}."
             )
@@ -155,9 +172,37 @@ def read_subject(arguments: Sequence[str], command: str) -> Subject:
         raise SpecError(
             f"by=... is of {' and '.join(BY_COMMANDS)}: {command} takes rows of one family, which where=... chooses."
         )
-    table = dict(word.split("=", 1) for word in overrides if word.split("=", 1)[0] in TABLE_OPTIONS and "=" in word)
+    table = dict(_option(word) for word in overrides if is_of_table(word))
     settings = compose_settings([word for word in overrides if word.split("=", 1)[0] not in table])
-    return kind.read(_Asked(command, arguments, Path(first.removeprefix(_PUBLISHED)), settings, table))
+    return kind.read(_Asked(command, arguments, Path(first.removeprefix(_PUBLISHED)), settings, _reading_of(reading), table))
+
+
+def _reading_of(words: Sequence[str]) -> Reading:
+    """`columns.ROLE=COLUMN` and `where=CONDITION`."""
+    columns: dict[str, str] = {}
+    where = ""
+    for word in words:
+        name, sign, value = word.partition("=")
+        if not sign or not value.strip():
+            raise SpecError(f"{word!r} lacks its value, such as columns.n=num_weights or where='step > 100'.")
+        if name == "where":
+            where = value
+        else:
+            columns[name.removeprefix("columns.")] = value
+    return Reading(columns, where)
+
+
+def _option(word: str) -> tuple[str, str]:
+    """Name and value of an option of a table."""
+    name, _, value = word.partition("=")
+    if not value.strip():
+        raise SpecError(f"{name}= lacks its value, such as {TABLE_OPTIONS.get(name, f'{name}=billions')}.")
+    return name, value.strip()
+
+
+def is_of_table(word: str) -> bool:
+    """Whether a word is an option of how a table is read, such as units.c=GFLOPs, and no setting of configs/."""
+    return word.split("=", 1)[0] in TABLE_OPTIONS or word.startswith((_UNITS, *_READING))
 
 
 def _digest(content: str | bytes) -> str:
@@ -201,7 +246,11 @@ def report_context(measured: Measured, settings: Settings, command: str) -> Repo
         title=settings.report.title or sweep["name"],
         curves={key: [(p["tokens"], p["loss"]) for p in curve] for key, curve in measured.curves.items()},
         cells=[
-            {**cell.row(settings.count), "state": measured.states[cell.key], **_outcome(measured.records.get(cell.key))}
+            {
+                **cell.row(settings.count),
+                "state": measured.states[cell.key],
+                **_outcome(measured.records.get(cell.key), settings.count.loss),
+            }
             for cell in plan.cells
         ],
         provenance={
@@ -225,7 +274,9 @@ def report_context(measured: Measured, settings: Settings, command: str) -> Repo
     )
 
 
-def _outcome(record: Record | None) -> dict[str, Any]:
+def _outcome(record: Record | None, metric: LossMetric | None) -> dict[str, Any]:
     if record is None:
         return {"loss": None, "loss_se": None, "seconds": None}
-    return {"loss": record["loss"], "loss_se": record["loss_se"], "seconds": record["times"]["training_seconds"]}
+    rate = rate_from_nats(metric or "nats_per_token", record.get("bytes_per_token"))
+    losses = {name: None if record[name] is None else rate * record[name] for name in ("loss", "loss_se")}
+    return {**losses, "seconds": record["times"]["training_seconds"]}

@@ -44,6 +44,10 @@ class Band:
         """Whether each value, shape (targets,), lies in its interval."""
         return np.asarray((self.low <= log_loss) & (log_loss <= self.high))
 
+    def stretched(self, centre: FloatArray, factor: float) -> "Band":
+        """The band with both ends moved away from the centre by the factor."""
+        return Band(centre - factor * (centre - self.low), centre + factor * (self.high - centre))
+
 
 @dataclass(frozen=True, eq=False)
 class Outlook:

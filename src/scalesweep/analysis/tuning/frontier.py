@@ -45,7 +45,7 @@ class TunedOptimum:
     far: Mapping[str, tuple[float, float]] = field(default_factory=dict, repr=False)
     """`half`, `double` -> residual of the measured losses from the quadratic, its variance for noise of variance 1."""
     noise: float = math.nan
-    """Standard deviation of the noise in nats, pooled over the sweep; NaN where no quadratic has points to spare."""
+    """Standard deviation of the noise of the loss, pooled over the sweep; NaN where no quadratic has points to spare."""
 
     @property
     def values(self) -> dict[str, float]:
@@ -164,4 +164,6 @@ class Frontier:
             f"Each point is the tuned optimum over {', '.join(self.settings)} of one size, budget and seed: "
             f"{len(self.groups)} points from {len(self.measured.frame)} measured cells."
         )
-        return replace(points, notes=(*self.measured.notes, note), curves=self.measured.curves)
+        measured = self.measured
+        notes = (*measured.notes, note)
+        return replace(points, notes=notes, curves=measured.curves, metric=measured.metric, derived=measured.derived)

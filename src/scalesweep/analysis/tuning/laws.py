@@ -167,8 +167,9 @@ def describe(frontier: Frontier) -> str:
         "loss* is the vertex of a local quadratic, corrected for the winner's curse; lowest is the lowest loss measured; half "
         "and double are the tuning regret, what that learning rate costs above loss*.",
     ]
+    by = frontier.measured.metric.by
     if not math.isnan(frontier.noise):
-        lines.append(f"Scatter about the quadratics: {format_number(frontier.noise)} nats, {frontier.dof} degrees of freedom.")
+        lines.append(f"Scatter about the quadratics: {by(format_number(frontier.noise))}, {frontier.dof} degrees of freedom.")
     rows = frontier_rows(frontier)
     names = [name for name in rows[0] if any(row[name] for row in rows)]
     widths = {name: max(len(name), *(len(row[name]) for row in rows)) for name in names}
@@ -189,7 +190,7 @@ def _describe_law(law: OptimumLaw, frontier: Frontier) -> list[str]:
         + ", ".join(f"{name} {format_number(e.value)} {e.interval or '(no interval)'}" for name, e in law.estimates.items()),
     ]
     for held in law.held_out:
-        cost = "" if math.isnan(held.regret) else f", which costs {held.regret:.4f} nats"
+        cost = "" if math.isnan(held.regret) else f", which costs {frontier.measured.metric.by(f'{held.regret:.4f}')}"
         lines.append(f"  N = {format_count(held.n)} predicted from the other sizes: off by ×/÷ {held.factor:.2f}{cost}")
     if law.override:
         lines.append(f"  As a recipe for other sizes: {law.override}")

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scalesweep.analysis.tuning.frontier import AXIS, BATCH, IDLE, LR, TUNE, Edge, Frontier, TunedGroup, TunedOptimum
+from scalesweep.analysis.tuning.own import with_known_names
 from scalesweep.analysis.tuning.response import Surface, fit_surface, num_features
 from scalesweep.arrays import FloatArray
 from scalesweep.errors import FitError, Refused
@@ -52,6 +53,7 @@ def tuned_frontier(points: Points) -> Frontier:
     Raises:
         FitError: the table has no such column.
     """
+    points = with_known_names(points)
     names = [str(name).removeprefix(TUNE) for name in points.frame.columns if str(name).startswith(TUNE)]
     if not names:
         raise FitError(f"{points.source} has no tuned settings (columns {TUNE}...), so it has no tuned frontier.")

@@ -10,6 +10,7 @@ from scalesweep.arrays import FloatArray
 from scalesweep.errors import PointsError, did_you_mean
 from scalesweep.points.mixtures import find_repeats, plain
 from scalesweep.points.points import Points
+from scalesweep.units import plural
 
 _SAME = {
     **dict.fromkeys(("lr", "learningrate", "maxlr", "peaklr", "maxlearningrate", "peaklearningrate", "recipelr"), LR),
@@ -42,6 +43,14 @@ def tune_by(points: Points, columns: Sequence[str]) -> Points:
     return replace(points, frame=frame)
 
 
+def with_known_names(points: Points) -> Points:
+    """The table with `tune.lr` and its like under the settings that they mean, such as `tune.recipe.lr`."""
+    columns = {str(name): str(name).removeprefix(TUNE) for name in points.frame.columns if str(name).startswith(TUNE)}
+    names = {old: TUNE + _SAME.get(plain(short), short) for old, short in columns.items()}
+    new = {old: name for old, name in names.items() if old != name and name not in points.frame}
+    return replace(points, frame=points.frame.rename(columns=new)) if len(set(new.values())) == len(new) and new else points
+
+
 def _positive(points: Points, column: str) -> FloatArray:
     import pandas as pd
 
@@ -53,5 +62,7 @@ def _positive(points: Points, column: str) -> FloatArray:
             f"{bad[0] + 1}: {points.frame[column].iloc[bad[0]]!r}; leave these rows out."
         )
     if (num := len(np.unique(values))) < MIN_VALUES:
-        raise PointsError(f"tune = {column!r}: {points.source} has {num} values of it; an optimum needs at least {MIN_VALUES}.")
+        raise PointsError(
+            f"tune = {column!r}: {points.source} has {plural(num, 'value')} of it; an optimum needs at least {MIN_VALUES}."
+        )
     return values

@@ -13,7 +13,8 @@ from scalesweep.analysis.analyse import Analysis
 from scalesweep.arrays import FloatArray
 from scalesweep.errors import Refused
 from scalesweep.fit import Fit, Status
-from scalesweep.laws import JointLaw, Law, PowerLaw
+from scalesweep.fit.sweep_fit import LINES
+from scalesweep.laws import JointLaw, Law, PowerLaw, PowerLawFloor
 from scalesweep.points.points import Points
 from scalesweep.report.charts.chart import (
     Axis,
@@ -32,7 +33,7 @@ from scalesweep.report.charts.chart import (
     some_values,
 )
 from scalesweep.report.figures.material import Curves, Material
-from scalesweep.report.figures.measured import bars_in_words, hovers, measured
+from scalesweep.report.figures.measured import bars_in_words, hovers, loss_axis, measured
 from scalesweep.units import format_count, format_number
 
 _CLIPPED = 0.95
@@ -44,19 +45,20 @@ CURVE_POINTS = 60
 def power_laws(analysis: Analysis) -> Chart:
     """Loss against each variable where it is the bottleneck. Kaplan et al. 2020, figure 1."""
     points, fit = analysis.points, analysis.fit
-    by: dict[str, Fit | None] = {"n": fit.fits.get("by_n"), "d": fit.fits.get("by_d"), "c": fit.fits.get("by_c")}
-    laws = {name: law for name, law in by.items() if name in points.variables}
-    y = log_axis("loss", points.loss, *(_on_law(points, name, law)[1] for name, law in laws.items() if law))
+    preferred = {variable.lower(): fit.preferred_of(variable) for variable in LINES}
+    laws = {symbol: fit.fits[name] if name else None for symbol, name in preferred.items() if symbol in points.variables}
+    y = loss_axis(points, points.loss, *(_on_law(points, name, law)[1] for name, law in laws.items() if law))
     refusals: Mapping[str, str] = {str(name): refused.reason for name, refused in fit.refusals.items()}
-    panels = [_power_law(points, name, law, refusals.get(f"by_{name}", ""), y) for name, law in laws.items()]
+    doubted = {"c": "C in the table's unit, which is in doubt"} if fit.compute.is_contradiction else {}
+    panels = [_power_law(points, name, law, refusals.get(f"by_{name}", ""), y, doubted.get(name)) for name, law in laws.items()]
     caption = (
-        "Loss against parameters, tokens and compute. Filled: the points that enter the line; hollow: the others. "
-        f"Shaded: {fit.confidence:.0%} bootstrap interval of the line. {bars_in_words(points)}"
+        "Loss against parameters, tokens and compute. Filled: the points that enter the law; hollow: the others. "
+        f"Shaded: {fit.confidence:.0%} interval of the law, with and without a floor. {bars_in_words(points)}"
     ).strip()
     return Chart("power_laws", caption, tuple(panels), log_scale(points.size_name, points.size))
 
 
-def _power_law(points: Points, name: str, law: Fit | None, refusal: str, y: Axis) -> Panel:
+def _power_law(points: Points, name: str, law: Fit | None, refusal: str, y: Axis, label: str | None) -> Panel:
     x, bent = getattr(points, name), law is not None and law.status is Status.REJECTED
     chosen = np.zeros(len(x), dtype=bool)
     chosen[list(law.rows) if law else []] = True
@@ -69,13 +71,12 @@ def _power_law(points: Points, name: str, law: Fit | None, refusal: str, y: Axis
         marks.append(measured(points, x, chosen))
         marks.append(Line(line, predicted, dash="dash" if bent else "solid"))
     title = formula(law.law) if law else "no law"
-    axis = log_axis(name, x)  # type: ignore[arg-type]
+    axis = log_axis(name, x, label=label)  # type: ignore[arg-type]
     return Panel(title, axis, y, tuple(marks), "Rejected: the points bend away from this line." if bent else refusal)
 
 
 def _on_law(points: Points, name: str, law: Fit) -> tuple[FloatArray, FloatArray]:
     """The line over the rows that entered."""
-    assert isinstance(law.law, PowerLaw)
     x = getattr(points, name)[list(law.rows)]
     line = np.geomspace(x.min(), x.max(), 60)
     return line, law.law.predict(line)
@@ -197,7 +198,7 @@ def _lines_by_size(points: Points, predict: Callable[..., FloatArray], title: st
     tokens = np.geomspace(points.d.min(), points.d.max(), 60)
     sizes = some_values(points.n)
     lines = [Line(tokens, predict(n, tokens), n, width=1.1, name=f"N {format_count(n)}", group=f"{n:.6g}") for n in sizes]
-    y = log_axis("loss", points.loss, *(line.y for line in lines))
+    y = loss_axis(points, points.loss, *(line.y for line in lines))
     return Panel(title, log_axis("d", points.d), y, (*lines, measured(points, points.d)))
 
 
@@ -241,6 +242,9 @@ def formula(law: Law) -> str:
         return (
             f"<i>L</i>({law.variable}) = ({markup_number(law.scale)} / {law.variable})<sup>{format_number(law.exponent)}</sup>"
         )
+    if isinstance(law, PowerLawFloor):
+        term = f"{markup_number(law.A)} / {law.variable}<sup>{format_number(law.alpha)}</sup>"
+        return f"<i>L</i>({law.variable}) = {format_number(law.E)} + {term}"
     assert isinstance(law, JointLaw)
     u = f"{markup_number(law.A)} / N<sup>{format_number(law.alpha)}</sup>"
     v = f"{markup_number(law.B)} / D<sup>{format_number(law.beta)}</sup>"

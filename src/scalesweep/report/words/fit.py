@@ -6,13 +6,14 @@ from collections.abc import Callable
 from scalesweep.counting import flops_in_words, params_in_words
 from scalesweep.fit.estimates import Estimate
 from scalesweep.fit.results import Fit
-from scalesweep.fit.sweep_fit import Name, SweepFit
+from scalesweep.fit.sweep_fit import FLOORS, Name, SweepFit
 from scalesweep.points.design import Span
-from scalesweep.units import format_count, format_number, format_rough, plural
+from scalesweep.points.metric import Metric
+from scalesweep.units import format_count, format_number, format_rough, format_share, plural
 
 WIDTH = 100
 MEANINGS = {
-    "E": "irreducible loss, nats per token",
+    "E": "irreducible {phrase}",
     "A": "coefficient of the parameter term",
     "B": "coefficient of the data term",
     "alpha": "exponent of N",
@@ -22,7 +23,7 @@ MEANINGS = {
     "b": "compute-optimal D grows as C^b",
     "tokens_per_parameter": "compute-optimal D/N at the largest measured C",
     "exponent": "exponent of the power law",
-    "scale": "where the law gives 1 nat per token",
+    "scale": "where the law gives {one}",
 }
 TITLES: dict[Name, str] = {
     "joint": "Joint law of parameters and tokens, additive",
@@ -30,23 +31,59 @@ TITLES: dict[Name, str] = {
     "by_n": "Loss against parameters",
     "by_d": "Loss against tokens",
     "by_c": "Loss against compute",
+    "by_n_floor": "Loss against parameters, with a floor",
+    "by_d_floor": "Loss against tokens, with a floor",
+    "by_c_floor": "Loss against compute, with a floor",
 }
+
+
+def meaning(name: Name, parameter: str, metric: Metric) -> str:
+    """What a parameter of the law of this name is."""
+    for variable, floor in FLOORS.items():
+        if name == floor and parameter in ("A", "alpha"):
+            return f"exponent of {variable}" if parameter == "alpha" else f"coefficient of the term in {variable}"
+    return MEANINGS[parameter].format(phrase=metric.phrase, one=metric.one)
 
 
 def summarise(fit: SweepFit) -> str:
     """The laws in symbols and words, with intervals, objective, conventions and warnings."""
-    return "\n\n".join([*law_blocks(fit), *closing(fit)])
+    return "\n\n".join([*contradiction(fit), *law_blocks(fit), *closing(fit)])
+
+
+def contradiction(fit: SweepFit) -> list[str]:
+    """What stands before everything else: that the units of N, D and C cannot be right; nothing where they can."""
+    return [wrap(f"A17 {fit.compute.unusual}", "")] if fit.compute.is_contradiction else []
 
 
 def law_blocks(fit: SweepFit) -> list[str]:
     """A block of lines for each law, the preferred joint law first, and a sentence for each refused one."""
-    blocks = [_block(TITLES[name], fit[name]) for name in fit.order]
-    return blocks + [wrap(f"{TITLES[name]}: refused. {reason}", "") for name, reason in fit.refusals.items()]
+    beside = {name: other for name in fit.order if (other := fit.beside(name))}
+    blocks = [
+        "\n".join(
+            [_block(name, fit[name], fit.metric), *([wrap(in_one_line(fit, beside[name]), "  ")] if name in beside else [])]
+        )
+        for name in fit.order
+        if name not in beside.values()
+    ]
+    return blocks + [wrap(f"{TITLES[name]}: refused. {reason}", "") for name, reason in fit.stated_refusals.items()]
+
+
+def in_one_line(fit: SweepFit, name: Name) -> str:
+    """The law of one variable that is not preferred, in one sentence."""
+    found = fit[name]
+    is_floor = name in FLOORS.values()
+    parameter = "E" if is_floor else "exponent"
+    # Of a line on the joint law, the residuals are the joint law's, and stand beside the law with a floor.
+    rms = f", residual {format_share(found.residual_rms)} rms" if found.huber_delta is None else ""
+    ends = interval(found.estimates[parameter])
+    what = {True: "With a floor", False: "Without a floor"}[is_floor]
+    return f"{what}: {found.law.formula()}, {parameter} {ends}{rms}. {found.status.value}"
 
 
 def closing(fit: SweepFit) -> list[str]:
     """The warnings, where there are any, and the sentences on data and method."""
-    warnings = [wrap(f"{finding.code} {finding.text}", "  ") for finding in fit.findings]
+    said = "A17" if fit.compute.is_contradiction else ""  # by `contradiction`
+    warnings = [wrap(f"{finding.code} {finding.text}", "  ") for finding in fit.findings if finding.code != said]
     blocks = ["\n".join(["Warnings (docs/warnings.md)", *warnings])] if warnings else []
     return [*blocks, "\n".join(wrap(line, "") for line in footer(fit))]
 
@@ -56,8 +93,8 @@ def footer(fit: SweepFit) -> list[str]:
     lines = [
         f"Points: {fit.num_used} used, {fit.num_excluded} excluded, from {fit.source}.",
         f"N counts: {params_in_words(fit.params_convention)}. C counts: {flops_in_words(fit.flops_convention)}. "
-        "Optimal N and D use C = 6 N D.",
-        f"Measured: {_measured(fit.span)}. Beyond that the laws extrapolate.",
+        f"{fit.compute.words}",
+        f"Measured: {_measured(fit.span, fit.compute.unit)}. Beyond that the laws extrapolate.",
         f"Intervals: {fit.confidence:.0%}, percentiles of {plural(fit.bootstrap, 'resample')}, seed {fit.seed}; where a law "
         "says nothing else, of its points as independent. All take the form of the law as right."
         if fit.bootstrap
@@ -67,7 +104,7 @@ def footer(fit: SweepFit) -> list[str]:
         degrees, ratio = plural(fit.noise.degrees_of_freedom, "degree"), ""
         if fit.noise_ratio is not None:
             ratio = f"; the first law's residuals are {format_rough(fit.noise_ratio)} times that"
-        lines.append(f"Seed noise: {fit.noise.log_loss_sd:.2%} of the loss ({degrees} of freedom){ratio}.")
+        lines.append(f"Seed noise: {format_share(fit.noise.log_loss_sd)} of the loss ({degrees} of freedom){ratio}.")
     if {"joint", "coupled"} <= fit.fits.keys():
         difference = fit["joint"].aicc - fit["coupled"].aicc
         lines.insert(
@@ -87,19 +124,19 @@ def interval(estimate: Estimate) -> str:
     return str(estimate.interval or "-")
 
 
-def _block(title: str, fit: Fit) -> str:
+def _block(name: Name, fit: Fit, metric: Metric) -> str:
     delta = f", delta {format_number(fit.huber_delta)}" if fit.huber_delta is not None else ""
     rows = [
-        f"  {name:<21}{format_number(estimate.value):>10}  {interval(estimate):<24}{MEANINGS[name]}"
-        for name, estimate in fit.estimates.items()
+        f"  {parameter:<21}{format_number(estimate.value):>10}  {interval(estimate):<24}{meaning(name, parameter, metric)}"
+        for parameter, estimate in fit.estimates.items()
     ]
     return "\n".join(
         [
-            title,
+            TITLES[name],
             f"  {fit.law.formula()}",
             wrap(" ".join((fit.status.value, *fit.messages)), "  "),
             *(row.rstrip() for row in rows),
-            f"  {plural(len(fit.rows), 'point')} ({fit.selection}); residual {fit.residual_rms:.2%} rms;",
+            f"  {plural(len(fit.rows), 'point')} ({fit.selection}); residual {format_share(fit.residual_rms)} rms;",
             f"  {fit.objective.words}{delta}: {fit.objective_value:.10g}",
             *([wrap(fit.intervals, "  ")] if fit.intervals else []),
         ]
@@ -111,13 +148,13 @@ def wrap(text: str, indent: str) -> str:
     return textwrap.fill(text, WIDTH, initial_indent=indent, subsequent_indent=indent + "  ", break_long_words=False)
 
 
-def _measured(span: Span) -> str:
-    """The ranges of what the table says."""
+def _measured(span: Span, unit: str) -> str:
+    """The ranges of what the table says; the unit is that of C."""
     decades = {name: f" ({number:.1f} decades)" if number else "" for name, number in span.decades.items()}
     parts = [
         f"N {_range(span.n)}{decades['n']}" if span.n else "",
         f"D {_range(span.d)} tokens{decades['d']}" if span.d else "",
-        f"C {_range(span.c, format_number)} FLOPs{decades['c']}" if span.c else "",
+        f"C {_range(span.c, format_number)} {unit}{decades['c']}" if span.c else "",
         f"D/N {_range(span.tokens_per_parameter)}" if span.tokens_per_parameter else "",
     ]
     return ", ".join(part for part in parts if part)
