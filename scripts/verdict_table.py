@@ -4,8 +4,8 @@
 
 Each world is a law, a noise of 0.5 % of the loss and a grid of sizes and tokens per parameter. Counted are sweeps whose
 preferred law is called identified; whether its intervals of alpha, beta, E and a hold the world's (where the world has them),
-among all sweeps and, in brackets, among those called identified; and whether the intervals of a new run at ten times the compute
-hold one.
+among all sweeps and, in brackets, among those called identified; and whether the intervals of a new run at ten times the
+compute hold one.
 """
 
 import argparse

@@ -53,7 +53,7 @@ def test_what_a_forecast_refuses_is_not_promised():
     points = sweep()
     far = next_cells(points, SPEC, 1e20, 1e27)  # some 1e8 times the largest measured, of which four decades were measured
     assert isinstance(far.before, Refused) and isinstance(far.after, Refused)
-    assert "beyond the measured parameters" in far.after.reason
+    assert "beyond the measured compute" in far.after.reason
     assert "abstains" in summary(far)
     reached = next_cells(points, SPEC, 1e20, 1e23)
     assert isinstance(reached.before, Refused) and isinstance(reached.after, Expected)
