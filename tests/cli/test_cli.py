@@ -378,7 +378,7 @@ def test_a_hub_name_without_network_is_refused(tmp_path: Path) -> None:
     [
         ("params,loss\n1e6,3\n", "1 usable point"),
         ("params,tokens\n1e6,3\n", "loss is missing"),
-        ("params,tokens,loss\n" + "1e6,1e8,3\n" * 4 + "1e6,1e8,nan\n", "row 5"),
+        ("params,tokens,loss\n" + "1e6,1e8,3\n" * 4 + "1e6,1e8,nan\n", "all 4 losses equal 3"),
         ("params,tokens,loss\n" + "1e6,1e8,3\n" * 4 + "1e6,1e8,-2\n", "row 5"),
         ("params,tokens,loss\n1e6,1e8,3\n2e6,1e8,2.9\n4e6,1e8,2.8\n", "3 usable points"),
         ("", "empty"),

@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from scalesweep.arrays import FloatArray
+from scalesweep.points.design import MIN_LEVELS, count_levels
 
 MAX_P_VALUE = 0.01
 """Of the one-sided test of a rank correlation, below which a loss that rises is said to. One table in a hundred whose loss
@@ -30,8 +31,10 @@ def describe_rise(name: str, x: FloatArray, loss: FloatArray) -> str:
     """
     from scipy.special import stdtr
 
+    if len(x) < _MIN_ROWS or count_levels(x) < MIN_LEVELS:
+        return ""
     rank, spare = rank_correlation(x, loss), len(x) - 2
-    if len(x) < _MIN_ROWS or not rank > 0:
+    if not rank > 0:
         return ""
     t = math.inf if rank >= 1 else rank * math.sqrt(spare / (1 - rank**2))
     slope = float(np.polyfit(np.log(x), np.log(loss), 1)[0])
