@@ -1,7 +1,6 @@
 """Each coded warning appears where its cause was planted, and a sound study has none."""
 
 import re
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +25,7 @@ def codes(points: Points) -> list[str]:
 
 
 def test_a_sound_study_has_no_warning():
-    assert codes(grid(noise=0.001, sizes=np.geomspace(1e6, 1e9, 8), tokens=np.geomspace(1e8, 1e11, 8))) == []
+    assert codes(grid(noise=0.001, seed=1, sizes=np.geomspace(1e6, 1e9, 8), tokens=np.geomspace(1e8, 1e11, 8))) == []
 
 
 def test_a_ray_and_nearly_one():
@@ -85,9 +84,9 @@ def test_outliers_that_only_some_objectives_see():
     assert "A11" in codes(make_points(base.n, base.d, loss))
 
 
-def isoflop(shift: float, **columns) -> Points:
+def isoflop(shift: float, largest: float = 1e20, **columns) -> Points:
     """Six budgets, each at nine sizes from an eighth to eight times `shift` times the optimum, with a little noise."""
-    c, place = (axis.ravel() for axis in np.meshgrid(np.geomspace(1e17, 1e20, 6), np.geomspace(1 / 8, 8, 9), indexing="ij"))
+    c, place = (axis.ravel() for axis in np.meshgrid(np.geomspace(1e17, largest, 6), np.geomspace(1 / 8, 8, 9), indexing="ij"))
     n = shift * place * TRUTH.n_opt(c)
     noise = 1e-4 * np.random.default_rng(0).standard_normal(n.shape)
     return make_points(n, c / 6 / n, TRUTH.predict(n, c / 6 / n) * np.exp(noise), **columns)
@@ -130,8 +129,7 @@ def test_an_optimum_beyond_what_the_points_support():
 
 
 def test_a_comparison_at_ten_times_the_compute_says_where_that_is_too_far():
-    wide, short = isoflop(1.0), isoflop(1.0)
-    short = replace(short, frame=short.frame[short.frame["c"] < 3e18])
+    wide, short = isoflop(1.0), isoflop(1.0, largest=8e17)
     notes = [compare_approaches(points, FitSpec(bootstrap=5)).notes for points in (wide, short)]
     assert notes[0] == ()
     assert notes[1][0].startswith("A14 ")

@@ -394,5 +394,6 @@ def test_a_loss_that_rises_with_n_gives_alpha_no_interval():
 
 
 def test_of_two_exact_laws_the_smaller_is_preferred():
-    assert corrected_akaike(30, 5, 0.0) < corrected_akaike(30, 6, 0.0) < corrected_akaike(30, 5, 1e-6)
-    assert corrected_akaike(7, 5, 1e-3) == np.inf
+    ones = np.ones(30)
+    assert corrected_akaike(0 * ones, ones, 5) < corrected_akaike(0 * ones, ones, 6) < corrected_akaike(1e-6 * ones, ones, 5)
+    assert corrected_akaike(1e-3 * ones[:7], ones[:7], 5) == np.inf
