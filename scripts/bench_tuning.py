@@ -2,8 +2,8 @@
 
 The curve is k x^2 / 2 in the logarithm x of the learning rate (k = 0.06 nats, so half the optimal rate costs 0.014), a skewed
 one that is steeper above the optimum, k (exp(s x) - 1 - s x) / s^2 with s = 0.6, or one with a cliff: the parabola, and 1.5
-nats for every factor e of the rate beyond 3 times the optimum. A sweep has nine optima, each somewhere between two settings; its
-noise is estimated from the sweep itself, and its evaluation errors are as large. Takes no argument.
+nats for every factor e of the rate beyond 3 times the optimum. A sweep has nine optima, each somewhere between two settings;
+its noise is estimated from the sweep itself, and its evaluation errors are as large. Takes no argument.
 """
 
 import math

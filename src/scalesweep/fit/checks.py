@@ -20,6 +20,7 @@ from scalesweep.fit.mixed import check_families, check_repeats
 from scalesweep.fit.results import Finding, Fit
 from scalesweep.fit.solve.objectives import Objective, robust_scale
 from scalesweep.fit.sweep_fit import SweepFit
+from scalesweep.fit.tuned import check_tuned
 from scalesweep.laws import Chinchilla, Coupled, JointLaw, Law
 from scalesweep.points.clusters import group_rows
 from scalesweep.points.design import count_levels, designed_curves, lowest_edge, refuse_joint
@@ -48,6 +49,7 @@ simulated sweeps whose law was right, 3 had one below 0.01 and none below this."
 def check(points: Points, fit: SweepFit) -> tuple[Finding, ...]:
     """All warnings about `fit`, which was made from `points`, in the order of their codes."""
     found = [*_design(points, fit), *_runs(points, fit), *_edges(points), *_data(points), *check_repeats(points)]
+    found += check_tuned(points)
     if (best := fit.preferred) is not None:
         found += [*_identification(best), *_noise(points, best, fit), *_leverage(points, best), *_objective(points, fit)]
         found += [*_optimum(points, best), *_outliers(points, best)]

@@ -128,8 +128,8 @@ def _sentence(edge: Edge, possible: Sequence[TunedCell], new: Sequence[TunedCell
 
 def _sentence_of_gap(gap: Gap, new: Sequence[TunedCell]) -> str:
     ends = sorted(value_at(gap.setting, place) for place in (gap.low, gap.high))
-    values = sorted({t.trial.values[gap.setting] for t in new})
+    values = [f"{value:.3g}" for value in sorted({t.trial.values[gap.setting] for t in new})]
     return (
-        f"The best {gap.setting} tried, {gap.best:.3g}, stands between {ends[0]:.3g} and {ends[1]:.3g}, too coarse or too steep "
-        f"for a quadratic: {' and '.join(f'{value:.3g}' for value in values)} {'is' if len(values) == 1 else 'are'} tried there"
+        f"The best {gap.setting} tried, {gap.best:.3g}, stands between {ends[0]:.3g} and {ends[1]:.3g}, too coarse or too "
+        f"steep for a quadratic: {' and '.join(values)} {'is' if len(values) == 1 else 'are'} tried there"
     )
