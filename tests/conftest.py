@@ -9,7 +9,8 @@ import pytest
 from builders import small_settings
 
 from scalesweep.plan.grid import CorpusFacts
-from scalesweep.points.points import Points, read_points
+from scalesweep.points.points import Points
+from scalesweep.points.reading import read_points
 from scalesweep.report.charts import canvas
 from scalesweep.settings.settings import Settings
 from scalesweep.train.data import prepare, unique_tokens

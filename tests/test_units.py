@@ -1,6 +1,10 @@
-import pytest
+import math
 
-from scalesweep.units import format_count, format_duration, format_flop_rate, format_plain
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scalesweep.units import format_count, format_duration, format_flop_rate, format_plain, format_share
 
 
 @pytest.mark.parametrize(
@@ -36,3 +40,24 @@ def test_a_plain_number_has_no_exponent() -> None:
         "120,000,000",
     ]
     assert [format_plain(x, 3) for x in (1000.0, 6.25, 0.12345)] == ["1,000", "6.25", "0.123"]
+
+
+def test_a_share_is_zero_only_where_it_is() -> None:
+    assert [format_share(x) for x in (0.64, 0.00731, 0.0000412, -0.0000412, 0.0)] == [
+        "64.00%",
+        "0.73%",
+        "0.0041%",
+        "-0.0041%",
+        "0.00%",
+    ]
+    assert format_share(0.64, 0) == "64%" and format_share(0.004, 0, "+") == "+0.40%"
+    assert format_share(math.nan) == format_share(math.inf) == "-"
+    assert format_share(1e-15) == "0%"
+
+
+@given(st.floats(1e-9, 10), st.integers(0, 3), st.sampled_from([-1, 1]))
+def test_a_share_says_its_value(size: float, digits: int, sign: int) -> None:
+    text = format_share(sign * size, digits)
+    rounding = 0.5 * 10.0 ** -(digits + 2) if size >= 0.5 * 10.0 ** -(digits + 2) else 0.05 * size
+    assert float(text.rstrip("%")) / 100 == pytest.approx(sign * size, abs=rounding * 1.001)
+    assert float(text.rstrip("%")) != 0

@@ -15,8 +15,8 @@ if TYPE_CHECKING:  # the names are loaded when they are first used, so that aski
     from scalesweep.analysis.allocation.approaches import compare_approaches as compare_approaches
     from scalesweep.fit import fit_laws as fit_laws
     from scalesweep.fit.forms import fit_form as fit_form
-    from scalesweep.points.points import read_points as read_points
     from scalesweep.points.published import published_points as published_points
+    from scalesweep.points.reading import read_points as read_points
     from scalesweep.report.words.summary import summary as summary
     from scalesweep.run.store.measured import read_sweep as read_sweep
     from scalesweep.settings.fit import FitSpec as FitSpec
@@ -27,7 +27,7 @@ _HOMES = {
     "fit_form": "scalesweep.fit.forms",
     "fit_laws": "scalesweep.fit",
     "published_points": "scalesweep.points.published",
-    "read_points": "scalesweep.points.points",
+    "read_points": "scalesweep.points.reading",
     "read_sweep": "scalesweep.run.store.measured",
     "summary": "scalesweep.report.words.summary",
 }

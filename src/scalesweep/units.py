@@ -27,6 +27,20 @@ def format_number(value: float) -> str:
     return f"{value:.4g}".replace("e+0", "e").replace("e+", "e")
 
 
+def format_share(value: float, digits: int = 2, sign: str = "") -> str:
+    """A share in per cent with so many decimals, or as many more as two significant digits need: 64%, 0.73%, 0.0041%.
+
+    A share that is not known is a dash, and only zero itself is written as zero: two different ends never read alike as 0.00%.
+    """
+    if not math.isfinite(value):
+        return "-"
+    if value and abs(value) < 0.5 * 10.0 ** -(digits + 2):
+        digits = 1 - math.floor(math.log10(abs(value))) - 2
+    if digits > 8:  # a rounding error of a number that is zero
+        return "0%"
+    return f"{value:{sign}.{digits}%}"
+
+
 def format_rough(value: float) -> str:
     """The value with two significant digits, for people: 0.61, 4.9, 130, 2.2e6."""
     return format_number(float(f"{value:.2g}"))

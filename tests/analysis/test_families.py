@@ -9,7 +9,7 @@ import pytest
 
 from scalesweep.analysis.families import Families, Multiplier, fit_families
 from scalesweep.errors import PointsError, Refused
-from scalesweep.points.points import read_points
+from scalesweep.points.reading import read_points
 from scalesweep.settings.fit import FitSpec
 
 DATA = Path(__file__).parents[1] / "data"
@@ -74,7 +74,7 @@ def test_evaluation_sets_have_laws_and_no_multiplier() -> None:
     assert all(isinstance(multiplier, Refused) for multiplier in found.multipliers.values())
 
 
-@pytest.mark.parametrize(("column", "why"), [("nothing", "no such column"), ("host", "48 values"), ("lab", "1 values")])
+@pytest.mark.parametrize(("column", "why"), [("nothing", "no such column"), ("host", "48 values"), ("lab", "1 value ")])
 def test_what_is_no_column_of_families_is_refused(column: str, why: str) -> None:
     table = pd.read_csv(DATA / "two_families.csv").assign(host=lambda rows: [f"h{i}" for i in range(len(rows))], lab="one")
     with pytest.raises(PointsError, match=why):

@@ -153,3 +153,12 @@ def test_no_resamples_and_no_law():
     n = np.geomspace(1e6, 1e9, 12)
     with pytest.raises(FitError, match="cannot be told apart"):
         forecast(make_points(n, 20 * n, TRUTH.predict(n, 20 * n)), SPEC, at=(1e9, 1e10))
+
+
+def test_inside_and_beyond_do_not_contradict_each_other(tested):
+    """Less compute than measured, at more parameters than measured and few tokens: inside in C, beyond in N."""
+    made = forecast(sweep(), SPEC, at=(2e10, 1e8), tested=tested)
+    text = summary(made)
+    assert made.factor < 1 and made.abstention
+    assert "inside" not in text
+    assert f"compute is {made.factor:.3g} times the largest measured" in " ".join(text.split())

@@ -15,7 +15,8 @@ from scalesweep.analysis.tuning.optima import is_tuned, tuned_frontier
 from scalesweep.analysis.tuning.own import tune_by
 from scalesweep.errors import FitError, PointsError, Refused
 from scalesweep.fit import fit_laws
-from scalesweep.points.points import Points, points_from_rows, read_points
+from scalesweep.points.points import Points, points_from_rows
+from scalesweep.points.reading import read_points
 from scalesweep.settings.fit import FitSpec
 
 DATA = Path(__file__).parents[1] / "data"
@@ -41,6 +42,15 @@ def test_without_noise_everything_is_exact() -> None:
     assert len(found.held_out) == 4
     assert all(held.factor == pytest.approx(1.0, abs=1e-3) and held.regret < 1e-6 for held in found.held_out)
     assert found.at(1e6, 1e7) == pytest.approx(best_lr(1e6, 1e7), rel=1e-3)
+
+
+def test_a_short_name_of_a_tuned_setting_is_that_setting() -> None:
+    points = sweep(lr_cost)
+    short = Points(points.frame.rename(columns={"tune.recipe.lr": "tune.lr"}), "total", "six_n", "short")
+    own, known = tuned_frontier(short), tuned_frontier(points)
+    assert own.settings == known.settings == ("recipe.lr",)
+    np.testing.assert_array_equal(own.points.loss, known.points.loss)
+    assert own.points.frame["regret_half_lr"].notna().all()
 
 
 def test_the_frontier_is_a_table_that_fits_take() -> None:
@@ -203,7 +213,7 @@ def test_what_else_differs_keeps_optima_apart_and_any_column_has_a_law() -> None
 
 
 @pytest.mark.parametrize(
-    ("column", "why"), [("lrr", "did you mean lr"), ("batch_size", "1 values"), ("arch", "no positive number")]
+    ("column", "why"), [("lrr", "did you mean lr"), ("batch_size", "1 value "), ("arch", "no positive number")]
 )
 def test_a_column_that_cannot_be_tuned_is_refused(column: str, why: str) -> None:
     points = read_points(pd.read_csv(DATA / "untuned_lr.csv").assign(arch="dense"))

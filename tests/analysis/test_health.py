@@ -17,7 +17,8 @@ from scalesweep.analysis.health import (
     spike_lines,
 )
 from scalesweep.points.design import replicate_noise
-from scalesweep.points.points import Points, read_points
+from scalesweep.points.points import Points
+from scalesweep.points.reading import read_points
 from scalesweep.train.schedule import curve_steps
 
 FLOOR = 1.8

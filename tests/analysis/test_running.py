@@ -8,7 +8,7 @@ import pytest
 
 from scalesweep.analysis.forecast.running import RunForecast, forecast_running
 from scalesweep.errors import Refused
-from scalesweep.points.points import read_points
+from scalesweep.points.reading import read_points
 
 CURVES = Path(__file__).parents[1] / "data" / "curves_of_runs.csv"
 

@@ -98,20 +98,15 @@ def test_copied_points_keep_their_intervals():
 
 
 def test_copied_points_keep_the_intervals_of_lines():
-    points, spec = sweep(), FitSpec(bootstrap=200)
-    twice = make_points(*(np.tile(column, 2) for column in (points.n, points.d, points.loss)))
-    once, copied = fit_laws(points, spec), fit_laws(twice, spec)
-    for one, other in (
-        (once["by_n"], copied["by_n"]),
-        (once["by_d"], copied["by_d"]),
-        (once["by_c"], copied["by_c"]),
-    ):
-        for name, expected in one.estimates.items():
-            found = other.estimates[name]
-            assert (found.value, found.low, found.high) == pytest.approx(
-                (expected.value, expected.low, expected.high), rel=1e-9
-            )
-        assert len(one.messages) == len(other.messages)
+    n, d = (axis.ravel() for axis in np.meshgrid(np.geomspace(1e7, 1e9, 6), np.geomspace(1e9, 1e11, 5)))
+    loss = (1.7 + 400 / n**0.34 + 410 / d**0.28) * np.exp(0.004 * np.random.default_rng(0).standard_normal(30))
+    spec = FitSpec(bootstrap=200, huber_delta=0.01)
+    once, copied = (fit_laws(make_points(*(np.tile(part, k) for part in (n, d, loss))), spec) for k in (1, 2))
+    for name, rel in (("by_n", 1e-9), ("by_d", 1e-9), ("by_n_floor", 1e-6), ("by_c", 1e-6)):
+        for parameter, expected in once[name].estimates.items():
+            found = copied[name].estimates[parameter]
+            assert (found.value, found.low, found.high) == pytest.approx((expected.value, expected.low, expected.high), rel=rel)
+        assert len(once[name].messages) == len(copied[name].messages)
 
 
 def test_a_line_through_one_run_has_no_interval():
@@ -394,11 +389,19 @@ def test_no_prediction_interval_without_resamples_or_spare_points():
 
 @pytest.mark.slow
 def test_the_benchmark_runs():
-    script = Path(__file__).parents[2] / "scripts" / "bench_fit.py"
+    script = Path(__file__).parents[2] / "scripts" / "bench_bootstrap.py"
     done = subprocess.run([sys.executable, script, "--quick"], capture_output=True, text=True, check=True)
     ratios = [float(line[44:56]) for line in done.stdout.splitlines() if line.startswith(("scalesweep", "scipy", "variable"))]
     assert ratios[0] == 1
     assert min(ratios[1:]) > 5
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_a_fit_runs():
+    script = Path(__file__).parents[2] / "scripts" / "bench_fit.py"
+    done = subprocess.run([sys.executable, script, "--rows", "40"], capture_output=True, text=True, check=True)
+    parts, total = (line.split() for line in done.stdout.splitlines() if line.startswith("    40"))
+    assert sum(map(float, parts[1:])) == pytest.approx(float(total[1]), rel=0.5)
 
 
 # Ends that the points do not limit.

@@ -6,9 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from scalesweep.analysis.tuning.optima import tuned_frontier
+from scalesweep.analysis.tuning.own import tune_by
 from scalesweep.fit import fit_laws
 from scalesweep.points.mixtures import find_repeats
-from scalesweep.points.points import Points, read_points
+from scalesweep.points.points import Points
+from scalesweep.points.reading import read_points
 from scalesweep.settings.fit import FitSpec
 
 DATA = Path(__file__).parents[1] / "data"
@@ -63,6 +66,15 @@ def test_budgets_that_batches_round_are_one() -> None:
     found = find_repeats(table)
     assert found is not None
     assert (found.num_rows, found.num_cells, found.settings) == (24, 12, {"batch_size": 2})
+
+
+def test_a_tuned_frontier_of_two_seeds_mixes_nothing() -> None:
+    table = pd.read_csv(DATA / "untuned_lr.csv")
+    noise = 1 + 1e-4 * np.random.default_rng(0).standard_normal(len(table))
+    both = pd.concat([table.assign(seed=0), table.assign(seed=1, val_loss=table["val_loss"] * noise)], ignore_index=True)
+    frontier = tuned_frontier(tune_by(read_points(both), ["lr"])).points
+    assert len(frontier.used) == 32
+    assert find_repeats(frontier.used) is None
 
 
 def shifted(factor: float, seed: int = 0) -> Points:

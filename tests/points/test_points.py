@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scalesweep.errors import PointsError
-from scalesweep.points.points import points_from_rows, read_points
+from scalesweep.points.points import points_from_rows
+from scalesweep.points.reading import read_points
 
 EPOCH = Path(__file__).parents[1] / "data" / "epoch_chinchilla.csv"
 HEADER = "n,d,c,loss\n"
@@ -62,18 +63,18 @@ def test_missing_compute_is_derived_and_noted(tmp_path):
         ("", "the file is empty"),
         ("\n\n", "the file is empty"),
         (HEADER, "has a header but no rows"),
-        ("n,tokens\n1,2\n", r"column loss is missing; accepted names are loss, l, val_loss.*found n, tokens"),
+        ("n,tokens\n1,2\n", r"column loss is missing; name it by columns.loss=NAME, or .* val_loss.*found n, tokens"),
         ("width,loss\n1,2\n", r"column n, d or c is missing"),
-        ("n,params,d,loss\n1,1,2,3\n", r"columns 'n' and 'params' can all mean n"),
-        ("d,loss,val_loss,n\n1,1,2,3\n", r"columns 'loss' and 'val_loss' can all mean loss; if 'loss' is .* rename it"),
-        ("d,test_loss,val_loss,n\n1,1,2,3\n", r"columns 'test_loss' and 'val_loss' can all mean loss; keep one"),
-        ("loss,size\n1,2\n", r"column n, d or c is missing; .*found loss, size; rename the column that holds it"),
-        ("n,n,d,loss\n1,1,2,3\n", r"two columns are called 'n'"),
-        (HEADER + "1,2,3,4\n1,2,3,nan\n", r"row 2, column loss: 'nan' is not a number"),
+        ("num_params,params,d,loss\n2,1,2,3\n", r"n can be 'num_params' and 'params': .* columns.n=num_params"),
+        ("d,loss,val_loss,n\n1,1,2,3\n", r"loss can be 'loss' and 'val_loss': .* columns.loss=val_loss"),
+        ("d,test_loss,val_loss,n\n1,1,2,3\n", r"loss can be 'test_loss' and 'val_loss'"),
+        ("loss,size\n1,2\n", r"column n, d or c is missing; .* columns.n=NAME .*found loss, size"),
+        ("n,n,d,loss\n1,5,2,3\n", r"two columns are called 'n' and differ"),
+        (HEADER + "1,2,3,4\n1,nan,3,4\n", r"row 2, column d: 'nan' is not a number"),
         (HEADER + "1,2,inf,4\n", r"row 1, column c: 'inf' is not finite"),
         (HEADER + "1,2,3,4\n1,2,3,4\n1,0,3,4\n", r"row 3, column d: '0' is zero"),
         (HEADER + "-5,2,3,4\n", r"row 1, column n: '-5' is negative"),
-        (HEADER + "1,2,3,\n", r"row 1, column loss: the value is missing"),
+        (HEADER + "1,,3,4\n", r"row 1, column d: the value is missing"),
         (HEADER + "1,2,3,abc\n", r"row 1, column loss: 'abc' is not a number"),
         (HEADER + "1,2,3\n", r"row 1 has 3 values, but the header has 4 columns"),
         ("n,d,c,loss,loss_se\n1,2,3,4,\n1,2,3,4,-1\n", r"row 2, column loss_se: '-1' is not a standard error"),
@@ -199,11 +200,13 @@ def test_parameters_in_millions_are_doubted(tmp_path):
     assert "counts millions" not in " ".join(usual.notes)
 
 
-def test_a_diverged_run_names_the_remedy(tmp_path):
-    with pytest.raises(
-        PointsError, match=r"row 2, column loss: 'nan' is not a number; .* excluded_reason or by state=diverged"
-    ):
-        read_points(write(tmp_path, "n,d,loss\n1e7,1e9,3\n1e9,1e10,nan\n"))
+def test_a_row_without_a_loss_is_left_out_and_an_unreadable_one_is_an_error(tmp_path):
+    points = read_points(write(tmp_path, "n,d,loss\n1e7,1e9,3\n1e9,1e10,nan\n1e9,1e10,\n"))
+    assert points.excluded["excluded_reason"].tolist() == ["no loss", "no loss"]
+    assert points.reading.endswith("1 of 3 rows; 2 left out: no loss.")
+    rows = "\n".join(f"1e7,1e9,{loss}" for loss in ("3", "x", "-1", "inf", "0", "y"))
+    with pytest.raises(PointsError, match=r"row 2, column loss: 'x' is not a number .*rows 3, 4 and 2 more.* state=diverged"):
+        read_points(write(tmp_path, f"n,d,loss\n{rows}\n"))
 
 
 def test_a_run_that_its_table_calls_diverged_is_left_out(tmp_path):

@@ -10,7 +10,8 @@ from scalesweep.analysis.analyse import Analysis, analyse
 from scalesweep.cli import main
 from scalesweep.errors import PointsError
 from scalesweep.points.export import layout_of, write_table
-from scalesweep.points.points import Points, points_from_rows, read_points
+from scalesweep.points.points import Points, points_from_rows
+from scalesweep.points.reading import read_points
 from scalesweep.report.figures import figures
 from scalesweep.run.store.store import Store
 

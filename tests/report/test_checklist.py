@@ -163,7 +163,7 @@ def test_seeds_decide_on_noise() -> None:
     one, two, three = (answer(make_points(seeds), 9, **known) for seeds in ((0,), (0, 1), (0, 1, 2)))
     assert [row.status for row in (one, two, three)] == ["not measured", "partly", "answered"]
     assert "sweep.seeds=[0,1,2]" in one.answer
-    assert "no cell is replicated" in one.answer
+    assert "no N and D was measured twice" in one.answer
     assert "sd of log loss between seeds 0.28%" in three.answer
 
 

@@ -79,7 +79,7 @@ def test_every_figure_that_these_points_carry_is_drawn_by_its_own_name(material:
 
 def test_all_cells_are_shown_and_the_line_is_the_law(material: Material, drawn: Mapping[str, Chart]) -> None:
     fit = material.analysis.fit
-    for i, law in enumerate((fit["by_n"], fit["by_d"], fit["by_c"])):
+    for i, law in enumerate(fit.fits.get(fit.preferred_of(variable)) for variable in ("N", "D", "C")):
         assert law is not None
         shown = np.concatenate([dots.y for dots in marks(drawn["power_laws"], Dots, i)])
         used = material.points.used.assign(enters=material.points.used.index.isin(law.rows))

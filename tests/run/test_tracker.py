@@ -18,7 +18,8 @@ from builders import small_settings
 from scalesweep.analysis.analyse import analyse
 from scalesweep.cli import main
 from scalesweep.errors import Refused, SpecError
-from scalesweep.points.points import Points, points_from_rows, read_points
+from scalesweep.points.points import Points, points_from_rows
+from scalesweep.points.reading import read_points
 from scalesweep.report import ReportContext, write_report
 from scalesweep.run import tracker
 from scalesweep.run.tracker import SweepSummary, log_sweep, require_installed, start_tracker

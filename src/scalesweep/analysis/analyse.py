@@ -6,7 +6,7 @@ replaced by its refusal in words.
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
@@ -92,8 +92,7 @@ def analyse(points: Points, spec: FitSpec | None = None, by: str = "") -> Analys
     fit = fit_laws(points, spec)
     tournament = _rivals(points, spec)
     if not isinstance(tournament, Refused):
-        found = [*fit.findings, *_missed(tournament.tested)]
-        fit = replace(fit, findings=tuple(sorted(found, key=lambda finding: finding.code)))
+        fit = fit.with_findings([*fit.findings, *_missed(tournament.tested)])
     return Analysis(
         points,
         fit,

@@ -18,7 +18,7 @@ from scalesweep.analysis.analyse import Analysis
 from scalesweep.errors import FitError, Refused
 from scalesweep.fit.estimates import Estimate
 from scalesweep.fit.forms import fit_law
-from scalesweep.fit.lines import fit_line
+from scalesweep.fit.laws import fit_one_variable
 from scalesweep.fit.results import Fit
 from scalesweep.fit.sweep_fit import Name, SweepFit
 from scalesweep.laws import Chinchilla
@@ -127,12 +127,7 @@ def _additive(points: Points, spec: FitSpec) -> Fit | Refused:
 def _refit(points: Points, spec: FitSpec, joint: Fit | Refused) -> Counted:
     """Lines and approaches of recounted points, with the additive law of their N."""
     measured = Rows.of(points)
-    laws: dict[Name, Fit | Refused] = {
-        "joint": joint,
-        "by_n": fit_line(measured, "N", spec),
-        "by_d": fit_line(measured, "D", spec),
-        "by_c": fit_line(measured, "C", spec),
-    }
+    laws: dict[Name, Fit | Refused] = {"joint": joint, **fit_one_variable(measured, {"joint": joint}, spec)}
     noise = draw_known_noise(points, spec)
     minima = isoflop_minima(points, noise=noise)
     rows = (fit_envelope(points, spec, noise), fit_isoflops(minima, spec), allocation_of_law(joint, points, spec))

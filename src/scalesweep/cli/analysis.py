@@ -4,11 +4,12 @@ import shlex
 from pathlib import Path
 
 from scalesweep.analysis.analyse import analyse
-from scalesweep.cli.command import Command, Given, Option, whole
+from scalesweep.cli.command import TABLE_NOTES, Command, Given, Option, whole
 from scalesweep.cli.laws import print_analysis, print_fit
 from scalesweep.errors import EXIT_OK
 from scalesweep.fit.sweep_fit import SweepFit
 from scalesweep.report import write_tables
+from scalesweep.report.words.fit import wrap
 from scalesweep.report.words.summary import summary
 from scalesweep.sweep.extend import keep_frontier
 from scalesweep.sweep.subject import read_subject, write
@@ -17,6 +18,8 @@ from scalesweep.sweep.subject import read_subject, write
 def fit(given: Given) -> int:
     """Fit, print all that was found, and write it as fit.json and tables; the page is `report`'s."""
     subject = read_subject(given.words, "fit")
+    if read := subject.context.provenance.get("read"):
+        print(f"{wrap(f'Read: {read}', '')}\n", flush=True)
     if subject.context.tuning:
         print(f"{subject.context.tuning}\n", flush=True)
     keep_frontier(subject.directory, subject.context)
@@ -33,17 +36,23 @@ def fit(given: Given) -> int:
     return EXIT_OK
 
 
+_NOTES = f"""{TABLE_NOTES}
+by=arch fits the rows of each value of a column their own laws, with the compute multiplier between them."""
+
 FIT = Command(
     "fit",
     about="Fit a sweep's directory or a table; print laws, rivals, back-test and warnings, write fit.json and tables.",
-    usage="DIR|POINTS|points=STUDY [fit.key=value ...] [dir=PLACE]",
+    usage="DIR|POINTS|points=STUDY [fit.key=value ...] [tune=COLUMN,...] [by=COLUMN] [dir=PLACE]",
     run=fit,
     examples=(
         "scalesweep fit runs/demo",
         "scalesweep fit points.csv fit.huber_delta=0.001",
+        "scalesweep fit points.csv tune=lr,batch_size",
+        "scalesweep fit points.csv by=arch",
         "scalesweep fit points=chinchilla fit.bootstrap=4000 fit.confidence=0.95",
     ),
     groups=("fit", "report"),
+    notes=_NOTES,
 )
 
 REPLICATES = Option("replicates", whole, 100, "Designs to simulate (default 100).", "NUMBER")
@@ -70,20 +79,26 @@ COVERAGE = Command(
     ),
     groups=("fit",),
     options=(REPLICATES,),
+    notes=TABLE_NOTES,
 )
 
 
 def report(given: Given) -> int:
     """Fit and write the report."""
     subject = read_subject(given.words, "report")
-    print_law(write(subject))
+    analysis, page = write(subject)
+    if analysis.families is None:
+        print_law((analysis.fit, page))
+    else:
+        print_analysis(analysis)
+        print(f"\nReport: {page}", flush=True)
     return EXIT_OK
 
 
 REPORT = Command(
     "report",
     about="Fit, print the laws alone, and write the page: report.html, report.md, figures, fit.json and tables.",
-    usage="DIR|POINTS|points=STUDY [fit.key=value ...] [report.title=...] [dir=PLACE]",
+    usage="DIR|POINTS|points=STUDY [fit.key=value ...] [tune=COLUMN,...] [by=COLUMN] [report.title=...] [dir=PLACE]",
     run=report,
     examples=(
         "scalesweep report runs/demo",
@@ -91,6 +106,7 @@ REPORT = Command(
         "scalesweep report points.csv",
     ),
     groups=("fit", "report"),
+    notes=_NOTES,
 )
 COMMANDS = (FIT, COVERAGE, REPORT)
 

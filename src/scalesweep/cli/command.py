@@ -12,6 +12,10 @@ T = TypeVar("T")
 Name = TypeVar("Name", bound=str)
 REQUIRED: Any = object()
 """Default of an option that must be given."""
+TABLE_NOTES = """Of a table, columns.n= .d= .c= .loss= .loss_se= .seed=COLUMN name its columns, and where='arch == "dense" and
+step > 100' chooses its rows; tune=lr,batch_size fits the laws to the optimum over these columns at every N, D and seed
+(docs/own.md)."""
+"""What commands that take a table say of it in --help."""
 _WITHOUT_GROUP = ("dir", "points")
 """What many commands take beside their options and the groups of settings."""
 

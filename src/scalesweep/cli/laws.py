@@ -11,10 +11,10 @@ from scalesweep.analysis.analyse import Analysis
 from scalesweep.cli.tables import output_width
 from scalesweep.errors import Refused
 from scalesweep.fit import Fit, Status
-from scalesweep.fit.sweep_fit import SweepFit
-from scalesweep.report.words.fit import MEANINGS, TITLES, closing, interval
+from scalesweep.fit.sweep_fit import Name, SweepFit
+from scalesweep.report.words.fit import TITLES, closing, in_one_line, interval, meaning
 from scalesweep.report.words.summary import summary
-from scalesweep.units import format_number
+from scalesweep.units import format_number, format_share
 
 _WIDE = 100
 """Columns from which the meaning of the parameters is shown beside them."""
@@ -23,6 +23,7 @@ _COLOURS = {
     Status.NOT_IDENTIFIED: "red",
     Status.AT_BOUND: "red",
     Status.REJECTED: "red",
+    Status.NO_TREND: "red",
 }
 
 
@@ -51,20 +52,23 @@ def print_fit(fit: SweepFit) -> None:
 
 def _print(fit: SweepFit, blocks: list[str]) -> None:
     console = Console(highlight=False, width=output_width())
-    for name in fit.order:
+    beside = {name: other for name in fit.order if (other := fit.beside(name))}
+    for name in (name for name in fit.order if name not in beside.values()):
         law = fit[name]
         console.print(Text(TITLES[name], style="bold"))
         console.print(Text(f"  {law.law.formula()}"))
         console.print(Text(" ".join((law.status.value, *law.messages)), style=_COLOURS.get(law.status, "yellow")))
-        console.print(_table(law, fit.confidence), "")
-    for name, reason in fit.refusals.items():
+        console.print(_table(name, law, fit.confidence), "")
+        if name in beside:
+            console.print(Text(in_one_line(fit, beside[name]), style="dim"), "")
+    for name, reason in fit.stated_refusals.items():
         console.print(Text(f"{TITLES[name]}: refused. {reason}", style="red"))
     for block in [*blocks, *closing(fit)]:
         console.print(Text(f"\n{block}"))
 
 
-def _table(law: Fit, confidence: float) -> Table:
-    left = f"{len(law.rows)} points ({law.selection}); residual {law.residual_rms:.2%} rms. {law.intervals}"
+def _table(name: Name, law: Fit, confidence: float) -> Table:
+    left = f"{len(law.rows)} points ({law.selection}); residual {format_share(law.residual_rms)} rms. {law.intervals}"
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, caption=left, caption_justify="left", caption_style="dim")
     table.add_column("")
     table.add_column("estimate", justify="right", no_wrap=True)
@@ -72,7 +76,7 @@ def _table(law: Fit, confidence: float) -> Table:
     has_room = output_width() >= _WIDE
     if has_room:
         table.add_column("meaning", no_wrap=True)
-    for name, estimate in law.estimates.items():
-        meaning = [MEANINGS[name]] if has_room else []
-        table.add_row(name, format_number(estimate.value), interval(estimate), *meaning)
+    for parameter, estimate in law.estimates.items():
+        meant = [meaning(name, parameter)] if has_room else []
+        table.add_row(parameter, format_number(estimate.value), interval(estimate), *meant)
     return table

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from scalesweep.analysis.analyse import analyse
-from scalesweep.cli.command import Command, Given, Option, one_of
+from scalesweep.cli.command import TABLE_NOTES, Command, Given, Option, one_of
 from scalesweep.cli.tables import output_width
 from scalesweep.errors import EXIT_OK, Refused, SpecError, did_you_mean
 from scalesweep.report.charts.canvas import KINDS
@@ -66,7 +66,7 @@ PLOT = Command(
     ),
     groups=("fit",),
     options=(OUT, THEME, POINTS),
-    notes=f"Figures: {', '.join(TITLES)} (docs/figures.md).",
+    notes=f"Figures: {', '.join(TITLES)} (docs/figures.md).\n{TABLE_NOTES}",
 )
 COMMANDS = (PLOT,)
 

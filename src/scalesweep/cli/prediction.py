@@ -7,7 +7,7 @@ import shlex
 from pathlib import Path
 
 from scalesweep.analysis.forecast.next_cells import Method
-from scalesweep.cli.command import REQUIRED, Command, Given, Option, one_of, positive
+from scalesweep.cli.command import REQUIRED, TABLE_NOTES, Command, Given, Option, one_of, positive
 from scalesweep.errors import EXIT_OK, PointsError, SpecError
 from scalesweep.report.words.summary import summary
 from scalesweep.sweep.subject import read_subject
@@ -34,6 +34,7 @@ TOURNAMENT = Command(
         "scalesweep tournament points.csv fit.bootstrap=200",
     ),
     groups=("fit",),
+    notes=TABLE_NOTES,
 )
 
 
@@ -79,6 +80,7 @@ FORECAST = Command(
     ),
     groups=("fit",),
     options=(AT, COMPUTE, FILE),
+    notes=TABLE_NOTES,
 )
 
 
@@ -134,6 +136,7 @@ SCORE = Command(
         "scalesweep score forecast.json points.csv",
         "scalesweep score forecast.json points=chinchilla",
     ),
+    notes=TABLE_NOTES,
 )
 
 BUDGET = Option("budget", positive, REQUIRED, "FLOPs that the next cells may cost in all.", "FLOPs")
@@ -164,5 +167,6 @@ NEXT = Command(
     ),
     groups=("fit",),
     options=(BUDGET, TARGET, METHOD),
+    notes=TABLE_NOTES,
 )
 COMMANDS = (TOURNAMENT, FORECAST, SCORE, NEXT)

@@ -24,8 +24,9 @@ from scalesweep.fit.tuned import check_tuned
 from scalesweep.laws import Chinchilla, Coupled, JointLaw, Law
 from scalesweep.points.clusters import group_rows
 from scalesweep.points.design import count_levels, designed_curves, lowest_edge, refuse_joint
+from scalesweep.points.epochs import find_epochs
 from scalesweep.points.points import Points
-from scalesweep.units import format_count, format_number, format_rough, plural
+from scalesweep.units import format_count, format_number, format_rough, format_share, plural
 
 FEW_LEVELS = 5
 MANY_EPOCHS = 4.0
@@ -128,10 +129,10 @@ def _edges(points: Points) -> Iterator[Finding]:
 
 def _data(points: Points) -> Iterator[Finding]:
     used = points.used
-    if "epochs" in used and (most := float(used["epochs"].max())) > MANY_EPOCHS:
-        yield Finding(
-            "A04", f"Some points saw their corpus {most:.1f} times; above {MANY_EPOCHS:g} epochs the law of fresh data fails."
-        )
+    epochs = find_epochs(used)
+    if epochs is not None and (most := float(np.nanmax(epochs))) > MANY_EPOCHS:
+        many = f"{int(np.sum(epochs > MANY_EPOCHS))} of {len(epochs)} more than {MANY_EPOCHS:g} times"
+        yield Finding("A04", f"Some points saw their corpus {most:.1f} times, {many}: there the law of fresh data fails.")
     if {"params_embedding", "params_head", "params_matrices"} <= set(used) and points.params_convention == "total":
         share = float((used["params_embedding"] / used["n"]).max())
         if share > LARGE_EMBEDDING:
@@ -171,7 +172,9 @@ def _noise(points: Points, best: Fit, fit: SweepFit) -> Iterator[Finding]:
     order = np.argsort(points.loss)
     low, high = (float(np.std(half)) for half in np.array_split(residual[order], 2))
     if len(residual) >= 12 and max(low, high) > SPREAD_RATIO * min(low, high) > 0:
-        yield Finding("A09", f"The noise is uneven: residual sd {low:.2%} at low losses and {high:.2%} at high ones.")
+        yield Finding(
+            "A09", f"The noise is uneven: residual sd {format_share(low)} at low losses and {format_share(high)} at high ones."
+        )
 
 
 def _leverage(points: Points, best: Fit) -> Iterator[Finding]:

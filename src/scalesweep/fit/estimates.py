@@ -130,6 +130,18 @@ def open_ends(estimates: dict[str, Estimate]) -> list[str]:
     ]
 
 
+def outside(estimates: dict[str, Estimate]) -> list[str]:
+    """A sentence on estimates that lie outside their own intervals, where there are any."""
+    names = [name for name, found in estimates.items() if found.interval and not found.interval.holds(found.value)]
+    if not names:
+        return []
+    it = "its own interval" if len(names) == 1 else "their own intervals"
+    return [
+        f"Outside {it}: {', '.join(names)}. Refits to resamples of these points lie to one side of the estimate, so that the "
+        "interval is of a method that is biased here: take neither as precise."
+    ]
+
+
 def _with_allocation(form: type[JointLaw], parameters: FloatArray, largest_c: float | None) -> FloatArray:
     """The parameters, shape (laws, P), followed by a, b and D / N of each law; NaN where it has no optimum."""
     laws = [form(*row) for row in parameters.tolist()]

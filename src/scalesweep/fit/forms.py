@@ -13,12 +13,12 @@ from numpy.typing import ArrayLike
 
 from scalesweep.arrays import FloatArray
 from scalesweep.errors import FitError, Refused, did_you_mean
-from scalesweep.fit.estimates import estimate_law, open_ends
+from scalesweep.fit.estimates import estimate_law, open_ends, outside
 from scalesweep.fit.intervals import resample
-from scalesweep.fit.judge import judge, look_back
+from scalesweep.fit.judge import judge, judge_scatter, look_back
 from scalesweep.fit.pose import Posed
 from scalesweep.fit.profiles import profile_estimates
-from scalesweep.fit.results import Fit
+from scalesweep.fit.results import Fit, Status
 from scalesweep.fit.solve.objectives import Objective
 from scalesweep.laws import LAWS, Law
 from scalesweep.points.rows import Rows
@@ -41,16 +41,19 @@ def fit_law(form: type[Law], rows: Rows, spec: FitSpec) -> Fit:
     if spec.interval == "profile":
         estimates |= profile_estimates(posed, descent, rows.units.num_units, spec.confidence)
     search = look_back(posed, descent)
+    residuals = np.log(rows.loss) - np.log(law.predict(rows.n, rows.d))
     status, messages = judge(law, search, estimates, resampled)
+    if scatter := judge_scatter(law, rows, residuals):
+        status, messages = Status.WEAK if status is Status.IDENTIFIED else status, (*messages, scatter)
     return Fit(
         law=law,
         estimates=estimates,
         status=status,
-        messages=(*messages, *open_ends(estimates), *resampled.warnings),
+        messages=(*messages, *open_ends(estimates), *outside(estimates), *resampled.warnings),
         objective=objective,
         objective_value=descent.value,
         huber_delta=descent.delta,
-        residuals=np.log(rows.loss) - np.log(law.predict(rows.n, rows.d)),
+        residuals=residuals,
         rows=tuple(sorted(rows.order.tolist())),
         selection="all used points",
         num_free=posed.num_free,

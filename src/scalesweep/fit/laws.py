@@ -1,5 +1,6 @@
 """Every law of a table of points, each fitted or refused in words."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -7,17 +8,20 @@ import numpy as np
 from scalesweep.errors import FitError, Refused
 from scalesweep.fit.checks import check
 from scalesweep.fit.forms import fit_law, refuse_rows
-from scalesweep.fit.lines import fit_line
+from scalesweep.fit.frontier import fit_on_joint
+from scalesweep.fit.lines import fit_floor, fit_line
 from scalesweep.fit.results import Fit
-from scalesweep.fit.sweep_fit import Name, SweepFit
-from scalesweep.laws import Chinchilla, Coupled
+from scalesweep.fit.selection import select_rows
+from scalesweep.fit.sweep_fit import FLOORS, LINES, Name, SweepFit, prefer
+from scalesweep.laws import Chinchilla, Coupled, Variable
 from scalesweep.points.design import Noise, measure_span, refuse_joint, replicate_noise
 from scalesweep.points.points import Points
 from scalesweep.points.rows import Rows
 from scalesweep.settings.fit import FitSpec
 from scalesweep.units import format_rough
 
-MIN_POINTS = 5
+MIN_POINTS = 4
+"""A law of one variable with a floor has three parameters, two where `fit.floor` gives E."""
 MAX_NOISE_RATIO = 2.0
 """Residuals above this many times the seed noise are reported as a misfit of the form."""
 
@@ -28,17 +32,13 @@ def fit_laws(points: Points, spec: FitSpec | None = None) -> SweepFit:
     The result does not depend on the order of the rows.
 
     Raises:
-        FitError: there are fewer than 5 used points, or neither loss nor design varies.
+        FitError: there are fewer than 4 used points (3 with `spec.floor`), or neither loss nor design varies.
     """
     spec = spec or FitSpec()
-    _check(points)
+    _check(points, MIN_POINTS if spec.floor is None else MIN_POINTS - 1)
     rows = Rows.of(points)
-    found: dict[Name, Fit | Refused] = {
-        **_fit_joint(rows, spec),
-        "by_n": fit_line(rows, "N", spec),
-        "by_d": fit_line(rows, "D", spec),
-        "by_c": fit_line(rows, "C", spec),
-    }
+    joint = _fit_joint(rows, spec)
+    found: dict[Name, Fit | Refused] = {**joint, **fit_one_variable(rows, joint, spec)}
     noise = replicate_noise(points)
     result = SweepFit(
         laws={name: _with_misfit(fit, noise) if isinstance(fit, Fit) else fit for name, fit in found.items()},
@@ -54,7 +54,7 @@ def fit_laws(points: Points, spec: FitSpec | None = None) -> SweepFit:
         confidence=spec.confidence,
         seed=spec.seed,
     )
-    return replace(result, findings=check(points, result))
+    return result.with_findings(check(points, result))
 
 
 def _fit_joint(rows: Rows, spec: FitSpec) -> dict[Name, Fit | Refused]:
@@ -64,11 +64,41 @@ def _fit_joint(rows: Rows, spec: FitSpec) -> dict[Name, Fit | Refused]:
     return {"joint": fit_law(Chinchilla, rows, spec), "coupled": coupled}
 
 
-def _check(points: Points) -> None:
+def fit_one_variable(rows: Rows, joint: Mapping[Name, Fit | Refused], spec: FitSpec) -> dict[Name, Fit | Refused]:
+    """L(N), L(D), L(C), each as a line in logs and with a floor, or why there is none.
+
+    Args:
+        rows: measured rows.
+        joint: the joint laws, on which L(C) of models that compete at equal compute lies, and L(N) and L(D) of a design
+            where no three sizes or budgets share the largest of the other.
+        spec: estimation and intervals.
+    """
+    found: dict[Name, Fit | Refused] = {}
+    for variable in LINES:
+        found[LINES[variable]], found[FLOORS[variable]] = fit_variable(
+            rows, variable, joint[prefer(joint) if variable == "C" else "joint"], spec
+        )
+    return found
+
+
+def fit_variable(rows: Rows, variable: Variable, joint: Fit | Refused, spec: FitSpec) -> tuple[Fit | Refused, Fit | Refused]:
+    """A law of one variable as a line in logs and with a floor, each from the rows that show it, else from the joint law."""
+    selection = select_rows(rows, variable)
+    if isinstance(selection, Refused):
+        found = fit_on_joint(rows, variable, joint, spec) if isinstance(joint, Fit) else selection
+        if isinstance(found, Refused):
+            found = found if found is selection else Refused(f"{selection} {found}")
+            return found, found
+        return found
+    floor = fit_floor(rows, variable, spec, selection)
+    return fit_line(rows, variable, spec, selection, floor if isinstance(floor, Fit) else None), floor
+
+
+def _check(points: Points, fewest: int) -> None:
     used = len(points.loss)
-    if used < MIN_POINTS:
+    if used < fewest:
         left_out = f" ({len(points.excluded)} more are excluded)" if len(points.excluded) else ""
-        raise FitError(f"{points.source} has {used} usable points{left_out}; a fit needs at least {MIN_POINTS}.")
+        raise FitError(f"{points.source} has {used} usable points{left_out}; a fit needs at least {fewest}.")
     if np.ptp(points.loss) == 0:
         raise FitError(f"{points.source}: all {used} losses equal {points.loss[0]:g}, so there is nothing to fit.")
     varied = points.variables if points.is_partial else ("n", "d")

@@ -1,119 +1,189 @@
-"""Kaplan's laws of one variable: straight lines in log-log through the points where that variable is the bottleneck."""
+"""Laws of one variable: Kaplan's straight line in log-log, and the power law with a floor, through the means of each cell.
+
+Both are fitted by least squares of log L. Intervals are Student's t: of the line, with the spread about a quadratic in log x as
+its noise, because a floor bends the points and a bend is no noise; of the floor, by `floors`. Coverage: docs/coverage.md.
+"""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-from scalesweep.arrays import FloatArray, IntArray
+from scalesweep.arrays import FloatArray
 from scalesweep.errors import Refused
 from scalesweep.fit.curvature import Curvature, find_curvature
 from scalesweep.fit.estimates import Estimate, estimate, is_wide, join
+from scalesweep.fit.floors import Cells, draw_floor_laws
+from scalesweep.fit.forms import fit_form
+from scalesweep.fit.judge import judge
 from scalesweep.fit.resampling import draw_weights
 from scalesweep.fit.results import Fit, Status
+from scalesweep.fit.selection import NOUNS, Selection, column_of, gather_cells, select_rows, spans_cells
 from scalesweep.fit.solve.objectives import Objective
-from scalesweep.laws import PowerLaw, Variable
-from scalesweep.points.clusters import Units
-from scalesweep.points.design import MIN_LEVELS, count_levels, is_largest
+from scalesweep.interval import Interval
+from scalesweep.laws import PowerLaw, PowerLawFloor, Variable
+from scalesweep.points.design import MIN_LEVELS, count_levels
 from scalesweep.points.rows import Rows
 from scalesweep.settings.fit import FitSpec
-from scalesweep.units import plural
+from scalesweep.units import format_number, plural
 
 FEW_POINTS = 6
-"""Independent points below which a bootstrap has too few different resamples for its interval to be trusted."""
-FEW_X = 4
-"""Different x up to which a resample of points leaves too little of the spread of x, and of its own residuals, to go by."""
-_NOUNS: dict[Variable, str] = {"N": "model sizes", "D": "token budgets", "C": "compute levels"}
+"""Independent points below which an interval rests on so few degrees of freedom that it is called a rough guide."""
+MIN_BENT = 5
+"""Cells from which the noise of a line is the spread about a quadratic; with four it would have one degree of freedom."""
 
 
 @dataclass(frozen=True, eq=False)
-class Selection:
-    """The rows that a law of one variable is fitted to."""
+class _Posed:
+    """The rows of a law of one variable, and their means."""
 
-    rows: IntArray
-    """Their positions."""
-    words: str
-    """Which they are."""
-    caveat: str = ""
-    """A sentence on what the choice does to the law; empty where it is the ideal one."""
+    rows: Rows
+    cells: Cells
+    variable: Variable
+    selection: Selection
+    line: tuple[float, float]
+    """Log scale and exponent of the least-squares line."""
 
-
-def select_rows(rows: Rows, variable: Variable) -> Selection:
-    """Rows on which the variable limits the loss; of C, the compute frontier.
-
-    Of N and D these are the rows at the largest value of the other. The lower envelope stands in where a design, such as rays
-    or isoFLOP, has no largest budget that several sizes share.
-    """
-    if variable == "C":
-        return Selection(select_envelope(rows.c, rows.loss), "compute frontier: points that no cheaper point beats")
-    x, other = (rows.n, rows.d) if variable == "N" else (rows.d, rows.n)
-    if np.isnan(other).any():
-        return Selection(np.arange(len(rows)), f"all points; the table does not say {'D' if variable == 'N' else 'N'}")
-    names = ("model size", "token budget") if variable == "N" else ("token budget", "model size")
-    top = np.flatnonzero(is_largest(other))
-    if count_levels(x[top]) >= MIN_LEVELS:
-        return Selection(top, f"points at the largest {names[1]}")
-    return Selection(
-        select_envelope(x, rows.loss),
-        f"lower envelope: points that no smaller {names[0]} beats",
-        f"The {names[1]} changes along these points, so the exponent mixes both effects.",
-    )
+    @property
+    def residuals(self) -> FloatArray:
+        """Log L of the cells less the line."""
+        log_scale, exponent = self.line
+        return np.asarray(self.cells.log_loss - exponent * (log_scale - self.cells.log_x))
 
 
-def select_envelope(x: FloatArray, loss: FloatArray) -> IntArray:
-    """Positions of the rows that have a lower loss than all rows of smaller or equal x."""
-    order = np.lexsort((loss, x))
-    best_before = np.concatenate([[np.inf], np.minimum.accumulate(loss[order])[:-1]])
-    return np.asarray(order[loss[order] < best_before])
-
-
-def fit_line(rows: Rows, variable: Variable, spec: FitSpec, selection: Selection | None = None) -> Fit | Refused:
+def fit_line(
+    rows: Rows, variable: Variable, spec: FitSpec, selection: Selection | None = None, wider: Fit | None = None
+) -> Fit | Refused:
     """The power law of the loss in one variable by least squares in log-log, or why there is none.
 
-    The rows that enter are those of `select_rows`, unless a selection is given.
+    Its exponent is that of the same line through these places without noise: the local exponent of the measured range.
+
+    Args:
+        rows: measured rows.
+        variable: what the law is in.
+        spec: draws, confidence and seed.
+        selection: the rows that enter; by default those of `select_rows`.
+        wider: the law with a floor through the same rows, whose band is this law's too.
     """
-    if np.isnan({"N": rows.n, "D": rows.d, "C": rows.c}[variable]).any():
-        return Refused(f"The table does not say {variable}.")
-    selection = selection or select_rows(rows, variable)
-    chosen = rows.take(selection.rows)
-    x, units = {"N": chosen.n, "D": chosen.d, "C": chosen.c}[variable], chosen.units
-    levels = count_levels(x)
-    if levels < MIN_LEVELS:
-        needs = f"needs at least {MIN_LEVELS} {_NOUNS[variable]}, but has {levels}"
-        return Refused(f"A law in {variable} {needs} ({selection.words}).")
-    log_x, log_loss = np.log(x), np.log(chosen.loss)
-    value, residual = _least_squares(log_x, log_loss, np.ones((1, len(chosen))))
-    if not value[0, 1] > 0:
-        return Refused(f"The loss does not fall with {variable} ({selection.words}), so there is no power law in {variable}.")
-    samples, normal = _bootstrap(log_x, log_loss, spec, units), np.empty((0, 2))
-    if levels <= FEW_X and len(samples):
-        normal = _draw_normal(log_x, log_loss, spec, units)
-    law = PowerLaw(float(value[0, 0]), float(value[0, 1]), variable)
-    exponent, scale = (_union(law, name, (samples, normal), spec) for name in ("exponent", "scale"))
-    curvature = find_curvature(log_x, log_loss, 1 / np.bincount(units.unit)[units.unit])
-    messages = _doubts(units)
-    if is_wide(exponent.interval):
-        messages.append("The interval of the exponent spans more than a factor of 2.")
-    status = Status.WEAK if messages else Status.IDENTIFIED if len(samples) else Status.UNKNOWN
-    if curvature and curvature.is_bent:
-        status, messages = Status.REJECTED, [_bend(curvature, variable), *messages]
+    posed = _pose(rows, variable, selection)
+    if isinstance(posed, Refused):
+        return posed
+    cells = posed.cells
+    drawn, spare = _draw_lines(posed, spec)
+    resampled = _resample_runs(posed, spec) if len(drawn) and spans_cells(posed.rows.units, cells) else np.empty((0, 2))
+    law = PowerLaw(*posed.line, variable)
+    exponent, scale = (_union(law, name, (drawn, resampled), spec) for name in ("exponent", "scale"))
+    curvature = find_curvature(cells.log_x, cells.log_loss, cells.weights * cells.num_independent / cells.weights.sum())
+    status, messages = _judge_line(exponent, cells, variable, curvature)
+    if wider is not None and (floor := wider.estimates["E"].interval) is not None and floor.low <= 0:
+        messages.append(f"The points leave a floor E of up to {format_number(floor.high)} open, and the band holds its bend.")
     return Fit(
         law=law,
         estimates={"exponent": exponent, "scale": scale},
         status=status,
-        messages=(*messages, *([selection.caveat] if selection.caveat else [])),
+        messages=(*messages, *([posed.selection.caveat] if posed.selection.caveat else [])),
         objective=Objective("least_squares_log"),
-        objective_value=float(np.sum(residual**2)),
+        objective_value=float(np.sum(posed.residuals**2)),
         huber_delta=None,
-        residuals=residual,
-        rows=tuple(sorted(chosen.order.tolist())),
-        selection=selection.words,
+        residuals=posed.residuals,
+        rows=tuple(sorted(posed.rows.order.tolist())),
+        selection=posed.selection.words,
         num_free=2,
         confidence=spec.confidence,
-        samples=samples,
-        cluster_samples=normal,
-        intervals=_words(units, spec) if not len(normal) else _normal_words(levels, units, spec),
+        samples=drawn,
+        cluster_samples=resampled,
+        intervals=_words(spec, spare, len(resampled) > 0) if len(drawn) else "",
         curvature=curvature,
+        wider=wider,
     )
+
+
+def fit_floor(rows: Rows, variable: Variable, spec: FitSpec, selection: Selection | None = None) -> Fit | Refused:
+    """The power law with a floor by least squares of log L, or why there is none; E is free, or `spec.floor`."""
+    posed = _pose(rows, variable, selection)
+    if isinstance(posed, Refused):
+        return posed
+    cells, pinned = posed.cells, {} if spec.floor is None else {"E": spec.floor}
+    free = 3 - len(pinned)
+    if (num := len(cells.log_x)) <= free:
+        given = "a given floor" if pinned else "a floor"
+        return Refused(f"A law in {variable} with {given} needs at least {free + 1} points, but has {num}.")
+    losses = np.exp(cells.log_loss)
+    if spec.floor is not None and spec.floor >= losses.min():
+        return Refused(f"fit.floor = {spec.floor:g} is not below the lowest loss, {format_number(losses.min())}.")
+    found = fit_form(
+        PowerLawFloor,
+        {variable: np.exp(cells.log_x)},
+        losses,
+        objective="least_squares_log",
+        weights=cells.weights,
+        fixed=pinned,
+    )
+    drawn = draw_floor_laws(cells, spec.bootstrap, np.random.default_rng(spec.seed), spec.floor)
+    names = [name for name in found.estimates if name not in pinned]
+    columns = dict(zip(PowerLawFloor.parameters, drawn.T, strict=True))
+    estimates = {name: Estimate(part.value) for name, part in found.estimates.items()}
+    estimates |= {name: _around(estimate(found.estimates[name].value, columns[name], spec.confidence)) for name in names}
+    assert found.search is not None
+    status, reasons = judge(found.law, found.search, estimates)
+    messages = [*reasons, *_doubts(cells)] + ([f"E = {spec.floor:g} is given, not estimated."] if pinned else [])
+    if status is Status.IDENTIFIED and _doubts(cells):
+        status = Status.WEAK
+    if (ends := estimates["E"].interval) is not None and ends.low <= 0:
+        messages.append("The points do not tell this law from the one without a floor, and its band holds both.")
+    return Fit(
+        law=found.law,
+        estimates=estimates,
+        status=status,
+        messages=(*messages, *([posed.selection.caveat] if posed.selection.caveat else [])),
+        objective=found.objective,
+        objective_value=found.objective_value,
+        huber_delta=None,
+        residuals=found.residuals,
+        rows=tuple(sorted(posed.rows.order.tolist())),
+        selection=posed.selection.words,
+        num_free=free,
+        confidence=spec.confidence,
+        samples=drawn,
+        cluster_samples=np.empty((0, 3)),
+        intervals=_words(spec, cells.num_independent - free, False) if len(drawn) else "",
+        search=found.search,
+    )
+
+
+def _pose(rows: Rows, variable: Variable, selection: Selection | None) -> _Posed | Refused:
+    chosen = selection or select_rows(rows, variable)
+    if isinstance(chosen, Refused):
+        return chosen
+    taken = rows.take(chosen.rows)
+    x = column_of(taken, variable)
+    if (levels := count_levels(x)) < MIN_LEVELS:
+        needs = f"needs at least {MIN_LEVELS} {NOUNS[variable]}, but has {levels}"
+        return Refused(f"A law in {variable} {needs} ({chosen.words}).")
+    cells = gather_cells(taken, x)
+    line = _least_squares(cells, cells.weights[None])[0]
+    if not line[1] > 0:
+        return Refused(
+            f"The loss does not fall with {variable} ({chosen.words}), so there is no power law in {variable}: a line "
+            f"through them has the exponent {line[1]:.3g}."
+        )
+    return _Posed(taken, cells, variable, chosen, (float(line[0]), float(line[1])))
+
+
+def _judge_line(exponent: Estimate, cells: Cells, variable: Variable, curvature: Curvature | None) -> tuple[Status, list[str]]:
+    messages = _doubts(cells)
+    ends = exponent.interval
+    if ends is not None and ends.low <= 0:
+        return Status.NO_TREND, [f"The interval of the exponent, {ends}, holds 0.", *messages]
+    if is_wide(ends):
+        messages.append("The interval of the exponent spans more than a factor of 2.")
+    if curvature and curvature.is_bent:
+        bend = (
+            f"A quadratic in log {variable} has t = {curvature.t:.1f} and takes the rms from {curvature.rms_line:.2%} to "
+            f"{curvature.rms_quadratic:.2%}; the local exponent goes from {curvature.exponent_first:.3f} at the smallest "
+            f"{variable} to {curvature.exponent_last:.3f} at the largest."
+        )
+        return Status.REJECTED, [bend, *messages]
+    return Status.WEAK if messages else Status.IDENTIFIED if ends else Status.UNKNOWN, messages
 
 
 def _union(law: PowerLaw, name: str, sets: tuple[FloatArray, FloatArray], spec: FitSpec) -> Estimate:
@@ -124,84 +194,74 @@ def _union(law: PowerLaw, name: str, sets: tuple[FloatArray, FloatArray], spec: 
     return join(one, other)
 
 
-def _bend(found: Curvature, variable: Variable) -> str:
-    """What the test of curvature found, as a sentence."""
-    return (
-        f"A quadratic in log {variable} has t = {found.t:.1f} and takes the rms from {found.rms_line:.2%} to "
-        f"{found.rms_quadratic:.2%}; the local exponent goes from {found.exponent_first:.3f} at the smallest {variable} to "
-        f"{found.exponent_last:.3f} at the largest."
-    )
+def _around(found: Estimate) -> Estimate:
+    """The estimate with its interval stretched to hold it, where the draws are few."""
+    if found.interval is None:
+        return found
+    return join(found, Estimate(found.value, Interval(found.value, found.value)))
 
 
-def _doubts(units: Units) -> list[str]:
+def _doubts(cells: Cells) -> list[str]:
     """Sentences on too few independent points."""
-    if units.num_units == 1:
+    if cells.num_independent == 1:
         return ["All these points are of one run, so that nothing shows how another run would differ: no interval."]
-    if units.num_units >= FEW_POINTS:
+    if cells.num_independent >= FEW_POINTS:
         return []
-    noun = "points" if units.num_units == len(units.unit) else "independent points or runs"
-    return [f"Only {units.num_units} {noun}: the interval is a rough guide."]
+    noun = "points" if cells.num_independent == len(cells.log_x) else "independent points or runs"
+    return [f"Only {cells.num_independent} {noun}: the interval is a rough guide."]
 
 
-def _words(units: Units, spec: FitSpec) -> str:
-    """What the intervals are, as a sentence; empty where rows are resampled one by one."""
-    rows = len(units.unit)
-    if not spec.bootstrap or not 1 < units.num_units < rows:
-        return ""
-    return f"Intervals: {spec.confidence:.0%}, bootstrap of {units.num_units} distinct points or runs (of {rows} rows)."
+def _words(spec: FitSpec, spare: int, is_resampled: bool) -> str:
+    """What the intervals are, as a sentence."""
+    also = ", joined with a bootstrap of the runs, each measured at several places" if is_resampled else ""
+    return f"Intervals: {spec.confidence:.0%}, Student's t with {plural(spare, 'degree')} of freedom{also}."
 
 
-def _normal_words(levels: int, units: Units, spec: FitSpec) -> str:
-    """What the intervals of points at few x are, as a sentence."""
-    spare = units.num_units - 2
-    return (
-        f"Intervals: {spec.confidence:.0%}, union of a bootstrap of {units.num_units} points and of Student's t with "
-        f"{plural(spare, 'degree')} of freedom, because resamples of points at {levels} different values are too "
-        "much alike."
-    )
-
-
-def _bootstrap(log_x: FloatArray, log_loss: FloatArray, spec: FitSpec, units: Units) -> FloatArray:
-    """(log scale, exponent) of each resample of units with at least two different x, shape (at most bootstrap, 2)."""
-    if units.num_units == 1:
-        return np.empty((0, 2))
-    weights = draw_weights(units.unit, spec.bootstrap, np.random.default_rng(spec.seed))
-    spread = weights @ log_x**2 - (weights @ log_x) ** 2 / weights.sum(axis=1)
-    samples, _ = _least_squares(log_x, log_loss, weights[spread > 1e-9])
+def _resample_runs(posed: _Posed, spec: FitSpec) -> FloatArray:
+    """(log scale, exponent) of each resample of runs with at least two different x, shape (at most bootstrap, 2)."""
+    rows = posed.rows
+    single = Cells(np.log(column_of(rows, posed.variable)), np.log(rows.loss), np.ones(len(rows)), rows.units.num_units)
+    weights = draw_weights(rows.units.unit, spec.bootstrap, np.random.default_rng(spec.seed))
+    spread = weights @ single.log_x**2 - (weights @ single.log_x) ** 2 / weights.sum(axis=1)
+    samples = _least_squares(single, weights[spread > 1e-9])
     return np.asarray(samples[samples[:, 1] != 0])
 
 
-def _draw_normal(log_x: FloatArray, log_loss: FloatArray, spec: FitSpec, units: Units) -> FloatArray:
-    """(log scale, exponent) under normal noise of unknown size, shape (bootstrap, 2); empty without a spare point.
+def _draw_lines(posed: _Posed, spec: FitSpec) -> tuple[FloatArray, int]:
+    """(log scale, exponent) under normal noise of unknown size, shape (bootstrap, 2), and the degrees of freedom.
 
     The mean of log L and the slope are jointly Student's t about their estimates (Box & Tiao 1973, Bayesian Inference in
     Statistical Analysis, section 2.7). Slopes, and means given the slope, are taken at evenly spaced probabilities in random
-    pairs, so that the percentiles of slopes are the textbook's t interval.
+    pairs, so that the percentiles of slopes are the textbook's t interval. No draws without a spare cell.
     """
     from scipy.special import stdtrit
 
-    spare, weights = units.num_units - 2, (1 / np.bincount(units.unit)[units.unit])[None]
-    if spare < 1:
-        return np.empty((0, 2))
-    value, residual = _least_squares(log_x, log_loss, weights)
-    mean_x, mean_y = (float(np.sum(weights * column) / weights.sum()) for column in (log_x, log_loss))
-    sd = np.sqrt(np.sum(weights * residual**2) / spare)
-    rng = np.random.default_rng(spec.seed)
+    cells, exponent = posed.cells, posed.line[1]
+    weights, num = cells.weights, cells.num_independent
+    centre, level = (float(np.average(column, weights=weights)) for column in (cells.log_x, cells.log_loss))
+    u, residuals, spare = cells.log_x - centre, posed.residuals, num - 2
+    if num >= MIN_BENT:
+        root = np.sqrt(weights)
+        basis = root[:, None] * np.stack([np.ones_like(u), u, u**2], axis=1)
+        residuals = cells.log_loss - (basis @ np.linalg.lstsq(basis, root * cells.log_loss)[0]) / root
+        spare = num - 3
+    if spare < 1 or spec.bootstrap < 1:
+        return np.empty((0, 2)), spare
+    sd = np.sqrt(np.sum(weights * residuals**2) / spare)
     probabilities = (np.arange(spec.bootstrap) + 0.5) / spec.bootstrap
     slope = stdtrit(spare, probabilities)
-    mean = stdtrit(spare + 1, rng.permutation(probabilities)) * np.sqrt((spare + slope**2) / (spare + 1))
-    exponent = value[0, 1] + sd / np.sqrt(np.sum(weights * (log_x - mean_x) ** 2)) * slope
-    level = mean_y + sd / np.sqrt(weights.sum()) * mean
-    return np.stack([mean_x + level / exponent, exponent], axis=1)
+    shuffled = np.random.default_rng(spec.seed).permutation(probabilities)
+    mean = stdtrit(spare + 1, shuffled) * np.sqrt((spare + slope**2) / (spare + 1))
+    exponents = exponent + sd / np.sqrt(np.sum(weights * u**2)) * slope
+    levels = level + sd / np.sqrt(weights.sum()) * mean
+    return np.stack([centre + levels / exponents, exponents], axis=1), spare
 
 
-def _least_squares(log_x: FloatArray, log_loss: FloatArray, weights: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """(log scale, exponent) of the weighted lines, shape (problems, 2), and the residuals of the first, shape (rows,)."""
+def _least_squares(cells: Cells, weights: FloatArray) -> FloatArray:
+    """(log scale, exponent) of the lines under each row of weights, shape (problems, 2)."""
     total = weights.sum(axis=1, keepdims=True)
-    mean_x, mean_y = weights @ log_x[:, None] / total, weights @ log_loss[:, None] / total
-    x, y = log_x - mean_x, log_loss - mean_y
+    mean_x, mean_y = weights @ cells.log_x[:, None] / total, weights @ cells.log_loss[:, None] / total
+    x, y = cells.log_x - mean_x, cells.log_loss - mean_y
     exponent = -np.sum(weights * x * y, axis=1) / np.sum(weights * x**2, axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        log_scale = mean_x[:, 0] + mean_y[:, 0] / exponent
-    residual = (y + exponent[:, None] * x)[:1].ravel()
-    return np.stack([log_scale, exponent], axis=1), residual
+        return np.stack([mean_x[:, 0] + mean_y[:, 0] / exponent, exponent], axis=1)

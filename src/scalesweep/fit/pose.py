@@ -13,7 +13,8 @@ from scalesweep.arrays import FloatArray
 from scalesweep.fit.solve.objectives import Descent, Objective, descend
 from scalesweep.fit.solve.powers import CoupledPowers, Problem, SumOfPowers
 from scalesweep.fit.solve.problems import FormProblem, find_starts
-from scalesweep.laws import Chinchilla, Coupled, Law
+from scalesweep.fit.solve.rivals import LinearLog, TiedPowers
+from scalesweep.laws import Chinchilla, Coupled, KaplanFloor, Law, Quadratic
 from scalesweep.laws.joint import KAPPA_BOUNDS
 from scalesweep.points.rows import Rows
 
@@ -32,7 +33,21 @@ def _coupled(frame: FormProblem) -> CoupledPowers:
     return CoupledPowers(np.log(np.stack(frame.columns, axis=1)), frame.y, KAPPA_BOUNDS)
 
 
-FAST_PROBLEMS: Mapping[type[Law], Callable[[FormProblem], Problem]] = {Chinchilla: _additive, Coupled: _coupled}
+def _kaplan_floor(frame: FormProblem) -> TiedPowers:
+    return TiedPowers(_coupled(frame), frame.lower, frame.upper)
+
+
+def _quadratic(frame: FormProblem) -> LinearLog:
+    _, basis = Quadratic.expand([0.0] * len(frame.lower), frame.columns)
+    return LinearLog(np.stack(basis, axis=1), frame.y, frame.lower, frame.upper)
+
+
+FAST_PROBLEMS: Mapping[type[Law], Callable[[FormProblem], Problem]] = {
+    Chinchilla: _additive,
+    Coupled: _coupled,
+    KaplanFloor: _kaplan_floor,
+    Quadratic: _quadratic,
+}
 """Problems in closed form, for log losses of equal weight with every parameter free and every column varied."""
 
 

@@ -26,6 +26,7 @@ class Status(Enum):
     AT_BOUND = "A parameter lies at its bound: the points do not show that part of the law."
     UNKNOWN = "No intervals were computed, so it is not known how well the points identify this law."
     REJECTED = "Rejected: the points bend away from this law, so do not extrapolate it."
+    NO_TREND = "The points do not show that the loss falls."
     NOT_IDENTIFIED = "The points do not identify the joint law L(N, D)."
 
 
@@ -73,7 +74,7 @@ class Fit:
     huber_delta: float | None
     """Width of the Huber loss of the last stage, in log loss; None for least squares."""
     residuals: FloatArray = field(repr=False)
-    """log L - log L_predicted of the rows that entered, shape (rows,)."""
+    """log L - log L_predicted of the rows that entered, shape (rows,); of a law of one variable, of the means of its cells."""
     rows: tuple[int, ...]
     """Positions, among the used rows of the points, of the rows that entered, rising."""
     selection: str
@@ -86,13 +87,15 @@ class Fit:
     """Parameters refitted to each resample, in the order of the law's fields, shape (resamples, parameters). Where
     `cluster_samples` has rows, these leave out the noise that a size's points share, and say little by themselves."""
     cluster_samples: FloatArray = field(repr=False)
-    """The same for resampled model sizes, or by Student's t, where the intervals are the union of both; else without rows."""
+    """The same for resampled model sizes, or runs, where the intervals are the union of both; else without rows."""
     intervals: str = ""
     """What the intervals are, as a sentence; empty where there are none, or where they are a plain pairs bootstrap."""
     search: Search | None = None
     """None for a straight line in logs, which has a closed form."""
     curvature: Curvature | None = None
     """Of the points of a law of one variable about its line; None where they cannot show any, and for joint laws."""
+    wider: "Fit | None" = None
+    """Of a law without floor, the one with, whose draws give the band: those of a straight line know no bend."""
 
     @property
     def residual_rms(self) -> float:
@@ -110,11 +113,15 @@ class Fit:
         return " ".join((self.status.value, *self.messages))
 
     def noise_ratio(self, noise: Noise | None) -> float | None:
-        """Residual sd, with the parameters taken off the degrees of freedom, over the replicate noise; None if not known."""
+        """Residual sd, with the parameters taken off the degrees of freedom, over the replicate noise; None if not known.
+
+        Where means of several rows were fitted, their residuals are compared with the noise of such means.
+        """
         spare = len(self.residuals) - self.num_free
         if noise is None or noise.log_loss_sd == 0 or spare <= 0:
             return None
-        return self.residual_rms * math.sqrt(len(self.residuals) / spare) / noise.log_loss_sd
+        per_mean = max(len(self.rows) / len(self.residuals), 1.0)
+        return self.residual_rms * math.sqrt(per_mean * len(self.residuals) / spare) / noise.log_loss_sd
 
     def resampled_laws(self, samples: FloatArray | None = None) -> list[Law]:
         """The law refitted to each resample, or with each row of `samples`."""
@@ -124,6 +131,8 @@ class Fit:
 
     def band(self, *x: ArrayLike) -> tuple[FloatArray, FloatArray] | None:
         """Percentile interval of the predicted loss at x (N, D of a joint law, else its variable); None without resamples."""
+        if self.wider is not None and len(self.wider.samples):
+            return self.wider.band(*x)
         if not len(self.samples):
             return None
         sets = [self.resampled_laws(), self.resampled_laws(self.cluster_samples)]

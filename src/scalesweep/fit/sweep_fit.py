@@ -1,15 +1,32 @@
 """All laws fitted to one table."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 from scalesweep.errors import FitError, Refused
 from scalesweep.fit.results import Finding, Fit, Status
+from scalesweep.laws import Variable
 from scalesweep.points.design import Noise, Span
 
-Name = Literal["joint", "coupled", "by_n", "by_d", "by_c"]
+Name = Literal["joint", "coupled", "by_n", "by_d", "by_c", "by_n_floor", "by_d_floor", "by_c_floor"]
+LINES: dict[Variable, Name] = {"N": "by_n", "D": "by_d", "C": "by_c"}
+"""Laws of one variable as lines in log-log."""
+FLOORS: dict[Variable, Name] = {"N": "by_n_floor", "D": "by_d_floor", "C": "by_c_floor"}
+"""The same with a floor."""
+
+
+_LIMITS_ALL = {"A02", "A04"}
+"""Warnings under which no joint law is called identified: of the design and the data."""
+_LIMITS_PREFERRED = {"A06", "A15"}
+"""Warnings about the preferred law: where it ends, and that its intervals missed."""
+
+
+def prefer(laws: Mapping[Name, Fit | Refused]) -> Name:
+    """The joint law that the points prefer: the additive one unless the coupled one has the lower AICc."""
+    joint, coupled = laws.get("joint"), laws.get("coupled")
+    return "coupled" if isinstance(joint, Fit) and isinstance(coupled, Fit) and coupled.aicc < joint.aicc else "joint"
 
 
 @dataclass(frozen=True, eq=False)
@@ -17,7 +34,8 @@ class SweepFit:
     """All laws estimated from one table of points."""
 
     laws: Mapping[Name, Fit | Refused]
-    """L(N, D), additive and coupled, and Kaplan's L(N), L(D) and L(C). Where the design carries no joint law, `joint` says why,
+    """L(N, D), additive and coupled, and L(N), L(D) and L(C), as lines and with a floor.
+    Where the design carries no joint law, `joint` says why,
     and there is no `coupled`."""
     noise: Noise | None
     """Replicate noise; None without replicates."""
@@ -73,8 +91,20 @@ class SweepFit:
     @property
     def preferred_name(self) -> Name:
         """The joint law that the points prefer: the additive one unless the coupled one has the lower AICc."""
-        joint, coupled = self.fits.get("joint"), self.fits.get("coupled")
-        return "coupled" if joint and coupled and coupled.aicc < joint.aicc else "joint"
+        return prefer(self.laws)
+
+    def preferred_of(self, variable: Variable) -> Name | None:
+        """The law of one variable that the points prefer, or None where there is none.
+
+        It is the one with a floor where that was given, or where its interval excludes zero; else the line. Of nested laws
+        that is the likelihood ratio test. AICc corrects for few points by so much that it keeps the line through the six
+        budgets of marin (docs/reading.md), whose residuals a floor takes from 0.30 % to 0.04 %.
+        """
+        line, floor = self.fits.get(LINES[variable]), self.fits.get(FLOORS[variable])
+        if floor is None:
+            return LINES[variable] if line else None
+        ends, is_given = floor.estimates["E"].interval, floor.num_free == 2
+        return FLOORS[variable] if line is None or is_given or (ends and ends.low > 0) else LINES[variable]
 
     @property
     def preferred(self) -> Fit | None:
@@ -83,8 +113,26 @@ class SweepFit:
 
     @property
     def order(self) -> list[Name]:
-        """Names of the fitted laws, the preferred joint law first."""
-        return sorted(self.fits, key=lambda name: name != self.preferred_name)
+        """Names of the fitted laws, the preferred joint law first, and of each variable its preferred law before the other."""
+        names = list(self.fits)
+        leading = {self.preferred_name, *(name for variable in LINES if (name := self.preferred_of(variable)))}
+        places = {"joint": 0, "coupled": 0, **{n: i for laws in (LINES, FLOORS) for i, n in enumerate(laws.values(), start=1)}}
+        return sorted(names, key=lambda name: (places[name], name not in leading))
+
+    def beside(self, name: Name) -> Name | None:
+        """The other fitted law of the same variable, where `name` is the preferred one of that variable."""
+        for variable in LINES:
+            if self.preferred_of(variable) == name:
+                other = FLOORS[variable] if name == LINES[variable] else LINES[variable]
+                return other if other in self.fits else None
+        return None
+
+    @property
+    def stated_refusals(self) -> dict[Name, Refused]:
+        """The refusals, without that of a law with a floor where the line of its variable was refused for the same reason."""
+        twins = {FLOORS[variable]: LINES[variable] for variable in LINES}
+        found = self.refusals
+        return {name: why for name, why in found.items() if name not in twins or found.get(twins[name]) != why}
 
     @property
     def verdict(self) -> str:
@@ -94,11 +142,24 @@ class SweepFit:
             return f"{Status.NOT_IDENTIFIED.value} {self.refusals['joint']}"
         return " ".join((best.status.value, *best.messages))
 
+    def with_findings(self, findings: Sequence[Finding]) -> "SweepFit":
+        """The same laws with these warnings, in the order of their codes; no law that they limit is called identified."""
+        codes = {finding.code for finding in findings}
+        laws = dict(self.laws)
+        for name in ("joint", "coupled"):
+            said = sorted(codes & (_LIMITS_ALL | (_LIMITS_PREFERRED if name == self.preferred_name else set())))
+            found = laws.get(name)
+            if said and isinstance(found, Fit) and found.status is Status.IDENTIFIED:
+                warnings = f"Warning {said[0]} says" if len(said) == 1 else f"Warnings {', '.join(said)} say"
+                laws[name] = replace(found, status=Status.WEAK, messages=(*found.messages, f"{warnings} why."))
+        return replace(self, laws=laws, findings=tuple(sorted(findings, key=lambda finding: finding.code)))
+
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready content."""
         return {
             "laws": {name: law.to_dict() for name, law in self.fits.items()},
             "preferred": self.preferred_name if self.preferred else None,
+            "preferred_of": {variable: self.preferred_of(variable) for variable in LINES},
             "refusals": {name: refused.reason for name, refused in self.refusals.items()},
             "noise": asdict(self.noise) if self.noise else None,
             "noise_ratio": self.noise_ratio,

@@ -108,6 +108,11 @@ class PowerLawFloor(_OneVariable):
     source: ClassVar[str] = "Hoffmann et al. 2022, arXiv 2203.15556, eq. (2), with one term"
     parameters: ClassVar[Mapping[str, Parameter]] = {"E": FLOOR, "A": Parameter(group="A"), "alpha": EXPONENT}
 
+    def formula(self) -> str:
+        """The law with its numbers, for people."""
+        x = self.variable
+        return f"L({x}) = {format_number(self.E)} + {format_number(self.A)} / {x}^{format_number(self.alpha)}"
+
     E: float
     """Irreducible loss, nats per token."""
     A: float

@@ -12,6 +12,9 @@ import numpy as np
 
 from scalesweep.arrays import BoolArray, FloatArray, IntArray
 from scalesweep.points.mixtures import EVALUATION_NAMES, SEED_NAMES, plain
+from scalesweep.points.states import COLUMNS, FINISHED
+from scalesweep.points.values import DecimalMark
+from scalesweep.points.values import numbers as parsed
 from scalesweep.units import plural
 
 if TYPE_CHECKING:
@@ -30,7 +33,6 @@ FEW_ROWS = 3
 """The same beside a column of `STEP_NAMES`, where several runs have one size: names of runs are then not names of sizes."""
 DONE = 0.98
 """Share of the planned tokens or steps from which a run counts as done: logs end some steps early. Judgement."""
-DONE_STATES = ("finished", "complete", "completed", "done", "success", "succeeded", "ok")
 RUNNING_STATES = ("running", "pending", "preempted", "preempting", "resuming")
 
 
@@ -47,6 +49,8 @@ class Curves:
     (of the last row, where nothing is planned), `is_planned`, `is_running`; by run and position."""
     last: "pd.DataFrame"
     """The last row with a loss of each run, in the table's own columns, what it lacks filled from the rows before."""
+    rows: IntArray
+    """Position of each of these in the table, shape (runs,)."""
     unfinished: tuple[str, ...]
     """Of each run: why it has not reached its end, or empty."""
 
@@ -58,31 +62,27 @@ class Curves:
     @property
     def note(self) -> str:
         """What was done, as a sentence."""
-        left = sum(map(bool, self.unfinished))
         return (
             f"Curves of {plural(self.num_runs, 'run')} ({self.column}) over {len(self.frame):,} rows: the last row of each, by "
             f"{self.position}, is taken as its point; to keep every row, rename {self.column}."
-            + (
-                f" {plural(left, 'run')} stopped short of what was planned, and {'is' if left == 1 else 'are'} left out."
-                * bool(left)
-            )
         )
 
 
-def find_curves(table: "pd.DataFrame", names: Mapping[str, str]) -> Curves | None:
+def find_curves(table: "pd.DataFrame", names: Mapping[str, str], mark: DecimalMark = "?") -> Curves | None:
     """The curves that a table holds; None where its rows are runs.
 
     Args:
         table: a user's rows, in their own columns.
         names: `n`, `d`, `loss` (those that are there) -> column of the table.
+        mark: what the table writes before decimals.
     """
     if "loss" not in names:
         return None
     for run in _ordered(table, RUN_NAMES, set(names.values())):
         keys = [run, *(name for name in table if plain(name) in (*SEED_NAMES, *EVALUATION_NAMES) and name != run)]
         label = np.asarray(table.groupby(keys, dropna=False, sort=False).ngroup(), dtype=np.int64)
-        if (position := _position(table, names, label)) is not None:
-            return _curves(table, names, run, position, label)
+        if (position := _position(table, names, label, mark)) is not None:
+            return _curves(table, names, run, position, label, mark)
     return None
 
 
@@ -92,7 +92,7 @@ def _ordered(table: "pd.DataFrame", wanted: tuple[str, ...], taken: set[str]) ->
     return sorted(found, key=lambda name: wanted.index(plain(name)))
 
 
-def _position(table: "pd.DataFrame", names: Mapping[str, str], label: IntArray) -> str | None:
+def _position(table: "pd.DataFrame", names: Mapping[str, str], label: IntArray, mark: DecimalMark) -> str | None:
     """The column along which the rows of a run are ordered; None where they are no curve.
 
     It tells the rows of every run apart, and a run has one N. Few rows a run are a curve only beside a column of steps, and
@@ -100,7 +100,7 @@ def _position(table: "pd.DataFrame", names: Mapping[str, str], label: IntArray) 
     """
     counts = np.bincount(label)
     typical = float(np.median(counts))
-    sizes = None if "n" not in names else numbers(table, names["n"])
+    sizes = None if "n" not in names else numbers(table, names["n"], mark)
     if sizes is not None:
         known = ~np.isnan(sizes)
         pairs = np.unique(np.stack([label[known].astype(np.float64), sizes[known]]), axis=1)
@@ -114,7 +114,7 @@ def _position(table: "pd.DataFrame", names: Mapping[str, str], label: IntArray) 
     if typical < (MANY_ROWS if one_a_size else FEW_ROWS):
         return None
     for name in candidates:
-        values = numbers(table, name)
+        values = numbers(table, name, mark)
         known = ~np.isnan(values)
         pairs = np.unique(np.stack([label[known].astype(np.float64), values[known]]), axis=1)
         if known.mean() > 0.5 and pairs.shape[1] == known.sum():
@@ -122,33 +122,35 @@ def _position(table: "pd.DataFrame", names: Mapping[str, str], label: IntArray) 
     return None
 
 
-def _curves(table: "pd.DataFrame", names: Mapping[str, str], run: str, position: str, label: IntArray) -> Curves:
+def _curves(
+    table: "pd.DataFrame", names: Mapping[str, str], run: str, position: str, label: IntArray, mark: DecimalMark
+) -> Curves:
     import pandas as pd
 
-    order = np.lexsort((numbers(table, position), label))
+    order = np.lexsort((numbers(table, position, mark), label))
     rows, label = table.iloc[order].reset_index(drop=True), label[order]
     # Logs write what they measure on rows of their own: what a row lacks is what the run said last, its N what it ever said.
     missing = rows.replace(r"^\s*$", np.nan, regex=True)
     others = [name for name in rows if name != names["loss"]]
     filled = missing.groupby(label, sort=False)[others].ffill().groupby(label, sort=False).bfill()
     filled[names["loss"]] = rows[names["loss"]]
-    loss = numbers(filled, names["loss"])
+    loss = numbers(filled, names["loss"], mark)
     measured = np.isfinite(loss)
     kept = np.array([*(np.flatnonzero(measured) if measured.any() else [])], dtype=np.int64)
     ends = np.append(np.flatnonzero(np.diff(label[kept])), len(kept) - 1) if len(kept) else kept
     lost = np.setdiff1d(np.unique(label), label[kept])  # runs without any loss keep their last row, to be counted
     last_rows = np.sort(np.concatenate([kept[ends], np.searchsorted(label, lost, side="right") - 1]))
     last = filled.iloc[last_rows][list(table.columns)].reset_index(drop=True)
-    share, is_planned = _shares(filled, names, position, label)
-    states = [name for name in table if plain(name) in ("state", "status")]
+    share, is_planned = _shares(filled, names, position, label, mark)
+    states = [name for name in table if str(name).lower() in COLUMNS]
     state = filled[states[0]].astype(str).str.strip().str.lower().to_numpy() if states else np.full(len(rows), "")
     nothing = np.full(len(rows), np.nan)
     frame = pd.DataFrame(
         {
             "run": label,
             "label": filled[run].astype(str).to_numpy(),
-            "n": numbers(filled, names["n"]) if "n" in names else nothing,
-            "d": numbers(filled, names["d"]) if "d" in names else nothing,
+            "n": numbers(filled, names["n"], mark) if "n" in names else nothing,
+            "d": numbers(filled, names["d"], mark) if "d" in names else nothing,
             "loss": loss,
             "share": share,
             "is_planned": is_planned,
@@ -156,22 +158,19 @@ def _curves(table: "pd.DataFrame", names: Mapping[str, str], run: str, position:
         }
     )
     ended = frame.iloc[last_rows]
-    is_done = np.isin(state[last_rows], DONE_STATES)
+    is_done = np.isin(state[last_rows], FINISHED)
     unfinished = tuple(
         f"stopped at {part:.0%} of what was planned" if planned and not done and part < DONE else ""
         for part, planned, done in zip(ended["share"], ended["is_planned"], is_done, strict=True)
     )
-    return Curves(run, position, frame[measured].reset_index(drop=True), last, unfinished)
+    return Curves(run, position, frame[measured].reset_index(drop=True), last, order[last_rows], unfinished)
 
 
 def _shares(
-    rows: "pd.DataFrame",
-    names: Mapping[str, str],
-    position: str,
-    label: IntArray,
+    rows: "pd.DataFrame", names: Mapping[str, str], position: str, label: IntArray, mark: DecimalMark
 ) -> tuple[FloatArray, BoolArray]:
     """How much of its planned tokens or steps each row has done, and whether a plan is known; else of the run's last row."""
-    done = numbers(rows, position)
+    done = numbers(rows, position, mark)
     last = np.full(int(label.max()) + 1, -np.inf)
     np.maximum.at(last, label, np.nan_to_num(done, nan=-np.inf))
     share, is_planned = done / last[label], np.zeros(len(rows), dtype=np.bool_)
@@ -179,14 +178,17 @@ def _shares(
     for wanted, counted in pairs:
         for planned in _ordered(rows, wanted, set(names.values())) if counted else ():
             assert counted is not None
-            parts = numbers(rows, counted) / numbers(rows, planned)
+            parts = numbers(rows, counted, mark) / numbers(rows, planned, mark)
             known = np.isfinite(parts) & ~is_planned
             share, is_planned = np.where(known, parts, share), is_planned | known
     return share, is_planned
 
 
-def numbers(table: "pd.DataFrame", name: str) -> FloatArray:
+def numbers(table: "pd.DataFrame", name: str, mark: DecimalMark) -> FloatArray:
     """A column as float64, what is no number as NaN."""
-    import pandas as pd
+    from pandas.api.types import is_float_dtype, is_integer_dtype
 
-    return np.asarray(pd.to_numeric(table[name], errors="coerce"), dtype=np.float64)
+    column = table[name]
+    if is_float_dtype(column) or is_integer_dtype(column):
+        return column.to_numpy(dtype=np.float64, na_value=np.nan)
+    return parsed(column.tolist(), mark)

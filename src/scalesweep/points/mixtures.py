@@ -57,6 +57,8 @@ _OUTCOME = re.compile(
     r"|token|date|created|updated|host|node|device|cost|kwh|usd|state|status|reason"
 )
 """What a run gives, or what follows from N, D and C, rather than what it was given."""
+_FOUND = ("tune.", "best.", "best_log_se.", "regret_", "num_settings", "num_diverged")
+"""Columns of a tuned frontier, which say what tuning found."""
 SAME_D = 0.01
 """Token counts of one size closer than this, relatively, are one: batches of different size round them to different steps."""
 MAX_VALUES = 24
@@ -128,14 +130,19 @@ def kind_of(frame: "pd.DataFrame", name: str) -> str | None:
     short, values = plain(name), frame[name]
     if name in ("n", "d", "c", "loss", "loss_se", "excluded_reason") or short in (*SEED_NAMES, *_RUN_LIKE):
         return None
-    if name.startswith(("tune.", "best.", "best_log_se.")) or (_OUTCOME.search(short) and not _SETTING.search(short)):
+    if name.startswith(_FOUND) or (name.startswith("axis.") and name.removeprefix("axis.") in frame):
+        return None
+    if _OUTCOME.search(short) and not _SETTING.search(short):
         return None
     num = int(values.nunique())
     if num < 2:
         return None
     if is_numeric_dtype(values) and not is_bool_dtype(values):
         comes_again = num <= max(2, len(values) // 3)
-        return "settings" if _SETTING.search(short) or comes_again else None
+        is_frontier = any(
+            str(other).startswith("best.") for other in frame
+        )  # there settings are those of the best measured row
+        return "settings" if (_SETTING.search(short) or comes_again) and not is_frontier else None
     if num > min(MAX_VALUES, len(values) // 2):
         return None
     return "evaluations" if is_evaluation(frame, name) else "families"

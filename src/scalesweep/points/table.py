@@ -1,15 +1,28 @@
-"""Tables from files of CSV (comma-separated, UTF-8), JSON lines and Parquet, with no regard to what the columns mean."""
+"""Tables from files, plain or packed, with no regard to what the columns mean."""
 
-import csv
-import io
-import json
+import gzip
+import zlib
 from pathlib import Path
-from typing import Any
 
 from scalesweep.errors import PointsError
+from scalesweep.points.formats import Table, read_csv, read_json, read_jsonl, read_parquet, read_tsv, read_xlsx
+
+_READERS = {
+    ".csv": read_csv,
+    ".tsv": read_tsv,
+    ".json": read_json,
+    ".jsonl": read_jsonl,
+    ".ndjson": read_jsonl,
+    ".xlsx": read_xlsx,
+    ".parquet": read_parquet,
+    ".pq": read_parquet,
+}
+_PACKINGS = (".gz", ".zst")
+SUFFIXES = (*_READERS, *_PACKINGS)
+"""Extensions of files that can be read."""
 
 
-def read_table(path: Path) -> dict[str, list[Any]]:
+def read_table(path: Path) -> Table:
     """Column name -> values as they stand in the file, one for each row; text in CSV.
 
     Raises:
@@ -19,75 +32,38 @@ def read_table(path: Path) -> dict[str, list[Any]]:
         raise PointsError(f"{path}: this is a directory; give a file of points, or read a sweep with scalesweep.read_sweep.")
     if not path.is_file():
         raise PointsError(f"{path}: there is no such file.")
-    suffix = path.suffix.lower()
+    packing = path.suffix.lower() if path.suffix.lower() in _PACKINGS else ""
+    suffix = (path.with_suffix("") if packing else path).suffix.lower()
     if suffix not in _READERS:
-        raise PointsError(f"{path}: the extension {suffix or '(none)'} is not known; give .csv, .jsonl or .parquet.")
-    return _READERS[suffix](path)
-
-
-def _read_csv(path: Path) -> dict[str, list[Any]]:
+        raise PointsError(
+            f"{path}: the extension {suffix or '(none)'} is not known; give .csv, .tsv, .json, .jsonl, .xlsx or .parquet, each "
+            "also .gz or .zst."
+        )
     try:
-        lines = [line for line in csv.reader(io.StringIO(_text(path), newline="")) if line]
-    except csv.Error as error:
-        raise PointsError(f"{path}: this is not a CSV file ({error}).") from None
-    if not lines:
-        raise PointsError(f"{path}: the file is empty.")
-    header = [name.strip() for name in lines[0]]
-    doubled = [name for name in header if header.count(name) > 1]
-    if doubled:
-        raise PointsError(f"{path}: two columns are called {doubled[0]!r}; rename one.")
-    for row, line in enumerate(lines[1:], start=1):
-        if len(line) != len(header):
-            raise PointsError(f"{path}: row {row} has {len(line)} values, but the header has {len(header)} columns.")
-    return {name: [line[i] for line in lines[1:]] for i, name in enumerate(header)}
-
-
-def _read_jsonl(path: Path) -> dict[str, list[Any]]:
-    rows = []
-    for row, line in enumerate((line for line in _text(path).splitlines() if line.strip()), start=1):
-        try:
-            value = json.loads(line)
-        except ValueError as error:
-            raise PointsError(f"{path}: row {row} is not JSON ({error}).") from None
-        if not isinstance(value, dict):
-            raise PointsError(f"{path}: row {row} is not a JSON object with named values.")
-        rows.append(value)
-    if not rows:
-        raise PointsError(f"{path}: the file is empty.")
-    return {name: [row.get(name) for row in rows] for name in dict.fromkeys(name for row in rows for name in row)}
-
-
-def _read_parquet(path: Path) -> dict[str, list[Any]]:
-    import pandas as pd
-    import pyarrow
-
-    if path.stat().st_size == 0:
-        raise PointsError(f"{path}: the file is empty.")
-    try:
-        frame = pd.read_parquet(path)
-    except (pyarrow.ArrowException, OSError, ValueError) as error:
-        raise PointsError(f"{path}: this is not a readable Parquet file ({str(error).splitlines()[0]}).") from None
-    return {str(name): frame[name].tolist() for name in frame.columns}
-
-
-_READERS = {
-    ".csv": _read_csv,
-    ".jsonl": _read_jsonl,
-    ".ndjson": _read_jsonl,
-    ".parquet": _read_parquet,
-    ".pq": _read_parquet,
-}
-SUFFIXES = tuple(_READERS)
-"""Extensions of files that can be read."""
-
-
-def _text(path: Path) -> str:
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except UnicodeDecodeError:
-        raise PointsError(f"{path}: this is not a text file in UTF-8.") from None
+        content = path.read_bytes()
     except OSError as error:
         raise PointsError(f"{path}: the file cannot be read ({error.strerror}).") from None
-    if "\0" in text:
-        raise PointsError(f"{path}: this is not a text file (it contains NUL bytes).")
-    return text
+    content = _unpacked(content, packing, path)
+    if not content:
+        raise PointsError(f"{path}: the file is empty.")
+    return _READERS[suffix](content, path)
+
+
+def name_of(path: Path) -> str:
+    """The file's name without the extensions of its format and packing."""
+    bare = path.with_suffix("") if path.suffix.lower() in _PACKINGS else path
+    return bare.stem
+
+
+def _unpacked(content: bytes, packing: str, path: Path) -> bytes:
+    try:
+        if packing == ".gz":
+            return gzip.decompress(content)
+        if packing == ".zst":
+            import pyarrow
+
+            with pyarrow.CompressedInputStream(pyarrow.BufferReader(content), "zstd") as stream:
+                return bytes(stream.read())
+    except (OSError, EOFError, zlib.error) as error:
+        raise PointsError(f"{path}: this is not a readable {packing} file ({error}).") from None
+    return content

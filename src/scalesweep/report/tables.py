@@ -10,7 +10,7 @@ from typing import Any
 from markupsafe import Markup
 
 from scalesweep.interval import Interval
-from scalesweep.units import format_number
+from scalesweep.units import format_number, format_share
 
 Writer = Callable[[Any], str]
 """How a number is written for people."""
@@ -80,7 +80,7 @@ def interval_parts(found: Interval | None, path: str, write: Writer = format_num
 
 def percent(digits: int = 2, sign: str = "") -> Writer:
     """Writer of shares."""
-    return lambda value: f"{value:{sign}.{digits}%}"
+    return lambda value: format_share(value, digits, sign)
 
 
 def show(entry: Any) -> str:

@@ -15,6 +15,8 @@ class FitSpec(Spec):
     interval: Literal["auto", "pairs", "cluster", "profile"] = "auto"
     """Intervals of the joint laws: resampled points or runs (`pairs`), resampled model sizes (`cluster`), profile likelihood
     for E and the exponents (`profile`), or pairs joined with clusters where the residuals may differ between sizes (`auto`)."""
+    floor: PositiveFloat | None = None
+    """Irreducible loss E of the laws of one variable with a floor, in the table's unit of loss; by default it is estimated."""
     bootstrap: Annotated[int, Field(ge=0, le=10**6)] = 1000
     """Bootstrap resamples behind the intervals; 0 gives none."""
     confidence: Annotated[float, Field(gt=0, lt=1)] = 0.90

@@ -91,7 +91,8 @@ def run_sweep(settings: Settings, say: Say, warn: Say) -> Swept:
         points, context = fitted_points(measured.points(), context)
         if context.tuning:
             say(f"\n{context.tuning}")
-        found, page = write(Subject(points, settings.fit, context, store.directory))
+        analysis, page = write(Subject(points, settings.fit, context, store.directory))
+        found = analysis.fit
     except (FitError, PointsError) as error:
         found = Refused(str(error))
     track_sweep(measured, settings, found, warn)

@@ -9,15 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from scalesweep.analysis.analyse import analyse
+from scalesweep.analysis.analyse import Analysis, analyse
 from scalesweep.analysis.families import split_families
 from scalesweep.analysis.health import entropy_lines, spike_lines
 from scalesweep.analysis.tuning.own import tune_by
 from scalesweep.errors import SpecError
-from scalesweep.fit.sweep_fit import SweepFit
-from scalesweep.points.points import Points, read_points
+from scalesweep.points.points import Points
 from scalesweep.points.published import published_points
-from scalesweep.points.table import SUFFIXES
+from scalesweep.points.reading import Reading, read_points
+from scalesweep.points.table import SUFFIXES, name_of
 from scalesweep.report import ReportContext, write_report
 from scalesweep.run.store.measured import Measured, Record, read_measured
 from scalesweep.run.store.store import Store
@@ -43,8 +43,8 @@ class Subject:
     """The column whose values are families with laws of their own; empty: the rows are of one."""
 
 
-def write(subject: Subject) -> tuple[SweepFit, Path]:
-    """Analyse the points and write the report; the laws and the page's path.
+def write(subject: Subject) -> tuple[Analysis, Path]:
+    """Analyse the points and write the report; what was found, and the page's path.
 
     Raises:
         FitError: the points cannot be fitted at all.
@@ -52,7 +52,7 @@ def write(subject: Subject) -> tuple[SweepFit, Path]:
     """
     keep_frontier(subject.directory, subject.context)
     analysis = analyse(subject.points, subject.spec, by=subject.by)
-    return analysis.fit, write_report(subject.directory, analysis, subject.context)
+    return analysis, write_report(subject.directory, analysis, subject.context)
 
 
 @dataclass(frozen=True)
@@ -66,13 +66,15 @@ class _Asked:
     """The first word, without points=."""
     settings: Settings
     """The defaults under the overrides that follow the first word."""
-    table: Mapping[str, str]
-    """Options of a table that are no settings: `tune`, `by`."""
+    reading: Reading
+    """How a table is to be read."""
+    options: Mapping[str, str]
+    """What is done with a table: `tune`, `by`."""
 
     @property
     def named(self) -> list[str]:
         """The settings that are named."""
-        names = [word.split("=", 1)[0] for word in self.words[1:]]
+        names = [word.split("=", 1)[0] for word in self.words[1:] if not _is_of_table(word)]
         return [name for name in names if name not in TABLE_OPTIONS]
 
 
@@ -92,8 +94,10 @@ def _read_sweep(asked: _Asked) -> Subject:
 def _read_file(asked: _Asked) -> Subject:
     """A table of points, whose report goes beside it unless `dir` was named."""
     path = asked.path
-    points, origin = read_points(path), {"sha256 of the file": _digest(path.read_bytes())}
-    return _table_subject(asked, points, path.stem, path.with_name(f"{path.stem}-report"), origin)
+    points = read_points(path, asked.reading.columns, asked.reading.where)
+    origin = {"sha256 of the file": _digest(path.read_bytes()), "read": points.reading}
+    name = name_of(path)
+    return _table_subject(asked, points, name, path.with_name(f"{name}-report"), origin)
 
 
 def _read_published(asked: _Asked) -> Subject:
@@ -110,9 +114,8 @@ def _read_published(asked: _Asked) -> Subject:
     return _table_subject(asked, points, name, Path(f"{name}-report"), origin)
 
 
-TABLE_OPTIONS = ("tune", "by")
-"""What may follow a table beside settings: columns to tune over, separated by commas; the column that names families."""
-
+TABLE_OPTIONS = {"tune": "tune=lr,batch_size", "by": "by=arch"}
+"""What may follow a table beside settings, with an example: columns to tune over, the column that names families."""
 BY_COMMANDS = ("fit", "report")
 """Commands that fit families side by side."""
 
@@ -125,15 +128,18 @@ class _Kind(NamedTuple):
     sections: tuple[str, ...]
     """Sections of the settings that may be overridden."""
     read: Callable[[_Asked], Subject]
+    refuses: str = ""
+    """Why columns and rows cannot be chosen, with the remedy; empty where they can."""
 
 
 _PUBLISHED = "points="
+_IS_SWEEP = "a sweep's cells are all of its plan; choose rows of a table, such as that of: scalesweep export DIR out=points.csv"
+_IS_PUBLISHED = "a published study is read as it was published; choose its rows by a variant, points=STUDY:VARIANT"
+_OF_TABLES = ("fit", "report", "dir", *TABLE_OPTIONS)
 _KINDS = (
-    _Kind(
-        "a file of points", lambda word: word.startswith(_PUBLISHED), ("fit", "report", "dir", *TABLE_OPTIONS), _read_published
-    ),
-    _Kind("a sweep's directory", lambda word: Path(word).is_dir(), ("fit", "report", "count"), _read_sweep),
-    _Kind("a file of points", lambda word: True, ("fit", "report", "dir", *TABLE_OPTIONS), _read_file),
+    _Kind("a file of points", lambda word: word.startswith(_PUBLISHED), _OF_TABLES, _read_published, _IS_PUBLISHED),
+    _Kind("a sweep's directory", lambda word: Path(word).is_dir(), ("fit", "report", "count"), _read_sweep, _IS_SWEEP),
+    _Kind("a file of points", lambda word: True, _OF_TABLES, _read_file),
 )
 
 
@@ -146,18 +152,54 @@ def read_subject(arguments: Sequence[str], command: str) -> Subject:
         )
     first, overrides = arguments[0], arguments[1:]
     kind = next(kind for kind in _KINDS if kind.matches(first))
+    of_table = [word for word in overrides if _is_of_table(word)]
+    overrides = [word for word in overrides if word not in of_table]
+    if of_table and kind.refuses:
+        raise SpecError(f"{of_table[0]!r} is of a file of points: {kind.refuses}.")
     for word in overrides:
         if word.split("=", 1)[0].split(".")[0] not in kind.sections:
             raise SpecError(
                 f"{word!r} means nothing to {command} of {kind.name}, which takes settings of {', '.join(kind.sections)}."
             )
-    if command not in BY_COMMANDS and any(word.startswith("by=") for word in overrides):
+    path = Path(first.removeprefix(_PUBLISHED))
+    options = _table_options([word for word in overrides if word.partition("=")[0] in TABLE_OPTIONS], command)
+    settings = compose_settings([word for word in overrides if word.partition("=")[0] not in TABLE_OPTIONS])
+    return kind.read(_Asked(command, arguments, path, settings, _reading_of(of_table), options))
+
+
+def _is_of_table(word: str) -> bool:
+    """Whether a word says how a table is to be read, and is no setting."""
+    return word.startswith(("columns.", "where="))
+
+
+def _reading_of(words: Sequence[str]) -> Reading:
+    """`columns.ROLE=COLUMN` and `where=CONDITION`."""
+    columns: dict[str, str] = {}
+    where = ""
+    for word in words:
+        name, sign, value = word.partition("=")
+        if not sign or not value.strip():
+            raise SpecError(f"{word!r} lacks its value, such as columns.n=num_weights or where='step > 100'.")
+        if name == "where":
+            where = value
+        else:
+            columns[name.removeprefix("columns.")] = value
+    return Reading(columns, where)
+
+
+def _table_options(words: Sequence[str], command: str) -> dict[str, str]:
+    """`tune=COLUMN,...` and `by=COLUMN`; of an option that is given twice the last counts."""
+    options = {}
+    for word in words:
+        name, _, value = word.partition("=")
+        if not value.strip():
+            raise SpecError(f"{name}= lacks its value: name columns of the table, such as {TABLE_OPTIONS[name]}.")
+        options[name] = value.strip()
+    if "by" in options and command not in BY_COMMANDS:
         raise SpecError(
-            f"by=... is of {' and '.join(BY_COMMANDS)}: {command} takes rows of one family, which where=... chooses."
+            f"by={options['by']} is of {' and '.join(BY_COMMANDS)}: {command} takes rows of one family (where=... chooses)."
         )
-    table = dict(word.split("=", 1) for word in overrides if word.split("=", 1)[0] in TABLE_OPTIONS and "=" in word)
-    settings = compose_settings([word for word in overrides if word.split("=", 1)[0] not in table])
-    return kind.read(_Asked(command, arguments, Path(first.removeprefix(_PUBLISHED)), settings, table))
+    return options
 
 
 def _digest(content: str | bytes) -> str:
@@ -183,10 +225,10 @@ def _table_subject(asked: _Asked, points: Points, name: str, place: Path, origin
         warnings=[],
         command=shlex.join(["scalesweep", "report", *asked.words]),
     )
-    if columns := asked.table.get("tune"):
+    if columns := asked.options.get("tune"):
         points = tune_by(points, [name.strip() for name in columns.strip("[]").split(",")])
     points, context = fitted_points(points, context)
-    by = asked.table.get("by", "")
+    by = asked.options.get("by", "")
     if by:
         split_families(points, by)
     return Subject(points, settings.fit, context, Path(settings.dir) if "dir" in asked.named else place, by)

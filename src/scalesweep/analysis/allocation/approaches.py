@@ -51,7 +51,7 @@ from scalesweep.laws import JointLaw
 from scalesweep.points.design import LEVEL_TOLERANCE, replicate_noise
 from scalesweep.points.points import Points
 from scalesweep.settings.fit import FitSpec
-from scalesweep.units import format_rough
+from scalesweep.units import format_rough, format_share
 
 MAX_COUNT_GAP = 0.01
 """Largest |C / 6ND - 1| at which approach 3 and the others mean the same C."""
@@ -251,9 +251,12 @@ def draw_known_noise(
     if log_loss_sd is not None:
         sd, words = log_loss_sd, "given noise"
     elif replicates is not None:
-        sd, words = replicates.log_loss_sd, f"seed noise of replicates, {replicates.log_loss_sd:.2%}"
+        sd, words = replicates.log_loss_sd, f"seed noise of replicates, {format_share(replicates.log_loss_sd)}"
     elif curves is not None:
-        sd, words = curves.log_loss_sd, f"scatter about smooth isoFLOP curves, {curves.log_loss_sd:.2%}, without replicates"
+        sd, words = (
+            curves.log_loss_sd,
+            f"scatter about smooth isoFLOP curves, {format_share(curves.log_loss_sd)}, without replicates",
+        )
     else:
         return None
     if spec.bootstrap == 0:

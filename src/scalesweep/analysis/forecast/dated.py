@@ -61,10 +61,11 @@ class Forecast:
 
     target: Target
     """Whether a model was asked for, or the best one at a compute."""
-    n: float
-    d: float
+    n: float | None
+    """Parameters; None where the points have compute alone."""
+    d: float | None
     c: float
-    """6 N D, FLOPs."""
+    """FLOPs: 6 N D, or as the points count them where they have compute alone."""
     form: Prediction
     """Loss if the preferred form holds, nats per token: its value, and its interval for one new run."""
     form_name: str
@@ -95,6 +96,8 @@ class Forecast:
     """Origins of that back-test."""
     origin: Origin
     """The points and the estimation."""
+    reservation: str = ""
+    """Of a forecast from L(C), where there is no joint law: why, and what it does not know, in sentences."""
 
     def to_json(self, day: date) -> str:
         """The forecast as the text of a file: dated, with the sha256 of its content."""
@@ -159,4 +162,6 @@ def name_target(made: Forecast) -> str:
     """What was forecast, in words."""
     if made.target == "compute":
         return f"C = {format_number(made.c)} FLOPs"
+    assert made.n is not None  # a model is asked for by its N and D
+    assert made.d is not None
     return f"N = {format_count(made.n)} parameters, D = {format_count(made.d)} tokens"

@@ -14,18 +14,17 @@ import numpy as np
 from scalesweep.analysis.forecast.backtest import BackTest, back_test
 from scalesweep.analysis.forecast.bands import Band, Outlook, look_ahead
 from scalesweep.analysis.forecast.dated import Forecast, Origin, Prediction, Target, hash_points
+from scalesweep.analysis.forecast.ray import NUM_ORIGINS, RayOutlook, look_along_ray
 from scalesweep.analysis.forecast.rivals import THEORIES, Rivals, fit_rivals, log_loss
 from scalesweep.arrays import FloatArray
 from scalesweep.errors import FitError, SpecError
 from scalesweep.fit.horizon import Range, supported_horizon
 from scalesweep.fit.results import Fit
+from scalesweep.points.design import refuse_joint
 from scalesweep.points.points import Points
 from scalesweep.points.rows import Rows
 from scalesweep.settings.fit import FitSpec
 from scalesweep.units import format_number
-
-NUM_ORIGINS = 6
-"""Origins of the back-test behind a forecast."""
 
 
 def forecast(
@@ -49,15 +48,51 @@ def forecast(
 
     Raises:
         SpecError: not exactly one target, a target that is not positive, or no resamples.
-        FitError: no form can be fitted, or at `compute` no form has a compute optimum.
+        FitError: no form can be fitted, nor L(C) where there is no joint law, or at `compute` no form has a compute optimum.
     """
     _check(at, compute, spec)
     rows = Rows.of(points)
+    if why := _refuse_plane(rows):
+        return _along_ray(look_along_ray(points, spec, why, at=at, compute=compute), points, spec, "model" if at else "compute")
     rivals = fit_rivals(rows, spec, forms)
     place = at or _optimal_model(rivals, float(compute or 0))
     outlook = look_ahead(rivals, Range.of(rows.n, rows.d), ([place[0]], [place[1]]), spec.confidence)
     test = back_test(points, spec, forms=forms, max_origins=NUM_ORIGINS) if tested is None else tested
     return _assemble(outlook, test, points, spec, "model" if at else "compute")
+
+
+def _refuse_plane(rows: Rows) -> str:
+    """Why the rows carry no law of N and D, in a sentence; empty where they may."""
+    if np.isnan(rows.n).any() or np.isnan(rows.d).any():
+        return "The table lacks N or D, so that there is no joint law."
+    refusal = refuse_joint(rows.n, rows.d)
+    return str(refusal) if refusal else ""
+
+
+def _along_ray(outlook: RayOutlook, points: Points, spec: FitSpec, target: Target) -> Forecast:
+    look, centre = outlook.look, np.array([outlook.look.centre])
+    return Forecast(
+        target=target,
+        n=outlook.n,
+        d=outlook.d,
+        c=outlook.c,
+        form=_interval(centre, look.form),
+        form_name=look.law.name,
+        formula=look.law.formula(),
+        honest=None if outlook.abstention else _interval(centre, look.honest.stretched(centre, outlook.widening)),
+        abstention=outlook.abstention,
+        forms=look.forms,
+        n_opt=None,
+        d_opt=None,
+        n_opt_range=None,
+        confidence=spec.confidence,
+        factor=outlook.factor,
+        supported_factor=10.0 ** supported_horizon(outlook.span),
+        widening=outlook.widening,
+        num_origins=outlook.num_origins,
+        origin=_origin(points, spec),
+        reservation=outlook.reservation,
+    )
 
 
 def _assemble(outlook: Outlook, test: BackTest, points: Points, spec: FitSpec, target: Target) -> Forecast:

@@ -7,6 +7,12 @@
 
 No cell takes more than half of the budget, because one run alone shows no slope. Expected intervals are linear approximations
 under the preferred law with the residuals' noise; the second one adds the drifting exponent of `horizon`.
+
+The limits are those of `forecast`: each cell must be supported by the points and the cells before it (`Range.refuse`), and an
+interval is given only where the points, or points and cells, support the target. No cell is cheaper than the largest measured:
+under one form tiny models far below narrow the interval as much as large ones, which is what a forecast must not believe. More
+compute never promises less: what a smaller budget buys, a larger one buys too, so that designs of rising budgets are tried, and
+one replaces that before it only where neither expected interval is wider.
 """
 
 import math
@@ -19,7 +25,7 @@ import numpy as np
 from scalesweep.analysis.forecast.dated import Prediction
 from scalesweep.analysis.forecast.rivals import THEORIES, fit_rivals, local_slopes
 from scalesweep.arrays import FloatArray
-from scalesweep.errors import FitError, SpecError
+from scalesweep.errors import FitError, Refused, SpecError
 from scalesweep.fit.horizon import Range, walk_sd
 from scalesweep.fit.intervals import inflated_residuals
 from scalesweep.fit.results import Fit
@@ -28,10 +34,13 @@ from scalesweep.laws import JointLaw
 from scalesweep.points.points import Points
 from scalesweep.points.rows import Rows
 from scalesweep.settings.fit import FitSpec
+from scalesweep.units import format_number
 
 Method = Literal["ladder", "v_optimal"]
-MIN_STEPS, MAX_STEPS = 3, 7
-"""Fewest and most different steps of a ladder."""
+MAX_STEPS = 7
+"""Most different steps of a ladder."""
+_LADDERS = 8
+"""Budgets an octave whose ladders are tried: neighbours differ by 9 %."""
 MAX_SHARE = 0.5
 """Largest share of the budget for one cell."""
 RATIOS = (5.0, 10.0, 20.0, 40.0, 80.0, 160.0)
@@ -82,10 +91,10 @@ class NextCells:
     """What may be spent."""
     target: NextCell
     """The compute-optimal model at the target."""
-    before: Expected
-    """Now."""
-    after: Expected
-    """After the cells are measured."""
+    before: Expected | Refused
+    """Now; refused where the points do not support the target."""
+    after: Expected | Refused
+    """After the cells are measured; refused where these do not support it either."""
     confidence: float
     """Nominal coverage."""
     law: str
@@ -138,7 +147,8 @@ def next_cells(points: Points, spec: FitSpec, budget_flops: float, target_c: flo
 
     Raises:
         SpecError: a number is not positive, or there is no such method.
-        FitError: no law can be fitted to these points, or the preferred one has no compute optimum.
+        FitError: no law can be fitted to these points, the preferred one has no compute optimum, or no cells that the points
+            support can be had for the budget.
     """
     if not all(math.isfinite(value) and value > 0 for value in (budget_flops, target_c)):
         raise SpecError(f"Give a positive budget and target in FLOPs, not {budget_flops:g} and {target_c:g}.")
@@ -149,21 +159,19 @@ def next_cells(points: Points, spec: FitSpec, budget_flops: float, target_c: flo
     law = preferred.law
     assert isinstance(law, JointLaw)  # all theories are
     target = _cell(law, float(law.n_opt(target_c)), target_c)
-    rungs = ladder_flops(6 * float(np.max(rows.n * rows.d)), budget_flops)
-    cells = [_cell(law, float(law.n_opt(c)), c) for c in rungs]
-    if method == "v_optimal":
-        information = _information(preferred, rows, target, _resampled(preferred))
-        half = [_cell(law, cell.n * 2**-law.a, cell.c / 2) for cell in cells]
-        designs = [_exchange(information, law, start, budget_flops) for start in (cells, half, [])]
-        cells = min(designs, key=lambda design: information.variance(_rows(information, design)))
     here = _information(preferred, rows, target, [law])
+    cells = _best_ladder(here, rows, target, budget_flops)
+    if method == "v_optimal":
+        averaged = _information(preferred, rows, target, _resampled(preferred))
+        cells = _best_exchange(here, averaged, rows, target, cells, budget_flops)
+    now, later = (Range.of(*_columns(rows, part)).refuse(target.n, target.d) for part in ([], cells))
     return NextCells(
         method=method,
         cells=tuple(sorted(cells, key=lambda cell: (cell.c, cell.n))),
         budget_flops=budget_flops,
         target=target,
-        before=expect(here, rows, [], target, spec.confidence),
-        after=expect(here, rows, cells, target, spec.confidence),
+        before=Refused(now) if now else expect(here, rows, [], target, spec.confidence),
+        after=Refused(later) if later else expect(here, rows, cells, target, spec.confidence),
         confidence=spec.confidence,
         law=law.formula(),
         source=points.source,
@@ -174,17 +182,82 @@ def ladder_flops(largest: float, budget: float) -> list[float]:
     """Compute of each step of the ladder, FLOPs, ascending, together the budget.
 
     Half of the budget, half of the rest, and so on down to the largest measured compute: steps by factors of 2, as far up as
-    `MAX_SHARE` allows, because the length of the lever counts most. What is left repeats the lowest step. At least `MIN_STEPS`,
-    even where they lie below what is measured.
+    `MAX_SHARE` allows, because the length of the lever counts most. What is left repeats the lowest step.
+
+    Raises:
+        FitError: not even two cells of the largest measured compute can be had.
     """
-    affordable = math.floor(math.log2(budget / largest))
-    steps = [budget * MAX_SHARE**k for k in range(1, min(max(affordable, MIN_STEPS), MAX_STEPS) + 1)]
+    affordable = math.floor(math.log2(budget / largest) + 1e-9)
+    if affordable < 1:
+        raise FitError(
+            f"{format_number(budget)} FLOPs buy nothing beyond what was measured, up to {format_number(largest)}; two cells of "
+            f"that compute, the least that is proposed, cost {format_number(largest / MAX_SHARE)}."
+        )
+    steps = [budget * MAX_SHARE**k for k in range(1, min(affordable, MAX_STEPS) + 1)]
     return [steps[-1], *reversed(steps)]
 
 
-def _exchange(information: _Information, law: JointLaw, start: list[NextCell], budget: float) -> list[NextCell]:
-    """Cells of the lowest mean variance that replacements, each by one or more cells, reach within the budget."""
-    pool = _candidates(law, budget)
+def _best_ladder(here: _Information, measured: Rows, target: NextCell, budget: float) -> list[NextCell]:
+    """The ladder of this budget, or of a smaller one that promises no less."""
+    (law,), largest = here.laws, 6 * float(np.max(measured.n * measured.d))
+    ladder_flops(largest, budget)
+    best, refusal = None, ""
+    for spent in _rising(largest, min(budget, max(target.c, largest) / MAX_SHARE), _LADDERS):
+        cells = [_cell(law, float(law.n_opt(c)), c) for c in ladder_flops(largest, spent)]
+        if found := _refuse(measured, cells):
+            refusal = refusal or found
+        elif best is None or _promises_more(here, measured, target, cells, best):
+            best = cells
+    if best is None:
+        raise FitError(f"No compute-optimal cells beyond the measured ones are supported. {refusal}")
+    return best
+
+
+def _best_exchange(
+    here: _Information, averaged: _Information, measured: Rows, target: NextCell, ladder: list[NextCell], budget: float
+) -> list[NextCell]:
+    """The cells of the lowest mean variance that exchanges reach with this budget or a smaller one, or the ladder."""
+    (law,) = here.laws
+    best: list[NextCell] | None = None
+    largest = 6 * float(np.max(measured.n * measured.d))
+    for spent in _rising(largest, min(budget, max(target.c, largest) / MAX_SHARE), 1):
+        pool = [cell for cell in _candidates(law, spent) if cell.c >= largest * (1 - 1e-9)]
+        pool = [cell for cell in pool if not Range.of(*_columns(measured, ladder)).refuse(cell.n, cell.d)]
+        if not pool:
+            continue
+        starts: list[list[NextCell]] = [[], best] if best else [[]]
+        designs = [_exchange(averaged, pool, start, spent) for start in starts]
+        for cells in sorted(designs, key=lambda design: averaged.variance(_rows(averaged, design))):
+            if not _refuse(measured, cells) and (best is None or _promises_more(here, measured, target, cells, best)):
+                best = cells
+                break
+    return best or ladder
+
+
+def _rising(largest: float, budget: float, per_octave: int) -> list[float]:
+    """Budgets from the least that is possible up to this one, at places that do not depend on it."""
+    least = largest / MAX_SHARE
+    count = math.floor(per_octave * math.log2(budget / least) + 1e-9)
+    return [*(least * 2 ** (k / per_octave) for k in range(count + 1)), budget]
+
+
+def _refuse(measured: Rows, cells: Sequence[NextCell]) -> str:
+    """Why one of the cells is not supported by what is measured and the cheaper cells; empty where all are."""
+    ordered = sorted(cells, key=lambda cell: cell.c)
+    refusals = (Range.of(*_columns(measured, ordered[:i])).refuse(cell.n, cell.d) for i, cell in enumerate(ordered))
+    return next(filter(None, refusals), "")
+
+
+def _promises_more(
+    here: _Information, measured: Rows, target: NextCell, cells: Sequence[NextCell], than: Sequence[NextCell]
+) -> bool:
+    """Whether neither expected interval is wider, and one is narrower."""
+    new, old = (_spreads(here, measured, part, target) for part in (cells, than))
+    return new != old and all(x <= y for x, y in zip(new, old, strict=True))
+
+
+def _exchange(information: _Information, pool: list[NextCell], start: list[NextCell], budget: float) -> list[NextCell]:
+    """Cells of the lowest mean variance that replacements, each by one or more of the pool, reach within the budget."""
     moves = information.rows(np.array([cell.n for cell in pool]), np.array([cell.d for cell in pool]))
     cells = _fill(information, start, pool, moves, budget)
     best = information.variance(_rows(information, cells))
@@ -287,18 +360,26 @@ def expect(
     from scipy.special import ndtri
 
     z = float(ndtri(0.5 + confidence / 2))
-    form_sd = math.sqrt(information.variance(_rows(information, cells)))
-    n = np.concatenate([measured.n, [cell.n for cell in cells]])
-    d = np.concatenate([measured.d, [cell.d for cell in cells]])
-    at_n, at_d = np.array([target.n]), np.array([target.d])
-    way = Range.of(n, d).way(at_n, at_d)
-    drift = float(walk_sd(way, _slopes(information.laws[0], at_n * 10.0 ** -way[0], at_d * 10.0 ** -way[1]))[0])
-    both = math.hypot(form_sd, drift)
     form, drifting = (
         Prediction(target.loss, target.loss * math.exp(-z * s), target.loss * math.exp(min(z * s, _LARGEST_LOG)))
-        for s in (form_sd, both)
+        for s in _spreads(information, measured, cells, target)
     )
     return Expected(form, drifting)
+
+
+def _spreads(information: _Information, measured: Rows, cells: Sequence[NextCell], target: NextCell) -> tuple[float, float]:
+    """Standard deviations of the log loss at the target: of the form alone, and with drift."""
+    form_sd = math.sqrt(information.variance(_rows(information, cells)))
+    at_n, at_d = np.array([target.n]), np.array([target.d])
+    way = Range.of(*_columns(measured, cells)).way(at_n, at_d)
+    drift = float(walk_sd(way, _slopes(information.laws[0], at_n * 10.0 ** -way[0], at_d * 10.0 ** -way[1]))[0])
+    return form_sd, math.hypot(form_sd, drift)
+
+
+def _columns(measured: Rows, cells: Sequence[NextCell]) -> tuple[FloatArray, FloatArray]:
+    """N and D of the measured rows and the cells."""
+    n = np.concatenate([measured.n, [cell.n for cell in cells]])
+    return n, np.concatenate([measured.d, [cell.d for cell in cells]])
 
 
 def _slopes(law: JointLaw, n: FloatArray, d: FloatArray) -> tuple[FloatArray, FloatArray]:

@@ -51,8 +51,9 @@ class Draws:
 
 
 def log_loss(fit: Fit, n: ArrayLike, d: ArrayLike) -> FloatArray:
-    """Log loss that a law of N and D predicts; the arguments are broadcast."""
-    return np.asarray(np.log(fit.law.predict(n, d)))
+    """Log loss that a law of N and D predicts; the arguments are broadcast. Infinite where a law leaves double precision."""
+    with np.errstate(over="ignore", divide="ignore"):
+        return np.asarray(np.log(fit.law.predict(n, d)))
 
 
 def predict_interval(
@@ -66,8 +67,22 @@ def predict_interval(
     sets = [_draw(fit, part, n, d, draws) for part in (fit.samples, fit.cluster_samples) if len(part)]
     walk = np.random.default_rng(draws.seed + 1).standard_normal((len(fit.samples), 1)) * np.asarray(walk_sd)
     percents = (50 * (1 - draws.confidence), 50 * (1 + draws.confidence))
-    ends = np.array([np.nanpercentile(part + walk, percents, axis=0) for part in sets])
+    ends = np.array([_percentiles(part + walk, percents) for part in sets])
     return ends[:, 0].min(axis=0), ends[:, 1].max(axis=0)
+
+
+def _percentiles(values: FloatArray, percents: tuple[float, float]) -> FloatArray:
+    """Percentiles of the known values of each column, shape (2, columns); NaN where none is known.
+
+    `nanpercentile` goes column by column in Python, so that it is asked only where something is missing.
+    """
+    ends = np.full((2, values.shape[1]), np.nan)
+    missing = np.isnan(values)
+    whole, some = ~missing.any(axis=0), missing.any(axis=0) & ~missing.all(axis=0)
+    for columns, percentile in ((whole, np.percentile), (some, np.nanpercentile)):
+        if columns.any():
+            ends[:, columns] = percentile(values[:, columns], percents, axis=0)
+    return ends
 
 
 def _draw(fit: Fit, samples: FloatArray, n: FloatArray, d: FloatArray, draws: Draws) -> FloatArray:
@@ -221,8 +236,9 @@ def local_slopes(log_loss: Callable[[Any, Any], FloatArray], n: ArrayLike, d: Ar
     """Central differences of -log_loss(n, d) by log N and by log D."""
     up, down = math.exp(_STEP), math.exp(-_STEP)
     n, d = np.asarray(n, dtype=np.float64), np.asarray(d, dtype=np.float64)
-    by_n = (log_loss(n * down, d) - log_loss(n * up, d)) / (2 * _STEP)
-    by_d = (log_loss(n, d * down) - log_loss(n, d * up)) / (2 * _STEP)
+    with np.errstate(invalid="ignore"):  # infinite on both sides: no slope
+        by_n = (log_loss(n * down, d) - log_loss(n * up, d)) / (2 * _STEP)
+        by_d = (log_loss(n, d * down) - log_loss(n, d * up)) / (2 * _STEP)
     return np.asarray(by_n), np.asarray(by_d)
 
 

@@ -59,12 +59,14 @@ def score(filed: DatedForecast, points: Points, tolerance: float = 0.05) -> Scor
         PointsError: no used row is near the target.
     """
     made = filed.forecast
-    n, d, _, loss = points.n, points.d, points.c, points.loss
+    n, d, c, loss = points.n, points.d, points.c, points.loss
     limit = math.log1p(tolerance) + 1e-12  # a row at the very tolerance is near, whatever the rounding
     if made.target == "model":
+        assert made.n is not None  # a model is asked for by its N and D
+        assert made.d is not None
         near = (np.abs(np.log(n / made.n)) <= limit) & (np.abs(np.log(d / made.d)) <= limit)
     else:
-        near = np.abs(np.log(6 * n * d / made.c)) <= limit
+        near = np.abs(np.log((c if made.n is None else 6 * n * d) / made.c)) <= limit
     rows = np.flatnonzero(near)
     if not len(rows):
         raise PointsError(f"{points.source} has no used row within {tolerance:.0%} of the forecast's {name_target(made)}.")

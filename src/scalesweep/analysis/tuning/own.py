@@ -11,6 +11,7 @@ from scalesweep.arrays import FloatArray
 from scalesweep.errors import PointsError, did_you_mean
 from scalesweep.points.mixtures import find_repeats
 from scalesweep.points.points import Points
+from scalesweep.units import plural
 
 MIN_VALUES = 3
 """Values that a quadratic needs."""
@@ -56,5 +57,7 @@ def _positive(points: Points, column: str) -> FloatArray:
             f"{bad[0] + 1}: {points.frame[column].iloc[bad[0]]!r}; leave these rows out."
         )
     if (num := len(np.unique(values))) < MIN_VALUES:
-        raise PointsError(f"tune = {column!r}: {points.source} has {num} values of it; an optimum needs at least {MIN_VALUES}.")
+        raise PointsError(
+            f"tune = {column!r}: {points.source} has {plural(num, 'value')} of it; an optimum needs at least {MIN_VALUES}."
+        )
     return values

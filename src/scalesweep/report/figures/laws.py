@@ -13,7 +13,8 @@ from scalesweep.analysis.analyse import Analysis
 from scalesweep.arrays import FloatArray
 from scalesweep.errors import Refused
 from scalesweep.fit import Fit, Status
-from scalesweep.laws import JointLaw, Law, PowerLaw
+from scalesweep.fit.sweep_fit import LINES
+from scalesweep.laws import JointLaw, Law, PowerLaw, PowerLawFloor
 from scalesweep.points.points import Points
 from scalesweep.report.charts.chart import (
     Axis,
@@ -44,14 +45,14 @@ CURVE_POINTS = 60
 def power_laws(analysis: Analysis) -> Chart:
     """Loss against each variable where it is the bottleneck. Kaplan et al. 2020, figure 1."""
     points, fit = analysis.points, analysis.fit
-    by: dict[str, Fit | None] = {"n": fit.fits.get("by_n"), "d": fit.fits.get("by_d"), "c": fit.fits.get("by_c")}
-    laws = {name: law for name, law in by.items() if name in points.variables}
+    preferred = {variable.lower(): fit.preferred_of(variable) for variable in LINES}
+    laws = {symbol: fit.fits[name] if name else None for symbol, name in preferred.items() if symbol in points.variables}
     y = log_axis("loss", points.loss, *(_on_law(points, name, law)[1] for name, law in laws.items() if law))
     refusals: Mapping[str, str] = {str(name): refused.reason for name, refused in fit.refusals.items()}
     panels = [_power_law(points, name, law, refusals.get(f"by_{name}", ""), y) for name, law in laws.items()]
     caption = (
-        "Loss against parameters, tokens and compute. Filled: the points that enter the line; hollow: the others. "
-        f"Shaded: {fit.confidence:.0%} bootstrap interval of the line. {bars_in_words(points)}"
+        "Loss against parameters, tokens and compute. Filled: the points that enter the law; hollow: the others. "
+        f"Shaded: {fit.confidence:.0%} interval of the law, with and without a floor. {bars_in_words(points)}"
     ).strip()
     return Chart("power_laws", caption, tuple(panels), log_scale(points.size_name, points.size))
 
@@ -75,7 +76,6 @@ def _power_law(points: Points, name: str, law: Fit | None, refusal: str, y: Axis
 
 def _on_law(points: Points, name: str, law: Fit) -> tuple[FloatArray, FloatArray]:
     """The line over the rows that entered."""
-    assert isinstance(law.law, PowerLaw)
     x = getattr(points, name)[list(law.rows)]
     line = np.geomspace(x.min(), x.max(), 60)
     return line, law.law.predict(line)
@@ -241,6 +241,9 @@ def formula(law: Law) -> str:
         return (
             f"<i>L</i>({law.variable}) = ({markup_number(law.scale)} / {law.variable})<sup>{format_number(law.exponent)}</sup>"
         )
+    if isinstance(law, PowerLawFloor):
+        term = f"{markup_number(law.A)} / {law.variable}<sup>{format_number(law.alpha)}</sup>"
+        return f"<i>L</i>({law.variable}) = {format_number(law.E)} + {term}"
     assert isinstance(law, JointLaw)
     u = f"{markup_number(law.A)} / N<sup>{format_number(law.alpha)}</sup>"
     v = f"{markup_number(law.B)} / D<sup>{format_number(law.beta)}</sup>"

@@ -9,7 +9,7 @@ from scalesweep.laws import JointLaw
 from scalesweep.report.charts.chart import format_power
 from scalesweep.report.context import ReportContext
 from scalesweep.report.tables import Cell
-from scalesweep.units import format_count
+from scalesweep.units import format_count, format_share
 
 LEADING = ("key", "row", "N", "D", "C", "D/N", "seed", "loss ± se", "fitted loss", "residual", "used")
 """Columns that come first, as far as the cells have them."""
@@ -48,7 +48,7 @@ def _row(cell: Mapping[str, Any], place: int, analysis: Analysis, reasons: Mappi
         "D/N": _shown(d / n if n and d else None, "{:.3g}".format),
         "loss ± se": _shown(loss, lambda value: f"{value:.4f}" if error is None else f"{value:.4f} ± {error:.4f}"),
         "fitted loss": _shown(fitted, "{:.4f}".format),
-        "residual": _shown(residual, "{:+.2%}".format),
+        "residual": _shown(residual, lambda value: format_share(value, sign="+")),
         "used": _used(cell, loss, reasons),
     }
 

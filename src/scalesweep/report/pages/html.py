@@ -37,7 +37,7 @@ from scalesweep.report.words.analysis import (
 )
 from scalesweep.report.words.approaches import approaches_table, sentences
 from scalesweep.report.words.families import families_sentences, families_table, running_sentences
-from scalesweep.report.words.fit import MEANINGS, TITLES, footer
+from scalesweep.report.words.fit import TITLES, footer, meaning
 from scalesweep.units import format_count, format_number
 
 _SYMBOLS = {
@@ -139,7 +139,7 @@ def _lead(analysis: Analysis, context: ReportContext) -> dict[str, Any]:
         "warnings": context.warnings,
         "meanings": meanings(),
         "law_titles": TITLES,
-        "parameter_meanings": MEANINGS,
+        "meaning_of": meaning,
     }
 
 

@@ -6,7 +6,7 @@ from scalesweep.analysis.forecast.backtest import BackTest
 from scalesweep.fit.sweep_fit import SweepFit
 from scalesweep.interval import Interval
 from scalesweep.report.tables import Entry, Table, write_csv
-from scalesweep.report.words.fit import MEANINGS
+from scalesweep.report.words.fit import meaning
 from scalesweep.units import format_number
 
 _SYMBOLS = {
@@ -24,7 +24,7 @@ def render_csv(fit: SweepFit) -> str:
     rows: list[tuple[Entry, ...]] = []
     for name in fit.order:
         for parameter, estimate in fit[name].estimates.items():
-            rows.append((name, parameter, estimate.value, estimate.low, estimate.high, MEANINGS[parameter]))
+            rows.append((name, parameter, estimate.value, estimate.low, estimate.high, meaning(name, parameter)))
     return write_csv(Table(("law", "parameter", "value", "low", "high", "meaning"), tuple(rows)))
 
 
@@ -32,8 +32,10 @@ def render_back_test(tested: BackTest) -> str:
     """One row a prediction: where it was made from, what was measured and predicted, the honest interval; nats per token."""
     rows: tuple[tuple[Entry, ...], ...] = ()
     if (seen := tested.outcomes) is not None:
-        logs = np.exp(np.stack([seen.actual, seen.centre, seen.lows["honest"], seen.highs["honest"]], axis=1))
-        numbers = np.column_stack([seen.cut, seen.factor, seen.n, seen.d, logs]).tolist()
+        logs = np.stack([seen.actual, seen.centre, seen.lows["honest"], seen.highs["honest"]], axis=1)
+        with np.errstate(over="ignore"):  # far from all points, where it abstains, an end may leave double precision
+            losses = np.exp(logs)
+        numbers = np.column_stack([seen.cut, seen.factor, seen.n, seen.d, losses]).tolist()
         rows = tuple((*line, str(shy).lower()) for line, shy in zip(numbers, seen.abstained, strict=True))
     head = ("cut", "factor", "n", "d", "measured", "predicted", "honest_low", "honest_high", "abstained")
     return write_csv(Table(head, rows))

@@ -5,10 +5,13 @@ from collections import Counter
 
 import numpy as np
 
+from scalesweep.analysis.tuning.frontier import AXIS
 from scalesweep.counting import flops_in_words, params_in_words
 from scalesweep.errors import Refused
 from scalesweep.fit.estimates import Estimate
 from scalesweep.points.design import count_levels
+from scalesweep.points.epochs import find_epochs
+from scalesweep.points.mixtures import find_cells, kind_of
 from scalesweep.report.review.evidence import Answer, Evidence, percent, span
 from scalesweep.units import format_count, format_number, format_plain, plural
 
@@ -151,6 +154,8 @@ def tuning(seen: Evidence) -> Answer:
     """7. Hyper-parameter search."""
     frame = seen.points.frame
     if "num_settings" not in frame:
+        if seen.is_table:
+            return _tuning_of_table(seen)
         rates = seen.column("lr")
         fixed = f" Learning rates follow one rule, {span((rates.min(), rates.max()))}." if rates is not None else ""
         remedy = "scalesweep check transfer, and sweep.tune (sweep=tuned_small) for a tuned frontier."
@@ -166,6 +171,21 @@ def tuning(seen: Evidence) -> Answer:
     return Answer(
         text, "answered" if complete else "partly", "" if complete else "widen the range where the optimum is at its end."
     )
+
+
+def _tuning_of_table(seen: Evidence) -> Answer:
+    """What the columns of somebody else's table show of a search."""
+    used, found = seen.points.used, seen.repeats
+    remedy = "name the tuned columns, as in tune=lr, for laws of the tuned frontier."
+    if found and found.settings:
+        each = ", ".join(f"{name} ({num} values)" for name, num in found.settings.items())
+        text = f"At one N and D rows differ by {each}, {found.num_rows} rows in {found.num_cells} cells; no optimum was taken."
+        return Answer(text, "partly", remedy)
+    varied = [name for name in map(str, used) if kind_of(used, name) == "settings" and not name.startswith(AXIS)]
+    if varied:
+        each = ", ".join(f"{name} {span((used[name].min(), used[name].max()))}" for name in varied)
+        return Answer(f"Settings differ between points: {each}. {_TABLE} how they were chosen.", "not measured", "state it.")
+    return Answer(f"{_TABLE} whether settings were tuned at each size and budget.", "not measured", "state it.")
 
 
 def schedule(seen: Evidence) -> Answer:
@@ -187,12 +207,12 @@ def seeds(seen: Evidence) -> Answer:
     """9. Seeds, variance, determinism, hardware, precision, versions."""
     column, noise = seen.column("seed"), seen.analysis.fit.noise
     num = len(set(column)) if column is not None else 0
-    text = f"{num} seed{'' if num == 1 else 's'}" if num else "The points carry no seed"
+    text = f"{num} seed{'' if num == 1 else 's'}" if num else f"{_TABLE} which seeds" if seen.is_table else "No seed is known"
     text += (
         f"; sd of log loss between seeds {percent(noise.log_loss_sd)} ({noise.degrees_of_freedom} degrees of freedom), "
         "initialisation and data order together."
         if noise
-        else "; no cell is replicated."
+        else f"; {_repeated(seen)}."
     )
     facts = seen.facts
     if facts.devices:
@@ -205,12 +225,30 @@ def seeds(seen: Evidence) -> Answer:
     return Answer(text, "answered" if enough else "partly", "" if num >= ENOUGH_SEEDS else _SEEDS)
 
 
+def _repeated(seen: Evidence) -> str:
+    """Whether any N and D has several rows, where they are no replicates by their seeds."""
+    if not {"n", "d"} <= set(seen.points.used) or seen.points.used[["n", "d"]].isna().to_numpy().any():
+        return "rows without N or D cannot be told to be replicates"
+    cell = find_cells(seen.points.used)
+    sizes = np.bincount(cell)
+    if sizes.max() < 2:
+        return "no N and D was measured twice"
+    log_loss = np.log(seen.points.loss)
+    spread = max(float(np.ptp(log_loss[cell == i])) for i in np.flatnonzero(sizes > 1))
+    found = seen.repeats
+    by = [*found.settings, *found.families, *found.evaluations] if found else []
+    why = f"which differ by {', '.join(by)}" if by else "which no column tells apart"
+    return (
+        f"{int(np.sum(sizes > 1))} of {len(sizes)} (N, D) have several rows, {why}, with losses up to {percent(spread)} apart"
+    )
+
+
 def repeats(seen: Evidence) -> Answer:
     """19. Limited data."""
-    unique = seen.column("unique_tokens")
-    if unique is None:
+    known = find_epochs(seen.points.used)
+    if known is None:
         return Answer(f"{_TABLE} whether data were repeated.", "not measured", "give a column unique_tokens.")
-    epochs = seen.points.d / unique.to_numpy(dtype=np.float64)
+    epochs = known[np.isfinite(known)]
     if epochs.max() <= 1:
         return Answer(f"No point repeats its data: at most {epochs.max():.2g} epochs.", "answered")
     again = int((epochs > 1).sum())
@@ -255,7 +293,9 @@ def known_source(seen: Evidence) -> Answer:
     entropies, below, joint = seen.facts.entropies, seen.facts.below_entropy, seen.analysis.fit.preferred
     if not entropies:
         return Answer(
-            "The entropy of this source is not known, so E cannot be checked.",
+            f"{_TABLE} the entropy of its source, so E cannot be checked."
+            if seen.is_table
+            else "The entropy of this source is not known, so E cannot be checked.",
             "not measured",
             "the same sweep with data=markov or data=zipf_facts.",
         )
@@ -291,7 +331,8 @@ def tasks(seen: Evidence) -> Answer:
 def sampling(seen: Evidence) -> Answer:
     """20. Samples and pass@k."""
     named = [str(name) for name in seen.points.frame if str(name).startswith("pass@")]
-    said = f"Columns {', '.join(named)} are kept and not analysed." if named else "Nothing was sampled from the models."
+    nothing = f"{_TABLE} whether the models were sampled." if seen.is_table else "Nothing was sampled from the models."
+    said = f"Columns {', '.join(named)} are kept and not analysed." if named else nothing
     return Answer(said, "not measured", "sample the kept weights (train.keep_weights=true), and state k, n and T.")
 
 

@@ -16,7 +16,7 @@ from scalesweep.report.figures.comparisons import LABELS
 from scalesweep.report.review.answers import rows
 from scalesweep.report.review.evidence import Answer, Evidence, percent
 from scalesweep.report.words.fit import interval
-from scalesweep.units import format_count, format_number
+from scalesweep.units import format_count, format_number, format_share
 
 _RESAMPLE = "fit.bootstrap=1000"
 _DESIGN = "several sizes at several tokens per parameter each."
@@ -144,9 +144,10 @@ def held_out(seen: Evidence) -> Answer:
         text = f"Rolling origin by compute, {len(tested.cuts)} origins: all {whole.num} predictions were abstained from."
         return Answer(text, "partly", f"a wider span of C; and {sealed}")
     text = (
-        f"Rolling origin by compute, {len(tested.cuts)} origins, {whole.num} predictions, {whole.abstained:.0%} abstained: "
-        f"median error {percent(whole.error)}, bias {whole.bias:+.2%}; of nominal {tested.confidence:.0%} intervals "
-        f"{whole.covered['honest']:.0%} (honest) and {whole.covered['form']:.0%} (of the law) hold. "
+        f"Rolling origin by compute, {len(tested.cuts)} origins, {whole.num} predictions, {percent(whole.abstained, 0)} "
+        f"abstained: median error {percent(whole.error)}, bias {format_share(whole.bias, sign='+')}; of nominal "
+        f"{tested.confidence:.0%} intervals "
+        f"{percent(whole.covered['honest'], 0)} (honest) and {percent(whole.covered['form'], 0)} (of the law) hold. "
         f"{_baseline(seen, tested.outcomes)} By horizon in the back-test. No sealed forecast is part of this report."
     )
     return Answer(text, "partly", sealed)
@@ -207,6 +208,12 @@ def multipliers(seen: Evidence) -> Answer:
     if axes:
         text = f"{', '.join(axes)} differ between points, which one law was fitted to; no multiplier was estimated."
         return Answer(text, "not measured", "fit each arm alone, with equal tuning and an A/A arm.")
+    if seen.is_table:
+        found = seen.repeats
+        mixed = [*found.families, *found.evaluations] if found else []
+        text = f"Rows of one N and D differ by {', '.join(mixed)}, which one law was fitted to" if mixed else ""
+        said = f"{text}; no multiplier was estimated." if text else "The table does not say whether its runs are of one recipe."
+        return Answer(said, "not measured", f"fit them apart, by={mixed[0]}." if mixed else "name the column, as in by=arch.")
     return Answer(
         "The points are of one recipe; nothing is compared.", "not measured", "arms with equal tuning, and an A/A arm."
     )

@@ -2,12 +2,15 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Literal
 
 from scalesweep.analysis.analyse import Analysis
 from scalesweep.analysis.conventions import Convention, Counted
+from scalesweep.points.mixtures import Repeats, find_repeats
 from scalesweep.points.points import Points
 from scalesweep.report.context import Facts, ReportContext
+from scalesweep.units import format_share
 
 Status = Literal["answered", "partly", "not measured"]
 
@@ -30,6 +33,16 @@ class Evidence:
     def facts(self) -> Facts:
         """What is known of the experiment beside its points."""
         return self.context.facts
+
+    @property
+    def is_table(self) -> bool:
+        """Whether the points are a table from elsewhere, of whose experiment only its columns are known."""
+        return self.facts.corpus_hash is None
+
+    @cached_property
+    def repeats(self) -> Repeats | None:
+        """What tells rows of equal N and D apart beside the seed."""
+        return find_repeats(self.points.used)
 
     def column(self, name: str) -> Any:
         """A column of the used rows; None where there is none, or where it holds words that are no seeds, as a user's may."""
@@ -58,7 +71,7 @@ class Answer:
 
 def percent(value: float, digits: int = 2) -> str:
     """A share in per cent."""
-    return f"{value:.{digits}%}"
+    return format_share(value, digits)
 
 
 def span(values: tuple[float, float] | None, write: Any = "{:.3g}".format) -> str:

@@ -174,10 +174,12 @@ def law_in_words(points: Points, fit: SweepFit) -> str:
     law, n, d = best.law, *(float(np.exp(np.log(column).mean())) for column in (points.n, points.d))
     here = float(law.predict(n, d))
     by_n, by_d = here - float(law.predict(2 * n, d)), here - float(law.predict(n, 2 * d))
+    end = f"With both without limit it ends at E = {format_number(best.estimates['E'].value)}."
+    if any(finding.code == "A06" for finding in fit.findings):
+        end = "Where it ends with both without limit, the points do not show (A06)."
     text = (
         f"At the middle of the points, N = {format_count(n)} and D = {format_count(d)}, the loss is {here:.3g} nats per token; "
-        f"twice the parameters take {by_n:.2g} off it, twice the tokens {by_d:.2g}. With both without limit it ends at "
-        f"E = {format_number(best.estimates['E'].value)}."
+        f"twice the parameters take {by_n:.2g} off it, twice the tokens {by_d:.2g}. {end}"
     )
     a = best.estimates.get("a")
     if a is None or not math.isfinite(a.value):

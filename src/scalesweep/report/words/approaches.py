@@ -2,8 +2,9 @@
 
 from scalesweep.analysis.allocation.approaches import Approaches, Bias
 from scalesweep.errors import Refused
+from scalesweep.fit.estimates import outside
 from scalesweep.report.tables import Table, cell, interval_parts, write_plain
-from scalesweep.units import format_count, format_number
+from scalesweep.units import format_count, format_number, format_share
 
 
 def summarise(comparison: Approaches) -> str:
@@ -36,6 +37,7 @@ def approaches_table(comparison: Approaches) -> Table:
 def sentences(comparison: Approaches) -> list[str]:
     """What each approach says about itself, what the intervals are, and the bias of approach 2."""
     lines = [f"Approach {row.title}: {' '.join((row.status.value, *row.messages))}" for row in comparison.rows]
+    lines += [f"Approach {row.title}: {said}" for row in comparison.rows if row.a for said in outside({"a": row.a})]
     return [*lines, *_interval_lines(comparison), *comparison.notes, describe_bias(comparison)]
 
 
@@ -59,5 +61,6 @@ def _interval_lines(comparison: Approaches) -> list[str]:
 
 def _bias_at(bias: Bias) -> str:
     return ", ".join(
-        f"{n:+.1%} in N* and {d:+.1%} in D* at {format_number(c)} FLOPs" for c, n, d in zip(bias.c, bias.n, bias.d, strict=True)
+        f"{format_share(n, 1, '+')} in N* and {format_share(d, 1, '+')} in D* at {format_number(c)} FLOPs"
+        for c, n, d in zip(bias.c, bias.n, bias.d, strict=True)
     )

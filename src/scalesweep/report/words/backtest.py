@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from scalesweep.analysis.forecast.backtest import AXES, MIN_ROWS, BackTest, HorizonRow
+from scalesweep.units import format_share
 
 
 def summarise(tested: BackTest) -> str:
@@ -22,9 +23,13 @@ def render_rows(rows: Sequence[HorizonRow], confidence: float) -> list[str]:
         f"{'honest':>14}{'preferred law':>14}{'additive':>14}",
     ]
     for row in rows:
-        held = "".join(f"{row.covered[kind]:>6.0%} ({row.width[kind]:>4.1%})" + " " for kind in ("honest", "form", "additive"))
+        held = "".join(
+            f"{format_share(row.covered[kind], 0):>6} ({format_share(row.width[kind], 1):>4})" + " "
+            for kind in ("honest", "form", "additive")
+        )
         lines.append(
-            f"{row.horizon:10}{row.num:>6}{row.abstained:>7.0%} | {row.error:>7.2%} {row.bias:>+8.2%} | "
-            f"{row.additive_error:>8.2%} | {held}".rstrip()
+            f"{row.horizon:10}{row.num:>6}{format_share(row.abstained, 0):>7} | {format_share(row.error):>7} "
+            f"{format_share(row.bias, sign='+'):>8} | "
+            f"{format_share(row.additive_error):>8} | {held}".rstrip()
         )
     return lines

@@ -1,6 +1,7 @@
 """A table of coverage as text for a terminal."""
 
 from scalesweep.fit.coverage import QUANTITIES, CoverageTable, Method, NoiseModel
+from scalesweep.units import format_share
 
 
 def summarise(table: CoverageTable) -> str:
@@ -22,8 +23,8 @@ def summarise(table: CoverageTable) -> str:
 
 def _line(table: CoverageTable, noise: str, method: Method) -> str:
     found = {row.quantity: row for row in table.rows if (row.noise, row.method) == (noise, method)}
-    cells = [f"{found[name].covered:.1%}" if name in found else "-" for name in QUANTITIES]
-    width = f"{found['loss_10x'].width:.2%}" if "loss_10x" in found else "-"
+    cells = [f"{format_share(found[name].covered, 1)}" if name in found else "-" for name in QUANTITIES]
+    width = format_share(found["loss_10x"].width) if "loss_10x" in found else "-"
     return f"{noise:<14}{method:<10}" + "".join(f"{cell:>16}" for cell in [*cells, width])
 
 
@@ -35,4 +36,4 @@ def _describe(noise: NoiseModel) -> str:
         "outliers": "normal, 5% of the points ten times as far",
     }[noise.tails]
     shared = f", {noise.size_share:.0%} of the variance shared by the points of a size" if noise.size_share else ""
-    return f"sd {noise.sd:.2%} of the loss, {tails}{shared}"
+    return f"sd {format_share(noise.sd)} of the loss, {tails}{shared}"

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from scalesweep.counting import flops_in_words, params_in_words
 from scalesweep.fit.estimates import Estimate
 from scalesweep.fit.results import Fit
-from scalesweep.fit.sweep_fit import Name, SweepFit
+from scalesweep.fit.sweep_fit import FLOORS, Name, SweepFit
 from scalesweep.points.design import Span
-from scalesweep.units import format_count, format_number, format_rough, plural
+from scalesweep.units import format_count, format_number, format_rough, format_share, plural
 
 WIDTH = 100
 MEANINGS = {
@@ -30,7 +30,18 @@ TITLES: dict[Name, str] = {
     "by_n": "Loss against parameters",
     "by_d": "Loss against tokens",
     "by_c": "Loss against compute",
+    "by_n_floor": "Loss against parameters, with a floor",
+    "by_d_floor": "Loss against tokens, with a floor",
+    "by_c_floor": "Loss against compute, with a floor",
 }
+
+
+def meaning(name: Name, parameter: str) -> str:
+    """What a parameter of the law of this name is."""
+    for variable, floor in FLOORS.items():
+        if name == floor and parameter in ("A", "alpha"):
+            return f"exponent of {variable}" if parameter == "alpha" else f"coefficient of the term in {variable}"
+    return MEANINGS[parameter]
 
 
 def summarise(fit: SweepFit) -> str:
@@ -40,8 +51,25 @@ def summarise(fit: SweepFit) -> str:
 
 def law_blocks(fit: SweepFit) -> list[str]:
     """A block of lines for each law, the preferred joint law first, and a sentence for each refused one."""
-    blocks = [_block(TITLES[name], fit[name]) for name in fit.order]
-    return blocks + [wrap(f"{TITLES[name]}: refused. {reason}", "") for name, reason in fit.refusals.items()]
+    beside = {name: other for name in fit.order if (other := fit.beside(name))}
+    blocks = [
+        "\n".join([_block(name, fit[name]), *([wrap(in_one_line(fit, beside[name]), "  ")] if name in beside else [])])
+        for name in fit.order
+        if name not in beside.values()
+    ]
+    return blocks + [wrap(f"{TITLES[name]}: refused. {reason}", "") for name, reason in fit.stated_refusals.items()]
+
+
+def in_one_line(fit: SweepFit, name: Name) -> str:
+    """The law of one variable that is not preferred, in one sentence."""
+    found = fit[name]
+    is_floor = name in FLOORS.values()
+    parameter = "E" if is_floor else "exponent"
+    # Of a line on the joint law, the residuals are the joint law's, and stand beside the law with a floor.
+    rms = f", residual {format_share(found.residual_rms)} rms" if found.huber_delta is None else ""
+    ends = interval(found.estimates[parameter])
+    what = {True: "With a floor", False: "Without a floor"}[is_floor]
+    return f"{what}: {found.law.formula()}, {parameter} {ends}{rms}. {found.status.value}"
 
 
 def closing(fit: SweepFit) -> list[str]:
@@ -67,7 +95,7 @@ def footer(fit: SweepFit) -> list[str]:
         degrees, ratio = plural(fit.noise.degrees_of_freedom, "degree"), ""
         if fit.noise_ratio is not None:
             ratio = f"; the first law's residuals are {format_rough(fit.noise_ratio)} times that"
-        lines.append(f"Seed noise: {fit.noise.log_loss_sd:.2%} of the loss ({degrees} of freedom){ratio}.")
+        lines.append(f"Seed noise: {format_share(fit.noise.log_loss_sd)} of the loss ({degrees} of freedom){ratio}.")
     if {"joint", "coupled"} <= fit.fits.keys():
         difference = fit["joint"].aicc - fit["coupled"].aicc
         lines.insert(
@@ -87,19 +115,19 @@ def interval(estimate: Estimate) -> str:
     return str(estimate.interval or "-")
 
 
-def _block(title: str, fit: Fit) -> str:
+def _block(name: Name, fit: Fit) -> str:
     delta = f", delta {format_number(fit.huber_delta)}" if fit.huber_delta is not None else ""
     rows = [
-        f"  {name:<21}{format_number(estimate.value):>10}  {interval(estimate):<24}{MEANINGS[name]}"
-        for name, estimate in fit.estimates.items()
+        f"  {parameter:<21}{format_number(estimate.value):>10}  {interval(estimate):<24}{meaning(name, parameter)}"
+        for parameter, estimate in fit.estimates.items()
     ]
     return "\n".join(
         [
-            title,
+            TITLES[name],
             f"  {fit.law.formula()}",
             wrap(" ".join((fit.status.value, *fit.messages)), "  "),
             *(row.rstrip() for row in rows),
-            f"  {plural(len(fit.rows), 'point')} ({fit.selection}); residual {fit.residual_rms:.2%} rms;",
+            f"  {plural(len(fit.rows), 'point')} ({fit.selection}); residual {format_share(fit.residual_rms)} rms;",
             f"  {fit.objective.words}{delta}: {fit.objective_value:.10g}",
             *([wrap(fit.intervals, "  ")] if fit.intervals else []),
         ]

@@ -5,13 +5,16 @@ import textwrap
 from scalesweep.analysis.forecast.dated import Forecast, Prediction, name_target
 from scalesweep.analysis.forecast.rivals import TITLES
 from scalesweep.analysis.forecast.scoring import Score
-from scalesweep.units import format_count, format_number
+from scalesweep.units import format_count, format_number, format_share
 
 
 def summarise(made: Forecast) -> str:
     """A forecast with both intervals, or why it abstains."""
     share = f"{made.confidence:.0%}"
     what = "the compute-optimal model at " if made.target == "compute" else "a model with "
+    if made.reservation and made.target == "compute":
+        on_ray = f" (on the ray N {format_count(made.n)}, D {format_count(made.d)})" if made.n and made.d else ""
+        what = f"a model like these{on_ray} at "
     lines = [f"Forecast of the loss of {what}{name_target(made)}, nats per token"]
     if made.n_opt and made.d_opt and made.n_opt_range:
         low, high = (format_count(value) for value in made.n_opt_range)
@@ -19,13 +22,12 @@ def summarise(made: Forecast) -> str:
             f"  N* {_count(made.n_opt)}, D* {_count(made.d_opt)} tokens, if this form holds;",
             f"  over all forms N* [{low}, {high}]",
         ]
-    lines += [f"  if this form holds  {made.form}  {share}, one new run, {TITLES.get(made.form_name, made.form_name)} law"]
+    lines += [f"  if this form holds  {made.form}  {share}, one new run, {_title(made.form_name)} law"]
     if made.honest:
         lines += [f"  honest              {made.honest}  {share}, one new run, whichever form holds"]
     else:
         lines += ["  honest              none: the tool abstains (A14).", *_wrap(made.abstention, 22)]
-    each = ", ".join(f"{TITLES.get(name, name)} {format_number(loss)}" for name, loss in made.forms.items())
-    reach = f"{made.factor:.3g} times the largest measured compute" if made.factor > 1 else "inside the measured compute"
+    each = ", ".join(f"{_title(name)} {format_number(loss)}" for name, loss in made.forms.items())
     tested = (
         f"stretched {made.widening:.2f}x by {made.num_origins} back-tests on these points"
         if made.num_origins
@@ -33,11 +35,17 @@ def summarise(made: Forecast) -> str:
     )
     notes = (
         f"Forms: {each}.",
-        f"The target is {reach}; these points support {made.supported_factor:.3g} times.",
+        f"The target's compute is {made.factor:.3g} times the largest measured; their span of compute alone supports "
+        f"{made.supported_factor:.3g} times.",
+        *([made.reservation] if made.reservation else []),
         f"Honest: envelope of the forms, exponent drifting by half of itself per decade, {tested}.",
         f"From {made.origin.rows} points, {made.origin.source}, hash {made.origin.sha256[:12]}.",
     )
     return "\n".join([*lines, *(line for note in notes for line in _wrap(note, 2))])
+
+
+def _title(form: str) -> str:
+    return {"power": "power", "power_floor": "power-with-floor"}.get(form) or TITLES.get(form, form)
 
 
 def _count(found: Prediction) -> str:
@@ -56,7 +64,7 @@ def summarise_score(result: Score) -> str:
     for row in result.rows:
         honest = "no honest interval" if row.in_honest is None else f"{_inside(row.in_honest)} honest"
         lines.append(f"  measured {format_number(row.loss)} at N {format_count(row.n)}, D {format_count(row.d)}:")
-        lines.append(f"    predicted {row.error:+.2%}, {_inside(row.in_form)} if this form holds, {honest}")
+        lines.append(f"    predicted {format_share(row.error, sign='+')}, {_inside(row.in_form)} if this form holds, {honest}")
     if not result.is_unseen:
         lines.append("  These are the points that the forecast was made from: this is no test of it.")
     return "\n".join(lines)

@@ -3,7 +3,9 @@
 import textwrap
 from collections import Counter
 
+from scalesweep.analysis.forecast.dated import Prediction
 from scalesweep.analysis.forecast.next_cells import NextCells
+from scalesweep.errors import Refused
 from scalesweep.units import format_count, format_number
 
 
@@ -24,8 +26,26 @@ def summarise(proposal: NextCells) -> str:
             *lines,
             f"  They cost {format_number(proposal.spent_flops)} of {format_number(proposal.budget_flops)} FLOPs.",
             f"  Expected {share} interval of the mean loss at the target:",
-            f"    if this form holds   now {proposal.before.form}   after {proposal.after.form.interval}",
-            f"    if exponents drift   now {proposal.before.drift}   after {proposal.after.drift.interval}",
+            *_promises(proposal),
             *textwrap.wrap(proposal.law, 98, initial_indent="  ", subsequent_indent="    "),
         ]
     )
+
+
+def _promises(proposal: NextCells) -> list[str]:
+    """Both intervals now and after, or why there are none."""
+    before, after = proposal.before, proposal.after
+    if isinstance(after, Refused):
+        return _wrap(f"None, now or after: the tool abstains (A14). {after}")
+    lines = []
+    for kind, title in (("form", "if this form holds"), ("drift", "if exponents drift")):
+        later: Prediction = getattr(after, kind)
+        if isinstance(before, Refused):
+            lines.append(f"    {title}   after {later}")
+        else:
+            lines.append(f"    {title}   now {getattr(before, kind)}   after {later.interval}")
+    return [*lines, *(_wrap(f"None now: the tool abstains (A14). {before}") if isinstance(before, Refused) else [])]
+
+
+def _wrap(text: str) -> list[str]:
+    return textwrap.wrap(text, 98, initial_indent="    ", subsequent_indent="    ")
