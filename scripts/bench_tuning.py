@@ -17,7 +17,7 @@ from scalesweep.analysis.tuning.noise import NORMAL_90
 from scalesweep.analysis.tuning.optima import tuned_frontier
 from scalesweep.points.points import points_from_rows
 
-CURVATURE, SKEW, CLIFF, OPTIMA, SWEEPS = 0.06, 0.6, 1.5, 9, 100
+CURVATURE, SKEW, CLIFF, OPTIMA, SWEEPS = 0.06, 0.6, 1.5, 9, 60
 FloatArray = NDArray[np.float64]
 
 

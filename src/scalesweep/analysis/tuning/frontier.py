@@ -78,7 +78,7 @@ class TunedOptimum:
     def loss(self) -> float:
         """Loss at the optimum in nats per token, corrected where the noise is known."""
         sigma = self.noise.sigma
-        return self.surface.y if math.isnan(sigma) else self.surface.value(sigma)
+        return self.surface.y if math.isnan(sigma) else self.surface.value(self.noise.between)
 
     @property
     def loss_se(self) -> float:

@@ -194,8 +194,8 @@ def _describe_lowest(frontier: Frontier) -> list[str]:
     if not whys:
         return []
     return [
-        f"{sum(whys.values())} of {len(frontier.optima)} are the lowest loss measured instead, corrected for noise and for the "
-        f"distance between settings: {', '.join(f'{why} ({number})' for why, number in whys.items())}."
+        f"At {sum(whys.values())} of {len(frontier.optima)} it is the lowest loss measured instead, corrected for noise and "
+        f"for the distance between settings: {', '.join(f'{why} ({number})' for why, number in whys.items())}."
     ]
 
 

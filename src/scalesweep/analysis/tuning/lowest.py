@@ -55,7 +55,7 @@ class LowestLoss:
     @property
     def curse(self) -> float:
         """How much too low the lowest is in the mean, in nats; 0 where the noise is not known."""
-        sigma = self.noise.at_least
+        sigma = self.noise.between
         if math.isnan(sigma):
             return 0.0
         num = int(np.sum(self.losses <= self.losses.min() + SAME * math.sqrt(2) * sigma))

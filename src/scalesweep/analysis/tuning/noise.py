@@ -42,6 +42,14 @@ class Noise:
         return math.nan if self.dof < MIN_DOF else self.at_least
 
     @property
+    def between(self) -> float:
+        """What tells settings of one table apart: the scatter, for they may share the text and so the error of the evaluation.
+
+        The evaluation's error where the scatter has fewer than MIN_DOF degrees of freedom.
+        """
+        return self.evaluation if self.dof < MIN_DOF else self.scatter
+
+    @property
     def student(self) -> float:
         """Factor on standard errors by which 1.645 of them are the 90 % interval of Student's t."""
         from scipy.stats import t
