@@ -39,10 +39,10 @@ def test_the_learning_rate_has_its_reach_whatever_its_column_is_called(name: str
 
 def test_names_that_mean_one_quantity_stay_apart() -> None:
     assert quantity("label_smoothing") == "label_smoothing"
-    assert known_names(["lr", "optim.lr", "batch_size"]) == {
+    assert known_names(["lr", "optim.lr", "wd"]) == {
         "lr": "recipe.lr",
         "optim.lr": "optim.lr",
-        "batch_size": "batch_size",
+        "wd": "wd",
     }
     assert known_names(["lr", "recipe.lr"]) == {"recipe.lr": "recipe.lr", "lr": "lr"}
 

@@ -18,7 +18,7 @@ from scalesweep.arrays import FloatArray
 
 SAME = 2.0
 """Settings are told apart from the lowest by a difference of so many standard deviations of a difference."""
-COARSE = 0.3
+COARSE = 0.35
 """Share of the smaller step up to a neighbour that the error of coarseness has at least (docs/tuning.md, by simulation)."""
 
 
