@@ -10,7 +10,7 @@ from hydra import compose, initialize_config_dir
 
 from scalesweep.cli import NAMES, load_command
 from scalesweep.settings.compose import compose_settings, config_dir
-from scalesweep.sweep.subject import TABLE_OPTIONS
+from scalesweep.sweep.subject import is_of_table
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *ROOT.glob("CONTRIBUTING.md"), *sorted((ROOT / "docs").glob("*.md"))]
@@ -55,8 +55,7 @@ def compose_command(name: str, words: list[str]) -> None:
         chosen = load_command(name)
         given = chosen.read(words)
         if chosen.num_words is None:
-            beside = tuple(f"{name}=" for name in ("points", "where", *TABLE_OPTIONS))
-            compose_settings([word for word in given.words if "=" in word and not word.startswith(("columns.", *beside))])
+            compose_settings([w for w in given.words if "=" in w and not w.startswith("points=") and not is_of_table(w)])
 
 
 EXAMPLES = sorted({shlex.join(words) for page in PAGES for words in commands_of(page.read_text(encoding="utf-8"))})

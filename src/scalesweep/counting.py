@@ -1,4 +1,4 @@
-"""Conventions by which N and C are counted, in words."""
+"""Conventions by which N and C are counted, in words, and names of what the loss is."""
 
 from collections.abc import Mapping
 from typing import Literal
@@ -19,6 +19,17 @@ FLOPS: Mapping[str, str] = {
 """What C counts, by `count.flops`."""
 ParamsConvention = Literal["with_head", "total", "non_embedding", "matmul"]
 FlopsConvention = Literal["attention", "kaplan", "six_n", "chinchilla"]
+LossMetric = Literal[
+    "nats_per_token",
+    "bits_per_token",
+    "nats_per_byte",
+    "bits_per_byte",
+    "perplexity",
+    "error_rate",
+    "accuracy",
+    "pass_at_k",
+]
+"""What the loss is, by `count.loss`."""
 
 
 def params_in_words(convention: str) -> str:

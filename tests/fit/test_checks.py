@@ -187,5 +187,5 @@ def test_the_documentation_has_exactly_the_codes(direction):
     root = Path(__file__).parents[2]
     written = set(re.findall(r"\| (A\d\d) \|", (root / "docs" / "warnings.md").read_text()))
     sources = (root / "src" / "scalesweep" / "fit").glob("*.py")
-    raised = {code for path in sources for code in re.findall(r'"(A\d\d)"', path.read_text())}
+    raised = {code for source in sources for code in re.findall(r'Finding\(\s*"(A\d\d)"', source.read_text())}
     assert (raised - written if direction == "missing" else written - raised) == set()

@@ -47,7 +47,7 @@ def test_published_table_with_its_own_column_names():
 def test_aliases(tmp_path, names):
     points = read_points(write(tmp_path, f"{names}\n10000,200000,1.2e10,3.5\n"))
     assert (points.n[0], points.d[0], points.c[0], points.loss[0]) == (10_000, 200_000, 1.2e10, 3.5)
-    assert points.notes == ()
+    assert "column" not in " ".join(points.notes).lower()  # nothing was derived
 
 
 def test_missing_compute_is_derived_and_noted(tmp_path):
@@ -191,13 +191,6 @@ def test_a_data_frame_is_a_table_like_any_other():
         read_points(frame.assign(val_loss=[3.0, -1.0]))
     with pytest.raises(PointsError, match="data frame"):
         read_points(pd.DataFrame())
-
-
-def test_parameters_in_millions_are_doubted(tmp_path):
-    small = read_points(write(tmp_path, "n,d,loss\n10,1,3\n1000,10,2.5\n"))
-    assert "counts millions" in " ".join(small.notes)
-    usual = read_points(write(tmp_path, "n,d,loss\n1e7,1e9,3\n1e9,1e10,2.5\n"))
-    assert "counts millions" not in " ".join(usual.notes)
 
 
 def test_a_row_without_a_loss_is_left_out_and_an_unreadable_one_is_an_error(tmp_path):

@@ -231,7 +231,7 @@ def test_cost_of_a_gain_by_closed_form() -> None:
     c = np.geomspace(1e10, 1e14, 7)
     excess = law.predict(law.n_opt(c), law.d_opt(c)) - 1.0
     expected = np.array([(1 - 0.1 / e) ** (-2 / 0.4) if e > 0.1 else math.inf for e in excess])
-    np.testing.assert_allclose(cost_of_gain(law, c), expected, rtol=1e-3)
+    np.testing.assert_allclose(cost_of_gain(law, c, 0.1), expected, rtol=1e-3)
 
 
 def test_tuning_curves_are_the_measured_losses_and_rings_the_optima() -> None:

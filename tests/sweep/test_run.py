@@ -4,9 +4,12 @@ import dataclasses
 import shutil
 from pathlib import Path
 
+import numpy as np
+import pytest
 from builders import small_settings
 
-from scalesweep.errors import Refused
+from scalesweep.errors import Refused, SpecError
+from scalesweep.points.metric import METRICS
 from scalesweep.run.store.measured import read_measured
 from scalesweep.run.store.store import Store
 from scalesweep.settings.settings import with_values
@@ -28,6 +31,21 @@ def test_a_sweep_runs_from_python_and_goes_on(home: Path, tmp_path: Path) -> Non
     assert len(again.measured.states) == 6
     assert {key: again.measured.records[key] for key in records} == records
     assert any("4 measured before, 2 new" in line for line in said)
+
+
+def test_the_loss_of_a_sweep_is_turned_into_the_unit_that_is_asked_for(reviewed_store: Store) -> None:
+    measured = read_measured(Store(reviewed_store.directory))
+    counts = {name: measured.settings.count.model_copy(update={"loss": name}) for name in METRICS}
+    nats = measured.points().loss
+    sizes = np.array([record["bytes_per_token"] for record in measured.records.values() if record["state"] == "COMPLETE"])
+    np.testing.assert_array_equal(measured.points(counts["nats_per_token"]).loss, nats)
+    np.testing.assert_allclose(measured.points(counts["bits_per_token"]).loss, nats / np.log(2))
+    np.testing.assert_allclose(measured.points(counts["bits_per_byte"]).loss, nats / np.log(2) / sizes)
+    perplexity = measured.points(counts["perplexity"])
+    np.testing.assert_array_equal(perplexity.loss, nats)
+    assert perplexity.metric.noun == "log perplexity"
+    with pytest.raises(SpecError, match=r"count\.loss = 'accuracy'.*cross-entropy"):
+        measured.points(counts["accuracy"])
 
 
 def test_what_was_read_once_needs_the_directory_no_more(reviewed_store: Store, tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ from scalesweep.fit.results import Fit
 from scalesweep.fit.sweep_fit import Name, SweepFit
 from scalesweep.laws import Chinchilla
 from scalesweep.points.design import Span, measure_span, refuse_joint
+from scalesweep.points.metric import NATS_PER_TOKEN, Metric
 from scalesweep.points.points import Points
 from scalesweep.points.rows import Rows
 from scalesweep.settings.fit import FitSpec
@@ -53,6 +54,8 @@ class Counted:
     confidence: float
     """Nominal coverage of the intervals."""
     resamples: int
+    metric: Metric = NATS_PER_TOKEN
+    """What the laws are of."""
 
 
 def under_conventions(analysis: Analysis, counts: Counts) -> dict[Convention, Counted]:
@@ -94,6 +97,8 @@ def counts_of_analysis(analysis: Analysis) -> Counted:
     """The values of the analysis itself."""
     fit, rows = analysis.fit, analysis.approaches.rows
     estimates = _collect(fit.laws, rows)
+    if fit.compute.is_contradiction:
+        estimates["tokens_per_parameter"] = Refused(fit.compute.withheld)
     paths = {name: f"laws.joint.estimates.{name}" for name in _LAW}
     paths |= {str(name): f"laws.{name}.estimates.exponent" for name in _LINES}
     paths |= {name: f"approaches.approaches.{i}.a" for name, i in _APPROACHES.items()}
@@ -101,9 +106,10 @@ def counts_of_analysis(analysis: Analysis) -> Counted:
         (fit.params_convention, fit.flops_convention),
         estimates,
         {name: path for name, path in paths.items() if not isinstance(estimates[name], Refused)},
-        fit.span,
+        replace(fit.span, c=None) if fit.compute.is_contradiction else fit.span,
         fit.confidence,
         fit.bootstrap,
+        fit.metric,
     )
 
 
@@ -132,7 +138,8 @@ def _refit(points: Points, spec: FitSpec, joint: Fit | Refused) -> Counted:
     minima = isoflop_minima(points, noise=noise)
     rows = (fit_envelope(points, spec, noise), fit_isoflops(minima, spec), allocation_of_law(joint, points, spec))
     convention = (points.params_convention, points.flops_convention)
-    return Counted(convention, _collect(laws, rows), {}, measure_span(points), spec.confidence, spec.bootstrap)
+    found, span = _collect(laws, rows), measure_span(points)
+    return Counted(convention, found, {}, span, spec.confidence, spec.bootstrap, points.metric)
 
 
 def _collect(laws: Mapping[Name, Fit | Refused], rows: Sequence[Approach]) -> dict[str, Estimate | Refused]:

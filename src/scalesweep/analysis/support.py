@@ -43,6 +43,8 @@ def support_of(points: Points, fit: SweepFit, tested: BackTest | None) -> Suppor
     """The support of the preferred joint law: every coordinate (C, N, D, D / N) of its compute optimum must have it."""
     tried = _tested(tested)
     law = fit.preferred.law if fit.preferred else None
+    if fit.compute.is_contradiction:
+        return Support(None, f"How far it reaches in compute is withheld. {fit.compute.withheld}", tried)
     if not isinstance(law, JointLaw):
         return Support(None, "There is no joint law.", tried)
     if min(law.A, law.B, law.alpha, law.beta) <= 0:

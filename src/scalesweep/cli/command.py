@@ -12,10 +12,14 @@ T = TypeVar("T")
 Name = TypeVar("Name", bound=str)
 REQUIRED: Any = object()
 """Default of an option that must be given."""
-TABLE_NOTES = """Of a table, columns.n= .d= .c= .loss= .loss_se= .seed=COLUMN name its columns, and where='arch == "dense" and
-step > 100' chooses its rows; tune=lr,batch_size fits the laws to the optimum over these columns at every N, D and seed
-(docs/own.md)."""
-"""What commands that take a table say of it in --help."""
+TABLE_NOTES = """
+Of a file of points, also:
+  columns.ROLE=COLUMN  Which column holds n, d, c, loss, loss_se or seed, where its header does not say so.
+  where='CONDITION'    Which rows are read, such as where='arch == "dense" and step > 100'.
+  units.n|d|c=UNIT     What its N, D or C is counted in: millions, billions, GFLOPs, PF-days, ... (docs/own.md).
+  count.loss=METRIC    What its loss is: bits_per_byte, perplexity, accuracy, ...; by default what the header says.
+  tune=lr,batch_size   Columns of settings: the laws are fitted to the optimum over them at every N, D and seed."""
+"""Notes of the commands that read a table."""
 _WITHOUT_GROUP = ("dir", "points")
 """What many commands take beside their options and the groups of settings."""
 

@@ -12,7 +12,8 @@ from scalesweep.cli.tables import output_width
 from scalesweep.errors import Refused
 from scalesweep.fit import Fit, Status
 from scalesweep.fit.sweep_fit import Name, SweepFit
-from scalesweep.report.words.fit import TITLES, closing, in_one_line, interval, meaning
+from scalesweep.points.metric import Metric
+from scalesweep.report.words.fit import TITLES, closing, contradiction, in_one_line, interval, meaning
 from scalesweep.report.words.summary import summary
 from scalesweep.units import format_number, format_share
 
@@ -52,13 +53,15 @@ def print_fit(fit: SweepFit) -> None:
 
 def _print(fit: SweepFit, blocks: list[str]) -> None:
     console = Console(highlight=False, width=output_width())
+    for block in contradiction(fit):
+        console.print(Text(f"{block}\n", style="bold red"))
     beside = {name: other for name in fit.order if (other := fit.beside(name))}
     for name in (name for name in fit.order if name not in beside.values()):
         law = fit[name]
         console.print(Text(TITLES[name], style="bold"))
         console.print(Text(f"  {law.law.formula()}"))
         console.print(Text(" ".join((law.status.value, *law.messages)), style=_COLOURS.get(law.status, "yellow")))
-        console.print(_table(name, law, fit.confidence), "")
+        console.print(_table(name, law, fit.confidence, fit.metric), "")
         if name in beside:
             console.print(Text(in_one_line(fit, beside[name]), style="dim"), "")
     for name, reason in fit.stated_refusals.items():
@@ -67,7 +70,7 @@ def _print(fit: SweepFit, blocks: list[str]) -> None:
         console.print(Text(f"\n{block}"))
 
 
-def _table(name: Name, law: Fit, confidence: float) -> Table:
+def _table(name: Name, law: Fit, confidence: float, metric: Metric) -> Table:
     left = f"{len(law.rows)} points ({law.selection}); residual {format_share(law.residual_rms)} rms. {law.intervals}"
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, caption=left, caption_justify="left", caption_style="dim")
     table.add_column("")
@@ -77,6 +80,6 @@ def _table(name: Name, law: Fit, confidence: float) -> Table:
     if has_room:
         table.add_column("meaning", no_wrap=True)
     for parameter, estimate in law.estimates.items():
-        meant = [meaning(name, parameter)] if has_room else []
+        meant = [meaning(name, parameter, metric)] if has_room else []
         table.add_row(parameter, format_number(estimate.value), interval(estimate), *meant)
     return table

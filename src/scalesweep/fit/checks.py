@@ -26,6 +26,7 @@ from scalesweep.points.clusters import group_rows
 from scalesweep.points.design import count_levels, designed_curves, lowest_edge, refuse_joint
 from scalesweep.points.epochs import find_epochs
 from scalesweep.points.points import Points
+from scalesweep.points.trends import describe_rises
 from scalesweep.units import format_count, format_number, format_rough, format_share, plural
 
 FEW_LEVELS = 5
@@ -51,9 +52,12 @@ def check(points: Points, fit: SweepFit) -> tuple[Finding, ...]:
     """All warnings about `fit`, which was made from `points`, in the order of their codes."""
     found = [*_design(points, fit), *_runs(points, fit), *_edges(points), *_data(points), *check_repeats(points)]
     found += check_tuned(points)
+    found += [Finding("A17", fit.compute.unusual)] if fit.compute.unusual else []
+    if rises := describe_rises(points.n, points.d, points.c, points.loss):
+        found.append(Finding("A20", rises))
     if (best := fit.preferred) is not None:
         found += [*_identification(best), *_noise(points, best, fit), *_leverage(points, best), *_objective(points, fit)]
-        found += [*_optimum(points, best), *_outliers(points, best)]
+        found += [*([] if fit.compute.is_contradiction else _optimum(points, best)), *_outliers(points, best)]
         found += check_families(points, _residuals(points, best))
     return tuple(sorted(found, key=lambda finding: finding.code))
 
@@ -209,7 +213,7 @@ def _objective(points: Points, fit: SweepFit) -> Iterator[Finding]:
 
 
 def _optimum(points: Points, best: Fit) -> Iterator[Finding]:
-    """The compute optimum at the largest measured C = 6 N D, which the fit prints, against the support of `horizon`."""
+    """The compute optimum at the largest measured N D, which the fit prints, against the support of `horizon`."""
     law = _joint(best)
     if not law.has_optimum:
         return

@@ -37,7 +37,7 @@ def fit_law(form: type[Law], rows: Rows, spec: FitSpec) -> Fit:
     with np.errstate(over="ignore", invalid="ignore", divide="ignore", under="ignore"):
         resampled = resample(posed.problem, descent.minima.theta, descent.delta, spec, rows.units)
         samples, cluster_samples = (posed.parameters(part.theta) for part in (resampled.first, resampled.second))
-    estimates = estimate_law(law, [samples, cluster_samples], spec.confidence, float(rows.c.max()))
+    estimates = estimate_law(law, [samples, cluster_samples], spec.confidence, rows.largest_six)
     if spec.interval == "profile":
         estimates |= profile_estimates(posed, descent, rows.units.num_units, spec.confidence)
     search = look_back(posed, descent)

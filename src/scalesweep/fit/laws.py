@@ -14,6 +14,7 @@ from scalesweep.fit.results import Fit
 from scalesweep.fit.selection import select_rows
 from scalesweep.fit.sweep_fit import FLOORS, LINES, Name, SweepFit, prefer
 from scalesweep.laws import Chinchilla, Coupled, Variable
+from scalesweep.points.compute import compute_of
 from scalesweep.points.design import Noise, measure_span, refuse_joint, replicate_noise
 from scalesweep.points.points import Points
 from scalesweep.points.rows import Rows
@@ -36,9 +37,11 @@ def fit_laws(points: Points, spec: FitSpec | None = None) -> SweepFit:
     """
     spec = spec or FitSpec()
     _check(points, MIN_POINTS if spec.floor is None else MIN_POINTS - 1)
-    rows = Rows.of(points)
+    rows, compute = Rows.of(points), compute_of(points)
     joint = _fit_joint(rows, spec)
     found: dict[Name, Fit | Refused] = {**joint, **fit_one_variable(rows, joint, spec)}
+    if compute.is_contradiction:
+        found |= {LINES["C"]: Refused(compute.withheld), FLOORS["C"]: Refused(compute.withheld)}
     noise = replicate_noise(points)
     result = SweepFit(
         laws={name: _with_misfit(fit, noise) if isinstance(fit, Fit) else fit for name, fit in found.items()},
@@ -49,6 +52,8 @@ def fit_laws(points: Points, spec: FitSpec | None = None) -> SweepFit:
         params_convention=points.params_convention,
         flops_convention=points.flops_convention,
         source=points.source,
+        metric=points.metric,
+        compute=compute,
         notes=points.notes,
         bootstrap=spec.bootstrap,
         confidence=spec.confidence,

@@ -8,7 +8,9 @@ from typing import Any, Literal
 from scalesweep.errors import FitError, Refused
 from scalesweep.fit.results import Finding, Fit, Status
 from scalesweep.laws import Variable
+from scalesweep.points.compute import Compute
 from scalesweep.points.design import Noise, Span
+from scalesweep.points.metric import Metric
 
 Name = Literal["joint", "coupled", "by_n", "by_d", "by_c", "by_n_floor", "by_d_floor", "by_c_floor"]
 LINES: dict[Variable, Name] = {"N": "by_n", "D": "by_d", "C": "by_c"}
@@ -51,6 +53,10 @@ class SweepFit:
     """What C counts."""
     source: str
     """Where the points come from."""
+    metric: Metric
+    """What the laws are of."""
+    compute: Compute
+    """How C relates to N D, and whether its units can be right."""
     notes: tuple[str, ...]
     """What was derived while reading the points."""
     bootstrap: int
@@ -171,6 +177,9 @@ class SweepFit:
                 "excluded": self.num_excluded,
                 "params_convention": self.params_convention,
                 "flops_convention": self.flops_convention,
+                "loss": self.metric.name,
+                "loss_unit": self.metric.unit,
+                "flops_per_parameter_and_token": None if self.compute.is_contradiction else self.compute.k,
                 "notes": list(self.notes),
             },
             "intervals": {

@@ -15,7 +15,11 @@ def check_tuned(points: Points) -> Iterator[Finding]:
     if "loss_from" not in used or not (lowest := used["loss_from"] == "lowest").any():
         return
     errors = used["loss_se"][lowest].dropna().to_numpy(dtype=np.float64) if "loss_se" in used else np.array([])
-    error = f", with a standard error of {format_number(float(np.median(errors)))} nats (median)" if len(errors) else ""
+    error = (
+        f", with a standard error of {points.metric.by(format_number(float(np.median(errors))))} (median)"
+        if len(errors)
+        else ""
+    )
     yield Finding(
         "A21",
         f"{int(lowest.sum())} of {len(used)} tuned optima are the lowest loss measured, corrected for noise and for the "

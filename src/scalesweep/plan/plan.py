@@ -23,6 +23,7 @@ from scalesweep.plan.grid import (
     resolve_shape,
 )
 from scalesweep.plan.trials import Trial, trials
+from scalesweep.points.metric import rate_from_nats
 from scalesweep.settings.plan import CountSpec
 from scalesweep.settings.settings import Settings, with_values
 
@@ -102,6 +103,8 @@ def make_plan(
     Raises:
         SpecError: a budget below one batch, two sizes that become one, an axis that is not a setting or changes nothing.
     """
+    if (metric := settings.count.loss) is not None:
+        rate_from_nats(metric, math.inf)  # refuses what no cross-entropy is, before anything is measured
     tried = [
         [t for t in tuned_cells(variant, corpus, device, bool(extended)) if t.trial.extension is None or t.cell.key in extended]
         for variant in _variants(settings)

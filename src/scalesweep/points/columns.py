@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from scalesweep.errors import PointsError, did_you_mean
+from scalesweep.points.experts import Counts, find_counts
+from scalesweep.points.metric import find_headers
 from scalesweep.units import plural
 
 Variable = Literal["n", "d", "c"]
@@ -70,6 +72,8 @@ class Chosen:
     """By which a column's numbers are multiplied, where its name says so: n, d, c -> factor."""
     unread: tuple[str, ...] = ()
     """Columns that could have been taken as N, D or C by their letter, and were not."""
+    counts: Counts | None = None
+    """Active and total parameters, where a mixture of experts has both."""
 
 
 def choose_columns(table: Mapping[str, Sequence[Any]], named: Mapping[str, str], source: str) -> Chosen:
@@ -89,8 +93,11 @@ def choose_columns(table: Mapping[str, Sequence[Any]], named: Mapping[str, str],
         return Chosen({name: name for name in ROLES if name in columns})
     if not named and (words := _wide(columns)):
         raise PointsError(f"{source}: {words}")
+    counts = find_counts(columns, _candidates("n", columns)) if "n" not in named else None
     free = [column for column in columns if column not in named.values()]
     found = {role: _candidates(role, free) for role in ROLES if role not in named}
+    if counts:
+        found["n"] = [counts.active]
     symbols = _symbols(free)
     letters, unread = _letters(found, symbols, set(named))
     names, doubts = dict(named), []
@@ -101,6 +108,8 @@ def choose_columns(table: Mapping[str, Sequence[Any]], named: Mapping[str, str],
             doubts.append(_which(role, distinct))
         elif distinct:
             names[role] = distinct[0]
+    if "loss" not in names and not found.get("loss") and len(stated := find_headers(free)) == 1:
+        names["loss"] = stated[0]
     doubted = {doubt.split()[0] for doubt in doubts}
     if "loss" not in names and "loss" not in doubted:
         doubts.append(_missing("loss", ("loss",)))
@@ -112,7 +121,7 @@ def choose_columns(table: Mapping[str, Sequence[Any]], named: Mapping[str, str],
     factors: dict[str, float] = {
         role: _FACTORS[key] for role in VARIABLES if (key := plain(_last(names.get(role, "")))) in _FACTORS
     }
-    return Chosen(names, factors, unread)
+    return Chosen(names, factors, unread, counts)
 
 
 def plain(name: str) -> str:

@@ -3,10 +3,11 @@
 A row is one trained model. Columns, with their units:
 
     n                training parameters N, by `Points.params_convention`
+    n_total          all parameters, where n counts those that a token passes through (optional)
     d                training tokens D
     c                training FLOPs C, by `Points.flops_convention`
-    loss             validation loss L in nats per token
-    loss_se          standard error of the loss in nats per token (optional)
+    loss             validation loss L, by `Points.metric`; nats per token unless that says otherwise
+    loss_se          standard error of the loss, in the same unit (optional)
     seed             seed of initialisation and data order (optional)
     key              identity of the cell (optional)
     excluded_reason  why fits leave the row out; empty: the row is used (optional)
@@ -27,9 +28,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scalesweep.arrays import FloatArray
+from scalesweep.counting import FLOPS, PARAMS
 from scalesweep.errors import PointsError
 from scalesweep.points.columns import VARIABLES, Variable
 from scalesweep.points.curves import Curves
+from scalesweep.points.metric import NATS_PER_TOKEN, Metric
 from scalesweep.points.sheet import Sheet
 from scalesweep.points.states import reasons_of
 from scalesweep.points.values import is_blank, typed
@@ -59,10 +62,19 @@ class Points:
     """Sentences about what was derived while reading."""
     reading: str = ""
     """What a user's table was read as, in words: columns, rows, and what was left out; empty for a sweep's rows."""
+    metric: Metric = NATS_PER_TOKEN
+    """What `loss` is."""
+    derived: str = ""
+    """`n`, `d` or `c` where it was computed from C = 6 N D."""
     variables: tuple[Variable, ...] = VARIABLES
     """Which of n, d and c are known: all three, or one alone; the columns of the others are NaN in every row."""
     curves: Curves | None = None
     """The training curves that the table holds, of which the points are the last rows; None where its rows are runs."""
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether N and C were counted from the model's shape, as a sweep's are, so that their units need no question."""
+        return self.params_convention in PARAMS and self.flops_convention in FLOPS
 
     @property
     def is_partial(self) -> bool:
@@ -96,7 +108,7 @@ class Points:
 
     @property
     def loss(self) -> FloatArray:
-        """Losses of the used rows in nats per token, shape (rows,)."""
+        """Losses of the used rows in the unit of `metric`, shape (rows,)."""
         return self._column("loss")
 
     @property

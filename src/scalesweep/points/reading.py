@@ -1,5 +1,6 @@
 """From a user's file, data frame, mapping or records to points, with what was read, derived and left out in words."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -8,22 +9,25 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from scalesweep.arrays import FloatArray
+from scalesweep.counting import LossMetric
 from scalesweep.errors import PointsError
 from scalesweep.points.columns import VARIABLES, Chosen, Variable, choose_columns
-from scalesweep.points.curves import find_curves
+from scalesweep.points.convert import Losses, assume_nats, read_losses, scale_columns
+from scalesweep.points.curves import Curves, find_curves
+from scalesweep.points.experts import Counts
 from scalesweep.points.formats import Table, of_columns, of_frame, of_records
+from scalesweep.points.metric import metric_of_header
 from scalesweep.points.points import Points, points_of_sheet
 from scalesweep.points.sheet import Sheet
 from scalesweep.points.states import NO_LOSS, counted, reasons_of
 from scalesweep.points.table import read_table
-from scalesweep.points.values import decimal_mark, is_empty
+from scalesweep.points.unit_names import scale_of
+from scalesweep.points.values import decimal_mark, is_blank, is_empty, numbers, typed
 from scalesweep.points.where import choose_rows
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_SMALLEST_LARGE_MODEL = 1e4
-"""Where the largest model has fewer parameters than this, they are likely counted in millions."""
 _FORMULAS = {"n": "n = c / (6 d)", "d": "d = c / (6 n)", "c": "c = 6 n d"}
 
 
@@ -41,6 +45,8 @@ def read_points(
     source: "Path | str | pd.DataFrame | Mapping[str, Sequence[Any]] | Sequence[Mapping[str, Any]] | np.ndarray[Any, Any]",
     columns: Mapping[str, str] | None = None,
     where: str = "",
+    units: Mapping[str, str] | None = None,
+    loss: LossMetric | None = None,
 ) -> Points:
     """Read a user's table of points.
 
@@ -54,13 +60,13 @@ def read_points(
             .zst), a data frame, a mapping of columns, a sequence of records, or a structured array.
         columns: n, d, c, loss, loss_se or seed -> the column that holds it, where the header does not say so.
         where: which rows are read, such as 'arch == "dense" and step > 100'.
+        units: the unit of n, d or c where it is not one, by `unit_names.UNITS`: {"c": "GFLOPs", "d": "billions"}.
+        loss: what the loss column holds; by default what its header says, such as val_bpb, or else nats per token.
 
     Raises:
         PointsError: one sentence that names the file, and the columns and data rows (counted from 1; the header is row 0) that
             are wrong, all of them at once.
     """
-    import pandas as pd
-
     table, name = _table_of(source)
     if not table or not next(iter(table.values())):
         choose_columns(table, columns or {}, name)
@@ -72,19 +78,60 @@ def read_points(
     if not len(rows):
         raise PointsError(f"{name}: where={where!r} holds for none of the {num_rows} rows.")
     kept = {column: [cells[row] for row in rows] for column, cells in table.items()} if where else table
-    num_chosen, curves = len(rows), find_curves(pd.DataFrame(kept), chosen.names, mark)
+    sheet = Sheet(kept, chosen.names, name, reasons_of(kept), (rows + 1).tolist(), mark, chosen.factors)
+    sheet, converted = _converted(sheet, chosen.counts, units or {}, loss)
+    curves = find_curves(_frame_of(sheet), chosen.names, mark)
     if curves is not None:
-        kept, rows = {str(column): cells.tolist() for column, cells in curves.last.items()}, rows[curves.rows]
-    short = curves.unfinished if curves else [""] * len(rows)
-    losses = kept[chosen.names["loss"]]
-    reasons = [
-        state or stopped or (NO_LOSS if is_empty(loss) else "")
-        for state, stopped, loss in zip(reasons_of(kept), short, losses, strict=True)
-    ]
-    sheet = Sheet(kept, chosen.names, name, reasons, (rows + 1).tolist(), mark, chosen.factors)
-    points = replace(_derived(sheet), curves=curves)
-    words = _in_words(chosen, points, where, num_chosen, num_rows)
-    return replace(points, reading=f"{curves.note} {words}" if curves else words)
+        sheet = _ends_of(curves, sheet)
+    losses = sheet.table[chosen.names["loss"]]
+    reasons = [why or (NO_LOSS if is_empty(loss) else "") for why, loss in zip(sheet.reasons, losses, strict=True)]
+    points = replace(_derived(replace(sheet, reasons=reasons)), curves=curves)
+    notes = [*points.notes, *converted.notes]
+    if not loss and not metric_of_header(chosen.names["loss"]):
+        scale = points.size if points.is_partial else points.n * points.d
+        notes += assume_nats(chosen.names["loss"], points.loss, scale)
+    words = _in_words(chosen, points, where, len(rows), num_rows)
+    return replace(points, reading=f"{curves.note} {words}" if curves else words, notes=tuple(notes), metric=converted.metric)
+
+
+def _converted(sheet: Sheet, counts: Counts | None, units: Mapping[str, str], loss: LossMetric | None) -> tuple[Sheet, Losses]:
+    """The rows with n, d and c in parameters, tokens and FLOPs, and with the losses that are fitted."""
+    variables = {str(name): sheet.numbers(name) for name in VARIABLES if name in sheet.names}
+    scaled, notes = scale_columns(variables, sheet.names, units, sheet.source)
+    is_used = np.array([not reason for reason in sheet.reasons])
+    losses = read_losses(sheet.numbers("loss"), is_used, sheet.names["loss"], loss, sheet.source)
+    changed = {role: scaled.get(role, variables[role]) for role in {*scaled, *sheet.factors}}
+    if losses.is_changed:
+        changed["loss"] = losses.values
+        if "loss_se" in sheet.names:
+            changed["loss_se"] = sheet.numbers("loss_se") * losses.slope
+    table = dict(sheet.table)
+    for role, values in changed.items():  # a cell that is no number stays as it is, for a message to name
+        cells = sheet.table[sheet.names[role]]
+        table[sheet.names[role]] = [old if math.isnan(new) else new for old, new in zip(cells, values.tolist(), strict=True)]
+    if counts and sheet.names.get("n") == counts.active:
+        notes = (*notes, counts.note)
+        if counts.total and "n_total" not in table:
+            total = numbers(table.pop(counts.total), sheet.mark) * (scale_of("n", units["n"]) if "n" in units else 1.0)
+            table["n_total"] = total.tolist()
+    return replace(sheet, table=table, factors={}), replace(losses, notes=(*notes, *losses.notes))
+
+
+def _frame_of(sheet: Sheet) -> "pd.DataFrame":
+    """The rows with numbers in the columns that have a role, as far as these hold nothing else."""
+    import pandas as pd
+
+    roles = set(sheet.names.values())
+    return pd.DataFrame({name: typed(cells, sheet.mark) if name in roles else cells for name, cells in sheet.table.items()})
+
+
+def _ends_of(curves: Curves, sheet: Sheet) -> Sheet:
+    """The last row of each run."""
+    table = {str(name): column.tolist() for name, column in curves.last.items()}
+    rows = [sheet.rows[row] for row in curves.rows]
+    given = table.get("excluded_reason", [""] * len(rows))
+    stopped = [other if is_blank(one) else one for one, other in zip(given, curves.unfinished, strict=True)]
+    return replace(sheet, table=table, rows=rows, reasons=reasons_of({**table, "excluded_reason": stopped}))
 
 
 def _table_of(source: Any) -> tuple[Table, str]:
@@ -123,19 +170,20 @@ def _derived(sheet: Sheet) -> Points:
     sheet.check([*given, "loss"])
     known: dict[Variable, FloatArray] = {name: sheet.numbers(name) for name in given}
     lacking = [name for name in VARIABLES if name not in given]
-    notes = _doubts(known, sheet)
+    notes: tuple[str, ...] = ()
     if len(lacking) == 1:
         (name,) = lacking
         known[name] = _third(known, name)
-        notes = (f"Column {name} is not in {sheet.source}; it was derived as {_FORMULAS[name]}.", *notes)
+        notes = (f"Column {name} is not in {sheet.source}; it was derived as {_FORMULAS[name]}.",)
     elif lacking:
         known |= {name: np.full(len(sheet.rows), np.nan) for name in lacking}
         only = given[0].upper()
         settings = " and ".join(f"columns.{name}=..." for name in lacking)
         note = f"{sheet.source} has {only} and the loss alone, so that only the law of {only} is fitted ({settings} name more)."
-        notes = (note, *notes)
+        notes = (note,)
     points = points_of_sheet(sheet, known, "as in the file", "six_n" if lacking == ["c"] else "as in the file")
-    return replace(points, notes=notes, variables=tuple(given) if len(lacking) > 1 else VARIABLES)
+    derived = lacking[0] if len(lacking) == 1 else ""
+    return replace(points, notes=notes, variables=tuple(given) if len(lacking) > 1 else VARIABLES, derived=derived)
 
 
 def _third(known: Mapping[Variable, FloatArray], name: str) -> FloatArray:
@@ -143,17 +191,6 @@ def _third(known: Mapping[Variable, FloatArray], name: str) -> FloatArray:
         if name == "c":
             return 6 * known["n"] * known["d"]
         return known["c"] / (6 * known["d" if name == "n" else "n"])
-
-
-def _doubts(known: Mapping[Variable, FloatArray], sheet: Sheet) -> tuple[str, ...]:
-    """What a user's table probably does not mean. Exponents and E do not depend on units, but D / N and C = 6 N D do."""
-    largest = float(np.nan_to_num(known["n"], nan=0.0).max()) if "n" in known else 0.0
-    if not 0 < largest < _SMALLEST_LARGE_MODEL:
-        return ()
-    return (
-        f"The largest {sheet.names['n']} is {largest:g}: if it counts millions or billions, only alpha, beta, E and losses are "
-        f"right; give parameters and tokens one by one for D/N, C and compute optima.",
-    )
 
 
 def _in_words(chosen: Chosen, points: Points, where: str, num_chosen: int, num_rows: int) -> str:

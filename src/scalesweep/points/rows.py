@@ -6,6 +6,7 @@ import numpy as np
 
 from scalesweep.arrays import FloatArray, IntArray
 from scalesweep.points.clusters import Units, group_rows, separate_rows
+from scalesweep.points.compute import SIX, compute_of
 from scalesweep.points.points import Points
 
 
@@ -25,6 +26,8 @@ class Rows:
     """Which rows are resampled together."""
     order: IntArray
     """Position of each row in the table that it comes from."""
+    k: float | None = SIX
+    """Compute optima take C as k N D; None where the units of N, D and C contradict each other."""
 
     def __len__(self) -> int:
         return len(self.loss)
@@ -34,7 +37,9 @@ class Rows:
         """The used rows by size, budget and loss, so that an estimate does not depend on the order of the table."""
         n, d, c, loss = points.n, points.d, points.c, points.loss
         order = np.lexsort((loss, c, d, n) if points.is_partial else (loss, d, n))
-        return cls(n[order], d[order], c[order], loss[order], group_rows(points.used).take(order), order)
+        units, compute = group_rows(points.used).take(order), compute_of(points)
+        k = None if compute.is_contradiction else compute.k
+        return cls(n[order], d[order], c[order], loss[order], units, order, k)
 
     @classmethod
     def of_columns(cls, n: FloatArray, d: FloatArray, loss: FloatArray, units: Units | None = None) -> "Rows":
@@ -44,7 +49,12 @@ class Rows:
     def take(self, rows: IntArray) -> "Rows":
         """Some of the rows."""
         n, d, c, loss = (column[rows] for column in (self.n, self.d, self.c, self.loss))
-        return Rows(n, d, c, loss, self.units.take(rows), self.order[rows])
+        return Rows(n, d, c, loss, self.units.take(rows), self.order[rows], self.k)
+
+    @property
+    def largest_six(self) -> float | None:
+        """The largest C as laws take it, 6 N D; None where C has no known unit."""
+        return None if self.k is None else float(self.c.max()) * SIX / self.k
 
     def with_loss(self, loss: FloatArray) -> "Rows":
         """The same design with other losses."""

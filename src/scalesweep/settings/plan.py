@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
-from scalesweep.counting import FlopsConvention, ParamsConvention
+from scalesweep.counting import FlopsConvention, LossMetric, ParamsConvention
 from scalesweep.settings.base import Amount, Count, Seed, Sizes, Spec
 from scalesweep.settings.tune import LrLaw, TuneSpec
 
@@ -16,6 +16,9 @@ class CountSpec(Spec):
     """What N counts: with_head (all but the input embedding), total, non_embedding, matmul."""
     flops: FlopsConvention = "attention"
     """What C counts per token: attention (6 N_matmul + 12 layers d T), kaplan, six_n (6 N), chinchilla (appendix F)."""
+    loss: LossMetric | None = None
+    """What the loss is. Null: of a sweep nats_per_token, of a table what its header says, else nats_per_token, which is said. A
+    sweep's can be turned into bits_per_token, nats_per_byte, bits_per_byte or perplexity; a table's may be any."""
 
 
 class SweepSpec(Spec):

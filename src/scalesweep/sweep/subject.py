@@ -13,7 +13,9 @@ from scalesweep.analysis.analyse import Analysis, analyse
 from scalesweep.analysis.families import split_families
 from scalesweep.analysis.health import entropy_lines, spike_lines
 from scalesweep.analysis.tuning.own import tune_by
+from scalesweep.counting import LossMetric
 from scalesweep.errors import SpecError
+from scalesweep.points.metric import rate_from_nats
 from scalesweep.points.points import Points
 from scalesweep.points.published import published_points
 from scalesweep.points.reading import Reading, read_points
@@ -68,14 +70,13 @@ class _Asked:
     """The defaults under the overrides that follow the first word."""
     reading: Reading
     """How a table is to be read."""
-    options: Mapping[str, str]
-    """What is done with a table: `tune`, `by`."""
+    table: Mapping[str, str]
+    """Options of a table that are no settings: `tune`, `by`, `units.n`, `units.d`, `units.c`."""
 
     @property
     def named(self) -> list[str]:
         """The settings that are named."""
-        names = [word.split("=", 1)[0] for word in self.words[1:] if not _is_of_table(word)]
-        return [name for name in names if name not in TABLE_OPTIONS]
+        return [word.split("=", 1)[0] for word in self.words[1:] if not is_of_table(word)]
 
 
 def _read_sweep(asked: _Asked) -> Subject:
@@ -94,7 +95,9 @@ def _read_sweep(asked: _Asked) -> Subject:
 def _read_file(asked: _Asked) -> Subject:
     """A table of points, whose report goes beside it unless `dir` was named."""
     path = asked.path
-    points = read_points(path, asked.reading.columns, asked.reading.where)
+    units = {name.removeprefix(_UNITS): unit for name, unit in asked.table.items() if name.startswith(_UNITS)}
+    reading = asked.reading
+    points = read_points(path, reading.columns, reading.where, units, asked.settings.count.loss)
     origin = {"sha256 of the file": _digest(path.read_bytes()), "read": points.reading}
     name = name_of(path)
     return _table_subject(asked, points, name, path.with_name(f"{name}-report"), origin)
@@ -133,13 +136,16 @@ class _Kind(NamedTuple):
 
 
 _PUBLISHED = "points="
+_UNITS = "units."
+_READING = ("columns.", "where=")
+"""Words that say which columns and rows are read."""
 _IS_SWEEP = "a sweep's cells are all of its plan; choose rows of a table, such as that of: scalesweep export DIR out=points.csv"
 _IS_PUBLISHED = "a published study is read as it was published; choose its rows by a variant, points=STUDY:VARIANT"
 _OF_TABLES = ("fit", "report", "dir", *TABLE_OPTIONS)
 _KINDS = (
     _Kind("a file of points", lambda word: word.startswith(_PUBLISHED), _OF_TABLES, _read_published, _IS_PUBLISHED),
     _Kind("a sweep's directory", lambda word: Path(word).is_dir(), ("fit", "report", "count"), _read_sweep, _IS_SWEEP),
-    _Kind("a file of points", lambda word: True, _OF_TABLES, _read_file),
+    _Kind("a file of points", lambda word: True, (*_OF_TABLES, "count.loss", "units"), _read_file),
 )
 
 
@@ -152,24 +158,23 @@ def read_subject(arguments: Sequence[str], command: str) -> Subject:
         )
     first, overrides = arguments[0], arguments[1:]
     kind = next(kind for kind in _KINDS if kind.matches(first))
-    of_table = [word for word in overrides if _is_of_table(word)]
-    overrides = [word for word in overrides if word not in of_table]
-    if of_table and kind.refuses:
-        raise SpecError(f"{of_table[0]!r} is of a file of points: {kind.refuses}.")
+    reading = [word for word in overrides if word.startswith(_READING)]
+    overrides = [word for word in overrides if word not in reading]
+    if reading and kind.refuses:
+        raise SpecError(f"{reading[0]!r} is of a file of points: {kind.refuses}.")
     for word in overrides:
-        if word.split("=", 1)[0].split(".")[0] not in kind.sections:
+        name = word.split("=", 1)[0]
+        if not {name, name.split(".")[0]} & set(kind.sections):
             raise SpecError(
                 f"{word!r} means nothing to {command} of {kind.name}, which takes settings of {', '.join(kind.sections)}."
             )
-    path = Path(first.removeprefix(_PUBLISHED))
-    options = _table_options([word for word in overrides if word.partition("=")[0] in TABLE_OPTIONS], command)
-    settings = compose_settings([word for word in overrides if word.partition("=")[0] not in TABLE_OPTIONS])
-    return kind.read(_Asked(command, arguments, path, settings, _reading_of(of_table), options))
-
-
-def _is_of_table(word: str) -> bool:
-    """Whether a word says how a table is to be read, and is no setting."""
-    return word.startswith(("columns.", "where="))
+    if command not in BY_COMMANDS and any(word.startswith("by=") for word in overrides):
+        raise SpecError(
+            f"by=... is of {' and '.join(BY_COMMANDS)}: {command} takes rows of one family, which where=... chooses."
+        )
+    table = dict(_option(word) for word in overrides if is_of_table(word))
+    settings = compose_settings([word for word in overrides if word.split("=", 1)[0] not in table])
+    return kind.read(_Asked(command, arguments, Path(first.removeprefix(_PUBLISHED)), settings, _reading_of(reading), table))
 
 
 def _reading_of(words: Sequence[str]) -> Reading:
@@ -187,19 +192,17 @@ def _reading_of(words: Sequence[str]) -> Reading:
     return Reading(columns, where)
 
 
-def _table_options(words: Sequence[str], command: str) -> dict[str, str]:
-    """`tune=COLUMN,...` and `by=COLUMN`; of an option that is given twice the last counts."""
-    options = {}
-    for word in words:
-        name, _, value = word.partition("=")
-        if not value.strip():
-            raise SpecError(f"{name}= lacks its value: name columns of the table, such as {TABLE_OPTIONS[name]}.")
-        options[name] = value.strip()
-    if "by" in options and command not in BY_COMMANDS:
-        raise SpecError(
-            f"by={options['by']} is of {' and '.join(BY_COMMANDS)}: {command} takes rows of one family (where=... chooses)."
-        )
-    return options
+def _option(word: str) -> tuple[str, str]:
+    """Name and value of an option of a table."""
+    name, _, value = word.partition("=")
+    if not value.strip():
+        raise SpecError(f"{name}= lacks its value, such as {TABLE_OPTIONS.get(name, f'{name}=billions')}.")
+    return name, value.strip()
+
+
+def is_of_table(word: str) -> bool:
+    """Whether a word is an option of how a table is read, such as units.c=GFLOPs, and no setting of configs/."""
+    return word.split("=", 1)[0] in TABLE_OPTIONS or word.startswith((_UNITS, *_READING))
 
 
 def _digest(content: str | bytes) -> str:
@@ -225,10 +228,10 @@ def _table_subject(asked: _Asked, points: Points, name: str, place: Path, origin
         warnings=[],
         command=shlex.join(["scalesweep", "report", *asked.words]),
     )
-    if columns := asked.options.get("tune"):
+    if columns := asked.table.get("tune"):
         points = tune_by(points, [name.strip() for name in columns.strip("[]").split(",")])
     points, context = fitted_points(points, context)
-    by = asked.options.get("by", "")
+    by = asked.table.get("by", "")
     if by:
         split_families(points, by)
     return Subject(points, settings.fit, context, Path(settings.dir) if "dir" in asked.named else place, by)
@@ -243,7 +246,11 @@ def report_context(measured: Measured, settings: Settings, command: str) -> Repo
         title=settings.report.title or sweep["name"],
         curves={key: [(p["tokens"], p["loss"]) for p in curve] for key, curve in measured.curves.items()},
         cells=[
-            {**cell.row(settings.count), "state": measured.states[cell.key], **_outcome(measured.records.get(cell.key))}
+            {
+                **cell.row(settings.count),
+                "state": measured.states[cell.key],
+                **_outcome(measured.records.get(cell.key), settings.count.loss),
+            }
             for cell in plan.cells
         ],
         provenance={
@@ -267,7 +274,9 @@ def report_context(measured: Measured, settings: Settings, command: str) -> Repo
     )
 
 
-def _outcome(record: Record | None) -> dict[str, Any]:
+def _outcome(record: Record | None, metric: LossMetric | None) -> dict[str, Any]:
     if record is None:
         return {"loss": None, "loss_se": None, "seconds": None}
-    return {"loss": record["loss"], "loss_se": record["loss_se"], "seconds": record["times"]["training_seconds"]}
+    rate = rate_from_nats(metric or "nats_per_token", record.get("bytes_per_token"))
+    losses = {name: None if record[name] is None else rate * record[name] for name in ("loss", "loss_se")}
+    return {**losses, "seconds": record["times"]["training_seconds"]}

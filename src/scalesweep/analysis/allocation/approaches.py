@@ -4,7 +4,7 @@ Each gives N*(C) and D*(C) as lines in logs, with exponents a and b:
 
     approach 1   through the rows with the lowest loss in bins of C (`envelope`)
     approach 2   through the minima of isoFLOP curves (`minima`)
-    approach 3   from the additive law L(N, D), with C = 6 N D
+    approach 3   from the additive law L(N, D), with C = 6 N D, or k N D where the table counts so (`points.compute`)
 
 They differ in what they assume, so their disagreement is worth reading. Approach 2 has a bias even without noise, because an
 isoFLOP curve is not symmetric about its minimum (Czech et al. 2026, arXiv 2603.22339). It is computed here for the very design:
@@ -18,12 +18,13 @@ from typing import Any, Literal
 
 import numpy as np
 
-from scalesweep.analysis.allocation.envelope import fit_envelope
+from scalesweep.analysis.allocation.envelope import ENVELOPE, fit_envelope
 from scalesweep.analysis.allocation.lines import (
     MIN_BUDGETS,
     Allocation,
     Approach,
     ApproachStatus,
+    Name,
     assemble_approach,
     fit_allocation,
     interval_words,
@@ -48,15 +49,17 @@ from scalesweep.fit.horizon import supported_horizon
 from scalesweep.fit.results import Fit, Status
 from scalesweep.fit.sweep_fit import SweepFit
 from scalesweep.laws import JointLaw
+from scalesweep.points.compute import compute_of
 from scalesweep.points.design import LEVEL_TOLERANCE, replicate_noise
 from scalesweep.points.points import Points
 from scalesweep.settings.fit import FitSpec
 from scalesweep.units import format_rough, format_share
 
 MAX_COUNT_GAP = 0.01
-"""Largest |C / 6ND - 1| at which approach 3 and the others mean the same C."""
+"""Largest |C / (k N D) - 1| at which approach 3 and the others mean the same C."""
 EXTRAPOLATION = 10.0
 """Beside the largest measured C, allocations are compared at this multiple of it."""
+_TITLES = {"law": "3, additive law L(N, D)", "coupled": "3, coupled law (preferred)"}
 
 
 @dataclass(frozen=True)
@@ -86,8 +89,8 @@ class Approaches:
     bias: Bias | Refused
     """Of approach 2 on this design."""
     compared_at: tuple[float, ...]
-    """Training FLOPs at which allocations are compared: the largest measured, and ten times that; none where all are refused
-    because the table does not say N, D and C."""
+    """Training FLOPs at which allocations are compared: the largest measured, and ten times that; none where all are refused,
+    because the table does not say N, D and C, or their units contradict each other."""
     notes: tuple[str, ...]
     """What the approaches do not share."""
     source: str
@@ -133,7 +136,9 @@ def compare_approaches(
     """
     laws = fit or fit_laws(points, spec)
     if points.is_partial:
-        return _refused_approaches(points, method, tolerance, spec)
+        return _refused_approaches(points, "A compute optimum needs N, D and C of each row.", method, tolerance, spec)
+    if laws.compute.is_contradiction:
+        return _refused_approaches(points, laws.compute.withheld, method, tolerance, spec)
     noise = draw_known_noise(points, spec, log_loss_sd, tolerance)
     minima = isoflop_minima(points, method, noise, tolerance)
     compared_at = (float(points.c.max()), EXTRAPOLATION * float(points.c.max()))
@@ -148,22 +153,17 @@ def compare_approaches(
     return Approaches(tuple(rows), minima, bias, compared_at, _notes(points), points.source)
 
 
-def _refused_approaches(points: Points, method: Method, tolerance: float, spec: FitSpec) -> Approaches:
-    """All three refused, where the table does not say N, D and C."""
-    reason = "A compute optimum needs N, D and C of each row."
-    names: dict[Literal["envelope", "isoflop", "law"], str] = {
-        "envelope": "1, lowest loss in bins of C",
-        "isoflop": f"2, isoFLOP minima ({method})",
-        "law": "3, additive law L(N, D)",
-    }
-    rows = [refused_approach(name, title, [reason], (0, 0), spec) for name, title in names.items()]
-    return Approaches(tuple(rows), IsoflopMinima(method, (), tolerance, ""), Refused(reason), (), (), points.source)
+def _refused_approaches(points: Points, reason: str, method: Method, tolerance: float, spec: FitSpec) -> Approaches:
+    """All three refused."""
+    names: tuple[tuple[Name, str], ...] = (("envelope", ENVELOPE), ("isoflop", _isoflop_title(method)), ("law", _TITLES["law"]))
+    rows = tuple(refused_approach(name, title, [reason], (0, 0), spec) for name, title in names)
+    return Approaches(rows, IsoflopMinima(method, (), tolerance, ""), Refused(reason), (), (), points.source)
 
 
 def fit_isoflops(minima: IsoflopMinima, spec: FitSpec) -> Approach:
     """Approach 2: lines through isoFLOP minima, weighted by 1 / se(log N*)^2 where that is known. Porian et al. 2024."""
     used = minima.used
-    title = f"2, isoFLOP minima ({minima.method})"
+    title = _isoflop_title(minima.method)
     messages = describe_minima(minima)
     log_c, weight = np.log([m.c for m in used]), _weights(minima)
     if len(used) < MIN_BUDGETS:
@@ -176,6 +176,10 @@ def fit_isoflops(minima: IsoflopMinima, spec: FitSpec) -> Approach:
     return assemble_approach("isoflop", title, allocation, samples, messages, counts, spec, interval_words(minima.noise))
 
 
+def _isoflop_title(method: Method) -> str:
+    return f"2, isoFLOP minima ({method})"
+
+
 def _weights(minima: IsoflopMinima) -> FloatArray:
     """Weight of each used minimum."""
     errors = np.array([minimum.log_n_se for minimum in minima.used])
@@ -184,15 +188,16 @@ def _weights(minima: IsoflopMinima) -> FloatArray:
 
 def allocation_of_law(fit: Fit | Refused, points: Points, spec: FitSpec, name: Literal["law", "coupled"] = "law") -> Approach:
     """Approach 3: the compute optimum of the fitted law, or its refusal; of the additive law, or the coupled one."""
-    title = "3, additive law L(N, D)" if name == "law" else "3, coupled law (preferred)"
+    title = _TITLES[name]
     if isinstance(fit, Refused):
         return refused_approach(name, title, [fit.reason], (len(points.loss), len(points.excluded)), spec)
     c0 = float(np.exp(np.log(points.c).mean()))
+    six = compute_of(points).as_six(c0)
     first, second = (
-        tuple(allocation for law in fit.resampled_laws(samples) if (allocation := _of_law(law, c0)))
+        tuple(allocation for law in fit.resampled_laws(samples) if (allocation := _of_law(law, c0, six)))
         for samples in (fit.samples, fit.cluster_samples)
     )
-    if (allocation := _of_law(fit.law, c0)) is None:
+    if (allocation := _of_law(fit.law, c0, six)) is None:
         return refused_approach(name, title, fit.messages, (len(fit.rows), len(points.excluded)), spec)
     counts = (len(fit.rows), len(points.excluded))
     words = "refits to resampled rows" + (", joined with refits to resampled sizes" if len(fit.cluster_samples) else "")
@@ -202,17 +207,17 @@ def allocation_of_law(fit: Fit | Refused, points: Points, spec: FitSpec, name: L
     return replace(approach, status=ApproachStatus.WEAK) if is_weak else approach
 
 
-def _of_law(law: Any, c0: float) -> Allocation | None:
-    """The allocation of a law; None where it has no optimum."""
+def _of_law(law: Any, c0: float, six: float) -> Allocation | None:
+    """The allocation of a law through its optimum at c0, whose 6 N D is `six`; None where it has no optimum."""
     if not isinstance(law, JointLaw) or not law.has_optimum:
         return None
-    return Allocation(c0, float(law.n_opt(c0)), float(law.d_opt(c0)), law.a, law.b)
+    return Allocation(c0, float(law.n_opt(six)), float(law.d_opt(six)), law.a, law.b)
 
 
 def approach2_bias(points: Points, law: JointLaw, minima: IsoflopMinima, c: Sequence[float]) -> Bias:
     """Error of approach 2 on the losses that the law gives at the used rows, at these C and without noise.
 
-    Method, budgets and weights are those of `minima`, so that only the noise is missing. C must count 6 N D.
+    Method, budgets and weights are those of `minima`, so that only the noise is missing. C must count k N D.
 
     Raises:
         FitError: fewer than 3 of these budgets have a minimum on the law's surface, or the law has no optimum.
@@ -226,7 +231,8 @@ def approach2_bias(points: Points, law: JointLaw, minima: IsoflopMinima, c: Sequ
     kept, weights = zip(*pairs, strict=True)
     found = fit_allocation([m.c for m in kept], [m.n_opt for m in kept], [m.d_opt for m in kept], weights)
     at = np.asarray(c, dtype=np.float64)
-    n, d = found.n_opt(at) / law.n_opt(at) - 1, found.d_opt(at) / law.d_opt(at) - 1
+    six = compute_of(points).as_six(at)
+    n, d = found.n_opt(at) / law.n_opt(six) - 1, found.d_opt(at) / law.d_opt(six) - 1
     return Bias(tuple(at.tolist()), tuple(n.tolist()), tuple(d.tolist()), found.a - law.a, len(pairs))
 
 
@@ -234,8 +240,8 @@ def _bias_on_design(points: Points, fit: Fit | None, minima: IsoflopMinima, c: t
     """The bias if the fitted additive law were true, or why it is not defined."""
     if fit is None or not isinstance(fit.law, JointLaw):
         return Refused("There is no joint law to take as true.")
-    if _count_gap(points) > MAX_COUNT_GAP:
-        return Refused("C is not counted as 6 N D, so the law has no optimum in this count.")
+    if compute_of(points).gap(points) > MAX_COUNT_GAP:
+        return Refused("C is not k N D with one k, so the law has no optimum in this count.")
     try:
         return approach2_bias(points, fit.law, minima, c)
     except FitError as error:
@@ -264,14 +270,12 @@ def draw_known_noise(
     return draw_noise(np.broadcast_to(np.asarray(sd, dtype=np.float64), points.loss.shape), spec.bootstrap, spec.seed, words)
 
 
-def _count_gap(points: Points) -> float:
-    return float(np.max(np.abs(points.c / (6 * points.n * points.d) - 1)))
-
-
 def _notes(points: Points) -> tuple[str, ...]:
-    notes, gap = [], _count_gap(points)
-    if gap > MAX_COUNT_GAP:
-        notes.append(f"Approaches 1 and 2 use C as counted, approach 3 C = 6 N D; the two differ by up to {gap:.0%} here.")
+    notes, compute = [], compute_of(points)
+    if (gap := compute.gap(points)) > MAX_COUNT_GAP:
+        notes.append(
+            f"Approaches 1 and 2 use C as counted, approach 3 {compute.symbols}; the two differ by up to {gap:.0%} here."
+        )
     span = math.log10(float(points.c.max() / points.c.min()))
     if 10 ** supported_horizon(span) < EXTRAPOLATION:
         notes.append(

@@ -23,6 +23,8 @@ from scalesweep.settings.fit import FitSpec
 BINS_PER_DECADE = 4
 """Bins of C. Judgement: Hoffmann et al. 2022 take 1,500 values of C along whole training curves; where each run gives one loss,
 a bin must hold several runs."""
+ENVELOPE = f"1, envelope ({BINS_PER_DECADE} bins a decade)"
+"""The approach in words."""
 
 
 def fit_envelope(points: Points, spec: FitSpec, noise: NoiseDraws | None = None) -> Approach:
@@ -36,11 +38,10 @@ def fit_envelope(points: Points, spec: FitSpec, noise: NoiseDraws | None = None)
     members = _bins(logs[0])
     rows = _envelope(members, logs[1], log_loss)
     counts = (len(rows), len(members) - len(rows))
-    title = f"1, envelope ({BINS_PER_DECADE} bins a decade)"
     left_out = f"{counts[1]} of {len(members)} bins left out: no interior lowest loss, or none below all cheaper ones."
     messages = [left_out] if counts[1] else []
     if len(rows) < MIN_BUDGETS:
-        return refused_approach("envelope", title, [*messages, f"Lines need {MIN_BUDGETS} bins."], counts, spec)
+        return refused_approach("envelope", ENVELOPE, [*messages, f"Lines need {MIN_BUDGETS} bins."], counts, spec)
     allocation = fit_allocation(*(np.exp(log[rows]) for log in logs))
     draws = log_loss + noise.z * noise.log_loss_sd if noise else np.empty((0, len(log_loss)))
     chosen = [picked for draw in draws if len(picked := _envelope(members, logs[1], draw)) >= MIN_BUDGETS]
@@ -51,7 +52,7 @@ def fit_envelope(points: Points, spec: FitSpec, noise: NoiseDraws | None = None)
         shift = reach[picked] * rng.uniform(-1, 1, len(picked))
         samples.append(fit_allocation(np.exp(c), np.exp(n + shift), np.exp(d - shift)))
     words = f"{interval_words(noise.words)} and the spacing of sizes" if noise else ""
-    return assemble_approach("envelope", title, allocation, samples, messages, counts, spec, words)
+    return assemble_approach("envelope", ENVELOPE, allocation, samples, messages, counts, spec, words)
 
 
 def _bins(log_c: FloatArray) -> list[NDArray[np.int64]]:

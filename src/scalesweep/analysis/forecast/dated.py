@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from datetime import date
 from typing import Any, Literal
 
+from scalesweep.counting import LossMetric
 from scalesweep.errors import PointsError
 from scalesweep.interval import Interval
 from scalesweep.points.points import Points
@@ -46,13 +47,17 @@ class Origin:
     """Used ones."""
     params_convention: str
     flops_convention: str
-    """What the points' C counts; the forecast's is 6 N D."""
+    """What the points' C counts."""
     bootstrap: int
     """Resamples."""
     seed: int
     """Of the resampling."""
     huber_delta: float | None
     """Width of the Huber loss; None: from the residuals."""
+    metric: LossMetric = "nats_per_token"
+    """What was forecast; files of earlier versions do not say."""
+    flops_per_parameter_and_token: float = 6.0
+    """k of the forecast's C = k N D; files of earlier versions have none, and took 6."""
 
 
 @dataclass(frozen=True)
@@ -65,9 +70,9 @@ class Forecast:
     """Parameters; None where the points have compute alone."""
     d: float | None
     c: float
-    """FLOPs: 6 N D, or as the points count them where they have compute alone."""
+    """FLOPs: k N D with the origin's k, or as the points count them where they have compute alone."""
     form: Prediction
-    """Loss if the preferred form holds, nats per token: its value, and its interval for one new run."""
+    """Loss if the preferred form holds, in the unit of the origin's metric: its value, and its interval for one new run."""
     form_name: str
     """The preferred form's name in `laws.LAWS`."""
     formula: str
@@ -87,7 +92,7 @@ class Forecast:
     confidence: float
     """Nominal coverage of all intervals."""
     factor: float
-    """How many times the measured compute (as 6 N D) the target is; below 1 it lies inside."""
+    """How many times the measured compute (as k N D) the target is; below 1 it lies inside."""
     supported_factor: float
     """Largest such factor that the measured span of compute supports."""
     widening: float

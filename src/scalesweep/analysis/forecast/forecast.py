@@ -3,7 +3,7 @@
 *If this form holds*: the preferred law's interval for one new run (resamples of the points, and a residual for the run).
 *Honest*: the envelope over all forms of that interval with a drifting exponent, stretched by what a rolling origin on the same
 points got wrong (`outlook`, `horizon`, `backtest`). Beyond the factor that the points support there is no honest interval, and
-the forecast says why. Loss is in nats per token, C = 6 N D. The two printed texts are for a terminal of 100 columns.
+the forecast says why. C = k N D as the points count it (`points.compute`).
 """
 
 import math
@@ -20,6 +20,7 @@ from scalesweep.arrays import FloatArray
 from scalesweep.errors import FitError, SpecError
 from scalesweep.fit.horizon import Range, supported_horizon
 from scalesweep.fit.results import Fit
+from scalesweep.points.compute import compute_of
 from scalesweep.points.design import refuse_joint
 from scalesweep.points.points import Points
 from scalesweep.points.rows import Rows
@@ -42,20 +43,24 @@ def forecast(
         points: measured rows.
         spec: estimation, resamples and confidence.
         at: N in parameters and D in tokens.
-        compute: FLOPs, counted as 6 N D; exactly one of `at` and `compute`.
+        compute: FLOPs, counted as the points count C (`points.compute`); exactly one of `at` and `compute`.
         forms: names of the rivals.
         tested: the rolling origin by compute of the same points, if it was made before.
 
     Raises:
         SpecError: not exactly one target, a target that is not positive, or no resamples.
-        FitError: no form can be fitted, nor L(C) where there is no joint law, or at `compute` no form has a compute optimum.
+        FitError: no form can be fitted, nor L(C) where there is no joint law, at `compute` no form has a compute optimum, or
+            the units of the points contradict each other.
     """
     _check(at, compute, spec)
+    count = compute_of(points)
+    if count.withheld_model if at else count.withheld:
+        raise FitError(f"{points.source}: {count.unusual} No forecast is made before the units are stated (A17).")
     rows = Rows.of(points)
     if why := _refuse_plane(rows):
         return _along_ray(look_along_ray(points, spec, why, at=at, compute=compute), points, spec, "model" if at else "compute")
     rivals = fit_rivals(rows, spec, forms)
-    place = at or _optimal_model(rivals, float(compute or 0))
+    place = at or _optimal_model(rivals, count.as_six(float(compute or 0)))
     outlook = look_ahead(rivals, Range.of(rows.n, rows.d), ([place[0]], [place[1]]), spec.confidence)
     test = back_test(points, spec, forms=forms, max_origins=NUM_ORIGINS) if tested is None else tested
     return _assemble(outlook, test, points, spec, "model" if at else "compute")
@@ -101,12 +106,13 @@ def _assemble(outlook: Outlook, test: BackTest, points: Points, spec: FitSpec, t
     measured = Range.of(points.n, points.d)
     honest = outlook.honest.stretched(outlook.centre, test.widening)
     form = outlook.form_band(preferred, spec.confidence, "run")
+    k = compute_of(points).k
     optimum = _optimum_intervals(outlook.rivals, 6 * n * d, spec.confidence) if target == "compute" else None
     return Forecast(
         target=target,
         n=n,
         d=d,
-        c=6 * n * d,
+        c=k * n * d,
         form=_interval(log_loss(preferred, outlook.n, outlook.d), form),
         form_name=preferred.law.name,
         formula=preferred.law.formula(),
@@ -135,6 +141,8 @@ def _origin(points: Points, spec: FitSpec) -> Origin:
         bootstrap=spec.bootstrap,
         seed=spec.seed,
         huber_delta=spec.huber_delta,
+        metric=points.metric.name,
+        flops_per_parameter_and_token=compute_of(points).k,
     )
 
 
@@ -186,7 +194,7 @@ def _over(product: float, interval: Prediction) -> Prediction:
 
 
 def _interval(log_loss: FloatArray, band: Band) -> Prediction:
-    """In nats per token; the point prediction is inside, because a form's value is not always among its resamples."""
+    """Of losses; the point prediction is inside, because a form's value is not always among its resamples."""
     value, low, high = (float(np.exp(part[0])) for part in (log_loss, band.low, band.high))
     return Prediction(value, min(low, value), max(high, value))
 

@@ -17,7 +17,7 @@ one replaces that before it only where neither expected interval is wider.
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -31,6 +31,7 @@ from scalesweep.fit.intervals import inflated_residuals
 from scalesweep.fit.results import Fit
 from scalesweep.fit.solve.objectives import robust_scale
 from scalesweep.laws import JointLaw
+from scalesweep.points.compute import SIX, compute_of
 from scalesweep.points.points import Points
 from scalesweep.points.rows import Rows
 from scalesweep.settings.fit import FitSpec
@@ -64,7 +65,7 @@ class NextCell:
     d: float
     """Training tokens."""
     c: float
-    """6 N D, FLOPs."""
+    """Training FLOPs as the points count C."""
     loss: float
     """Loss that the preferred law expects, nats per token."""
 
@@ -143,33 +144,40 @@ class _Information:
 
 
 def next_cells(points: Points, spec: FitSpec, budget_flops: float, target_c: float, method: Method = "ladder") -> NextCells:
-    """Propose cells of at most `budget_flops` together for the loss of the compute-optimal model at `target_c`, both as 6 N D.
+    """Propose cells of at most `budget_flops` together for the loss of the compute-optimal model at `target_c`.
+
+    Both count C as the points do (`points.compute`).
 
     Raises:
         SpecError: a number is not positive, or there is no such method.
-        FitError: no law can be fitted to these points, the preferred one has no compute optimum, or no cells that the points
-            support can be had for the budget.
+        FitError: no law can be fitted to these points, the preferred one has no compute optimum, no cells that the points
+            support can be had for the budget, or the units of the points contradict each other.
     """
     if not all(math.isfinite(value) and value > 0 for value in (budget_flops, target_c)):
         raise SpecError(f"Give a positive budget and target in FLOPs, not {budget_flops:g} and {target_c:g}.")
     if method not in ("ladder", "v_optimal"):
         raise SpecError(f"There is no method {method!r}; choose ladder or v_optimal.")
-    rows = Rows.of(points)
+    count = compute_of(points)
+    if count.withheld:
+        raise FitError(f"{points.source}: {count.unusual} No cells are proposed before the units are stated (A17).")
+    budget, rows = count.as_six(budget_flops), Rows.of(points)  # chosen by 6 N D, and told as the points count
     preferred = fit_rivals(rows, spec.model_copy(update={"bootstrap": NUM_LAWS}), THEORIES).preferred
     law = preferred.law
     assert isinstance(law, JointLaw)  # all theories are
-    target = _cell(law, float(law.n_opt(target_c)), target_c)
+    target_six = count.as_six(target_c)
+    target = _cell(law, float(law.n_opt(target_six)), target_six)
     here = _information(preferred, rows, target, [law])
-    cells = _best_ladder(here, rows, target, budget_flops)
+    cells = _best_ladder(here, rows, target, budget)
     if method == "v_optimal":
         averaged = _information(preferred, rows, target, _resampled(preferred))
-        cells = _best_exchange(here, averaged, rows, target, cells, budget_flops)
+        cells = _best_exchange(here, averaged, rows, target, cells, budget)
     now, later = (Range.of(*_columns(rows, part)).refuse(target.n, target.d) for part in ([], cells))
+    told = [replace(cell, c=count.k * cell.n * cell.d) if count.k != SIX else cell for cell in (target, *cells)]
     return NextCells(
         method=method,
-        cells=tuple(sorted(cells, key=lambda cell: (cell.c, cell.n))),
+        cells=tuple(sorted(told[1:], key=lambda cell: (cell.c, cell.n))),
         budget_flops=budget_flops,
-        target=target,
+        target=told[0],
         before=Refused(now) if now else expect(here, rows, [], target, spec.confidence),
         after=Refused(later) if later else expect(here, rows, cells, target, spec.confidence),
         confidence=spec.confidence,
@@ -190,8 +198,8 @@ def ladder_flops(largest: float, budget: float) -> list[float]:
     affordable = math.floor(math.log2(budget / largest) + 1e-9)
     if affordable < 1:
         raise FitError(
-            f"{format_number(budget)} FLOPs buy nothing beyond what was measured, up to {format_number(largest)}; two cells of "
-            f"that compute, the least that is proposed, cost {format_number(largest / MAX_SHARE)}."
+            f"{format_number(budget)} FLOPs as 6 N D buy nothing beyond what was measured, up to {format_number(largest)}; two "
+            f"cells of that compute, the least that is proposed, cost {format_number(largest / MAX_SHARE)}."
         )
     steps = [budget * MAX_SHARE**k for k in range(1, min(affordable, MAX_STEPS) + 1)]
     return [steps[-1], *reversed(steps)]

@@ -8,6 +8,7 @@ import numpy as np
 
 from scalesweep.analysis.forecast.dated import DatedForecast, Forecast, hash_points, name_target
 from scalesweep.errors import PointsError
+from scalesweep.points.metric import METRICS
 from scalesweep.points.points import Points
 
 
@@ -53,12 +54,17 @@ def score(filed: DatedForecast, points: Points, tolerance: float = 0.05) -> Scor
     """Compare a filed forecast with rows that were measured later.
 
     Of a model, these are the rows whose N and D are both within the tolerance; of a compute, the row with the lowest loss among
-    those whose 6 N D is.
+    those whose k N D is.
 
     Raises:
-        PointsError: no used row is near the target.
+        PointsError: no used row is near the target, or the points are of another metric.
     """
     made = filed.forecast
+    if points.metric.name != made.origin.metric:
+        raise PointsError(
+            f"{points.source}: the loss is {points.metric.title}, and the forecast is of {METRICS[made.origin.metric].title}; "
+            "name the metric of the points by count.loss=...."
+        )
     n, d, c, loss = points.n, points.d, points.c, points.loss
     limit = math.log1p(tolerance) + 1e-12  # a row at the very tolerance is near, whatever the rounding
     if made.target == "model":
@@ -66,7 +72,8 @@ def score(filed: DatedForecast, points: Points, tolerance: float = 0.05) -> Scor
         assert made.d is not None
         near = (np.abs(np.log(n / made.n)) <= limit) & (np.abs(np.log(d / made.d)) <= limit)
     else:
-        near = np.abs(np.log((c if made.n is None else 6 * n * d) / made.c)) <= limit
+        count = c if made.n is None else made.origin.flops_per_parameter_and_token * n * d
+        near = np.abs(np.log(count / made.c)) <= limit
     rows = np.flatnonzero(near)
     if not len(rows):
         raise PointsError(f"{points.source} has no used row within {tolerance:.0%} of the forecast's {name_target(made)}.")

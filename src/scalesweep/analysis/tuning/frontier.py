@@ -198,4 +198,6 @@ class Frontier:
             f"Each point is the tuned optimum over {', '.join(self.settings)} of one size, budget and seed: "
             f"{len(self.groups)} points from {len(self.measured.frame)} measured cells."
         )
-        return replace(points, notes=(*self.measured.notes, note), curves=self.measured.curves)
+        measured = self.measured
+        notes = (*measured.notes, note)
+        return replace(points, notes=notes, curves=measured.curves, metric=measured.metric, derived=measured.derived)

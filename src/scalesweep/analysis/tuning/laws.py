@@ -9,7 +9,7 @@ the recipe's (`recipe.lr`): where the recipe already scales it with the width, t
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -176,7 +176,7 @@ def describe(frontier: Frontier) -> str:
         "loss* is the vertex of a local quadratic, corrected for the winner's curse; lowest is the lowest loss measured; half "
         "and double are the tuning regret, what that learning rate costs above loss*.",
         *_describe_lowest(frontier),
-        _describe_noise(frontier.noise),
+        _describe_noise(frontier.noise, frontier.measured.metric.by),
     ]
     rows = frontier_rows(frontier)
     names = [name for name in rows[0] if any(row[name] for row in rows)]
@@ -199,13 +199,13 @@ def _describe_lowest(frontier: Frontier) -> list[str]:
     ]
 
 
-def _describe_noise(noise: Noise) -> str:
+def _describe_noise(noise: Noise, by: Callable[[str], str]) -> str:
     parts = []
     if noise.dof:
         freedom = f"{noise.dof} degree{'' if noise.dof == 1 else 's'} of freedom"
-        parts.append(f"Scatter about the quadratics: {format_number(noise.scatter)} nats, {freedom}")
+        parts.append(f"Scatter about the quadratics: {by(format_number(noise.scatter))}, {freedom}")
     if not math.isnan(noise.evaluation):
-        parts.append(f"standard error of the evaluations: {format_number(noise.evaluation)} nats")
+        parts.append(f"standard error of the evaluations: {by(format_number(noise.evaluation))}")
     words = "; ".join(parts) or "no quadratic has settings to spare"
     words = words[0].upper() + words[1:]
     if noise.dof >= MIN_DOF:
@@ -223,7 +223,7 @@ def _describe_law(law: OptimumLaw, frontier: Frontier) -> list[str]:
         + ", ".join(f"{name} {format_number(e.value)} {e.interval or '(no interval)'}" for name, e in law.estimates.items()),
     ]
     for held in law.held_out:
-        cost = "" if math.isnan(held.regret) else f", which costs {held.regret:.4f} nats"
+        cost = "" if math.isnan(held.regret) else f", which costs {frontier.measured.metric.by(f'{held.regret:.4f}')}"
         lines.append(f"  N = {format_count(held.n)} predicted from the other sizes: off by ×/÷ {held.factor:.2f}{cost}")
     if law.override:
         lines.append(f"  As a recipe for other sizes: {law.override}")

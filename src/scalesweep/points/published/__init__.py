@@ -11,7 +11,9 @@ from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import Any
 
+from scalesweep.counting import LossMetric
 from scalesweep.errors import PointsError, did_you_mean
+from scalesweep.points.metric import METRICS
 from scalesweep.points.points import Points, points_from_rows
 
 Row = Mapping[str, str]
@@ -33,6 +35,8 @@ class Table:
     """What c counts."""
     notes: tuple[str, ...] = ()
     """What a reader of the fit has to know."""
+    metric: LossMetric = "nats_per_token"
+    """What `loss` is."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +75,7 @@ def published_points(name: str, variant: str | None = None) -> Points:
     table = study.read(rows, chosen)
     source = f"{name} ({chosen})" if len(allowed) > 1 else name
     points = points_from_rows(table.rows, table.params_convention, table.flops_convention, source)
-    return replace(points, notes=(published_source(name), *table.notes))
+    return replace(points, notes=(published_source(name), *table.notes), metric=METRICS[table.metric])
 
 
 def published_names() -> tuple[str, ...]:
@@ -166,7 +170,8 @@ def _read_nanochat(rows: Sequence[Row], variant: str) -> Table:
         if row["count"] == variant
     ]
     note = "Rows are minima of isoFLOP curves, not runs. The loss is in nats per byte (val_bpb times ln 2), not per token."
-    return Table(points, variant, "attention", (note, "The budgets are unrounded from the printed ones, see SOURCES.md."))
+    notes = (note, "The budgets are unrounded from the printed ones, see SOURCES.md.")
+    return Table(points, variant, "attention", notes, "nats_per_byte")
 
 
 def _from_compute(row: Row) -> dict[str, Any]:

@@ -29,6 +29,7 @@ from scalesweep.report.charts.chart import (
     log_axis,
     log_scale,
 )
+from scalesweep.report.figures.measured import loss_axis
 
 _APPROACHES: dict[str, Role] = {"envelope": "first", "isoflop": "second", "law": "third", "coupled": "third"}
 LABELS = {
@@ -38,8 +39,6 @@ LABELS = {
     "coupled": "3, coupled law (preferred)",
 }
 """Short names of the approaches."""
-GAIN = 0.1
-"""Nats per token."""
 _FAR = 1e9
 """Multiples of compute beyond which a gain is not asked for: no plan reaches them."""
 _SOME_SAMPLES = 200
@@ -52,6 +51,8 @@ def isoflops(analysis: Analysis) -> Chart | Refused:
     points, approaches = analysis.points, analysis.approaches
     if points.is_partial:
         return Refused("IsoFLOP curves need N and C of each row.")
+    if analysis.fit.compute.is_contradiction:
+        return Refused(analysis.fit.compute.withheld)
     curves = [c for c in isoflop_curves(points, approaches.minima.tolerance) if len(c.log_n) >= MIN_SIZES]
     if not curves:
         return Refused(f"No compute budget was measured at {MIN_SIZES} sizes or more, so there are no isoFLOP curves.")
@@ -63,7 +64,7 @@ def isoflops(analysis: Analysis) -> Chart | Refused:
         colour: Role | float = "faint" if minimum.rejection else curve.c
         marks += _isoflop(curve, np.log(points.loss), colour, math.nan if minimum.rejection else minimum.n_opt)
     rows = np.concatenate([curve.rows for curve in curves])
-    panel = Panel("isoFLOP curves", log_axis("n", points.n[rows]), log_axis("loss", points.loss[rows]), tuple(marks))
+    panel = Panel("isoFLOP curves", log_axis("n", points.n[rows]), loss_axis(points, points.loss[rows]), tuple(marks))
     return Chart(
         "isoflops",
         "Loss against parameters at equal compute (Akima interpolants), with a ring at each minimum; grey: budgets whose "
@@ -92,6 +93,8 @@ def _isoflop(curve: Curve, log_losses: FloatArray, colour: Role | float, n_opt: 
 def optima(analysis: Analysis) -> Chart | Refused:
     """N*(C) and D*(C) by approaches 1, 2 and 3 with intervals. Hoffmann et al. 2022, figures 1 to 3."""
     approaches = analysis.approaches
+    if analysis.fit.compute.is_contradiction:
+        return Refused(analysis.fit.compute.withheld)
     known = [row for row in approaches.rows if row.allocation is not None]
     if not known:
         return Refused(
@@ -164,7 +167,7 @@ def back_test(analysis: Analysis) -> Chart | Refused:
     if outcomes is None:
         return Refused("There is no origin to predict from: too few rows lie below any cut.")
     kept = outcomes if outcomes.abstained.all() else outcomes.select(~outcomes.abstained)
-    left, right = _predicted(outcomes, kept), _errors(outcomes, kept)
+    left, right = _predicted(outcomes, kept, analysis.fit.metric.symbol), _errors(outcomes, kept)
     beyond = max(_num_outside(left.y, np.exp(outcomes.centre)), _num_outside(right.y, _percent_error(outcomes)))
     left_out = f" {beyond} abstained predictions are off the axes." if beyond else ""
     return Chart(
@@ -177,7 +180,7 @@ def back_test(analysis: Analysis) -> Chart | Refused:
     )
 
 
-def _predicted(outcomes: Outcomes, kept: Outcomes) -> Panel:
+def _predicted(outcomes: Outcomes, kept: Outcomes, symbol: str) -> Panel:
     actual, centre, shy = np.exp(outcomes.actual), np.exp(outcomes.centre), outcomes.abstained
     span = np.concatenate([actual, np.exp(kept.centre)])
     ends = np.array([span.min(), span.max()])
@@ -186,7 +189,7 @@ def _predicted(outcomes: Outcomes, kept: Outcomes) -> Panel:
         Dots(actual[shy], centre[shy], "faint", is_hollow=True, size=3.4),
         Dots(actual[~shy], centre[~shy], outcomes.factor[~shy], size=3.9),
     )
-    x, y = (log_axis("loss", span, label=f"{what} loss (nats/token)") for what in ("measured", "predicted"))
+    x, y = (log_axis("loss", span, label=f"{what} {symbol}") for what in ("measured", "predicted"))
     return Panel("predicted against measured", x, y, marks)
 
 
@@ -222,36 +225,40 @@ def _powers_of_two(factor: FloatArray) -> list[float]:
 
 
 def next_gain(analysis: Analysis) -> Chart | Refused:
-    """By what compute must be multiplied for 0.1 nat less along the compute optimum of the preferred law, C = 6 N D."""
-    points, fit = analysis.points, analysis.fit
+    """By what the table's C must be multiplied for one gain of the metric along the compute optimum of the preferred law."""
+    points, fit, compute, metric = analysis.points, analysis.fit, analysis.fit.compute, analysis.fit.metric
+    if compute.is_contradiction:
+        return Refused(compute.withheld)
     best = fit.preferred
     if best is None or not {"a", "b"} <= set(best.estimates):
         return Refused("There is no joint law with a compute optimum, so the cost of a lower loss is not known.")
     law = best.law
     assert isinstance(law, JointLaw)
-    largest = float((6 * points.n * points.d).max())
-    c = np.geomspace(float((6 * points.n * points.d).min()), 10 * largest, 40)
-    factor = cost_of_gain(law, c)
+    product = points.n * points.d
+    largest = float((compute.k * product).max())
+    c = np.geomspace(float((compute.k * product).min()), 10 * largest, 40)
+    six = compute.as_six(c)
+    factor = cost_of_gain(law, six, metric.gain)
     if not np.isfinite(factor).any():
-        return Refused(f"By the fitted law no compute buys {GAIN} nat less anywhere in the measured range: E is too near.")
+        return Refused(f"By the law no compute buys {metric.gain_words} less anywhere in the measured range: E is too near.")
     marks: list[Mark] = [Rule("x", largest, "dot")]
-    band = _cost_band(best, c)
+    band = _cost_band(best, six, metric.gain)
     if band is not None:
         marks.append(Band(c, *band))
     marks.append(Line(c, factor))
     # Where the band runs off to `_FAR`, the axis must not follow it, or the line would be flat.
     shown = [factor, *(part[np.isfinite(part) & (part < 1e4)] for part in band or ())]
-    y = log_axis("factor", *shown, label=f"compute for {GAIN} nat less / C")
+    y = log_axis("factor", *shown, label=f"compute for {metric.gain_words} less / C")
     return Chart(
         "next_gain",
-        f"Along the compute optimum of the preferred law: by what the compute C = 6 N D has to be multiplied for a loss {GAIN} "
-        f"nats per token lower, with its {fit.confidence:.0%} interval; dotted: the largest measured. The line ends where the "
-        "law's E leaves no such gain.",
-        (Panel(f"cost of the next {GAIN} nat", log_axis("c", c), y, tuple(marks)),),
+        f"Along the compute optimum of the preferred law: by what {compute.symbols} has to be multiplied for a {metric.noun} "
+        f"{metric.gain_words} lower, with its {fit.confidence:.0%} interval; dotted: the largest measured. The line ends "
+        "where the law's E leaves no such gain.",
+        (Panel(f"cost of the next {metric.gain_words}", log_axis("c", c), y, tuple(marks)),),
     )
 
 
-def cost_of_gain(law: JointLaw, c: FloatArray, gain: float = GAIN) -> FloatArray:
+def cost_of_gain(law: JointLaw, c: FloatArray, gain: float) -> FloatArray:
     """Factor k with L*(k C) = L*(C) - gain for each C, L* being the loss at the compute optimum; infinite where none is."""
     grid = np.geomspace(c[0], c[-1] * _FAR, 2000)
     best = law.predict(law.n_opt(grid), law.d_opt(grid))
@@ -260,12 +267,12 @@ def cost_of_gain(law: JointLaw, c: FloatArray, gain: float = GAIN) -> FloatArray
     return np.asarray(np.exp(at) / c)
 
 
-def _cost_band(fit: Fit, c: FloatArray) -> tuple[FloatArray, FloatArray] | None:
+def _cost_band(fit: Fit, c: FloatArray, gain: float) -> tuple[FloatArray, FloatArray] | None:
     """Percentile interval of the cost; resamples in which no compute buys the gain count as dear."""
     draws = []
     for samples in (fit.samples, fit.cluster_samples):
         every = fit.resampled_laws(samples[:_SOME_SAMPLES])
         laws = [law for law in every if isinstance(law, JointLaw) and law.has_optimum]
         if laws:
-            draws.append(np.minimum(np.array([cost_of_gain(law, c) for law in laws]), _FAR))
+            draws.append(np.minimum(np.array([cost_of_gain(law, c, gain) for law in laws]), _FAR))
     return percentile_union(draws, fit.confidence) if draws else None

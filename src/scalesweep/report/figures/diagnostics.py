@@ -13,6 +13,7 @@ from scalesweep.analysis.tuning.quantity import LR
 from scalesweep.errors import Refused
 from scalesweep.fit.profiles import profile_curves
 from scalesweep.fit.solve.profile import ProfileCurve
+from scalesweep.points.metric import Metric
 from scalesweep.report.charts.chart import (
     Axis,
     Chart,
@@ -27,9 +28,10 @@ from scalesweep.report.charts.chart import (
     some_values,
 )
 from scalesweep.report.figures.material import Material
+from scalesweep.report.figures.measured import loss_axis
 from scalesweep.units import format_count, format_number
 
-_SYMBOLS = {"alpha": "α", "beta": "β", "kappa": "κ", "E": "E (nats/token)"}
+_SYMBOLS = {"alpha": "α", "beta": "β", "kappa": "κ", "E": "E"}
 _REACH = 3.2
 """Highest root of the likelihood ratio that is drawn, in thresholds: enough to see whether a side goes on rising."""
 _FEW = 5
@@ -60,7 +62,7 @@ def profile(analysis: Analysis) -> Chart | Refused:
         "Profile likelihood of the preferred law: how much worse the best fit gets when one parameter is held. The dashed line "
         f"is the {fit.confidence:.0%} threshold; a curve that stays below it on one side leaves the parameter open there. "
         "Points count as independent here, unlike in the bootstrap intervals of the tables.",
-        tuple(_profile(name, curve) for name, curve in curves.items()),
+        tuple(_profile(name, curve, fit.metric) for name, curve in curves.items()),
     )
 
 
@@ -70,9 +72,10 @@ def _is_curve(curve: ProfileCurve) -> bool:
     return len(np.unique(curve.values[near])) >= _FEW and float(curve.root[near].max()) > 0
 
 
-def _profile(name: str, curve: ProfileCurve) -> Panel:
+def _profile(name: str, curve: ProfileCurve, metric: Metric) -> Panel:
     near = curve.root <= _REACH * curve.threshold
-    symbol = _SYMBOLS[name]
+    unit = metric.short if name == "E" else ""
+    symbol = f"{_SYMBOLS[name]} ({unit})" if unit else _SYMBOLS[name]
     y = Axis(
         "number", 0.0, min(_REACH * curve.threshold, 1.1 * float(curve.root[near].max())), "√ likelihood ratio", is_log=False
     )
@@ -122,7 +125,7 @@ def _tuning(frontier: Frontier, d: float, x: Axis) -> Panel:
         here = [o for o in frontier.optima if o.n == n and math.isclose(o.d, d, rel_tol=0.1) and LR in o.settings]
         losses.append(np.array([o.loss for o in here]))
         marks += [Dots(np.array([o.values[LR]]), np.array([o.loss]), "fit", is_hollow=True, size=6) for o in here]
-    return Panel(f"D = {format_count(d)} tokens", x, log_axis("loss", *losses), tuple(marks))
+    return Panel(f"D = {format_count(d)} tokens", x, loss_axis(frontier.measured, *losses), tuple(marks))
 
 
 def collapse(material: Material) -> Chart | Refused:

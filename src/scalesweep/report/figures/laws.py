@@ -33,7 +33,7 @@ from scalesweep.report.charts.chart import (
     some_values,
 )
 from scalesweep.report.figures.material import Curves, Material
-from scalesweep.report.figures.measured import bars_in_words, hovers, measured
+from scalesweep.report.figures.measured import bars_in_words, hovers, loss_axis, measured
 from scalesweep.units import format_count, format_number
 
 _CLIPPED = 0.95
@@ -47,9 +47,10 @@ def power_laws(analysis: Analysis) -> Chart:
     points, fit = analysis.points, analysis.fit
     preferred = {variable.lower(): fit.preferred_of(variable) for variable in LINES}
     laws = {symbol: fit.fits[name] if name else None for symbol, name in preferred.items() if symbol in points.variables}
-    y = log_axis("loss", points.loss, *(_on_law(points, name, law)[1] for name, law in laws.items() if law))
+    y = loss_axis(points, points.loss, *(_on_law(points, name, law)[1] for name, law in laws.items() if law))
     refusals: Mapping[str, str] = {str(name): refused.reason for name, refused in fit.refusals.items()}
-    panels = [_power_law(points, name, law, refusals.get(f"by_{name}", ""), y) for name, law in laws.items()]
+    doubted = {"c": "C in the table's unit, which is in doubt"} if fit.compute.is_contradiction else {}
+    panels = [_power_law(points, name, law, refusals.get(f"by_{name}", ""), y, doubted.get(name)) for name, law in laws.items()]
     caption = (
         "Loss against parameters, tokens and compute. Filled: the points that enter the law; hollow: the others. "
         f"Shaded: {fit.confidence:.0%} interval of the law, with and without a floor. {bars_in_words(points)}"
@@ -57,7 +58,7 @@ def power_laws(analysis: Analysis) -> Chart:
     return Chart("power_laws", caption, tuple(panels), log_scale(points.size_name, points.size))
 
 
-def _power_law(points: Points, name: str, law: Fit | None, refusal: str, y: Axis) -> Panel:
+def _power_law(points: Points, name: str, law: Fit | None, refusal: str, y: Axis, label: str | None) -> Panel:
     x, bent = getattr(points, name), law is not None and law.status is Status.REJECTED
     chosen = np.zeros(len(x), dtype=bool)
     chosen[list(law.rows) if law else []] = True
@@ -70,7 +71,7 @@ def _power_law(points: Points, name: str, law: Fit | None, refusal: str, y: Axis
         marks.append(measured(points, x, chosen))
         marks.append(Line(line, predicted, dash="dash" if bent else "solid"))
     title = formula(law.law) if law else "no law"
-    axis = log_axis(name, x)  # type: ignore[arg-type]
+    axis = log_axis(name, x, label=label)  # type: ignore[arg-type]
     return Panel(title, axis, y, tuple(marks), "Rejected: the points bend away from this line." if bent else refusal)
 
 
@@ -197,7 +198,7 @@ def _lines_by_size(points: Points, predict: Callable[..., FloatArray], title: st
     tokens = np.geomspace(points.d.min(), points.d.max(), 60)
     sizes = some_values(points.n)
     lines = [Line(tokens, predict(n, tokens), n, width=1.1, name=f"N {format_count(n)}", group=f"{n:.6g}") for n in sizes]
-    y = log_axis("loss", points.loss, *(line.y for line in lines))
+    y = loss_axis(points, points.loss, *(line.y for line in lines))
     return Panel(title, log_axis("d", points.d), y, (*lines, measured(points, points.d)))
 
 

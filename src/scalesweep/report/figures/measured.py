@@ -6,11 +6,17 @@ import numpy as np
 
 from scalesweep.arrays import BoolArray, FloatArray
 from scalesweep.points.points import Points
-from scalesweep.report.charts.chart import Dots
+from scalesweep.report.charts.chart import Axis, Dots, log_axis
 from scalesweep.units import format_count, format_number
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+def loss_axis(points: Points, *losses: FloatArray) -> Axis:
+    """A logarithmic axis of what was measured, with its unit."""
+    metric = points.metric
+    return log_axis("loss", *losses, label=f"validation {metric.symbol}" if metric.noun == "loss" else metric.symbol)
 
 
 def measured(points: Points, x: FloatArray, chosen: BoolArray | None = None) -> Dots:

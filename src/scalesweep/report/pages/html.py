@@ -48,8 +48,8 @@ _SYMBOLS = {
     "scale": Markup("<var>x</var><sub>c</sub>"),
     "tokens_per_parameter": Markup("<var>D</var>*/<var>N</var>*"),
 }
-_DOUBTS = ("A15", "A16")
-"""Findings about the law itself: held-out runs that its intervals missed, and rows that lie far off it."""
+_DOUBTS = ("A15", "A16", "A17")
+"""Findings about the law itself: held-out runs that its intervals missed, rows that lie far off it, units that contradict."""
 _LABELS = {
     "E": "irreducible loss",
     "alpha": "exponent of N",
@@ -129,7 +129,8 @@ def _lead(analysis: Analysis, context: ReportContext) -> dict[str, Any]:
         doubted = any(finding.code in _DOUBTS for finding in fit.findings)
         state = "clear" if best.status is Status.IDENTIFIED and not best.messages and not doubted else "limited"
     verdict, reasons = (best.status.value, best.messages) if best else (fit.verdict, ())
-    said = [*reasons, law_in_words(analysis.points, fit), analysis.support.words]
+    unusual = [fit.compute.unusual] if fit.compute.is_contradiction else []
+    said = [*unusual, *reasons, law_in_words(analysis.points, fit), analysis.support.words]
     return {
         "fit": fit,
         "labels": _LABELS,
@@ -139,7 +140,7 @@ def _lead(analysis: Analysis, context: ReportContext) -> dict[str, Any]:
         "warnings": context.warnings,
         "meanings": meanings(),
         "law_titles": TITLES,
-        "meaning_of": meaning,
+        "meaning_of": partial(meaning, metric=fit.metric),
     }
 
 

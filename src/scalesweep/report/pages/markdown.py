@@ -23,9 +23,11 @@ def render_markdown(analysis: Analysis, context: ReportContext, found: Reviewed,
     """The whole report as Markdown that refers to figures/*.png."""
     points, fit = analysis.points, analysis.fit
     parts = [f"# {plain_markdown(context.title)}"]
+    parts += [plain_markdown(f"A17: {fit.compute.unusual}")] if fit.compute.is_contradiction else []
     parts += [f"**{plain_markdown(fit.preferred.law.formula())}**"] if fit.preferred else []
     parts += [plain_markdown(fit.verdict)]
-    warnings = [*context.warnings, *(f"{finding.code}: {finding.text}" for finding in fit.findings)]
+    first = "A17" if fit.compute.is_contradiction else ""
+    warnings = [*context.warnings, *(f"{f.code}: {f.text}" for f in fit.findings if f.code != first)]
     parts += ["\n".join(f"- {plain_markdown(warning)}" for warning in warnings)] if warnings else []
     if analysis.families is not None:
         table, said = families_table(analysis.families), families_sentences(analysis.families)

@@ -24,7 +24,7 @@ def render_csv(fit: SweepFit) -> str:
     rows: list[tuple[Entry, ...]] = []
     for name in fit.order:
         for parameter, estimate in fit[name].estimates.items():
-            rows.append((name, parameter, estimate.value, estimate.low, estimate.high, meaning(name, parameter)))
+            rows.append((name, parameter, estimate.value, estimate.low, estimate.high, meaning(name, parameter, fit.metric)))
     return write_csv(Table(("law", "parameter", "value", "low", "high", "meaning"), tuple(rows)))
 
 

@@ -30,7 +30,7 @@ def form(seen: Evidence) -> Answer:
     fit = seen.analysis.fit
     law = f"{fit.preferred.law.formula()}." if fit.preferred else f"No joint law: {fit.laws['joint']}"
     counted = f"N counts {params_in_words(fit.params_convention)}, C counts {flops_in_words(fit.flops_convention)}"
-    text = f"{law} {counted}, L is in nats per token."
+    text = f"{law} {counted}, L is {seen.points.metric.phrase}."
     if (bytes_per_token := seen.facts.bytes_per_token) is None:
         return Answer(
             f"{text} {_TABLE} which tokenizer, and how many bytes a token has.", "partly", "name both beside the table."
@@ -59,11 +59,12 @@ def params(seen: Evidence) -> Answer:
 
 def flops(seen: Evidence) -> Answer:
     """3. The FLOP formula."""
-    points = seen.points
+    points, compute = seen.points, seen.analysis.fit.compute
     if points.is_partial:
         return Answer(f"{_TABLE} N, D and C of each row.", "not measured", "give params and tokens beside FLOPs.")
-    ratio = points.c / (6 * points.n * points.d)
-    text = f"C counts {flops_in_words(points.flops_convention)}; it is {span((ratio.min(), ratio.max()))} times 6 N D."
+    text = f"C counts {flops_in_words(points.flops_convention)}; it is {span((compute.low, compute.high))} times 6 N D."
+    if compute.unusual:
+        return Answer(f"{text} {compute.unusual}", "partly", "state the units of N, D and C (A17).")
     if not (by := seen.facts.flops_by):
         return Answer(
             f"{text} {_TABLE} by what formula.", "partly", "state the formula, and whether head and attention are in."
@@ -88,7 +89,7 @@ def design(seen: Evidence) -> Answer:
     text = (
         f"{fit.num_used} points of {count_levels(points.n)} sizes and {count_levels(points.d)} token budgets; "
         f"N {span(fit.span.n, format_count)} ({decades['n']:.1f} decades), D {span(fit.span.d, format_count)} "
-        f"({decades['d']:.1f}), C {span(fit.span.c, format_number)} FLOPs ({decades['c']:.1f}), "
+        f"({decades['d']:.1f}), C {span(fit.span.c, format_number)} {fit.compute.unit} ({decades['c']:.1f}), "
         f"D/N {span(fit.span.tokens_per_parameter)} ({np.ptp(ratios):.1f} decades). {_conditioning(seen)}"
     )
     if (bill := seen.facts.bill) is None:
@@ -135,7 +136,8 @@ def validation(seen: Evidence) -> Answer:
     said = ""
     if known:
         relative = float((errors / seen.column("loss")).median())
-        said = f"Standard error of a loss {span((errors.min(), errors.max()))} nats (median {percent(relative)})."
+        known_errors = seen.points.metric.by(span((errors.min(), errors.max())))
+        said = f"Standard error of a loss {known_errors} (median {percent(relative)})."
     if not tokens:
         text = (
             f"{said} {_TABLE} how many held-out tokens."
@@ -164,9 +166,10 @@ def tuning(seen: Evidence) -> Answer:
     inner = int((frame["excluded_reason"] == "").sum())
     settings = span((frame["num_settings"].min(), frame["num_settings"].max()))
     text = f"Tuned: {', '.join(names)}; {settings} settings at each point; the optimum is inside in {inner} of {len(frame)}."
+    by = seen.points.metric.by
     for name, title in (("regret_half_lr", "half"), ("regret_double_lr", "double")):
         if name in frame and frame[name].notna().any():
-            text += f" At {title} the best learning rate the loss is {frame[name].median():.4f} nats higher (median)."
+            text += f" At {title} the best learning rate the loss is {by(f'{frame[name].median():.4f}')} higher (median)."
     complete = inner == len(frame)
     return Answer(
         text, "answered" if complete else "partly", "" if complete else "widen the range where the optimum is at its end."

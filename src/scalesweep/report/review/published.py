@@ -73,12 +73,14 @@ def _row(result: Result, by_count: Mapping[Convention, Counted]) -> PublishedRow
     counted, same = _choose(result, by_count)
     none = Refused("An analysis has no C_min, which needs the critical batch size.")
     found = counted.estimates.get(result.measure, none)
+    if counted.metric.unit != "nats per token" and (result.measure == "E" or not counted.metric.is_cross_entropy):
+        found = Refused(f"Not compared: here it is of {counted.metric.phrase}.")
     own, reasons = (None, [found.reason]) if isinstance(found, Refused) else (found, [])
     reasons += [] if same else [f"The points have one count only: {_in_words(counted.convention)}."]
     return PublishedRow(
         published=result,
         own=own,
-        path=counted.paths.get(result.measure, ""),
+        path=counted.paths.get(result.measure, "") if own else "",
         confidence=counted.confidence,
         convention=counted.convention,
         same_count=same,

@@ -15,7 +15,7 @@ from scalesweep.points.points import Points
 from scalesweep.report.tables import Table, cell, percent, write_plain
 from scalesweep.report.words.approaches import approaches_table, sentences
 from scalesweep.report.words.families import each_family, families_text, running_sentences
-from scalesweep.report.words.fit import closing, law_blocks, wrap
+from scalesweep.report.words.fit import closing, contradiction, law_blocks, wrap
 from scalesweep.units import format_count, format_number
 
 
@@ -24,6 +24,7 @@ def summarise(analysis: Analysis) -> str:
     if analysis.families is not None:
         return "\n\n".join(beside(analysis))
     blocks = [
+        *contradiction(analysis.fit),
         *beside(analysis),
         *law_blocks(analysis.fit),
         in_words(analysis),
@@ -54,6 +55,8 @@ def in_words(analysis: Analysis) -> str:
 
 def allocation_text(analysis: Analysis) -> str:
     """The three approaches side by side where one of them adds to approach 3, which the laws show; else why none does."""
+    if analysis.fit.compute.is_contradiction:
+        return wrap(f"Compute-optimal allocation by any approach: withheld. {analysis.fit.compute.withheld}", "")
     others = [row for row in analysis.approaches.rows if row.name in ("envelope", "isoflop")]
     if any(row.allocation for row in others):
         table = write_plain(approaches_table(analysis.approaches), "")
@@ -177,8 +180,9 @@ def law_in_words(points: Points, fit: SweepFit) -> str:
     end = f"With both without limit it ends at E = {format_number(best.estimates['E'].value)}."
     if any(finding.code == "A06" for finding in fit.findings):
         end = "Where it ends with both without limit, the points do not show (A06)."
+    said = f"the {fit.metric.noun} is {fit.metric.of(f'{here:.3g}')}"
     text = (
-        f"At the middle of the points, N = {format_count(n)} and D = {format_count(d)}, the loss is {here:.3g} nats per token; "
+        f"At the middle of the points, N = {format_count(n)} and D = {format_count(d)}, {said}; "
         f"twice the parameters take {by_n:.2g} off it, twice the tokens {by_d:.2g}. {end}"
     )
     a = best.estimates.get("a")

@@ -36,6 +36,8 @@ def approaches_table(comparison: Approaches) -> Table:
 
 def sentences(comparison: Approaches) -> list[str]:
     """What each approach says about itself, what the intervals are, and the bias of approach 2."""
+    if not comparison.compared_at:
+        return [f"Approaches 1, 2 and 3: withheld. {comparison.rows[0].messages[0]}"]
     lines = [f"Approach {row.title}: {' '.join((row.status.value, *row.messages))}" for row in comparison.rows]
     lines += [f"Approach {row.title}: {said}" for row in comparison.rows if row.a for said in outside({"a": row.a})]
     return [*lines, *_interval_lines(comparison), *comparison.notes, describe_bias(comparison)]

@@ -8,11 +8,12 @@ from scalesweep.fit.estimates import Estimate
 from scalesweep.fit.results import Fit
 from scalesweep.fit.sweep_fit import FLOORS, Name, SweepFit
 from scalesweep.points.design import Span
+from scalesweep.points.metric import Metric
 from scalesweep.units import format_count, format_number, format_rough, format_share, plural
 
 WIDTH = 100
 MEANINGS = {
-    "E": "irreducible loss, nats per token",
+    "E": "irreducible {phrase}",
     "A": "coefficient of the parameter term",
     "B": "coefficient of the data term",
     "alpha": "exponent of N",
@@ -22,7 +23,7 @@ MEANINGS = {
     "b": "compute-optimal D grows as C^b",
     "tokens_per_parameter": "compute-optimal D/N at the largest measured C",
     "exponent": "exponent of the power law",
-    "scale": "where the law gives 1 nat per token",
+    "scale": "where the law gives {one}",
 }
 TITLES: dict[Name, str] = {
     "joint": "Joint law of parameters and tokens, additive",
@@ -36,24 +37,31 @@ TITLES: dict[Name, str] = {
 }
 
 
-def meaning(name: Name, parameter: str) -> str:
+def meaning(name: Name, parameter: str, metric: Metric) -> str:
     """What a parameter of the law of this name is."""
     for variable, floor in FLOORS.items():
         if name == floor and parameter in ("A", "alpha"):
             return f"exponent of {variable}" if parameter == "alpha" else f"coefficient of the term in {variable}"
-    return MEANINGS[parameter]
+    return MEANINGS[parameter].format(phrase=metric.phrase, one=metric.one)
 
 
 def summarise(fit: SweepFit) -> str:
     """The laws in symbols and words, with intervals, objective, conventions and warnings."""
-    return "\n\n".join([*law_blocks(fit), *closing(fit)])
+    return "\n\n".join([*contradiction(fit), *law_blocks(fit), *closing(fit)])
+
+
+def contradiction(fit: SweepFit) -> list[str]:
+    """What stands before everything else: that the units of N, D and C cannot be right; nothing where they can."""
+    return [wrap(f"A17 {fit.compute.unusual}", "")] if fit.compute.is_contradiction else []
 
 
 def law_blocks(fit: SweepFit) -> list[str]:
     """A block of lines for each law, the preferred joint law first, and a sentence for each refused one."""
     beside = {name: other for name in fit.order if (other := fit.beside(name))}
     blocks = [
-        "\n".join([_block(name, fit[name]), *([wrap(in_one_line(fit, beside[name]), "  ")] if name in beside else [])])
+        "\n".join(
+            [_block(name, fit[name], fit.metric), *([wrap(in_one_line(fit, beside[name]), "  ")] if name in beside else [])]
+        )
         for name in fit.order
         if name not in beside.values()
     ]
@@ -74,7 +82,8 @@ def in_one_line(fit: SweepFit, name: Name) -> str:
 
 def closing(fit: SweepFit) -> list[str]:
     """The warnings, where there are any, and the sentences on data and method."""
-    warnings = [wrap(f"{finding.code} {finding.text}", "  ") for finding in fit.findings]
+    said = "A17" if fit.compute.is_contradiction else ""  # by `contradiction`
+    warnings = [wrap(f"{finding.code} {finding.text}", "  ") for finding in fit.findings if finding.code != said]
     blocks = ["\n".join(["Warnings (docs/warnings.md)", *warnings])] if warnings else []
     return [*blocks, "\n".join(wrap(line, "") for line in footer(fit))]
 
@@ -84,8 +93,8 @@ def footer(fit: SweepFit) -> list[str]:
     lines = [
         f"Points: {fit.num_used} used, {fit.num_excluded} excluded, from {fit.source}.",
         f"N counts: {params_in_words(fit.params_convention)}. C counts: {flops_in_words(fit.flops_convention)}. "
-        "Optimal N and D use C = 6 N D.",
-        f"Measured: {_measured(fit.span)}. Beyond that the laws extrapolate.",
+        f"{fit.compute.words}",
+        f"Measured: {_measured(fit.span, fit.compute.unit)}. Beyond that the laws extrapolate.",
         f"Intervals: {fit.confidence:.0%}, percentiles of {plural(fit.bootstrap, 'resample')}, seed {fit.seed}; where a law "
         "says nothing else, of its points as independent. All take the form of the law as right."
         if fit.bootstrap
@@ -115,10 +124,10 @@ def interval(estimate: Estimate) -> str:
     return str(estimate.interval or "-")
 
 
-def _block(name: Name, fit: Fit) -> str:
+def _block(name: Name, fit: Fit, metric: Metric) -> str:
     delta = f", delta {format_number(fit.huber_delta)}" if fit.huber_delta is not None else ""
     rows = [
-        f"  {parameter:<21}{format_number(estimate.value):>10}  {interval(estimate):<24}{meaning(name, parameter)}"
+        f"  {parameter:<21}{format_number(estimate.value):>10}  {interval(estimate):<24}{meaning(name, parameter, metric)}"
         for parameter, estimate in fit.estimates.items()
     ]
     return "\n".join(
@@ -139,13 +148,13 @@ def wrap(text: str, indent: str) -> str:
     return textwrap.fill(text, WIDTH, initial_indent=indent, subsequent_indent=indent + "  ", break_long_words=False)
 
 
-def _measured(span: Span) -> str:
-    """The ranges of what the table says."""
+def _measured(span: Span, unit: str) -> str:
+    """The ranges of what the table says; the unit is that of C."""
     decades = {name: f" ({number:.1f} decades)" if number else "" for name, number in span.decades.items()}
     parts = [
         f"N {_range(span.n)}{decades['n']}" if span.n else "",
         f"D {_range(span.d)} tokens{decades['d']}" if span.d else "",
-        f"C {_range(span.c, format_number)} FLOPs{decades['c']}" if span.c else "",
+        f"C {_range(span.c, format_number)} {unit}{decades['c']}" if span.c else "",
         f"D/N {_range(span.tokens_per_parameter)}" if span.tokens_per_parameter else "",
     ]
     return ", ".join(part for part in parts if part)

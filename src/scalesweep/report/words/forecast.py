@@ -5,6 +5,7 @@ import textwrap
 from scalesweep.analysis.forecast.dated import Forecast, Prediction, name_target
 from scalesweep.analysis.forecast.rivals import TITLES
 from scalesweep.analysis.forecast.scoring import Score
+from scalesweep.points.metric import METRICS
 from scalesweep.units import format_count, format_number, format_share
 
 
@@ -15,7 +16,9 @@ def summarise(made: Forecast) -> str:
     if made.reservation and made.target == "compute":
         on_ray = f" (on the ray N {format_count(made.n)}, D {format_count(made.d)})" if made.n and made.d else ""
         what = f"a model like these{on_ray} at "
-    lines = [f"Forecast of the loss of {what}{name_target(made)}, nats per token"]
+    metric = METRICS[made.origin.metric]
+    unit = f", {metric.unit}" if metric.unit else ""
+    lines = [f"Forecast of the {metric.noun} of {what}{name_target(made)}{unit}"]
     if made.n_opt and made.d_opt and made.n_opt_range:
         low, high = (format_count(value) for value in made.n_opt_range)
         lines += [

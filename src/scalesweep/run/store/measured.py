@@ -4,11 +4,12 @@ import functools
 import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from scalesweep.plan.plan import Plan
+from scalesweep.points.metric import METRICS, rate_from_nats
 from scalesweep.points.points import Points, points_from_rows
 from scalesweep.run.store.claims import State
 from scalesweep.run.store.contents import CurveEnd, plan_of, read_cell
@@ -59,17 +60,20 @@ class Measured:
 
         Raises:
             PointsError: nothing is measured.
+            SpecError: `count.loss` is a metric that cannot be computed from the records.
         """
         count = count or CountSpec(**self.content["count"])
+        metric = METRICS[count.loss or "nats_per_token"]
         rows, columns = [], self.content.get("columns", {})
         for key, record in self.records.items():
             cell = read_cell(record["cell"], self.directory / "cells" / key / "record.json")
             reason = (
                 "" if record["state"] == "COMPLETE" else f"diverged: last finite training loss {record['last_finite_loss']}"
             )
-            measured = {name: math.nan if record[name] is None else record[name] for name in ("loss", "loss_se")}
+            rate = rate_from_nats(metric.name, record.get("bytes_per_token"))
+            measured = {name: math.nan if record[name] is None else rate * record[name] for name in ("loss", "loss_se")}
             rows.append({**cell.row(count), **columns.get(cell.key, {}), **measured, "excluded_reason": reason})
-        return points_from_rows(rows, count.params, count.flops, str(self.directory))
+        return replace(points_from_rows(rows, count.params, count.flops, str(self.directory)), metric=metric)
 
 
 def read_measured(store: Store, with_curves: bool = True) -> Measured:
