@@ -68,7 +68,7 @@ def test_the_frontier_is_a_table_that_fits_take() -> None:
 
 def test_noise_gives_standard_errors_that_cover_and_less_bias_than_the_lowest_loss() -> None:
     frontier = tuned_frontier(sweep(lr_cost, sigma=0.01, seeds=range(12)))
-    assert frontier.noise == pytest.approx(0.01, rel=0.1)
+    assert frontier.noise.scatter == pytest.approx(0.01, rel=0.1)
     errors = np.array([o.loss - law(o.n, o.d) for o in frontier.optima])
     naive = np.array([g.lowest - law(g.n, g.d) for g in frontier.groups if g.optimum in frontier.optima])
     assert abs(errors.mean()) < 0.0015

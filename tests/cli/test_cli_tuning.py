@@ -124,6 +124,25 @@ def test_the_cap_is_kept_and_said_aloud(tmp_path: Path, capsys: pytest.CaptureFi
     assert len(Store(tmp_path / "a").plan_file.plan().cells) == 9 * 5
 
 
+def test_a_coarse_grid_is_refined_beside_its_best_setting(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    lr = "sweep.tune.recipe.lr=[0.0002,0.002,0.02,0.2]"
+    assert run(tmp_path / "a", lr) == 0
+    out = capsys.readouterr().out
+    assert "The best recipe.lr tried, 0.02, stands between 0.002 and 0.2" in out
+    assert "0.00632 and 0.0632 are tried there" in out
+    assert "9 inner optima of 9" in out
+    with (tmp_path / "a" / "frontier.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {row["loss_from"] for row in rows} == {"vertex"}
+    for row in rows:
+        n, d = float(row["n"]), float(row["d"])
+        assert float(row["loss"]) == pytest.approx(1.2 + 30 / n**0.35 + 60 / d**0.35, abs=1e-6)
+    hash_before = Store(tmp_path / "a").plan_file.plan().hash
+    assert run(tmp_path / "a", lr) == 0
+    assert "Nothing new to measure" in capsys.readouterr().out
+    assert Store(tmp_path / "a").plan_file.plan().hash == hash_before
+
+
 def test_cells_of_a_tuned_sweep_are_told_apart(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(tmp_path / "a", "sweep.tune.recipe.lr=1e-3..3e-2:4", "sweep.tune.extensions=0") in (0, 3)
     capsys.readouterr()

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from scalesweep.errors import SpecError
-from scalesweep.plan.trials import Extension, Trial, lr_from_law, trials
+from scalesweep.plan.trials import Extension, Refinement, Trial, lr_from_law, trials
 from scalesweep.settings.base import parse
 from scalesweep.settings.tune import LrLaw, TuneSpec
 
@@ -20,7 +20,7 @@ def declared(spec: TuneSpec) -> list[Trial]:
     return [t for t in trials(spec) if t.extension is None]
 
 
-def values_of(spec: TuneSpec, setting: str, extension: Extension | None = None) -> list[float]:
+def values_of(spec: TuneSpec, setting: str, extension: Extension | Refinement | None = None) -> list[float]:
     return sorted({t.values[setting] for t in trials(spec) if t.extension == extension})
 
 
@@ -66,6 +66,18 @@ def test_an_extension_of_a_search_is_as_dense_as_the_search() -> None:
     beyond = [t.values["recipe.lr"] for t in trials(spec) if t.extension == Extension("recipe.lr", "high", 2)]
     assert len(beyond) == 8
     assert 1.0 <= min(beyond) and max(beyond) <= 10.0
+
+
+def test_a_refinement_halves_the_steps_of_a_grid_and_of_its_extensions() -> None:
+    spec = tune(recipe={"lr": [0.01, 0.04, 0.16]}, extensions=2)
+    assert values_of(spec, "recipe.lr", Refinement("recipe.lr", 1)) == [0.00125, 0.005, 0.02, 0.08, 0.32, 1.28]
+    second = values_of(spec, "recipe.lr", Refinement("recipe.lr", 2))
+    assert second[4:8] == pytest.approx([0.01 * 2**0.5, 0.02 * 2**0.5, 0.04 * 2**0.5, 0.08 * 2**0.5], rel=1e-5)
+    assert not {t.extension for t in trials(tune(recipe={"lr": "1e-3..1e-1"}, method="sobol", num=16))} & {
+        Refinement("recipe.lr", 1)
+    }
+    fine = tune(recipe={"lr": [0.01, 0.014, 0.02]})
+    assert values_of(fine, "recipe.lr", Refinement("recipe.lr", 1)) == []
 
 
 def test_there_is_nothing_below_zero() -> None:

@@ -20,6 +20,7 @@ from scalesweep.fit.mixed import check_families, check_repeats
 from scalesweep.fit.results import Finding, Fit
 from scalesweep.fit.solve.objectives import Objective, robust_scale
 from scalesweep.fit.sweep_fit import SweepFit
+from scalesweep.fit.tuned import check_tuned
 from scalesweep.laws import Chinchilla, Coupled, JointLaw, Law
 from scalesweep.points.clusters import group_rows
 from scalesweep.points.design import count_levels, designed_curves, lowest_edge, refuse_joint
@@ -50,6 +51,7 @@ simulated sweeps whose law was right, 3 had one below 0.01 and none below this."
 def check(points: Points, fit: SweepFit) -> tuple[Finding, ...]:
     """All warnings about `fit`, which was made from `points`, in the order of their codes."""
     found = [*_design(points, fit), *_runs(points, fit), *_edges(points), *_data(points), *check_repeats(points)]
+    found += check_tuned(points)
     found += [Finding("A17", fit.compute.unusual)] if fit.compute.unusual else []
     if rises := describe_rises(points.n, points.d, points.c, points.loss):
         found.append(Finding("A20", rises))

@@ -1,4 +1,4 @@
-"""The combinations of tuned settings that a sweep tries, and those past the end of a range."""
+"""The combinations of tuned settings that a sweep tries, those past the end of a range, and those between its values."""
 
 import itertools
 import math
@@ -23,13 +23,26 @@ class Extension:
 
 
 @dataclass(frozen=True)
+class Refinement:
+    """Values between one setting's neighbours, of the declared values and those of its extensions."""
+
+    setting: str
+    time: int
+    """1 for the middles of the steps, 2 for those of the halves, ..."""
+
+
+FINEST = math.log(1.5)
+"""Steps of a coordinate up to here are not halved: the window of the quadratic then holds six settings (docs/tuning.md)."""
+
+
+@dataclass(frozen=True)
 class Trial:
     """One combination of the tuned settings."""
 
     values: Mapping[str, float]
     """Dotted setting -> value."""
-    extension: Extension | None = None
-    """The extension that it belongs to; None for a declared one."""
+    extension: Extension | Refinement | None = None
+    """What it belongs to; None for a declared one."""
 
 
 def lr_from_law(law: LrLaw, n: float, d: float) -> float:
@@ -38,24 +51,29 @@ def lr_from_law(law: LrLaw, n: float, d: float) -> float:
 
 
 def trials(tune: TuneSpec) -> Iterator[Trial]:
-    """The declared combinations, then those of every extension, each once."""
+    """The declared combinations, then those of every extension, then those of every refinement of a grid, each once."""
     yield from _combinations(tune, tune.choices, None)
     for setting, side in itertools.product(tune.choices, SIDES):
         for time in range(1, tune.extensions + 1):
             extension = Extension(setting, side, time)
             if beyond := _beyond(tune, extension):
                 yield from _combinations(tune, {**tune.choices, setting: beyond}, extension)
+    for setting in tune.choices if tune.method == "grid" else ():
+        for time in range(1, tune.extensions + 1):
+            if between := _between(tune, setting, time):
+                yield from _combinations(tune, {**tune.choices, setting: between}, Refinement(setting, time))
 
 
 def _combinations(
-    tune: TuneSpec, choices: Mapping[str, Range | Sequence[float]], extension: Extension | None
+    tune: TuneSpec, choices: Mapping[str, Range | Sequence[float]], extension: Extension | Refinement | None
 ) -> Iterator[Trial]:
     """Every combination of a grid; or draws, half as many for an extension, whose range is half as wide."""
     if tune.method == "grid":
         rows: Iterator[Sequence[float]] = itertools.product(*(grid_values(name, value) for name, value in choices.items()))
     else:
         num = tune.num or 0
-        rows = _draws(choices, tune, num if extension is None else math.ceil(num / 2), extension)
+        beyond = extension if isinstance(extension, Extension) else None
+        rows = _draws(choices, tune, num if beyond is None else math.ceil(num / 2), beyond)
     return (Trial(dict(zip(choices, row, strict=True)), extension) for row in rows)
 
 
@@ -101,3 +119,17 @@ def _beyond(tune: TuneSpec, extension: Extension) -> Range | list[float] | None:
     count = math.ceil((len(places) - 1) / 2)
     steps = range(count * (extension.time - 1) + 1, count * extension.time + 1)
     return [value_at(setting, first + sign * abs(first - second) * k) for k in steps]
+
+
+def _between(tune: TuneSpec, setting: str, time: int) -> list[float]:
+    """The values of a refinement: what halves the steps of the grid and of all its extensions, as they are after `time` - 1."""
+    extended = [_beyond(tune, Extension(setting, side, k)) for side in SIDES for k in range(1, tune.extensions + 1)]
+    values = [*grid_values(setting, tune.choices[setting]), *(v for more in extended if isinstance(more, list) for v in more)]
+    places = sorted(place for value in values if math.isfinite(place := coordinate(setting, value)))
+    parts = 2**time
+    return [
+        value_at(setting, low + (high - low) * odd / parts)
+        for low, high in itertools.pairwise(places)
+        for odd in range(1, parts, 2)
+        if (high - low) * 2 / parts > FINEST
+    ]

@@ -40,7 +40,8 @@ class TuneSpec(Spec):
     seed: Seed = 0
     """Seed of the draws."""
     extensions: Annotated[int, Field(ge=0, le=8)] = 2
-    """How often a range is extended past an end at which the optimum lies, for each size and budget; by default 2."""
+    """How often a range is extended past an end at which the optimum lies, and the steps of a grid beside it are halved where
+    they are too coarse, for each size and budget; by default 2."""
 
     @property
     def choices(self) -> dict[str, Range | tuple[float, ...]]:

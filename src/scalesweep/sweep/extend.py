@@ -1,4 +1,4 @@
-"""The road between the halves for a tuned sweep: which ranges to extend, and the frontier before a fit."""
+"""The road between the halves for a tuned sweep: which ranges to extend or refine, and the frontier before a fit."""
 
 import dataclasses
 import math
@@ -6,19 +6,19 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 
-from scalesweep.analysis.tuning.frontier import Edge
+from scalesweep.analysis.tuning.frontier import Edge, Gap
 from scalesweep.analysis.tuning.laws import describe
 from scalesweep.analysis.tuning.optima import is_tuned, tuned_frontier
 from scalesweep.files import plain_write_errors
 from scalesweep.plan.grid import CorpusFacts, Device
 from scalesweep.plan.plan import TunedCell, tuned_variants
-from scalesweep.plan.trials import Extension
+from scalesweep.plan.trials import Extension, Refinement
 from scalesweep.points.points import Points
 from scalesweep.report import ReportContext
 from scalesweep.run.store.measured import Measured
 from scalesweep.run.store.store import Store
 from scalesweep.settings.settings import Settings
-from scalesweep.settings.tune import MEMORIES
+from scalesweep.settings.tune import MEMORIES, coordinate, value_at
 
 
 def keys_present(store: Store) -> list[str]:
@@ -44,9 +44,10 @@ def keep_frontier(directory: Path, context: ReportContext) -> None:
 
 
 def extend(measured: Measured, settings: Settings, facts: CorpusFacts, device: Device) -> tuple[list[str], list[str]]:
-    """Keys of the cells past the edges at which optima lie, and sentences that say what is extended and what may not be.
+    """Keys of the cells past the edges at which optima lie, or between settings too coarse, and sentences that say so.
 
-    Every edge asks for the next extension of its range that the directory does not hold, at its size and budget, for all seeds.
+    Every edge asks for the next extension of its range that the directory does not hold, at its size and budget, for all seeds;
+    every gap for the next refinement beside its best setting.
     """
     tune = settings.sweep.tune
     points = measured.points(settings.count)
@@ -54,6 +55,7 @@ def extend(measured: Measured, settings: Settings, facts: CorpusFacts, device: D
         return [], []
     frontier = tuned_frontier(points)
     edges = {(e.n, round(math.log(e.d), 2), e.setting, e.side): e for e in frontier.edges}
+    gaps = {(g.n, round(math.log(g.d), 2), g.setting, g.best): g for g in frontier.gaps}
     beyond = [t for t in tuned_variants(settings, facts, device, True) if t.trial.extension is not None]
     budgets = {(group.n, group.d) for group in frontier.groups}
     keys: list[str] = []
@@ -63,6 +65,12 @@ def extend(measured: Measured, settings: Settings, facts: CorpusFacts, device: D
         new = _next_time(mine, measured.states)
         keys += [t.cell.key for t in new]
         said[_sentence(edge, mine, new, tune.extensions)] += 1
+    for gap in gaps.values():
+        mine = [t for t in beyond if _is_in(t, gap, budgets, settings)]
+        new = _next_time(mine, measured.states)
+        keys += [t.cell.key for t in new]
+        if new:
+            said[_sentence_of_gap(gap, new)] += 1
     return list(dict.fromkeys(keys)), [
         f"{sentence} ({number} {'optimum' if number == 1 else 'optima'})" for sentence, number in said.items()
     ]
@@ -70,20 +78,34 @@ def extend(measured: Measured, settings: Settings, facts: CorpusFacts, device: D
 
 def _is_past(candidate: TunedCell, edge: Edge, budgets: Iterable[tuple[float, float]], settings: Settings) -> bool:
     """Whether the cell is past this edge: its setting and side, its size, and of the measured budgets this one is nearest."""
-    extension, cell = candidate.trial.extension, candidate.cell
-    if extension is None or (extension.setting, extension.side) != (edge.setting, edge.side):
+    extension = candidate.trial.extension
+    if not isinstance(extension, Extension) or (extension.setting, extension.side) != (edge.setting, edge.side):
         return False
-    if cell.num_params(settings.count) != edge.n:
+    return _is_at(candidate, edge, budgets, settings)
+
+
+def _is_in(candidate: TunedCell, gap: Gap, budgets: Iterable[tuple[float, float]], settings: Settings) -> bool:
+    """Whether the cell is a refinement between the neighbours of the best setting, at its size and budget."""
+    if not isinstance(candidate.trial.extension, Refinement) or candidate.trial.extension.setting != gap.setting:
         return False
-    nearest = min((d for n, d in budgets if n == edge.n), key=lambda d: abs(math.log(d / cell.tokens)))
-    return nearest == edge.d
+    place = coordinate(gap.setting, candidate.trial.values[gap.setting])
+    return gap.low + 1e-6 < place < gap.high - 1e-6 and _is_at(candidate, gap, budgets, settings)
+
+
+def _is_at(candidate: TunedCell, place: Edge | Gap, budgets: Iterable[tuple[float, float]], settings: Settings) -> bool:
+    """Whether the cell has the size of the place, and of the measured budgets that one is nearest."""
+    cell = candidate.cell
+    if cell.num_params(settings.count) != place.n:
+        return False
+    nearest = min((d for n, d in budgets if n == place.n), key=lambda d: abs(math.log(d / cell.tokens)))
+    return nearest == place.d
 
 
 def _next_time(candidates: Sequence[TunedCell], present: Collection[str]) -> list[TunedCell]:
-    """The cells of the first extension that is not wholly there."""
+    """The cells of the first extension or refinement that is not wholly there."""
 
     def time(candidate: TunedCell) -> int:
-        extension: Extension | None = candidate.trial.extension
+        extension = candidate.trial.extension
         return extension.time if extension else 0
 
     missing = [t for t in candidates if t.cell.key not in present]
@@ -102,3 +124,12 @@ def _sentence(edge: Edge, possible: Sequence[TunedCell], new: Sequence[TunedCell
     if possible or cap == 0:
         return f"{where}, {edge.value:.3g}, after {cap} extensions (sweep.tune.extensions): such points are left out of the fit"
     return f"{where}, {edge.value:.3g}, and there is nothing beyond it: such points are left out of the fit"
+
+
+def _sentence_of_gap(gap: Gap, new: Sequence[TunedCell]) -> str:
+    ends = sorted(value_at(gap.setting, place) for place in (gap.low, gap.high))
+    values = [f"{value:.3g}" for value in sorted({t.trial.values[gap.setting] for t in new})]
+    return (
+        f"The best {gap.setting} tried, {gap.best:.3g}, stands between {ends[0]:.3g} and {ends[1]:.3g}, too coarse or too "
+        f"steep for a quadratic: {' and '.join(values)} {'is' if len(values) == 1 else 'are'} tried there"
+    )

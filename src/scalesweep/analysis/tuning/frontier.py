@@ -7,6 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from scalesweep.analysis.tuning.lowest import LowestLoss
+from scalesweep.analysis.tuning.noise import UNKNOWN, Noise
+from scalesweep.analysis.tuning.quantity import LR, quantity
 from scalesweep.analysis.tuning.response import Surface
 from scalesweep.errors import Refused
 from scalesweep.points.points import Points, points_from_rows
@@ -14,7 +17,6 @@ from scalesweep.settings.tune import Side, value_at
 
 TUNE, AXIS = "tune.", "axis."
 """Prefixes of the columns that hold tuned settings and axes, see `Plan.columns`."""
-LR, BATCH = "recipe.lr", "recipe.batch_tokens"
 IDLE = 0.5
 """Level above which one with an inner minimum is flat: lower would hide weak effects, higher fit the noise (docs/tuning.md)."""
 
@@ -33,6 +35,20 @@ class Edge:
     """The last value tried there."""
 
 
+@dataclass(frozen=True)
+class Gap:
+    """Values of a setting between which the optimum at N parameters and D tokens lies, and where finer ones are wanted."""
+
+    n: float
+    d: float
+    setting: str
+    """Dotted setting."""
+    low: float
+    """The smaller of the values next to the best one, in the coordinate of `settings.tune.coordinate`."""
+    high: float
+    best: float
+
+
 @dataclass(frozen=True, eq=False)
 class TunedOptimum:
     """The optimum of the tuned settings at N parameters and D tokens: what the quadratic around it says."""
@@ -44,8 +60,8 @@ class TunedOptimum:
     """The settings that are its axes; those left out make no difference that the noise lets one see."""
     far: Mapping[str, tuple[float, float]] = field(default_factory=dict, repr=False)
     """`half`, `double` -> residual of the measured losses from the quadratic, its variance for noise of variance 1."""
-    noise: float = math.nan
-    """Standard deviation of the noise of the loss, pooled over the sweep; NaN where no quadratic has points to spare."""
+    noise: Noise = UNKNOWN
+    """That of a measured loss, pooled over the sweep."""
 
     @property
     def values(self) -> dict[str, float]:
@@ -55,18 +71,24 @@ class TunedOptimum:
     @property
     def value_ses(self) -> dict[str, float]:
         """Setting -> standard error of its coordinate (of log value)."""
-        errors = self.noise * np.sqrt(np.diag(self.surface.x_covariance))
+        errors = self._sigma * np.sqrt(np.diag(self.surface.x_covariance))
         return dict(zip(self.settings, errors.tolist(), strict=True))
 
     @property
     def loss(self) -> float:
         """Loss at the optimum in nats per token, corrected where the noise is known."""
-        return self.surface.y if math.isnan(self.noise) else self.surface.value(self.noise)
+        sigma = self.noise.sigma
+        return self.surface.y if math.isnan(sigma) else self.surface.value(self.noise.between)
 
     @property
     def loss_se(self) -> float:
         """Its standard error in nats per token, NaN where the noise is not known."""
-        return self.surface.error(self.noise)
+        return self.surface.error(self._sigma)
+
+    @property
+    def _sigma(self) -> float:
+        """The noise, widened so that 1.645 standard errors are the interval of Student's t."""
+        return self.noise.sigma * self.noise.student
 
     @property
     def curvature(self) -> float:
@@ -75,12 +97,12 @@ class TunedOptimum:
 
     def regret(self, factor: str) -> tuple[float, float]:
         """What half or double the optimal learning rate costs, in nats, and its standard error; NaN where it was not tuned."""
-        if LR not in self.settings:
+        if not any(quantity(name) == LR for name in self.settings[:1]):
             return math.nan, math.nan
         square = math.log(2) ** 2
         residual, variance = self.far.get(factor, (0.0, 0.0))
         spread = self.surface.hessian_variance[0] * square**2 / 4 + variance
-        return self.curvature * square / 2 + residual, self.noise * math.sqrt(spread)
+        return self.curvature * square / 2 + residual, self._sigma * math.sqrt(spread)
 
 
 @dataclass(frozen=True, eq=False)
@@ -96,9 +118,12 @@ class TunedGroup:
     num_diverged: int
     lowest: float
     """Lowest measured loss: what a naive frontier takes. NaN where all diverged."""
-    optimum: TunedOptimum | Refused
+    optimum: TunedOptimum | LowestLoss | Refused
+    """The vertex of a quadratic that can be trusted; else the lowest loss, if it lies inside what was tried."""
     edges: tuple[Edge, ...] = ()
     """Ends of ranges at which the optimum lies; such a one is refused."""
+    gaps: tuple[Gap, ...] = ()
+    """Where finer values are wanted, because no quadratic can be trusted."""
 
     def point(self) -> dict[str, Any]:
         """A row of the table of points."""
@@ -114,6 +139,7 @@ class TunedGroup:
             "loss": optimum.loss if optimum else self.lowest,
             "loss_se": None if optimum is None or math.isnan(optimum.loss_se) else optimum.loss_se,
             "lowest_loss": self.lowest,
+            "loss_from": "" if optimum is None else "lowest" if isinstance(optimum, LowestLoss) else "vertex",
             "num_settings": self.num_settings,
             "num_diverged": self.num_diverged,
             **{f"best.{name}": value for name, value in (optimum.values if optimum else {}).items()},
@@ -134,22 +160,30 @@ class Frontier:
     """One a size, budget and seed, by increasing N and D."""
     settings: tuple[str, ...]
     """Tuned settings, the learning rate first."""
-    noise: float
-    """Standard deviation about the quadratics in nats, pooled; NaN where no quadratic has points to spare."""
-    dof: int
-    """Its degrees of freedom."""
+    noise: Noise
+    """That of a measured loss, pooled over the quadratics that stand."""
     measured: Points
     """The points that it was made from."""
 
     @property
-    def optima(self) -> tuple[TunedOptimum, ...]:
+    def optima(self) -> tuple[TunedOptimum | LowestLoss, ...]:
         """Those that lie inside what was tried."""
-        return tuple(group.optimum for group in self.groups if isinstance(group.optimum, TunedOptimum))
+        return tuple(group.optimum for group in self.groups if not isinstance(group.optimum, Refused))
+
+    @property
+    def vertices(self) -> tuple[TunedOptimum, ...]:
+        """Those that are the vertex of a quadratic."""
+        return tuple(optimum for optimum in self.optima if isinstance(optimum, TunedOptimum))
 
     @property
     def edges(self) -> tuple[Edge, ...]:
         """Ends at which optima lie."""
         return tuple(edge for group in self.groups for edge in group.edges)
+
+    @property
+    def gaps(self) -> tuple[Gap, ...]:
+        """Where finer values are wanted."""
+        return tuple(gap for group in self.groups for gap in group.gaps)
 
     @property
     def points(self) -> Points:

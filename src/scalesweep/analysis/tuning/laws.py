@@ -8,12 +8,16 @@ the recipe's (`recipe.lr`): where the recipe already scales it with the width, t
 """
 
 import math
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from scalesweep.analysis.tuning.frontier import BATCH, LR, Frontier, TunedGroup, TunedOptimum
+from scalesweep.analysis.tuning.frontier import Frontier, TunedGroup, TunedOptimum
+from scalesweep.analysis.tuning.lowest import LowestLoss
+from scalesweep.analysis.tuning.noise import MIN_DOF, Noise
+from scalesweep.analysis.tuning.quantity import BATCH, LR
 from scalesweep.arrays import FloatArray
 from scalesweep.errors import Refused
 from scalesweep.fit.estimates import Estimate
@@ -68,10 +72,13 @@ class OptimumLaw:
 
 
 def optimum_laws(frontier: Frontier) -> tuple[OptimumLaw, ...]:
-    """The laws of the learning rate, the batch and columns of a user's own, of those that have at least three inner optima."""
+    """The laws of the learning rate, the batch and columns of a user's own, of those that have at least three vertices.
+
+    The best of a few values, which stands in for a vertex elsewhere, is one of these values and says little of the exponents.
+    """
     laws = []
     for setting in (*LAW_OF, *(name for name in frontier.settings if "." not in name)):
-        optima = [o for o in frontier.optima if setting in o.settings]
+        optima = [o for o in frontier.vertices if setting in o.settings]
         if len(optima) >= 3:
             laws.append(_law(setting, optima))
     return tuple(laws)
@@ -146,9 +153,11 @@ def _frontier_row(group: TunedGroup, settings: Sequence[str]) -> dict[str, str]:
     return {**row, "left out because": group.optimum.reason if isinstance(group.optimum, Refused) else ""}
 
 
-def _with_factor(optimum: TunedOptimum, name: str) -> str:
+def _with_factor(optimum: TunedOptimum | LowestLoss, name: str) -> str:
     if name not in optimum.settings:
         return "flat"
+    if isinstance(optimum, LowestLoss):
+        return f"{optimum.values[name]:.3g} (lowest)"
     error = optimum.value_ses[name]
     return f"{optimum.values[name]:.3g}" + ("" if math.isnan(error) else f" (×/÷ {math.exp(error):.2f})")
 
@@ -166,10 +175,9 @@ def describe(frontier: Frontier) -> str:
         f"from {len(frontier.measured.frame)} measured cells.",
         "loss* is the vertex of a local quadratic, corrected for the winner's curse; lowest is the lowest loss measured; half "
         "and double are the tuning regret, what that learning rate costs above loss*.",
+        *_describe_lowest(frontier),
+        _describe_noise(frontier.noise, frontier.measured.metric.by),
     ]
-    by = frontier.measured.metric.by
-    if not math.isnan(frontier.noise):
-        lines.append(f"Scatter about the quadratics: {by(format_number(frontier.noise))}, {frontier.dof} degrees of freedom.")
     rows = frontier_rows(frontier)
     names = [name for name in rows[0] if any(row[name] for row in rows)]
     widths = {name: max(len(name), *(len(row[name]) for row in rows)) for name in names}
@@ -178,6 +186,31 @@ def describe(frontier: Frontier) -> str:
     for law in optimum_laws(frontier):
         lines += ["", *_describe_law(law, frontier)]
     return "\n".join(lines)
+
+
+def _describe_lowest(frontier: Frontier) -> list[str]:
+    """How many optima are the lowest loss for want of a quadratic, and why."""
+    whys = Counter(o.why for o in frontier.optima if isinstance(o, LowestLoss))
+    if not whys:
+        return []
+    return [
+        f"At {sum(whys.values())} of {len(frontier.optima)} it is the lowest loss measured instead, corrected for noise and "
+        f"for the distance between settings: {', '.join(f'{why} ({number})' for why, number in whys.items())}."
+    ]
+
+
+def _describe_noise(noise: Noise, by: Callable[[str], str]) -> str:
+    parts = []
+    if noise.dof:
+        freedom = f"{noise.dof} degree{'' if noise.dof == 1 else 's'} of freedom"
+        parts.append(f"Scatter about the quadratics: {by(format_number(noise.scatter))}, {freedom}")
+    if not math.isnan(noise.evaluation):
+        parts.append(f"standard error of the evaluations: {by(format_number(noise.evaluation))}")
+    words = "; ".join(parts) or "no quadratic has settings to spare"
+    words = words[0].upper() + words[1:]
+    if noise.dof >= MIN_DOF:
+        return f"{words}. The larger one gives ±, widened so that 1.645 of it is the 90 % interval of Student's t."
+    return f"{words}. A vertex has no ±: that takes {MIN_DOF} degrees of freedom, of more settings near each optimum."
 
 
 def _describe_law(law: OptimumLaw, frontier: Frontier) -> list[str]:

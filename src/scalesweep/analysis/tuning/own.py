@@ -5,18 +5,14 @@ from dataclasses import replace
 
 import numpy as np
 
-from scalesweep.analysis.tuning.frontier import AXIS, BATCH, LR, TUNE
+from scalesweep.analysis.tuning.frontier import AXIS, TUNE
+from scalesweep.analysis.tuning.quantity import known_names
 from scalesweep.arrays import FloatArray
 from scalesweep.errors import PointsError, did_you_mean
-from scalesweep.points.mixtures import find_repeats, plain
+from scalesweep.points.mixtures import find_repeats
 from scalesweep.points.points import Points
 from scalesweep.units import plural
 
-_SAME = {
-    **dict.fromkeys(("lr", "learningrate", "maxlr", "peaklr", "maxlearningrate", "peaklearningrate", "recipelr"), LR),
-    **dict.fromkeys(("batchtokens", "tokensperbatch", "tokensperstep", "globalbatchtokens", "recipebatchtokens"), BATCH),
-}
-"""Columns that mean a setting of this program, whose windows and laws they then have. A batch in sequences is not one."""
 MIN_VALUES = 3
 """Values that a quadratic needs."""
 
@@ -35,7 +31,7 @@ def tune_by(points: Points, columns: Sequence[str]) -> Points:
             others = [str(name) for name in frame.columns if name != "excluded_reason"]
             hint = did_you_mean(column, others)
             raise PointsError(f"tune = {column!r}: {points.source} has no such column{hint}; it has {', '.join(others)}.")
-        frame[TUNE + _SAME.get(plain(column), column)] = _positive(points, column)
+        frame[TUNE + known_names(columns)[column]] = _positive(points, column)
     kept = find_repeats(points.used)
     for name in {**kept.settings, **kept.families, **kept.evaluations} if kept else {}:
         if name not in columns and not name.startswith(AXIS):
@@ -45,10 +41,9 @@ def tune_by(points: Points, columns: Sequence[str]) -> Points:
 
 def with_known_names(points: Points) -> Points:
     """The table with `tune.lr` and its like under the settings that they mean, such as `tune.recipe.lr`."""
-    columns = {str(name): str(name).removeprefix(TUNE) for name in points.frame.columns if str(name).startswith(TUNE)}
-    names = {old: TUNE + _SAME.get(plain(short), short) for old, short in columns.items()}
-    new = {old: name for old, name in names.items() if old != name and name not in points.frame}
-    return replace(points, frame=points.frame.rename(columns=new)) if len(set(new.values())) == len(new) and new else points
+    names = [str(name).removeprefix(TUNE) for name in points.frame.columns if str(name).startswith(TUNE)]
+    known = {TUNE + old: TUNE + new for old, new in known_names(names).items() if old != new}
+    return replace(points, frame=points.frame.rename(columns=known)) if known else points
 
 
 def _positive(points: Points, column: str) -> FloatArray:

@@ -21,6 +21,9 @@ MAX_MOVES = 10
 """Moves of the window until it must stay; one that goes to and fro between two sets of points is left where it is."""
 WIDER = 1.5
 """Factor by which the window grows where the points in it show no minimum."""
+LIMIT = math.log(6) / math.log(3)
+"""Farthest that a point in the window may lie from its centre, in units of the reach: a factor of 6 for the learning rate. It
+is what five settings at a ratio of 2 need at most, and beyond it nothing was validated (docs/tuning.md)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,21 +91,21 @@ def fit_surface(x: FloatArray, y: FloatArray, reach: Sequence[float]) -> Surface
     Args:
         x: coordinates, shape (points, axes).
         y: values, shape (points,).
-        reach: half-width of the window along each axis. Where too few points lie in it, the nearest ones beyond are taken;
-            where the points in it are not convex, as noise can make them, it is widened by WIDER, and once more.
+        reach: half-width of the window along each axis. Where too few points lie in it, the nearest ones beyond are taken, up
+            to LIMIT of it; where the points in it are not convex, as noise can make them, it is widened by WIDER.
     """
-    for widened in (1.0, WIDER, WIDER**2):
-        if (surface := _settle(x, y, np.asarray(reach) * widened)) is not None:
+    for widened in (1.0, WIDER):
+        if (surface := _settle(x, y, np.asarray(reach), widened)) is not None:
             return surface
     return None
 
 
-def _settle(x: FloatArray, y: FloatArray, reach: FloatArray) -> Surface | None:
+def _settle(x: FloatArray, y: FloatArray, reach: FloatArray, widened: float) -> Surface | None:
     """The quadratic in the window that is centred on its own minimum."""
     axes = x.shape[1]
     centre, previous, surface = x[np.argmin(y)], None, None
     for _ in range(MAX_MOVES):
-        window = _window(x, centre, reach)
+        window = _window(x, centre, reach, widened)
         if previous is not None and np.array_equal(window, previous):
             break
         cross = axes > 1 and int(window.sum()) >= num_features(axes, True) + 2
@@ -113,18 +116,20 @@ def _settle(x: FloatArray, y: FloatArray, reach: FloatArray) -> Surface | None:
     return surface
 
 
-def _window(x: FloatArray, centre: FloatArray, reach: FloatArray) -> BoolArray:
-    """Points within reach, and at least two more than the separable model has coefficients, if there are that many."""
+def _window(x: FloatArray, centre: FloatArray, reach: FloatArray, widened: float) -> BoolArray:
+    """Points within reach, and at least two more than the separable model has coefficients, if there are that many in LIMIT."""
     distance = np.max(np.abs(x - centre) / reach, axis=1)
     needed = min(len(x), num_features(x.shape[1], False) + 2)
-    return np.asarray(distance <= max(1.0, np.sort(distance)[needed - 1]) + 1e-9)
+    return np.asarray(distance <= min(LIMIT, max(widened, np.sort(distance)[needed - 1])) + 1e-9)
 
 
 def _fit(x: FloatArray, y: FloatArray, window: BoolArray, cross: bool) -> Surface | None:
     """The quadratic through the points of the window."""
+    if not window.any():
+        return None
     axes, origin = x.shape[1], x[window].mean(axis=0)
     design = features(x[window] - origin, cross)
-    if np.linalg.matrix_rank(design) < design.shape[1]:
+    if len(design) < design.shape[1] or np.linalg.matrix_rank(design) < design.shape[1]:
         return None
     coefficients, *_ = np.linalg.lstsq(design, y[window], rcond=None)
     covariance = np.linalg.inv(design.T @ design)

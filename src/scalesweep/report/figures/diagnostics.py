@@ -8,7 +8,8 @@ import numpy as np
 
 from scalesweep.analysis.analyse import Analysis
 from scalesweep.analysis.health import COLLAPSE_FROM, normalised_curve, rays
-from scalesweep.analysis.tuning.frontier import LR, Frontier
+from scalesweep.analysis.tuning.frontier import Frontier
+from scalesweep.analysis.tuning.quantity import LR
 from scalesweep.errors import Refused
 from scalesweep.fit.profiles import profile_curves
 from scalesweep.fit.solve.profile import ProfileCurve
@@ -103,7 +104,7 @@ def tuning(material: Material) -> Chart | Refused:
     return Chart(
         "tuning",
         "The lowest loss at each learning rate, coloured by parameters, means over seeds, at each token budget. Ring: the "
-        "optimum of the local quadratic; sizes without a ring have their lowest loss at an end of what was tried.",
+        "optimum, of the local quadratic where that can be trusted; sizes without a ring have their lowest loss at an end.",
         tuple(panels),
         scale,
     )
