@@ -28,7 +28,7 @@ def test_the_tightest_of_compute_parameters_tokens_and_their_ratio_decides() -> 
     wide, narrow = grid((1e6, 1e8), (1e7, 1e9)), grid((1e5, 1e8), (1e7, 1e8))
     free, bound = (support_of(points, fit_laws(points, QUICK), None) for points in (wide, narrow))
     assert free.factor is not None
-    assert 1 < free.factor < 10 ** (4 / 2)
+    assert 1 < free.factor < 10**4
     assert bound.factor is None or bound.factor < free.factor
     law, largest = fit_laws(wide, QUICK).preferred.law, 6 * 1e8 * 1e9  # type: ignore[union-attr]
     for inside, factor in ((True, free.factor * 0.98), (False, free.factor * 1.02)):

@@ -176,7 +176,7 @@ def simulate_coverage(
         methods: intervals to count.
         units: which rows the intervals resample together; by default every row is its own.
     """
-    units = separate_rows(n) if units is None else units
+    units = separate_rows(n, d) if units is None else units
     study = _Study(n, d, law, spec, tuple(methods), units, forecast_target(law, n, d))
     truth = quantities([law], study.target)[0]
     rows: list[Coverage] = []
