@@ -10,6 +10,7 @@ from scalesweep.fit.horizon import Range, supported_horizon
 from scalesweep.fit.sweep_fit import SweepFit
 from scalesweep.laws import JointLaw
 from scalesweep.points.points import Points
+from scalesweep.units import format_rough
 
 _BISECTIONS = 40
 """Halvings of an interval of a few decades: they leave 1e-12 of it, less than the rounding of what is printed."""
@@ -29,13 +30,14 @@ class Support:
     @property
     def words(self) -> str:
         """Both in sentences."""
-        tested = f" Tried by the back-test: up to {self.tested_factor:.2g} times." if self.tested_factor else ""
+        tested = f" Tried by the back-test: up to {format_rough(self.tested_factor)} times." if self.tested_factor else ""
         if self.factor is None:
             start = "The points support no prediction of the compute-optimal model beyond what was measured."
             return f"{start} {self.limit}{tested}"
+        reach = format_rough(self.factor)
         return (
-            f"Along its compute optimum the law may be used up to {self.factor:.3g} times the largest measured compute, and no "
-            f"further.{tested}"
+            f"Along its compute optimum the law may be used up to {reach} times the largest measured compute, and no further."
+            f"{tested}"
         )
 
 

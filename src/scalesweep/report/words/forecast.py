@@ -7,7 +7,7 @@ from scalesweep.analysis.forecast.rivals import TITLES
 from scalesweep.analysis.forecast.scoring import Score
 from scalesweep.fit.horizon import DRIFT
 from scalesweep.points.metric import METRICS
-from scalesweep.units import format_count, format_number, format_share
+from scalesweep.units import format_count, format_number, format_rough, format_share
 
 
 def summarise(made: Forecast) -> str:
@@ -39,8 +39,8 @@ def summarise(made: Forecast) -> str:
     )
     notes = (
         f"Forms: {each}.",
-        f"The target's compute is {made.factor:.3g} times the largest measured; their span of compute alone supports "
-        f"{made.supported_factor:.3g} times.",
+        f"The target's compute is {format_rough(made.factor)} times the largest measured; their span of compute alone supports "
+        f"{format_rough(made.supported_factor)} times.",
         *([made.reservation] if made.reservation else []),
         f"Honest: mean of the forms by their weights, an exponent that may drift by {DRIFT:g} of itself per decade, {tested}.",
         f"From {made.origin.rows} points, {made.origin.source}, hash {made.origin.sha256[:12]}.",
