@@ -14,6 +14,7 @@ from scalesweep.analysis.forecast.scoring import Score, score
 from scalesweep.errors import FitError, PointsError, SpecError
 from scalesweep.report.words.summary import summary
 from scalesweep.settings.fit import FitSpec
+from scalesweep.units import format_number
 
 SPEC = FitSpec(bootstrap=60)
 DAY = date(2026, 1, 2)
@@ -160,4 +161,4 @@ def test_inside_and_beyond_do_not_contradict_each_other(tested):
     text = summary(made)
     assert made.factor < 1 and made.abstention
     assert "inside" not in text
-    assert f"compute is {made.factor:.3g} times the largest measured" in " ".join(text.split())
+    assert f"compute is {format_number(made.factor)} times the largest measured" in " ".join(text.split())

@@ -13,6 +13,7 @@ from scalesweep.points.points import Points
 from scalesweep.report.words.analysis import law_in_words
 from scalesweep.report.words.summary import summary
 from scalesweep.settings.fit import FitSpec
+from scalesweep.units import format_rough
 
 LAW = Chinchilla(E=1.7, A=400.0, B=800.0, alpha=0.34, beta=0.34)
 QUICK = FitSpec(bootstrap=0)
@@ -49,7 +50,7 @@ def test_the_back_test_says_how_far_it_was_tried() -> None:
     found = analyse(grid((1e6, 1e8), (1e7, 1e9)), FitSpec(bootstrap=10))
     support = found.support
     assert support.tested_factor is not None
-    assert f"Tried by the back-test: up to {support.tested_factor:.2g} times." in support.words
+    assert f"Tried by the back-test: up to {format_rough(support.tested_factor)} times." in support.words
     assert found.to_dict()["extrapolation"]["supported"]["factor"] == support.factor
     assert support.words.split(".")[0] in " ".join(summary(found).split())
 

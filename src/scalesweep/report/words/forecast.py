@@ -39,7 +39,7 @@ def summarise(made: Forecast) -> str:
     )
     notes = (
         f"Forms: {each}.",
-        f"The target's compute is {format_rough(made.factor)} times the largest measured; their span of compute alone supports "
+        f"The target's compute is {format_number(made.factor)} times the largest measured; their span of compute alone supports "
         f"{format_rough(made.supported_factor)} times.",
         *([made.reservation] if made.reservation else []),
         f"Honest: mean of the forms by their weights, an exponent that may drift by {DRIFT:g} of itself per decade, {tested}.",
