@@ -39,8 +39,8 @@ def summarise(made: Forecast) -> str:
     )
     notes = (
         f"Forms: {each}.",
-        f"The target's compute is {format_number(made.factor)} times the largest measured; their span of compute alone supports "
-        f"{format_rough(made.supported_factor)} times.",
+        f"The target's compute is {format_number(made.factor)} times the largest measured; their span of compute alone "
+        f"supports {format_rough(made.supported_factor)} times.",
         *([made.reservation] if made.reservation else []),
         f"Honest: mean of the forms by their weights, an exponent that may drift by {DRIFT:g} of itself per decade, {tested}.",
         f"From {made.origin.rows} points, {made.origin.source}, hash {made.origin.sha256[:12]}.",
