@@ -107,6 +107,7 @@ def test_score_of_a_model(model):
     assert [row.in_honest for row in result.rows] == [True, False]
     assert [row.in_form for row in result.rows] == [True, False]
     assert result.rows[1].error == pytest.approx(model.honest.value / (2 * truth) - 1)
+    assert result.rows[1].form_error == pytest.approx(model.form.value / (2 * truth) - 1)
     assert result.is_unseen
     assert "OUTSIDE honest" in summary(result)
     assert max(map(len, summary(result).splitlines())) <= 110

@@ -22,10 +22,12 @@ class Comparison:
     d: float
     loss: float
     """Nats per token."""
-    error: float
-    """L_predicted / L - 1, of the honest point prediction, or else of the form's."""
+    form_error: float
+    """L_predicted / L - 1 of the preferred form."""
     in_form: bool
     """Whether the loss lies in the interval *if this form holds*."""
+    error: float | None
+    """L_predicted / L - 1 of the mean of the forms, beside which the honest interval stands; None if the forecast abstained."""
     in_honest: bool | None
     """Whether it lies in the honest interval; None if the forecast abstained."""
 
@@ -85,6 +87,6 @@ def score(filed: DatedForecast, points: Points, tolerance: float = 0.05) -> Scor
 
 
 def _compare(made: Forecast, key: str, n: float, d: float, loss: float) -> Comparison:
-    best = made.honest or made.form
-    in_honest = made.honest.interval.holds(loss) if made.honest else None
-    return Comparison(key, n, d, loss, best.value / loss - 1, made.form.interval.holds(loss), in_honest)
+    form, honest = made.form, made.honest
+    error, in_honest = (honest.value / loss - 1, honest.interval.holds(loss)) if honest else (None, None)
+    return Comparison(key, n, d, loss, form.value / loss - 1, form.interval.holds(loss), error, in_honest)

@@ -28,7 +28,7 @@ def summarise(made: Forecast) -> str:
         ]
     lines += [f"  if this form holds  {made.form}  {share}, one new run, {_title(made.form_name)} law"]
     if made.honest:
-        lines += [f"  honest              {made.honest}  {share}, one new run, whichever form holds"]
+        lines += [f"  honest              {made.honest}  {share}, one new run, mean of the forms"]
     else:
         lines += ["  honest              none: the tool abstains (A14).", *_wrap(made.abstention, 22)]
     each = ", ".join(f"{_title(name)} {format_number(loss)}" for name, loss in made.forms.items())
@@ -66,9 +66,11 @@ def summarise_score(result: Score) -> str:
     lines = [f"Forecast of {result.filed.day} ({result.filed.sha256[:12]}) for {name_target(made)}"]
     lines += [f"  if this form holds  {made.form}", f"  honest              {made.honest or 'none: the tool had abstained'}"]
     for row in result.rows:
-        honest = "no honest interval" if row.in_honest is None else f"{_inside(row.in_honest)} honest"
         lines.append(f"  measured {format_number(row.loss)} at N {format_count(row.n)}, D {format_count(row.d)}:")
-        lines.append(f"    predicted {format_share(row.error, sign='+')}, {_inside(row.in_form)} if this form holds, {honest}")
+        off = format_share(row.form_error, sign="+")
+        lines.append(f"    {_title(made.form_name)} law off by {off}, {_inside(row.in_form)} if this form holds")
+        if row.error is not None and row.in_honest is not None:
+            lines.append(f"    mean of the forms off by {format_share(row.error, sign='+')}, {_inside(row.in_honest)} honest")
     if not result.is_unseen:
         lines.append("  These are the points that the forecast was made from: this is no test of it.")
     return "\n".join(lines)
