@@ -1,6 +1,7 @@
 """Each coded warning appears where its cause was planted, and a sound study has none."""
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +27,20 @@ def codes(points: Points) -> list[str]:
 
 def test_a_sound_study_has_no_warning():
     assert codes(grid(noise=0.001, seed=1, sizes=np.geomspace(1e6, 1e9, 8), tokens=np.geomspace(1e8, 1e11, 8))) == []
+
+
+def test_exact_points_are_not_doubted_for_rounding():
+    for law in (TRUTH, Coupled(1.69, 406.4, 410.7, 0.34, 0.28, 0.4)):
+        assert {"A07", "A11"}.isdisjoint(codes(grid(law)))
+
+
+def test_many_lost_runs_are_a_warning():
+    base = grid(noise=0.001)
+    frame = base.frame.copy()
+    frame.loc[frame.index[::3], "excluded_reason"] = "state: diverged"
+    assert "A22" in codes(replace(base, frame=frame))
+    frame["excluded_reason"] = ["state: diverged"] + [""] * (len(frame) - 1)
+    assert "A22" not in codes(replace(base, frame=frame))
 
 
 def test_a_ray_and_nearly_one():

@@ -5,6 +5,7 @@ not change an estimate.
 """
 
 import math
+import re
 from collections.abc import Iterator
 
 import numpy as np
@@ -41,6 +42,10 @@ FAR_OFF = 6.0
 """Residuals beyond this many robust standard deviations of the fit are named; of normal ones, two in a thousand million are."""
 _LEAST_SCALE = 1e-5
 """Rounding of printed losses, below which residuals are not compared."""
+MAX_LOST_SHARE = 1 / 4
+"""Share of runs without a result from which the rest are doubted. Judgement."""
+_LOST = re.compile(r"\b(?:diverged|failed|crashed|nan)\b", re.IGNORECASE)
+"""What a reason says of a run that ended without a result."""
 _NAMED = 3
 """Rows that a warning names; the rest are counted."""
 MISSED_P_VALUE = 0.001
@@ -51,7 +56,7 @@ simulated sweeps whose law was right, 3 had one below 0.01 and none below this."
 def check(points: Points, fit: SweepFit) -> tuple[Finding, ...]:
     """All warnings about `fit`, which was made from `points`, in the order of their codes."""
     found = [*_design(points, fit), *_runs(points, fit), *_edges(points), *_data(points), *check_repeats(points)]
-    found += check_tuned(points)
+    found += [*check_tuned(points), *_lost(points)]
     found += [Finding("A17", fit.compute.unusual)] if fit.compute.unusual else []
     if rises := describe_rises(points.n, points.d, points.c, points.loss):
         found.append(Finding("A20", rises))
@@ -60,6 +65,14 @@ def check(points: Points, fit: SweepFit) -> tuple[Finding, ...]:
         found += [*([] if fit.compute.is_contradiction else _optimum(points, best)), *_outliers(points, best)]
         found += check_families(points, _residuals(points, best))
     return tuple(sorted(found, key=lambda finding: finding.code))
+
+
+def _lost(points: Points) -> Iterator[Finding]:
+    """Runs without a result, which are rarely lost at random: the largest, or the best tuned, diverge first."""
+    lost = int(points.excluded["excluded_reason"].astype(str).str.contains(_LOST).sum())
+    runs = lost + len(points.loss)
+    if lost and lost >= MAX_LOST_SHARE * runs:
+        yield Finding("A22", f"{lost} of {runs} runs diverged or failed: the law of the rest may not be that of all.")
 
 
 def check_coverage(held: float, num: int, num_cells: int, confidence: float) -> tuple[Finding, ...]:
@@ -150,7 +163,7 @@ def _identification(best: Fit) -> Iterator[Finding]:
         yield Finding("A06", "The points do not fix the irreducible loss E, so nothing is known of where the curve levels off.")
     samples = best.cluster_samples if len(best.cluster_samples) else best.samples
     names = list(best.law.parameters)
-    if len(samples) > 2:
+    if len(samples) > 2 and best.residual_rms >= _LEAST_SCALE:
         # A goes with alpha and B with beta by their units, so that only the rest says something.
         chosen = [i for i, name in enumerate(names) if name not in ("A", "B")]
         with np.errstate(invalid="ignore"):
@@ -199,7 +212,7 @@ def _leverage(points: Points, best: Fit) -> Iterator[Finding]:
 
 def _objective(points: Points, fit: SweepFit) -> Iterator[Finding]:
     """Exponents of the additive law under other objectives, against their interval."""
-    if (additive := fit.fits.get("joint")) is None:
+    if (additive := fit.fits.get("joint")) is None or additive.residual_rms < _LEAST_SCALE:
         return
     moved = []
     for objective, title in (("least_squares_log", "least squares of log L"), ("lad", "absolute residuals of log L")):
