@@ -13,6 +13,7 @@ from typing import Any, Literal
 from scalesweep.errors import PointsError, did_you_mean
 from scalesweep.points.experts import Counts, find_counts
 from scalesweep.points.metric import find_headers
+from scalesweep.points.values import plain
 from scalesweep.units import plural
 
 Variable = Literal["n", "d", "c"]
@@ -122,11 +123,6 @@ def choose_columns(table: Mapping[str, Sequence[Any]], named: Mapping[str, str],
         role: _FACTORS[key] for role in VARIABLES if (key := plain(_last(names.get(role, "")))) in _FACTORS
     }
     return Chosen(names, factors, unread, counts)
-
-
-def plain(name: str) -> str:
-    """A header without case and without what stands between its words."""
-    return re.sub(r"[\W_]", "", name.lower())
 
 
 def _check_named(columns: Sequence[str], named: Mapping[str, str], source: str) -> None:

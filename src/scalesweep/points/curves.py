@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scalesweep.arrays import BoolArray, FloatArray, IntArray
-from scalesweep.points.mixtures import EVALUATION_NAMES, SEED_NAMES, plain
+from scalesweep.points.mixtures import EVALUATION_NAMES, SEED_NAMES
 from scalesweep.points.states import COLUMNS, FINISHED
-from scalesweep.points.values import DecimalMark
+from scalesweep.points.values import DecimalMark, plain
 from scalesweep.points.values import numbers as parsed
 from scalesweep.units import plural
 

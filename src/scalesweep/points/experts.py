@@ -3,9 +3,10 @@
 C = 6 N_active D holds of the active ones, so they are N where a table has both; the other count stays beside it.
 """
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+from scalesweep.points.values import plain
 
 ACTIVE = (
     *("active_params", "n_active", "active_parameters", "activated_params", "activated_parameters", "params_active"),
@@ -49,9 +50,5 @@ def find_counts(columns: Sequence[str], plain_params: Sequence[str]) -> Counts |
 
 
 def _among(columns: Sequence[str], names: Sequence[str]) -> list[str]:
-    accepted = {_plain(name) for name in names}
-    return [column for column in columns if _plain(column) in accepted]
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[\s_/-]", "", name.lower())
+    accepted = {plain(name) for name in names}
+    return [column for column in columns if plain(column) in accepted]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from scalesweep.arrays import IntArray
+from scalesweep.points.values import plain
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,18 +36,8 @@ EVALUATION_NAMES = (
 )
 """Columns whose values name what a loss was measured on."""
 _RUN_LIKE = (
-    "key",
-    "run",
-    "runid",
-    "runname",
-    "runpath",
-    "name",
-    "id",
-    "experiment",
-    "experimentname",
-    "expname",
-    "trunk",
-    "group",
+    *("key", "run", "runid", "runname", "runpath", "name", "id"),
+    *("experiment", "experimentname", "expname", "trunk", "group"),
 )
 _SETTING = re.compile(
     r"lr|learningrate|batch|weightdecay|^wd$|warmup|beta[12]?$|momentum|epsilon|^eps$|dropout|clip|anneal|decay|initstd|sigma|rank"
@@ -79,11 +70,6 @@ class Repeats:
     """The same of words."""
     evaluations: dict[str, int]
     """The same of columns that tell evaluation sets apart."""
-
-
-def plain(name: object) -> str:
-    """A column's name without case, spaces, hyphens, underscores, slashes and dots."""
-    return re.sub(r"[ _\-/.]", "", str(name).lower())
 
 
 def find_repeats(frame: "pd.DataFrame") -> Repeats | None:
@@ -139,9 +125,8 @@ def kind_of(frame: "pd.DataFrame", name: str) -> str | None:
         return None
     if is_numeric_dtype(values) and not is_bool_dtype(values):
         comes_again = num <= max(2, len(values) // 3)
-        is_frontier = any(
-            str(other).startswith("best.") for other in frame
-        )  # there settings are those of the best measured row
+        # Of a tuned frontier, settings are those of the best measured row.
+        is_frontier = any(str(other).startswith("best.") for other in frame)
         return "settings" if (_SETTING.search(short) or comes_again) and not is_frontier else None
     if num > min(MAX_VALUES, len(values) // 2):
         return None

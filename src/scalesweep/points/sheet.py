@@ -71,10 +71,7 @@ class Sheet:
             return ""
         column, value = self.names[role], self.table[self.names[role]][bad[0]]
         place = f"row {self.rows[bad[0]]}, column {column}"
-        one, remedy = (
-            number(value, self.mark, _is_rate(role)),
-            "give a positive number, or leave the row out by an excluded_reason or by state=diverged",
-        )
+        one, remedy = number(value, self.mark, _is_rate(role)), _REMEDY
         if is_blank(value):
             what = "the value is missing"
         elif is_uncertain(value, self.mark):

@@ -12,19 +12,8 @@ FINISHED = ("finished", "complete", "completed", "success", "succeeded", "succes
 """Values, in any case, whose rows are used; an empty one too."""
 UNFINISHED = (
     *("diverged", "failed", "failure", "crashed", "killed", "lost", "nan", "running", "preempted", "preempting", "pending"),
-    *(
-        "queued",
-        "paused",
-        "stopped",
-        "cancelled",
-        "canceled",
-        "error",
-        "timeout",
-        "oom",
-        "interrupted",
-        "incomplete",
-        "unfinished",
-    ),
+    *("queued", "paused", "stopped", "cancelled", "canceled", "error", "timeout", "oom", "interrupted", "incomplete"),
+    "unfinished",
 )
 """Values that show the column to be one of states. Any other value beside them is one as well, and its rows are left out."""
 NO_LOSS = "no loss"

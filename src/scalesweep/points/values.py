@@ -38,6 +38,11 @@ _UNCERTAIN = {"?": re.compile(r"[+-]?[1-9]\d{0,2},\d{3}"), ",": re.compile(r"[+-
 """Texts that are two numbers, by what the file writes before decimals."""
 
 
+def plain(header: object) -> str:
+    """A column's name without case and without what stands between its words."""
+    return re.sub(r"[\W_]", "", str(header).lower())
+
+
 def is_blank(value: Any) -> bool:
     """Whether a cell holds nothing: None, pandas' NA and NaT, NaN, or text of spaces."""
     if isinstance(value, str):

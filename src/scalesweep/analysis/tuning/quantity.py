@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 
-from scalesweep.points.mixtures import plain
+from scalesweep.points.values import plain
 
 LR, BATCH = "recipe.lr", "recipe.batch_tokens"
 """The settings of a sweep that columns of other names can mean."""
