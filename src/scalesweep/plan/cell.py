@@ -89,6 +89,9 @@ class Cell:
         for name in ("corpus", *without):  # the corpus's name; it is identified by its hash
             del content[name]
         content["shape"].pop("counts", None)  # they follow from the rest
+        for field in dataclasses.fields(self):  # a default stands for what cells were before the field came
+            if field.default is not dataclasses.MISSING and content[field.name] == field.default:
+                del content[field.name]
         return hashlib.sha256(json.dumps({"schema": CELL_SCHEMA, **content}, sort_keys=True).encode()).hexdigest()[:12]
 
     @property
