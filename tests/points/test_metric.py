@@ -89,6 +89,10 @@ def test_values_that_cannot_be_of_the_metric_are_refused_by_row():
         read_points(table(accuracy=[0.5, 1.0, *[0.6] * 7]))
     with pytest.raises(PointsError, match="row 1, column ppl"):
         read_points(table(ppl=np.linspace(0.9, 3, 9)))
+    with pytest.raises(PointsError, match=r"row 3, column accuracy.* 2 rows more"):
+        read_points(
+            table(task=["a", "b"] * 4 + ["a"], accuracy=[0.5, 0.6, 1.0, 0.6, 1.0, 1.0, 1.0, *[0.6] * 2]), where="task == 'a'"
+        )
     left_out = read_points(table(accuracy=[0.5, 1.0, *[0.6] * 7], excluded_reason=["", "leaked", *[""] * 7]))
     assert len(left_out.loss) == 8
 

@@ -1,7 +1,7 @@
 """Columns of a user's table in the units and the form that are fitted, with sentences on what was changed."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,7 @@ from scalesweep.errors import PointsError
 from scalesweep.points.metric import METRICS, NATS_PER_TOKEN, Metric, doubt, metric_of_header
 from scalesweep.points.trends import rank_correlation
 from scalesweep.points.unit_names import scale_of
+from scalesweep.units import plural
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,12 +55,15 @@ def scale_columns(
     return scaled, tuple(notes)
 
 
-def read_losses(values: FloatArray, is_used: BoolArray, header: str, stated: LossMetric | None, source: str) -> Losses:
+def read_losses(
+    values: FloatArray, is_used: BoolArray, numbers: Sequence[int], header: str, stated: LossMetric | None, source: str
+) -> Losses:
     """The losses that are fitted, of what the column holds: as stated, or else as its header says, or nats per token.
 
     Args:
         values: of the table, NaN where there is none, shape (rows,).
         is_used: rows that no reason leaves out, shape (rows,).
+        numbers: of the rows in their file, from 1.
         header: name of the column.
         stated: value of `count.loss`, if any.
         source: for messages.
@@ -74,9 +78,12 @@ def read_losses(values: FloatArray, is_used: BoolArray, header: str, stated: Los
     with np.errstate(all="ignore"):  # what cannot be turned is named below, unless its row is left out
         losses, slope = metric.turn(plain), metric.slope(plain) / (100 if is_percent else 1)
     if metric is not NATS_PER_TOKEN:  # positive numbers are asked for by the table anyway
-        for row in np.flatnonzero(known & ~(np.isfinite(losses) & (losses > 0) & metric.holds(plain))):
+        bad = np.flatnonzero(known & ~(np.isfinite(losses) & (losses > 0) & metric.holds(plain)))
+        if len(bad):
+            others = f" (and {plural(len(bad) - 1, 'row')} more)" if len(bad) > 1 else ""
             raise PointsError(
-                f"{source}: row {row + 1}, column {header}: {values[row]:g} is no {metric.title}, which is {metric.allowed}; "
+                f"{source}: row {numbers[bad[0]]}, column {header}: {values[bad[0]]:g} is no {metric.title}{others}, which is "
+                f"{metric.allowed}; "
                 "name the right metric by count.loss=..., or leave the row out by an excluded_reason."
             )
     if metric is NATS_PER_TOKEN:

@@ -99,7 +99,7 @@ def _converted(sheet: Sheet, counts: Counts | None, units: Mapping[str, str], lo
     variables = {str(name): sheet.numbers(name) for name in VARIABLES if name in sheet.names}
     scaled, notes = scale_columns(variables, sheet.names, units, sheet.source)
     is_used = np.array([not reason for reason in sheet.reasons])
-    losses = read_losses(sheet.numbers("loss"), is_used, sheet.names["loss"], loss, sheet.source)
+    losses = read_losses(sheet.numbers("loss"), is_used, sheet.rows, sheet.names["loss"], loss, sheet.source)
     changed = {role: scaled.get(role, variables[role]) for role in {*scaled, *sheet.factors}}
     if losses.is_changed:
         changed["loss"] = losses.values
