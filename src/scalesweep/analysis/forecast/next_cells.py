@@ -23,13 +23,12 @@ from typing import Any, Literal
 import numpy as np
 
 from scalesweep.analysis.forecast.dated import Prediction
+from scalesweep.analysis.forecast.information import Information
 from scalesweep.analysis.forecast.rivals import THEORIES, fit_rivals, local_slopes
 from scalesweep.arrays import FloatArray
 from scalesweep.errors import FitError, Refused, SpecError
 from scalesweep.fit.horizon import Range, walk_sd
-from scalesweep.fit.intervals import inflated_residuals
 from scalesweep.fit.results import Fit
-from scalesweep.fit.solve.objectives import robust_scale
 from scalesweep.laws import JointLaw
 from scalesweep.points.compute import SIX, compute_of
 from scalesweep.points.points import Points
@@ -113,36 +112,6 @@ class NextCells:
         return {**asdict(self), "spent_flops": self.spent_flops}
 
 
-@dataclass(frozen=True, eq=False)
-class _Information:
-    """What rows tell of the preferred law, for each of several estimates of it; derivatives are of log L."""
-
-    laws: Sequence[JointLaw]
-    """The estimates."""
-    noise_sd: float
-    """Standard deviation of log loss."""
-    matrices: FloatArray
-    """Information matrices of the measured rows, shape (laws, P, P)."""
-    target: FloatArray
-    """Derivatives at the target, shape (laws, P)."""
-
-    def rows(self, n: FloatArray, d: FloatArray) -> FloatArray:
-        """Derivatives at n, d of shape (rows,), in units of the noise, shape (laws, rows, P)."""
-        return np.stack([_derivatives(law, n, d) for law in self.laws]) / self.noise_sd
-
-    def variance(self, rows: FloatArray) -> float:
-        """Mean variance of the predicted log loss at the target after rows of shape (laws, rows, P)."""
-        inverse = _invert(self.matrices + rows.swapaxes(1, 2) @ rows)
-        return float(np.mean(np.einsum("kp,kpq,kq->k", self.target, inverse, self.target)))
-
-    def gains(self, rows: FloatArray, candidates: FloatArray) -> FloatArray:
-        """By how much one further candidate, shape (laws, candidates, P), lowers that variance, shape (candidates,)."""
-        inverse = _invert(self.matrices + rows.swapaxes(1, 2) @ rows)
-        spread = candidates @ inverse
-        cross = np.einsum("kcp,kp->kc", spread, self.target)
-        return np.asarray(np.mean(cross**2 / (1 + np.sum(spread * candidates, axis=2)), axis=0))
-
-
 def next_cells(points: Points, spec: FitSpec, budget_flops: float, target_c: float, method: Method = "ladder") -> NextCells:
     """Propose cells of at most `budget_flops` together for the loss of the compute-optimal model at `target_c`.
 
@@ -166,10 +135,10 @@ def next_cells(points: Points, spec: FitSpec, budget_flops: float, target_c: flo
     assert isinstance(law, JointLaw)  # all theories are
     target_six = count.as_six(target_c)
     target = _cell(law, float(law.n_opt(target_six)), target_six)
-    here = _information(preferred, rows, target, [law])
+    here = Information.of(preferred, rows.n, rows.d, (target.n, target.d), [law])
     cells = _best_ladder(here, rows, target, budget)
     if method == "v_optimal":
-        averaged = _information(preferred, rows, target, _resampled(preferred))
+        averaged = Information.of(preferred, rows.n, rows.d, (target.n, target.d), _resampled(preferred))
         cells = _best_exchange(here, averaged, rows, target, cells, budget)
     now, later = (Range.of(*_columns(rows, part)).refuse(target.n, target.d) for part in ([], cells))
     told = [replace(cell, c=count.k * cell.n * cell.d) if count.k != SIX else cell for cell in (target, *cells)]
@@ -205,7 +174,7 @@ def ladder_flops(largest: float, budget: float) -> list[float]:
     return [steps[-1], *reversed(steps)]
 
 
-def _best_ladder(here: _Information, measured: Rows, target: NextCell, budget: float) -> list[NextCell]:
+def _best_ladder(here: Information, measured: Rows, target: NextCell, budget: float) -> list[NextCell]:
     """The ladder of this budget, or of a smaller one that promises no less."""
     (law,), largest = here.laws, 6 * float(np.max(measured.n * measured.d))
     ladder_flops(largest, budget)
@@ -222,7 +191,7 @@ def _best_ladder(here: _Information, measured: Rows, target: NextCell, budget: f
 
 
 def _best_exchange(
-    here: _Information, averaged: _Information, measured: Rows, target: NextCell, ladder: list[NextCell], budget: float
+    here: Information, averaged: Information, measured: Rows, target: NextCell, ladder: list[NextCell], budget: float
 ) -> list[NextCell]:
     """The cells of the lowest mean variance that exchanges reach with this budget or a smaller one, or the ladder."""
     (law,) = here.laws
@@ -257,14 +226,14 @@ def _refuse(measured: Rows, cells: Sequence[NextCell]) -> str:
 
 
 def _promises_more(
-    here: _Information, measured: Rows, target: NextCell, cells: Sequence[NextCell], than: Sequence[NextCell]
+    here: Information, measured: Rows, target: NextCell, cells: Sequence[NextCell], than: Sequence[NextCell]
 ) -> bool:
     """Whether neither expected interval is wider, and one is narrower."""
     new, old = (_spreads(here, measured, part, target) for part in (cells, than))
     return new != old and all(x <= y for x, y in zip(new, old, strict=True))
 
 
-def _exchange(information: _Information, pool: list[NextCell], start: list[NextCell], budget: float) -> list[NextCell]:
+def _exchange(information: Information, pool: list[NextCell], start: list[NextCell], budget: float) -> list[NextCell]:
     """Cells of the lowest mean variance that replacements, each by one or more of the pool, reach within the budget."""
     moves = information.rows(np.array([cell.n for cell in pool]), np.array([cell.d for cell in pool]))
     cells = _fill(information, start, pool, moves, budget)
@@ -292,7 +261,7 @@ def _without(cells: list[NextCell], cell: NextCell) -> list[NextCell]:
 
 
 def _fill(
-    information: _Information,
+    information: Information,
     cells: list[NextCell],
     pool: list[NextCell],
     moves: FloatArray,
@@ -319,13 +288,6 @@ def _candidates(law: JointLaw, budget: float) -> list[NextCell]:
     return [_cell(law, math.sqrt(c / 6 / ratio), float(c)) for c in levels for ratio in RATIOS]
 
 
-def _information(fit: Fit, measured: Rows, target: NextCell, laws: Sequence[JointLaw]) -> _Information:
-    sd = max(robust_scale(inflated_residuals(fit), 0), 1e-6)
-    rows = np.stack([_derivatives(law, measured.n, measured.d) for law in laws]) / sd
-    at = np.stack([_derivatives(law, np.array([target.n]), np.array([target.d]))[0] for law in laws])
-    return _Information(laws, sd, rows.swapaxes(1, 2) @ rows, at)
-
-
 def _resampled(fit: Fit) -> list[JointLaw]:
     """Resamples of the law in which every parameter acts."""
     laws = fit.resampled_laws(fit.cluster_samples if len(fit.cluster_samples) else fit.samples)
@@ -335,20 +297,7 @@ def _resampled(fit: Fit) -> list[JointLaw]:
     return found
 
 
-def _derivatives(law: JointLaw, n: FloatArray, d: FloatArray) -> FloatArray:
-    """Derivatives of log L by the logarithms of the parameters, shape (rows, P): of one size, unlike the parameters."""
-    return np.asarray(law.gradient(n, d) * np.array(law.theta) / law.predict(n, d)[:, None])
-
-
-def _invert(matrices: FloatArray) -> FloatArray:
-    """Inverses of information matrices, in units of a unit diagonal; directions without information have none."""
-    size = np.sqrt(np.einsum("kpp->kp", matrices))
-    size = np.where(size > 0, size, 1.0)
-    scaled = matrices / (size[:, :, None] * size[:, None, :])
-    return np.asarray(np.linalg.pinv(scaled, rcond=1e-14, hermitian=True) / (size[:, :, None] * size[:, None, :]))
-
-
-def _rows(information: _Information, cells: Sequence[NextCell]) -> FloatArray:
+def _rows(information: Information, cells: Sequence[NextCell]) -> FloatArray:
     return information.rows(np.array([cell.n for cell in cells]), np.array([cell.d for cell in cells]))
 
 
@@ -358,7 +307,7 @@ def _cell(law: JointLaw, n: float, c: float) -> NextCell:
 
 
 def expect(
-    information: _Information,
+    information: Information,
     measured: Rows,
     cells: Sequence[NextCell],
     target: NextCell,
@@ -375,7 +324,7 @@ def expect(
     return Expected(form, drifting)
 
 
-def _spreads(information: _Information, measured: Rows, cells: Sequence[NextCell], target: NextCell) -> tuple[float, float]:
+def _spreads(information: Information, measured: Rows, cells: Sequence[NextCell], target: NextCell) -> tuple[float, float]:
     """Standard deviations of the log loss at the target: of the form alone, and with drift."""
     form_sd = math.sqrt(information.variance(_rows(information, cells)))
     at_n, at_d = np.array([target.n]), np.array([target.d])
