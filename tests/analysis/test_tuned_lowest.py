@@ -9,7 +9,7 @@ from tuned_surfaces import SIZES, best_lr, cost, law, sweep
 
 from scalesweep.analysis.tuning.laws import describe
 from scalesweep.analysis.tuning.lowest import LowestLoss, expected_maximum
-from scalesweep.analysis.tuning.noise import NORMAL_90, Noise
+from scalesweep.analysis.tuning.noise import NORMAL_90, TuningNoise
 from scalesweep.analysis.tuning.optima import tuned_frontier
 from scalesweep.analysis.tuning.profile import profile
 from scalesweep.analysis.tuning.quantity import known_names, quantity
@@ -94,11 +94,11 @@ def test_two_degrees_of_freedom_give_no_standard_error_and_words_say_so() -> Non
 
 
 def test_few_degrees_of_freedom_widen_by_student_and_the_evaluation_is_a_lower_bound() -> None:
-    assert Noise(0.01, 3).student * NORMAL_90 == pytest.approx(2.3534, abs=1e-4)
-    assert Noise(0.01, 10**6).student == pytest.approx(1.0, abs=1e-3)
-    assert Noise(0.01, 5, 0.02).sigma == 0.02
-    assert Noise(0.03, 5, 0.02).sigma == 0.03
-    assert math.isnan(Noise(0.03, 2, 0.02).sigma)
+    assert TuningNoise(0.01, 3).student * NORMAL_90 == pytest.approx(2.3534, abs=1e-4)
+    assert TuningNoise(0.01, 10**6).student == pytest.approx(1.0, abs=1e-3)
+    assert TuningNoise(0.01, 5, 0.02).sigma == 0.02
+    assert TuningNoise(0.03, 5, 0.02).sigma == 0.03
+    assert math.isnan(TuningNoise(0.03, 2, 0.02).sigma)
     points = sweep(lr_cost, sigma=0.002)
     plain, with_error = tuned_frontier(points), tuned_frontier(with_errors(points, 0.02))
     for one, other in zip(plain.vertices, with_error.vertices, strict=True):

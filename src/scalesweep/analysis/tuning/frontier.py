@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from scalesweep.analysis.tuning.lowest import LowestLoss
-from scalesweep.analysis.tuning.noise import UNKNOWN, Noise
+from scalesweep.analysis.tuning.noise import UNKNOWN, TuningNoise
 from scalesweep.analysis.tuning.quantity import LR, quantity
 from scalesweep.analysis.tuning.response import Surface
 from scalesweep.errors import Refused
@@ -60,7 +60,7 @@ class TunedOptimum:
     """The settings that are its axes; those left out make no difference that the noise lets one see."""
     far: Mapping[str, tuple[float, float]] = field(default_factory=dict, repr=False)
     """`half`, `double` -> residual of the measured losses from the quadratic, its variance for noise of variance 1."""
-    noise: Noise = UNKNOWN
+    noise: TuningNoise = UNKNOWN
     """That of a measured loss, pooled over the sweep."""
 
     @property
@@ -160,7 +160,7 @@ class Frontier:
     """One a size, budget and seed, by increasing N and D."""
     settings: tuple[str, ...]
     """Tuned settings, the learning rate first."""
-    noise: Noise
+    noise: TuningNoise
     """That of a measured loss, pooled over the quadratics that stand."""
     measured: Points
     """The points that it was made from."""

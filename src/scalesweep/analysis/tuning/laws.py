@@ -16,7 +16,7 @@ import numpy as np
 
 from scalesweep.analysis.tuning.frontier import Frontier, TunedGroup, TunedOptimum
 from scalesweep.analysis.tuning.lowest import LowestLoss
-from scalesweep.analysis.tuning.noise import MIN_DOF, Noise
+from scalesweep.analysis.tuning.noise import MIN_DOF, TuningNoise
 from scalesweep.analysis.tuning.quantity import BATCH, LR
 from scalesweep.arrays import FloatArray
 from scalesweep.errors import Refused
@@ -199,7 +199,7 @@ def _describe_lowest(frontier: Frontier) -> list[str]:
     ]
 
 
-def _describe_noise(noise: Noise, by: Callable[[str], str]) -> str:
+def _describe_noise(noise: TuningNoise, by: Callable[[str], str]) -> str:
     parts = []
     if noise.dof:
         freedom = f"{noise.dof} degree{'' if noise.dof == 1 else 's'} of freedom"

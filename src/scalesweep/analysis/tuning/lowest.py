@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scalesweep.analysis.tuning.noise import UNKNOWN, Noise
+from scalesweep.analysis.tuning.noise import UNKNOWN, TuningNoise
 from scalesweep.arrays import FloatArray
 
 SAME = 2.0
@@ -40,7 +40,7 @@ class LowestLoss:
     """See `Profile.rise`."""
     why: str
     """Why there is no quadratic to be trusted."""
-    noise: Noise = UNKNOWN
+    noise: TuningNoise = UNKNOWN
 
     @property
     def settings(self) -> tuple[str, ...]:

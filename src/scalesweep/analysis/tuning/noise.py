@@ -19,7 +19,7 @@ MAX_ROUNDS = 10
 
 
 @dataclass(frozen=True)
-class Noise:
+class TuningNoise:
     """Standard deviation of a measured loss, in nats."""
 
     scatter: float = math.nan
@@ -57,7 +57,7 @@ class Noise:
         return 1.0 if self.dof < MIN_DOF else float(t.ppf(0.95, self.dof)) / NORMAL_90
 
 
-UNKNOWN = Noise()
+UNKNOWN = TuningNoise()
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,10 +71,10 @@ class Candidate:
     """How far the minimum may lie below it between settings, see `Profile.depth`."""
 
 
-def pooled(surfaces: Sequence[Surface], evaluation: float) -> Noise:
+def pooled(surfaces: Sequence[Surface], evaluation: float) -> TuningNoise:
     """The scatter about the quadratics."""
     dof = sum(surface.dof for surface in surfaces)
-    return Noise(math.sqrt(sum(surface.rss for surface in surfaces) / dof) if dof else math.nan, dof, evaluation)
+    return TuningNoise(math.sqrt(sum(surface.rss for surface in surfaces) / dof) if dof else math.nan, dof, evaluation)
 
 
 def standing(candidates: Sequence[Candidate], evaluation: float) -> list[bool]:
@@ -94,15 +94,15 @@ def standing(candidates: Sequence[Candidate], evaluation: float) -> list[bool]:
     return keep
 
 
-def _typical(surfaces: Sequence[Surface], evaluation: float) -> Noise:
+def _typical(surfaces: Sequence[Surface], evaluation: float) -> TuningNoise:
     from scipy.stats import chi2
 
     squares = [surface.rss / float(chi2.median(surface.dof)) for surface in surfaces if surface.dof]
     dof = pooled(surfaces, evaluation).dof
-    return Noise(math.sqrt(float(np.median(squares))) if squares else math.nan, dof, evaluation)
+    return TuningNoise(math.sqrt(float(np.median(squares))) if squares else math.nan, dof, evaluation)
 
 
-def _stands(candidate: Candidate, noise: Noise) -> bool:
+def _stands(candidate: Candidate, noise: TuningNoise) -> bool:
     from scipy.stats import f, t
 
     surface, lowest = candidate.surface, candidate.lowest
