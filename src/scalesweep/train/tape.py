@@ -128,8 +128,6 @@ class Tape:
             parameter.grad = gradient
         return self._losses.mean()
 
-    # -- recording ------------------------------------------------------------------------------------------------------------
-
     def _add(self, function: Callable[..., object], *arguments: object, **named: object) -> None:
         self._ops.append(partial(function, *arguments, **named))
 
@@ -185,8 +183,6 @@ class Tape:
     def _as_rows(self, heads: Tensor) -> Tensor:
         """(B H, T, K) as (B, T, H, K)."""
         return heads.view(self.B, self.H, self.T, self.K).transpose(1, 2)
-
-    # -- attention ------------------------------------------------------------------------------------------------------------
 
     def _attention(self, prefix: str, scale: float, has_norm: bool) -> _Attention:
         B, T, N, D, H, K = self.B, self.T, self.N, self.D, self.H, self.K
@@ -267,8 +263,6 @@ class Tape:
         self._add(heads_N2HK.view(N, 2, H, K).mul_, kept.gain)
         self._rms_backward(heads_N2HK, kept.heads, product, column, out=out_N2HK)
 
-    # -- feed-forward ---------------------------------------------------------------------------------------------------------
-
     def _feed_forward(self, prefix: str, scale: float) -> _FeedForward:
         N, D, F = self.N, self.D, self.F
         norm, matrix = self._rms(self._x), torch.empty(2 * F, D)
@@ -300,8 +294,6 @@ class Tape:
         self._add(torch.mm, gate, kept.matrix[:F], out=self._scratch)
         self._add(torch.addmm, self._scratch, up, kept.matrix[F:], out=self._scratch)
         self._rms_backward(self._scratch, kept.norm, self._product, self._column)
-
-    # -- head -----------------------------------------------------------------------------------------------------------------
 
     def _head(self) -> None:
         """Losses, and back to the residual stream before the last norm; some rows at a time, which bounds the memory."""

@@ -78,7 +78,8 @@ class Forecast:
     formula: str
     """That law with its numbers."""
     honest: Prediction | None
-    """Mean of the forms with the honest interval for one new run; None where the forecast abstains."""
+    """Mean of the forms, along a ray the law with a floor, with the honest interval for one new run; None where the forecast
+    abstains."""
     abstention: str
     """Why there is no honest interval, in a sentence; empty where there is one."""
     forms: dict[str, float]
@@ -96,7 +97,8 @@ class Forecast:
     supported_factor: float
     """Largest such factor that the measured span of compute supports."""
     widening: float
-    """Stretch of the honest interval by the back-test; 1: the past was inside."""
+    """Factor of the honest interval by the back-test of these points, over what past errors of other studies alone give: 1
+    without one. Along a ray the stretch of the envelope, at least 1."""
     num_origins: int
     """Origins of that back-test."""
     origin: Origin

@@ -1,8 +1,9 @@
 """A dated, hashed prediction of a model that is not measured yet, with two intervals; `scoring` compares it with the model.
 
 *If this form holds*: the preferred law's interval for one new run (resamples of the points, and a residual for the run).
-*Honest*: the envelope over all forms of that interval with a drifting exponent, stretched by what a rolling origin on the same
-points got wrong (`outlook`, `horizon`, `backtest`). Beyond the factor that the points support there is no honest interval, and
+*Honest*: the mean of the forms by their weights, with what the forms, their resamples and a drifting exponent differ by, as
+wide as a rolling origin on the same points and on published ones asks for (`bands`). Along a ray it is the envelope of L(C)
+with and without a floor (`ray`). Beyond the factor that the points support there is no honest interval, and
 the forecast says why. C = k N D as the points count it (`points.compute`).
 """
 

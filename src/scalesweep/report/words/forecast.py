@@ -28,24 +28,38 @@ def summarise(made: Forecast) -> str:
         ]
     lines += [f"  if this form holds  {made.form}  {share}, one new run, {_title(made.form_name)} law"]
     if made.honest:
-        lines += [f"  honest              {made.honest}  {share}, one new run, mean of the forms"]
+        lines += [f"  honest              {made.honest}  {share}, one new run, {_centre(made)}"]
     else:
         lines += ["  honest              none: the tool abstains (A14).", *_wrap(made.abstention, 22)]
     each = ", ".join(f"{_title(name)} {format_number(loss)}" for name, loss in made.forms.items())
-    tested = (
-        f"{made.widening:.2f} times as wide as elsewhere by {made.num_origins} back-tests on these points"
-        if made.num_origins
-        else "not back-tested: too few points"
-    )
     notes = (
         f"Forms: {each}.",
         f"The target's compute is {format_number(made.factor)} times the largest measured; their span of compute alone "
         f"supports {format_rough(made.supported_factor)} times.",
         *([made.reservation] if made.reservation else []),
-        f"Honest: mean of the forms by their weights, an exponent that may drift by {DRIFT:g} of itself per decade, {tested}.",
+        _honest(made),
         f"From {made.origin.rows} points, {made.origin.source}, hash {made.origin.sha256[:12]}.",
     )
     return "\n".join([*lines, *(line for note in notes for line in _wrap(note, 2))])
+
+
+def _centre(made: Forecast) -> str:
+    """What the honest interval lies around; a forecast with a reservation is one of L(C)."""
+    return f"{_title(made.form_name)} law" if made.reservation else "mean of the forms"
+
+
+def _honest(made: Forecast) -> str:
+    """How the honest interval is made, in a sentence."""
+    drift = f"an exponent that may drift by {DRIFT:g} of itself per decade"
+    if not made.num_origins:
+        tested = "not back-tested: too few points"
+    elif made.reservation:
+        tested = f"stretched {made.widening:.2f} times by {made.num_origins} back-tests on these points"
+    else:
+        tested = f"{made.widening:.2f} times as wide as elsewhere by {made.num_origins} back-tests on these points"
+    if made.reservation:
+        return f"Honest: what L(C) with and without a floor say, {drift}, {tested}."
+    return f"Honest: mean of the forms by their weights, {drift}, {tested}."
 
 
 def _title(form: str) -> str:
@@ -70,7 +84,7 @@ def summarise_score(result: Score) -> str:
         off = format_share(row.form_error, sign="+")
         lines.append(f"    {_title(made.form_name)} law off by {off}, {_inside(row.in_form)} if this form holds")
         if row.error is not None and row.in_honest is not None:
-            lines.append(f"    mean of the forms off by {format_share(row.error, sign='+')}, {_inside(row.in_honest)} honest")
+            lines.append(f"    {_centre(made)} off by {format_share(row.error, sign='+')}, {_inside(row.in_honest)} honest")
     if not result.is_unseen:
         lines.append("  These are the points that the forecast was made from: this is no test of it.")
     return "\n".join(lines)
