@@ -75,11 +75,11 @@ def test_a_step_on_the_device_is_one_from_the_host(
 
 
 def test_windows_and_learning_rates_are_those_of_the_host(cell: Cell, tokens: np.ndarray) -> None:
-    from scalesweep.train.data import batch
+    from scalesweep.train.data import batch, windows_of_cell
 
     cells = pack_of(cell, 2)
     T, B = cell.shape.context, cell.batch_sequences
-    starts = window_starts(cells, len(tokens), 11, 5)
+    starts = window_starts(cells, windows_of_cell(cell, len(tokens)), 11, 5)
     rows = schedule_rows(cells, 11, 5)
     assert starts.shape == (5, 2, B)
     assert rows.shape == (5, 3, 2, 1)

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from scalesweep.plan.flops import ModelShape, ModuleShape, count_params, flops_per_token, num_params, shape_from_dict
+from scalesweep.plan.selection import Selection, selection_from_dict
 from scalesweep.settings.plan import CountSpec
 
 Precision = Literal["float32", "bfloat16"]
@@ -33,6 +34,7 @@ class Cell:
     corpus: str
     corpus_hash: str
     unique_tokens: int
+    """U: distinct training tokens that the cell may visit."""
     seed: int
     steps: int
     batch_sequences: int
@@ -65,6 +67,8 @@ class Cell:
     """Weight of log(Z)^2 in what is minimised."""
     precision: Precision
     validation_tokens: int
+    selection: Selection | None = None
+    """Which windows of the training stream may be visited; None where all are, as they are."""
 
     @functools.cached_property
     def key(self) -> str:
@@ -89,9 +93,9 @@ class Cell:
         for name in ("corpus", *without):  # the corpus's name; it is identified by its hash
             del content[name]
         content["shape"].pop("counts", None)  # they follow from the rest
-        for field in dataclasses.fields(self):  # a default stands for what cells were before the field came
-            if field.default is not dataclasses.MISSING and content[field.name] == field.default:
-                del content[field.name]
+        _drop_defaults(self, content)
+        if self.selection is not None:
+            _drop_defaults(self.selection, content["selection"])
         return hashlib.sha256(json.dumps({"schema": CELL_SCHEMA, **content}, sort_keys=True).encode()).hexdigest()[:12]
 
     @property
@@ -153,9 +157,17 @@ class Cell:
         }
 
 
+def _drop_defaults(value: Any, content: dict[str, Any]) -> None:
+    """Leave out what has its default: it stands for what cells were before the field came."""
+    for field in dataclasses.fields(value):
+        if field.default is not dataclasses.MISSING and getattr(value, field.name) == field.default:
+            content.pop(field.name, None)
+
+
 def cell_from_dict(values: Mapping[str, Any]) -> Cell:
     """Inverse of `dataclasses.asdict`."""
-    return Cell(**{**values, "shape": shape_from_dict(values["shape"])})
+    selection = selection_from_dict(values.get("selection"))
+    return Cell(**{**values, "shape": shape_from_dict(values["shape"]), "selection": selection})
 
 
 _PER_RUN = (

@@ -11,6 +11,7 @@ from scalesweep.errors import SpecError
 from scalesweep.plan import recipe as rules
 from scalesweep.plan.cell import Cell, Precision
 from scalesweep.plan.flops import ModelShape, flops_per_token, num_params
+from scalesweep.plan.selection import Selection
 from scalesweep.plan.trials import lr_from_law
 from scalesweep.settings.base import Ladder, Shape
 from scalesweep.settings.plan import ArchitectureSpec, RecipeSpec
@@ -120,13 +121,14 @@ def _cell(
     warmup = rules.warmup_steps(steps, recipe)
     # The decay ends a run and leaves the warm-up alone; a cosine is decay from the end of the warm-up on.
     decay = min(steps - warmup, math.ceil(train.decay_fraction * steps)) if train.schedule == "wsd" else steps - warmup
+    selection, unique_tokens = _selected(settings, corpus, shape.context, sequences)
     return Cell(
         shape=shape,
         rope_theta=getattr(settings.model, "rope_theta", 0.0),
         embedding_std=getattr(settings.model, "embedding_std", 0.0),
         corpus=corpus.name,
         corpus_hash=corpus.hash,
-        unique_tokens=corpus.unique_tokens,
+        unique_tokens=unique_tokens,
         seed=seed,
         steps=steps,
         batch_sequences=sequences,
@@ -142,7 +144,33 @@ def _cell(
         z_loss=optim.z_loss,
         precision=resolve_precision(train, device),
         validation_tokens=train.validation_tokens,
+        selection=selection,
     )
+
+
+def _selected(settings: Settings, corpus: CorpusFacts, context: int, sequences: int) -> tuple[Selection | None, int]:
+    """What `data.unique_tokens` leaves of the corpus, and U; no selection where that is every window, as without it.
+
+    Raises:
+        SpecError: fewer windows than a batch has, or more than the corpus has.
+    """
+    asked = settings.data.unique_tokens
+    if asked is None:
+        return None, corpus.unique_tokens
+    limit = asked // context
+    if limit < sequences:
+        raise SpecError(
+            f"data.unique_tokens = {asked:,} is {limit} windows of model.context = {context} tokens, fewer than the "
+            f"{sequences} of a batch: raise it to {sequences * context:,} or more, or lower recipe.batch_tokens."
+        )
+    if limit * context > corpus.unique_tokens:
+        raise SpecError(
+            f"data.unique_tokens = {asked:,} is more than the {corpus.unique_tokens:,} training tokens of {corpus.name}: lower "
+            "it, set it to null for all of them, or give more text."
+        )
+    if limit * context == corpus.unique_tokens:
+        return None, corpus.unique_tokens
+    return Selection(limit, settings.data.seed), limit * context
 
 
 def _with_lr_law(settings: Settings, shape: ModelShape, tokens: float) -> RecipeSpec:

@@ -56,7 +56,10 @@ class DataSpec(Spec):
     max_tokens: Annotated[Count, Field(ge=1000)] = 8_000_000
     """markov and zipf_facts only: tokens that are drawn, held-out ones included."""
     seed: Seed = 0
-    """markov and zipf_facts only: seed of the source and of its streams."""
+    """Seed of the windows that `unique_tokens` leaves; of markov and zipf_facts also of the source and its streams."""
+    unique_tokens: Count | None = None
+    """U: distinct training tokens that a cell may visit, rounded down to windows of `model.context`, which `data.seed` draws
+    from the whole training stream; budgets above it are further epochs. Null is all of the stream."""
     alphabet: Annotated[int, Field(ge=2, le=64)] = 16
     """markov only: number of symbols, V; the chain has V^2 states."""
     keys: Annotated[Count, Field(ge=2, le=10**8)] = 1_000_000

@@ -29,7 +29,7 @@ _WITHOUT_EFFECT = frozenset(
     "rope_theta embedding_std residual_scale corpus corpus_hash unique_tokens seed steps warmup_steps schedule decay_steps "
     "hidden_lr head_lr embedding_lr beta1 beta2 momentum hidden_eps head_eps embedding_eps qk_norm_eps "
     "weight_decay head_weight_decay grad_clip "
-    "validation_tokens".split()
+    "validation_tokens selection".split()
 )
 """Fields of a cell on which the time of a step does not depend; any other one, also a future one, tells benchmarks apart."""
 POWER_SECONDS = 5.0

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from scalesweep.plan.cell import Cell
 from scalesweep.plan.flops import DecoderShape
-from scalesweep.train.data import batch
+from scalesweep.train.data import batch, windows_of_cell
 from scalesweep.train.model.decoder import Decoder
 from scalesweep.train.optim import make_optimizer
 
@@ -36,8 +36,9 @@ def coordinates(cell: Cell, tokens: np.ndarray, steps: int) -> dict[str, NDArray
     seen: dict[str, list[float]] = {}
     for name, module in [*((f"layer {i + 1}", layer) for i, layer in enumerate(model.layers)), ("logits", model)]:
         module.register_forward_hook(_recorder(seen.setdefault(name, [])))
+    B, T, of = cell.batch_sequences, cell.shape.context, windows_of_cell(cell, len(tokens))
     for step in range(steps + 1):
-        windows = batch(tokens, seed=cell.seed, step=step, sequences=cell.batch_sequences, context=cell.shape.context)
+        windows = batch(tokens, seed=cell.seed, step=step, sequences=B, context=T, windows=of)
         loss = model.losses(torch.from_numpy(windows)[None]).mean()
         if step < steps:
             loss.backward()

@@ -58,6 +58,7 @@ def run_steps(
     rng = np.random.default_rng(0)
     tokens = rng.integers(0, cell.shape.vocab_size, size=64 * (cell.batch_tokens + 1)).astype(np.int64)
     short = dataclasses.replace(cell, steps=num_steps, warmup_steps=1, decay_steps=1, validation_tokens=2 * cell.shape.context)
+    short = dataclasses.replace(short, selection=None)  # of another stream
     pack = [Run(dataclasses.replace(short, seed=seed)) for seed in range(runs)]
 
     def stepped() -> bool:

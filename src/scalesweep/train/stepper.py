@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from scalesweep.plan.cell import Cell
-from scalesweep.train.data import batch, visited_windows
+from scalesweep.train.data import Windows, batch, windows_of_cell
 from scalesweep.train.device import is_out_of_memory
 from scalesweep.train.gradient import Execution, Gradient, gradient_of
 from scalesweep.train.model.decoder import Decoder
@@ -66,15 +66,14 @@ class HostStepper:
         self, optimizer: Optimizer, cells: Sequence[Cell], tokens: np.ndarray, gradient: Gradient, device: torch.device
     ) -> None:
         self._optimizer, self._cells, self._tokens, self._gradient, self._device = optimizer, cells, tokens, gradient, device
+        self._windows = windows_of_cell(cells[0], len(tokens))
         self.loss_sum_R = torch.zeros(len(cells), device=device)
         self.norms_R = torch.zeros(len(cells), device=device)
 
     def advance(self, step: int) -> None:
         """As in `Stepper`."""
-        windows = [
-            batch(self._tokens, seed=c.seed, step=step, sequences=c.batch_sequences, context=c.shape.context)
-            for c in self._cells
-        ]
+        of, B, T = self._windows, self._cells[0].batch_sequences, self._cells[0].shape.context
+        windows = [batch(self._tokens, seed=c.seed, step=step, sequences=B, context=T, windows=of) for c in self._cells]
         factors = [lr_factor(step, c) for c in self._cells]
         self.loss_sum_R += self._gradient(to_device(windows, self._device))
         self.norms_R = self._optimizer.step(factors)
@@ -96,7 +95,7 @@ class ResidentStepper:
         start: int,
     ) -> None:
         self._optimizer, self._cells, self._gradient = optimizer, cells, gradient
-        self._tokens, self._num_tokens = resident_tokens(tokens, device), len(tokens)
+        self._tokens, self._windows = resident_tokens(tokens, device), windows_of_cell(cells[0], len(tokens))
         R, first = len(cells), cells[0]
         self.loss_sum_R, self.norms_R = torch.zeros(R, device=device), torch.zeros(R, device=device)
         self._starts = torch.zeros(CHUNK_STEPS, R, first.batch_sequences, dtype=torch.long, device=device)
@@ -124,7 +123,7 @@ class ResidentStepper:
     def _upload(self, step: int) -> None:
         """Windows and learning rates of the steps from `step` on."""
         number = min(CHUNK_STEPS, max(1, self._cells[0].steps - step))
-        starts, rows = window_starts(self._cells, self._num_tokens, step, number), schedule_rows(self._cells, step, number)
+        starts, rows = window_starts(self._cells, self._windows, step, number), schedule_rows(self._cells, step, number)
         self._starts[:number].copy_(torch.from_numpy(starts))
         self._rows[:number].copy_(torch.from_numpy(rows))
         self.position.zero_()
@@ -216,12 +215,11 @@ def resident_tokens(tokens: np.ndarray, device: torch.device) -> Tensor:
     return _resident[key][1]
 
 
-def window_starts(cells: Sequence[Cell], num_tokens: int, step: int, number: int) -> np.ndarray:
+def window_starts(cells: Sequence[Cell], windows: Windows, step: int, number: int) -> np.ndarray:
     """Positions in the corpus at which the windows of some steps' batches begin, shape (number, R, B)."""
-    first = cells[0]
-    B, T = first.batch_sequences, first.shape.context
-    of_runs = [visited_windows(num_tokens, T, seed=c.seed, start=step * B, number=number * B) for c in cells]
-    return np.stack([windows.astype(np.int64).reshape(number, B) * T for windows in of_runs], axis=1)
+    B = cells[0].batch_sequences
+    of_runs = [windows.starts(seed=c.seed, start=step * B, number=number * B) for c in cells]
+    return np.stack([starts.reshape(number, B) for starts in of_runs], axis=1)
 
 
 def schedule_rows(cells: Sequence[Cell], step: int, number: int) -> np.ndarray:

@@ -1,19 +1,15 @@
 """Text to batches: sources, tokenizers, prepared corpora, and the batch of a step. numpy only; nothing here imports torch."""
 
-from scalesweep.train.data.batches import (
-    batch,
-    count_windows,
-    unique_tokens,
-    validation_shortage,
-    validation_windows,
-    visited_windows,
-)
+from scalesweep.plan.selection import count_windows
+from scalesweep.train.data.batches import batch, unique_tokens, validation_shortage, validation_windows
 from scalesweep.train.data.corpus import Corpus, cache_dir, open_corpus
 from scalesweep.train.data.prepare import prepare
 from scalesweep.train.data.synthetic import check_entropy
+from scalesweep.train.data.windows import Windows, windows_of_cell
 
 __all__ = [
     "Corpus",
+    "Windows",
     "batch",
     "cache_dir",
     "check_entropy",
@@ -23,5 +19,5 @@ __all__ = [
     "unique_tokens",
     "validation_shortage",
     "validation_windows",
-    "visited_windows",
+    "windows_of_cell",
 ]

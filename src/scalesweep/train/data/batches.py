@@ -2,25 +2,20 @@
 
 A stream of n tokens is cut into W = (n - 1) // T windows of T + 1 tokens at stride T, T being the context: the last target
 of a window is the first input of the next, so that every token but the first is predicted exactly once an epoch. The windows
-of an epoch are visited in an order that depends on the seed and the epoch alone. Nothing here keeps a position; the trainer
-asks for the batch of a step.
+of an epoch are visited in an order that depends on the seed and the epoch alone (`windows`). Nothing here keeps a position; the
+trainer asks for the batch of a step.
 """
-
-from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from scalesweep.arrays import IntArray
 from scalesweep.errors import DataError
+from scalesweep.plan.selection import count_windows
+from scalesweep.train.data.windows import Windows, select_windows
 
 Tokens = NDArray[np.unsignedinteger]
 """A stream of token ids, usually a read-only `np.memmap` of a prepared corpus."""
-
-
-def count_windows(num_tokens: int, context: int) -> int:
-    """Windows of `context` + 1 tokens in a stream of `num_tokens`."""
-    return max(0, (num_tokens - 1) // context)
 
 
 def unique_tokens(num_tokens: int, context: int) -> int:
@@ -28,7 +23,9 @@ def unique_tokens(num_tokens: int, context: int) -> int:
     return count_windows(num_tokens, context) * context
 
 
-def batch(tokens: Tokens, *, seed: int, step: int, sequences: int, context: int) -> NDArray[np.int64]:
+def batch(
+    tokens: Tokens, *, seed: int, step: int, sequences: int, context: int, windows: Windows | None = None
+) -> NDArray[np.int64]:
     """The batch of step `step`, counted from 0.
 
     Args:
@@ -37,6 +34,7 @@ def batch(tokens: Tokens, *, seed: int, step: int, sequences: int, context: int)
         step: position; a batch may straddle the end of an epoch.
         sequences: windows in a batch.
         context: inputs of a window, T.
+        windows: those that may be visited, of the same context; None is all of the stream.
 
     Returns:
         Token ids, shape (sequences, context + 1): inputs are [:, :-1] and targets [:, 1:].
@@ -44,18 +42,8 @@ def batch(tokens: Tokens, *, seed: int, step: int, sequences: int, context: int)
     Raises:
         DataError: the stream is shorter than one window.
     """
-    windows = count_windows(len(tokens), context)
-    if windows == 0:
-        raise DataError(
-            f"the training text has {len(tokens)} tokens, fewer than one window of model.context + 1 = {context + 1}: "
-            "raise data.max_bytes or lower model.context."
-        )
-    return _gather(tokens, _visited(windows, seed, step * sequences, sequences), context)
-
-
-def visited_windows(num_tokens: int, context: int, *, seed: int, start: int, number: int) -> NDArray[np.uint32]:
-    """The windows that batches visit, by position: a batch of B sequences at step s has those from s B on, shape (number,)."""
-    return _visited(count_windows(num_tokens, context), seed, start, number)
+    windows = windows or select_windows(len(tokens), context)
+    return _gather(tokens, windows.starts(seed=seed, start=step * sequences, number=sequences), context)
 
 
 def validation_windows(tokens: Tokens, num_tokens: int, context: int) -> NDArray[np.int64]:
@@ -76,7 +64,7 @@ def validation_windows(tokens: Tokens, num_tokens: int, context: int) -> NDArray
     wanted = -(-num_tokens // context)
     if shortage := validation_shortage(len(tokens), num_tokens, context):
         raise DataError(shortage)
-    return _gather(tokens, np.arange(wanted) * available // wanted, context)
+    return _gather(tokens, np.arange(wanted) * available // wanted * context, context)
 
 
 def validation_shortage(stream_tokens: int, num_tokens: int, context: int, is_capped: bool = False) -> str:
@@ -98,29 +86,8 @@ def validation_shortage(stream_tokens: int, num_tokens: int, context: int, is_ca
     )
 
 
-def _gather(tokens: Tokens, windows: NDArray[Any], context: int) -> NDArray[np.int64]:
+def _gather(tokens: Tokens, starts: IntArray, context: int) -> NDArray[np.int64]:
     # A plain view first: indexing a memmap builds a memmap, which costs more than the gather itself.
-    index = windows.astype(np.int64)[:, None] * context + np.arange(context + 1)
+    index = starts[:, None] + np.arange(context + 1)
     gathered: NDArray[np.int64] = tokens.view(np.ndarray)[index].astype(np.int64)
     return gathered
-
-
-def _visited(windows: int, seed: int, start: int, num: int) -> NDArray[np.uint32]:
-    """The windows at positions [start, start + num) of the endless sequence of epochs, shape (num,)."""
-    parts = []
-    while num > 0:
-        epoch, offset = divmod(start, windows)
-        part = _permutation(windows, seed, epoch)[offset : offset + num]
-        parts.append(part)
-        start, num = start + len(part), num - len(part)
-    return parts[0] if len(parts) == 1 else np.concatenate(parts)
-
-
-# A pack steps many seeds at once, each with an epoch of its own: 64 permutations keep them all at hand.
-@lru_cache(maxsize=64)
-def _permutation(windows: int, seed: int, epoch: int) -> NDArray[np.uint32]:
-    # numpy guarantees the raw stream of a bit generator across versions, not the algorithm of Generator.permutation.
-    keys = np.random.PCG64(np.random.SeedSequence([seed, epoch])).random_raw(windows)
-    order = np.argsort(keys, kind="stable").astype(np.uint32)
-    order.flags.writeable = False
-    return order

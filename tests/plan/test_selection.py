@@ -1,0 +1,70 @@
+"""What `data.unique_tokens` makes of a plan: keys, U and epochs of the cells, refusals."""
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from builders import small_settings
+
+from scalesweep.errors import SpecError
+from scalesweep.plan.cell import cell_from_dict, pack_signature
+from scalesweep.plan.grid import CorpusFacts
+from scalesweep.plan.plan import Plan, make_plan
+from scalesweep.plan.selection import Selection
+from scalesweep.settings.plan import CountSpec
+
+FACTS = CorpusFacts("text", "0123", 257, 32 * 1000)
+
+
+def planned(**data: Any) -> Plan:
+    return make_plan(small_settings(Path("."), data=data), FACTS, "cpu")
+
+
+def test_a_seed_without_a_limit_changes_no_key() -> None:
+    assert planned(seed=7).hash == planned().hash
+    assert planned(unique_tokens=32_000, seed=7).hash == planned().hash  # that is all there is
+    assert all(cell.selection is None for cell in planned(seed=7).cells)
+
+
+def test_limit_and_seed_are_part_of_the_key() -> None:
+    plans = [planned(), planned(unique_tokens="4k"), planned(unique_tokens="8k"), planned(unique_tokens="8k", seed=1)]
+    assert len({cell.key for plan in plans for cell in plan.cells}) == sum(len(plan.cells) for plan in plans)
+    assert len({cell.trunk for plan in plans for cell in plan.cells}) == sum(len({c.trunk for c in p.cells}) for p in plans)
+    assert len({pack_signature(plan.cells[0]) for plan in plans}) == len(plans)
+
+
+def test_a_limit_is_rounded_down_to_windows_and_gives_the_epochs() -> None:
+    cell = planned(unique_tokens=4099).cells[-1]
+    assert (cell.selection, cell.unique_tokens) == (Selection(128, 0), 4096)
+    assert cell.epochs == cell.tokens / 4096
+    row = cell.row(CountSpec())
+    assert (row["unique_tokens"], row["epochs"]) == (4096, 4.0)
+
+
+def test_a_cell_comes_back_from_its_record() -> None:
+    cell = planned(unique_tokens="4k").cells[0]
+    again = cell_from_dict(json.loads(json.dumps(dataclasses.asdict(cell))))
+    assert (again, again.key) == (cell, cell.key)
+    of_today = {name: value for name, value in dataclasses.asdict(planned().cells[0]).items() if name != "selection"}
+    assert cell_from_dict(of_today).key == planned().cells[0].key
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (96, "96 is 3 windows of model.context = 32 tokens, fewer than the 4 of a batch: raise it to 128 "),
+        (16, "16 is 0 windows"),
+        (32_032, "32,032 is more than the 32,000 training tokens of text: lower it"),
+    ],
+)
+def test_too_few_and_too_many_unique_tokens_are_refused(asked: int, said: str) -> None:
+    with pytest.raises(SpecError, match=said):
+        planned(unique_tokens=asked)
+
+
+def test_epochs_that_were_asked_for_are_named_so() -> None:
+    (said,) = (line for line in planned(unique_tokens="4k").warnings if "epochs" in line)
+    assert "4.1 epochs of what data.unique_tokens asks for (4,000 unique tokens)" in said
+    assert not any("epochs" in line for line in planned().warnings)
