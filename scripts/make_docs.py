@@ -15,6 +15,7 @@ from omegaconf import OmegaConf
 from pydantic.fields import FieldInfo
 
 from scalesweep.settings.base import Ladder, Range, Shape, Spec, parse_quantity
+from scalesweep.settings.data import TransformSpec
 from scalesweep.settings.settings import Settings
 from scalesweep.settings.tune import LrLaw, TuneSpec
 
@@ -49,6 +50,11 @@ def render() -> str:
         *_rows(TuneSpec, {}, "sweep.tune."),
         *_rows(Range, {}, "sweep.tune.GROUP.KEY."),
         *_rows(LrLaw, {}, "recipe.lr_law."),
+    ]
+    parts += [
+        "## Tables in data.transform",
+        "What it does: [data.md](data.md).",
+        HEAD + "".join(_rows(TransformSpec, {}, "data.transform.")),
     ]
     parts += ["## Tables in sweep.sizes", HEAD + "".join(forms)]
     parts += ["## Tables in sweep.tune and recipe.lr_law", "What they are for: [tuning.md](tuning.md).", HEAD + "".join(tuned)]

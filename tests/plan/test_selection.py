@@ -12,7 +12,7 @@ from scalesweep.errors import SpecError
 from scalesweep.plan.cell import cell_from_dict, pack_signature
 from scalesweep.plan.grid import CorpusFacts
 from scalesweep.plan.plan import Plan, make_plan
-from scalesweep.plan.selection import Selection
+from scalesweep.plan.selection import Selection, Transform
 from scalesweep.settings.plan import CountSpec
 
 FACTS = CorpusFacts("text", "0123", 257, 32 * 1000)
@@ -68,3 +68,33 @@ def test_epochs_that_were_asked_for_are_named_so() -> None:
     (said,) = (line for line in planned(unique_tokens="4k").warnings if "epochs" in line)
     assert "4.1 epochs of what data.unique_tokens asks for (4,000 unique tokens)" in said
     assert not any("epochs" in line for line in planned().warnings)
+
+
+@pytest.mark.parametrize(
+    ("kind", "unique"), [("junk_uniform", 8000), ("junk_constant", 8000), ("duplicate", 6016), ("drop", 6016)]
+)
+def test_a_transform_is_part_of_the_cell_and_of_its_unique_tokens(kind: str, unique: int) -> None:
+    cell = planned(unique_tokens=8000, transform={"kind": kind, "share": 0.25, "seed": 3}).cells[-1]
+    assert cell.selection == Selection(250, 0, Transform(kind, 0.25, 3))  # type: ignore[arg-type]
+    assert cell.unique_tokens == unique  # 250 windows, less round(62.5) = 62, the even one
+    assert cell.epochs == cell.tokens / unique
+    assert cell.row(CountSpec())["transform"] == f"{kind} 0.25"
+    again = cell_from_dict(json.loads(json.dumps(dataclasses.asdict(cell))))
+    assert (again, again.key) == (cell, cell.key)
+    others = [planned(unique_tokens=8000), planned(transform={"kind": kind, "share": 0.25, "seed": 3})]
+    assert len({cell.key, *(plan.cells[-1].key for plan in others)}) == 3
+
+
+@pytest.mark.parametrize(
+    ("transform", "said"),
+    [
+        ({"kind": "drop", "share": 1}, "must leave some windows"),
+        ({"kind": "drop", "share": 0.999}, "leaves 1 of 1,000 windows, fewer than the 4 of a batch"),
+        ({"kind": "junk_constant", "share": 1e-4}, "changes none of the 1,000 windows"),
+        ({"kind": "noise", "share": 0.5}, "must be 'junk_constant'"),
+        ({"kind": "drop", "share": 0}, "must be greater than 0"),
+    ],
+)
+def test_a_transform_that_cannot_be_is_refused(transform: dict[str, Any], said: str) -> None:
+    with pytest.raises(SpecError, match=said):
+        planned(transform=transform)

@@ -22,7 +22,15 @@ from scalesweep.train.optim import make_optimizer
 from scalesweep.train.optim.adamw import corrections
 from scalesweep.train.pack import Outcome, Run
 from scalesweep.train.schedule import lr_factor
-from scalesweep.train.stepper import HostStepper, ResidentStepper, make_stepper, schedule_rows, state_of, window_starts
+from scalesweep.train.stepper import (
+    HostStepper,
+    ResidentStepper,
+    make_stepper,
+    resident_tokens,
+    schedule_rows,
+    state_of,
+    window_starts,
+)
 
 CPU = prepare_device("cpu")
 STEPS = 40
@@ -72,6 +80,20 @@ def test_a_step_on_the_device_is_one_from_the_host(
     assert np.array(resident) == pytest.approx(np.array(host), rel=2e-4)
     for a, b in zip(found.parameters(), expected.parameters(), strict=True):
         assert torch.allclose(a, b, rtol=1e-3, atol=1e-5)
+
+
+def test_a_window_that_a_transform_made_is_that_of_the_host(cell: Cell, tokens: np.ndarray) -> None:
+    from scalesweep.plan.selection import Selection, Transform
+    from scalesweep.train.data import batch, windows_of_cell
+
+    cell = dataclasses.replace(cell, selection=Selection(40, 0, Transform("junk_uniform", 0.5, 0)))
+    T, B, windows = cell.shape.context, cell.batch_sequences, windows_of_cell(cell, len(tokens))
+    starts = window_starts([cell], windows, 3, 4)[:, 0]
+    stream = resident_tokens(tokens, windows.added, CPU).numpy()
+    assert (starts >= len(tokens)).any()
+    for i in range(4):
+        host = batch(tokens, seed=cell.seed, step=3 + i, sequences=B, context=T, windows=windows)
+        assert np.array_equal(stream[starts[i][:, None] + np.arange(T + 1)], host)
 
 
 def test_windows_and_learning_rates_are_those_of_the_host(cell: Cell, tokens: np.ndarray) -> None:

@@ -123,7 +123,7 @@ class Cell:
 
     def row(self, count: CountSpec) -> dict[str, Any]:
         """The cell as columns of the table of points, every parameter group included."""
-        groups = count_params(self.shape)
+        groups, transform = count_params(self.shape), self.selection.transform if self.selection else None
         return {
             "key": self.key,
             "n": self.num_params(count),
@@ -154,6 +154,7 @@ class Cell:
             "params_matrices": groups.matrices,
             "params_norms": groups.norms,
             **({"architecture": self.shape.architecture} if isinstance(self.shape, ModuleShape) else {}),
+            **({"transform": f"{transform.kind} {transform.share:g}"} if transform else {}),
         }
 
 

@@ -11,9 +11,10 @@ from scalesweep.errors import SpecError
 from scalesweep.plan import recipe as rules
 from scalesweep.plan.cell import Cell, Precision
 from scalesweep.plan.flops import ModelShape, flops_per_token, num_params
-from scalesweep.plan.selection import Selection
+from scalesweep.plan.selection import Selection, Transform
 from scalesweep.plan.trials import lr_from_law
 from scalesweep.settings.base import Ladder, Shape
+from scalesweep.settings.data import TransformSpec
 from scalesweep.settings.plan import ArchitectureSpec, RecipeSpec
 from scalesweep.settings.settings import Settings
 from scalesweep.settings.train import TrainSpec
@@ -149,28 +150,43 @@ def _cell(
 
 
 def _selected(settings: Settings, corpus: CorpusFacts, context: int, sequences: int) -> tuple[Selection | None, int]:
-    """What `data.unique_tokens` leaves of the corpus, and U; no selection where that is every window, as without it.
+    """What `data.unique_tokens` and `data.transform` leave of the corpus, and U; None where that is every window as it is.
 
     Raises:
-        SpecError: fewer windows than a batch has, or more than the corpus has.
+        SpecError: fewer windows than a batch has, more than the corpus has, or a transform of none.
     """
-    asked = settings.data.unique_tokens
-    if asked is None:
+    asked, transform = settings.data.unique_tokens, _transform(settings.data.transform)
+    windows = corpus.unique_tokens // context
+    if asked is not None:
+        windows = asked // context
+        if windows < sequences:
+            raise SpecError(
+                f"data.unique_tokens = {asked:,} is {windows} windows of model.context = {context} tokens, fewer than the "
+                f"{sequences} of a batch: raise it to {sequences * context:,} or more, or lower recipe.batch_tokens."
+            )
+        if windows * context > corpus.unique_tokens:
+            raise SpecError(
+                f"data.unique_tokens = {asked:,} is more than the {corpus.unique_tokens:,} training tokens of {corpus.name}: "
+                "lower it, set it to null for all of them, or give more text."
+            )
+    is_limited = asked is not None and windows * context < corpus.unique_tokens
+    if not is_limited and transform is None:
         return None, corpus.unique_tokens
-    limit = asked // context
-    if limit < sequences:
+    distinct = windows if transform is None else transform.num_distinct(windows)
+    if transform is not None and transform.num_changed(windows) == 0:
+        raise SpecError(f"data.transform.share = {transform.share:g} changes none of the {windows:,} windows: raise it.")
+    if distinct < sequences:
         raise SpecError(
-            f"data.unique_tokens = {asked:,} is {limit} windows of model.context = {context} tokens, fewer than the "
-            f"{sequences} of a batch: raise it to {sequences * context:,} or more, or lower recipe.batch_tokens."
+            f"data.transform.share leaves {distinct} of {windows:,} windows, fewer than the "
+            f"{sequences} of a batch: lower it, or recipe.batch_tokens."
         )
-    if limit * context > corpus.unique_tokens:
-        raise SpecError(
-            f"data.unique_tokens = {asked:,} is more than the {corpus.unique_tokens:,} training tokens of {corpus.name}: lower "
-            "it, set it to null for all of them, or give more text."
-        )
-    if limit * context == corpus.unique_tokens:
-        return None, corpus.unique_tokens
-    return Selection(limit, settings.data.seed), limit * context
+    limit, seed = (windows, settings.data.seed) if is_limited else (None, 0)
+    return Selection(limit, seed, transform), distinct * context
+
+
+def _transform(spec: TransformSpec | None) -> Transform | None:
+    """The transform of windows that is asked for; one of text is a matter of the corpus."""
+    return Transform(spec.kind, spec.share, spec.seed) if spec is not None else None
 
 
 def _with_lr_law(settings: Settings, shape: ModelShape, tokens: float) -> RecipeSpec:

@@ -251,7 +251,8 @@ def _warnings(settings: Settings, corpus: CorpusFacts, cells: tuple[Cell, ...], 
         yield f"The laws pool all values of {names} as if they were replicates; fit a sweep of one value for a law to rely on."
     most = max(cells, key=lambda c: c.epochs)
     if most.epochs > 1:
-        of = "what data.unique_tokens asks for" if most.selection else "the corpus"
+        chosen = most.selection and ("data.unique_tokens asks for" if most.selection.limit else "data.transform leaves")
+        of = f"what {chosen}" if chosen else "the corpus"
         yield (
             f"The largest budget, {most.tokens:,} tokens, is {most.epochs:.1f} epochs of {of} "
             f"({most.unique_tokens:,} unique tokens): a law fitted on repeated data is not the law of fresh data."

@@ -27,6 +27,24 @@ class TokenizerSpec(Spec):
         return self
 
 
+class TransformSpec(Spec):
+    """A change of the training text whose effect is known beforehand, as a control; the validation text stays as it is."""
+
+    kind: Literal["junk_constant", "junk_uniform", "duplicate", "drop"]
+    """Of windows of `model.context` tokens. junk_constant, junk_uniform: they become one id, or ids drawn at random. duplicate:
+    copies of others. drop: they are not visited."""
+    share: Annotated[float, Field(gt=0, le=1)]
+    """Share of the windows that is changed, q: exactly round(q W) of W."""
+    seed: Seed = 0
+    """Seed of their choice, and of random ids."""
+
+    @model_validator(mode="after")
+    def _leaves_some(self) -> Self:
+        if self.share == 1 and self.kind in ("duplicate", "drop"):
+            raise ValueError(f"share = 1: kind={self.kind} must leave some windows as they are; give less than 1")
+        return self
+
+
 class DataSpec(Spec):
     """A corpus, its tokenizer and its split."""
 
@@ -60,6 +78,8 @@ class DataSpec(Spec):
     unique_tokens: Count | None = None
     """U: distinct training tokens that a cell may visit, rounded down to windows of `model.context`, which `data.seed` draws
     from the whole training stream; budgets above it are further epochs. Null is all of the stream."""
+    transform: TransformSpec | None = None
+    """A change of known effect, such as {kind: drop, share: 0.25}, after the choice of `unique_tokens`; null is none."""
     alphabet: Annotated[int, Field(ge=2, le=64)] = 16
     """markov only: number of symbols, V; the chain has V^2 states."""
     keys: Annotated[Count, Field(ge=2, le=10**8)] = 1_000_000

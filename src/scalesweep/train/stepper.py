@@ -95,7 +95,8 @@ class ResidentStepper:
         start: int,
     ) -> None:
         self._optimizer, self._cells, self._gradient = optimizer, cells, gradient
-        self._tokens, self._windows = resident_tokens(tokens, device), windows_of_cell(cells[0], len(tokens))
+        self._windows = windows_of_cell(cells[0], len(tokens))
+        self._tokens = resident_tokens(tokens, self._windows.added, device)
         R, first = len(cells), cells[0]
         self.loss_sum_R, self.norms_R = torch.zeros(R, device=device), torch.zeros(R, device=device)
         self._starts = torch.zeros(CHUNK_STEPS, R, first.batch_sequences, dtype=torch.long, device=device)
@@ -197,8 +198,8 @@ def _not_far_ahead(run: Callable[[], object]) -> Callable[[], None]:
     return step
 
 
-_resident: dict[tuple[int, str], tuple[np.ndarray, Tensor]] = {}
-"""The one corpus that is on a device, by the array it came from, which is kept so that its identity stays its own."""
+_resident: dict[tuple[int, int, str], tuple[np.ndarray, np.ndarray | None, Tensor]] = {}
+"""The one corpus that is on a device, by the arrays it came from, which are kept so that their identity stays their own."""
 
 
 def forget_tokens() -> None:
@@ -206,13 +207,14 @@ def forget_tokens() -> None:
     _resident.clear()
 
 
-def resident_tokens(tokens: np.ndarray, device: torch.device) -> Tensor:
-    """The corpus on the device, uploaded once a process."""
-    key = (id(tokens), str(device))
+def resident_tokens(tokens: np.ndarray, added: np.ndarray | None, device: torch.device) -> Tensor:
+    """The corpus on the device, and behind it what a transform added, uploaded once a process."""
+    key = (id(tokens), id(added), str(device))
     if key not in _resident:
         _resident.clear()
-        _resident[key] = (tokens, torch.from_numpy(np.asarray(tokens).astype(np.int32)).to(device))
-    return _resident[key][1]
+        stream = np.concatenate([part.astype(np.int32) for part in (tokens, added) if part is not None])
+        _resident[key] = (tokens, added, torch.from_numpy(stream).to(device))
+    return _resident[key][-1]
 
 
 def window_starts(cells: Sequence[Cell], windows: Windows, step: int, number: int) -> np.ndarray:

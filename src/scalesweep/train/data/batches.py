@@ -43,7 +43,13 @@ def batch(
         DataError: the stream is shorter than one window.
     """
     windows = windows or select_windows(len(tokens), context)
-    return _gather(tokens, windows.starts(seed=seed, start=step * sequences, number=sequences), context)
+    starts = windows.starts(seed=seed, start=step * sequences, number=sequences)
+    if windows.added is None:
+        return _gather(tokens, starts, context)
+    inside = starts < len(tokens)
+    rows = _gather(tokens, np.where(inside, starts, 0), context)
+    rows[~inside] = _gather(windows.added, starts[~inside] - len(tokens), context)
+    return rows
 
 
 def validation_windows(tokens: Tokens, num_tokens: int, context: int) -> NDArray[np.int64]:
