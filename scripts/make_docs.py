@@ -15,7 +15,7 @@ from omegaconf import OmegaConf
 from pydantic.fields import FieldInfo
 
 from scalesweep.settings.base import Ladder, Range, Shape, Spec, parse_quantity
-from scalesweep.settings.data import TransformSpec
+from scalesweep.settings.data import PartSpec, TransformSpec
 from scalesweep.settings.settings import Settings
 from scalesweep.settings.tune import LrLaw, TuneSpec
 
@@ -51,11 +51,10 @@ def render() -> str:
         *_rows(Range, {}, "sweep.tune.GROUP.KEY."),
         *_rows(LrLaw, {}, "recipe.lr_law."),
     ]
-    parts += [
-        "## Tables in data.transform",
-        "What it does: [data.md](data.md).",
-        HEAD + "".join(_rows(TransformSpec, {}, "data.transform.")),
-    ]
+    own = [row for row in _rows(PartSpec, {}, "data.parts[i].") if ".weight`" in row]  # the others are those of a text, above
+    changes = [*own, *_rows(TransformSpec, {}, "data.transform.")]
+    about = "What they do: [data.md](data.md). A part takes the settings of a text as well."
+    parts += ["## Tables in data.parts and data.transform", about, HEAD + "".join(changes)]
     parts += ["## Tables in sweep.sizes", HEAD + "".join(forms)]
     parts += ["## Tables in sweep.tune and recipe.lr_law", "What they are for: [tuning.md](tuning.md).", HEAD + "".join(tuned)]
     return "\n\n".join(part.strip() for part in parts if part) + "\n"

@@ -12,6 +12,7 @@ from scalesweep.run.launch.monitor import failure_line
 from scalesweep.run.launch.pricing import Prices, price_of
 from scalesweep.run.store.store import Store
 from scalesweep.settings.compose import compose_settings
+from scalesweep.settings.data import PLACES
 from scalesweep.sweep.extend import keys_present
 from scalesweep.sweep.run import plan_sweep, run_sweep
 from scalesweep.train.data import prepare, validation_shortage
@@ -90,6 +91,11 @@ def data(given: Given) -> int:
         f"{corpus.name} ({corpus.hash}): {corpus.train_tokens:,} training and {corpus.validation_tokens:,} validation tokens, "
         f"vocabulary {corpus.vocab_size:,}, {corpus.bytes_per_token:.2f} bytes per token, in {corpus.directory}"
     )
+    for part in corpus.parts:
+        _say(
+            f"{part.places / PLACES:.1%} of the windows from {part.name} ({part.hash}): {part.train_tokens:,} training and "
+            f"{part.validation_tokens:,} validation tokens"
+        )
     if corpus.entropy is not None:
         _say(f"Entropy {corpus.entropy:.5f} nats per token; a window costs {corpus.window_excess:.5f} nats more.")
     wanted, is_capped = settings.train.validation_tokens, settings.data.max_bytes is not None

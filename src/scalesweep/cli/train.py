@@ -10,7 +10,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from scalesweep.cli.command import Command, Given
 from scalesweep.errors import EXIT_BAD_INPUT, EXIT_OK, ScaleSweepError
-from scalesweep.settings.compose import compose_values, config_dir
+from scalesweep.settings.compose import compose_values, config_dir, data_option
+from scalesweep.settings.parts import with_parts
 from scalesweep.settings.settings import parse_settings
 
 
@@ -39,7 +40,8 @@ def _train_cell(config: DictConfig) -> float:
     """Measure the one cell of the configuration in Hydra's output directory; its validation loss, for Hydra's sweepers."""
     from scalesweep.sweep.run import measure_cell
 
-    values: dict[str, Any] = OmegaConf.to_container(config, resolve=True)
+    composed: Any = OmegaConf.to_container(config, resolve=True)
+    values = with_parts(composed, data_option)
     size, budget, seed = (values.pop(name) for name in ("size", "budget", "seed"))
     values["dir"] = HydraConfig.get().runtime.output_dir
     values["sweep"] = {"name": "cell", "sizes": [size], "budgets": [budget], "seeds": [seed]}

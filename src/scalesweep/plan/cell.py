@@ -110,8 +110,9 @@ class Cell:
 
     @property
     def epochs(self) -> float:
-        """D / U."""
-        return self.tokens / self.unique_tokens
+        """D / U; of a mixture that of the part which is repeated most."""
+        selection = self.selection or Selection()
+        return selection.epochs(self.tokens, self.unique_tokens, self.shape.context)
 
     def num_params(self, count: CountSpec) -> int:
         """N by the convention of `count`."""

@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -11,10 +11,10 @@ from scalesweep.errors import SpecError
 from scalesweep.plan import recipe as rules
 from scalesweep.plan.cell import Cell, Precision
 from scalesweep.plan.flops import ModelShape, flops_per_token, num_params
-from scalesweep.plan.selection import Selection, Transform
+from scalesweep.plan.selection import Part, Selection, Transform
 from scalesweep.plan.trials import lr_from_law
 from scalesweep.settings.base import Ladder, Shape
-from scalesweep.settings.data import TransformSpec
+from scalesweep.settings.data import PLACES, TransformSpec
 from scalesweep.settings.plan import ArchitectureSpec, RecipeSpec
 from scalesweep.settings.settings import Settings
 from scalesweep.settings.train import TrainSpec
@@ -34,6 +34,8 @@ class CorpusFacts:
     """U: training tokens that can be read without repeating one."""
     scaled: rules.Scaled | None = None
     """Scales and counts an architecture of `transformers`; None where only the decoder is planned."""
+    parts: tuple[Part, ...] = ()
+    """Of a mixture; empty for one stream."""
 
 
 def resolve_precision(spec: TrainSpec, device: Device) -> Precision:
@@ -150,38 +152,52 @@ def _cell(
 
 
 def _selected(settings: Settings, corpus: CorpusFacts, context: int, sequences: int) -> tuple[Selection | None, int]:
-    """What `data.unique_tokens` and `data.transform` leave of the corpus, and U; None where that is every window as it is.
+    """What `data.unique_tokens` and `data.transform` leave of the corpus or of a mixture's parts, and U.
+
+    Returns:
+        The selection, None where that is every window of one stream as it is; and the distinct tokens that it leaves.
 
     Raises:
-        SpecError: fewer windows than a batch has, more than the corpus has, or a transform of none.
+        SpecError: fewer windows than a batch has, more than there are, or a transform of none.
     """
     asked, transform = settings.data.unique_tokens, _transform(settings.data.transform)
-    windows = corpus.unique_tokens // context
+    available = Selection(parts=corpus.parts).windows(corpus.unique_tokens + 1, context)
+    limit = sum(available) if asked is None else asked // context
     if asked is not None:
-        windows = asked // context
-        if windows < sequences:
-            raise SpecError(
-                f"data.unique_tokens = {asked:,} is {windows} windows of model.context = {context} tokens, fewer than the "
-                f"{sequences} of a batch: raise it to {sequences * context:,} or more, or lower recipe.batch_tokens."
-            )
-        if windows * context > corpus.unique_tokens:
-            raise SpecError(
-                f"data.unique_tokens = {asked:,} is more than the {corpus.unique_tokens:,} training tokens of {corpus.name}: "
-                "lower it, set it to null for all of them, or give more text."
-            )
-    is_limited = asked is not None and windows * context < corpus.unique_tokens
-    if not is_limited and transform is None:
+        _check_limit(asked, limit, corpus, context, sequences, available)
+    is_limited = limit < sum(available)
+    selection = Selection(limit if is_limited else None, settings.data.seed if is_limited else 0, transform, corpus.parts)
+    if transform is not None:
+        _check_transform(transform, selection.windows(corpus.unique_tokens + 1, context), sequences)
+    if selection == Selection():
         return None, corpus.unique_tokens
-    distinct = windows if transform is None else transform.num_distinct(windows)
-    if transform is not None and transform.num_changed(windows) == 0:
-        raise SpecError(f"data.transform.share = {transform.share:g} changes none of the {windows:,} windows: raise it.")
-    if distinct < sequences:
+    return selection, sum(selection.unique_tokens(corpus.unique_tokens + 1, context))
+
+
+def _check_limit(asked: int, limit: int, corpus: CorpusFacts, context: int, sequences: int, available: Sequence[int]) -> None:
+    if limit < sequences:
         raise SpecError(
-            f"data.transform.share leaves {distinct} of {windows:,} windows, fewer than the "
+            f"data.unique_tokens = {asked:,} is {limit} windows of model.context = {context} tokens, fewer than the "
+            f"{sequences} of a batch: raise it to {sequences * context:,} or more, or lower recipe.batch_tokens."
+        )
+    for i, (most, places) in enumerate(zip(available, Selection(parts=corpus.parts).places, strict=True)):
+        if limit * places // PLACES > most:
+            of = f", by weight {limit * places // PLACES * context:,} of part {i}," if corpus.parts else ""
+            whose = f"data.parts.{i}" if corpus.parts else corpus.name
+            raise SpecError(
+                f"data.unique_tokens = {asked:,}{of} is more than the {most * context:,} training tokens of {whose}: lower it, "
+                "set it to null for all of them, or give more text."
+            )
+
+
+def _check_transform(transform: Transform, windows: Sequence[int], sequences: int) -> None:
+    if any(transform.num_changed(number) == 0 for number in windows):
+        raise SpecError(f"data.transform.share = {transform.share:g} changes none of the {min(windows):,} windows: raise it.")
+    if (distinct := sum(map(transform.num_distinct, windows))) < sequences:
+        raise SpecError(
+            f"data.transform.share = {transform.share:g} leaves {distinct} of {sum(windows):,} windows, fewer than the "
             f"{sequences} of a batch: lower it, or recipe.batch_tokens."
         )
-    limit, seed = (windows, settings.data.seed) if is_limited else (None, 0)
-    return Selection(limit, seed, transform), distinct * context
 
 
 def _transform(spec: TransformSpec | None) -> Transform | None:

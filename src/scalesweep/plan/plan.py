@@ -251,12 +251,23 @@ def _warnings(settings: Settings, corpus: CorpusFacts, cells: tuple[Cell, ...], 
         yield f"The laws pool all values of {names} as if they were replicates; fit a sweep of one value for a law to rely on."
     most = max(cells, key=lambda c: c.epochs)
     if most.epochs > 1:
-        chosen = most.selection and ("data.unique_tokens asks for" if most.selection.limit else "data.transform leaves")
-        of = f"what {chosen}" if chosen else "the corpus"
         yield (
-            f"The largest budget, {most.tokens:,} tokens, is {most.epochs:.1f} epochs of {of} "
-            f"({most.unique_tokens:,} unique tokens): a law fitted on repeated data is not the law of fresh data."
+            f"The largest budget, {most.tokens:,} tokens, is {most.epochs:.1f} epochs of {_repeated(most)} unique tokens): "
+            "a law fitted on repeated data is not the law of fresh data."
         )
+
+
+def _repeated(cell: Cell) -> str:
+    """What the cell repeats, and how many tokens that are."""
+    selection = cell.selection
+    if selection is None:
+        return f"the corpus ({cell.unique_tokens:,}"
+    if selection.parts:
+        unique = selection.unique_tokens(0, cell.shape.context)
+        part = max(range(len(unique)), key=lambda i: selection.places[i] / unique[i])
+        return f"part {part} of data.parts ({unique[part]:,}"
+    chosen = "data.unique_tokens asks for" if selection.limit else "data.transform leaves"
+    return f"what {chosen} ({cell.unique_tokens:,}"
 
 
 def _missed_targets(settings: Settings, corpus: CorpusFacts) -> Iterator[str]:

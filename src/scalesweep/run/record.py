@@ -11,9 +11,11 @@ import torch
 
 from scalesweep.plan.cell import Cell
 from scalesweep.plan.flops import ModuleShape, flops_per_token
+from scalesweep.settings.data import PLACES
 from scalesweep.settings.plan import CountSpec
 from scalesweep.train.data import check_entropy
 from scalesweep.train.data.corpus import Corpus
+from scalesweep.train.data.windows import part_windows
 from scalesweep.train.device import device_name, peak_memory_bytes
 from scalesweep.train.measure import peak_flops
 from scalesweep.train.pack import Outcome
@@ -37,6 +39,7 @@ def make_record(
         "cell": dataclasses.asdict(cell),
         "row": cell.row(CountSpec()),
         "bytes_per_token": corpus.bytes_per_token,
+        **({"parts": _parts(cell, corpus)} if corpus.parts else {}),
         "where": {
             "device": device_name(device),
             "host": platform.node(),
@@ -47,6 +50,18 @@ def make_record(
         },
         "times": {"started": started, "ended": time.time(), **_times(cell, outcome, device, pack)},
     }
+
+
+def _parts(cell: Cell, corpus: Corpus) -> list[dict[str, Any]]:
+    """Of each part of a mixture its tokens D as they were visited, U and D / U."""
+    assert cell.selection is not None
+    T, places = cell.shape.context, cell.selection.places
+    visited = (part_windows(places, cell.seed, cell.steps * cell.batch_sequences) * T).tolist()
+    unique = cell.selection.unique_tokens(corpus.train_tokens, T)
+    return [
+        {"name": part.name, "hash": part.hash, "weight": p / PLACES, "tokens": d, "unique_tokens": u, "epochs": d / u}
+        for part, p, d, u in zip(corpus.parts, places, visited, unique, strict=True)
+    ]
 
 
 def _times(cell: Cell, outcome: Outcome, device: torch.device, pack: int) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 import json
 import re
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from scalesweep.errors import SpecError
@@ -12,7 +12,7 @@ from scalesweep.settings.settings import Settings
 
 _NAMES = {"sweep": "name", "recipe": "name", "data": "source", "optim": "name", "launcher": "name", "logger": "kind"}
 """The setting of a group that tells which of its options was chosen."""
-_REQUIRED = ("paths", "name")
+_REQUIRED = ("paths", "name", "parts")
 """Settings of data without which some of its options do not compose."""
 _PLAIN = re.compile(r"(?!(null|true|false|nan|inf)$)[A-Za-z/.][A-Za-z0-9_./-]*")
 """Strings that Hydra reads without quotes."""
@@ -35,7 +35,8 @@ def overrides_of(settings: Settings) -> list[str] | None:
         groups = [*preset, *_options(chosen, [name for name in chosen if name != "sweep" and chosen[name] != base[name]])]
         groups += [f"data.{name}={_write(wanted['data'][name])}" for name in _REQUIRED if wanted["data"][name]]
         known = dict(_leaves(compose_settings(groups).model_dump(mode="json")))
-        changed = {name: value for name, value in _leaves(wanted) if name not in known or known[name] != value}
+        whole = {name for name, value in known.items() if value is None and name.startswith("data.")}  # tables that are null
+        changed = {name: value for name, value in _leaves(wanted, whole) if name not in known or known[name] != value}
         words = [*groups, *(f"{name}={_write(value)}" for name, value in changed.items())]
         return words if compose_settings(words).model_dump(mode="json") == wanted else None
     except SpecError:
@@ -53,16 +54,18 @@ def _options(chosen: Mapping[str, str], groups: Sequence[str]) -> list[str]:
     return [f"{group}={chosen[group]}" for group in groups if (config_dir() / group / f"{chosen[group]}.yaml").is_file()]
 
 
-def _leaves(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _leaves(values: Mapping[str, Any], whole: Collection[str] = (), prefix: str = "") -> Iterator[tuple[str, Any]]:
     for name, value in values.items():
-        if isinstance(value, Mapping) and value:
-            yield from _leaves(value, f"{prefix}{name}.")
+        if isinstance(value, Mapping) and value and prefix + name not in whole:
+            yield from _leaves(value, whole, f"{prefix}{name}.")
         else:
             yield prefix + name, value
 
 
 def _write(value: Any) -> str:
     """The value as Hydra reads it."""
+    if isinstance(value, Mapping):
+        return f"{{{','.join(f'{name}:{_write(inner)}' for name, inner in value.items())}}}"
     if isinstance(value, list):
         return f"[{','.join(map(_write, value))}]"
     if isinstance(value, str) and not _PLAIN.fullmatch(value):

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
-from hydra.errors import HydraException
+from hydra.errors import HydraException, MissingConfigException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from scalesweep.errors import SpecError, did_you_mean
+from scalesweep.settings.parts import with_parts
 from scalesweep.settings.plan import ArchitectureSpec
 from scalesweep.settings.run import LauncherSpec, LoggerSpec
 from scalesweep.settings.settings import Settings, parse_settings
@@ -45,9 +46,22 @@ def compose_values(overrides: Sequence[str], root: str = "run") -> dict[str, Any
         with initialize_config_dir(str(config_dir()), version_base="1.3"):
             config = compose(root, overrides=[_addable(word) for word in overrides])
             values: dict[str, Any] = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-            return values
+            return with_parts(values, data_option)
+    except SpecError:
+        raise
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise SpecError(_sentence(error, overrides, root)) from None
+
+
+def data_option(name: str) -> Mapping[str, Any]:
+    """The settings of an option of the group data, where Hydra knows the directory of the configuration."""
+    try:
+        values: Any = OmegaConf.to_container(compose(f"data/{name}"), resolve=True)
+    except MissingConfigException:
+        options = sorted(path.stem for path in (config_dir() / "data").glob("*.yaml"))
+        near, others = did_you_mean(name, options), ", ".join(options)
+        raise SpecError(f"data.parts: data = {name!r} is not an option{near}; the options are {others}.") from None
+    return dict(values["data"])
 
 
 def _is_open(word: str) -> bool:

@@ -6,6 +6,10 @@ from pydantic import Field, PositiveFloat, model_validator
 
 from scalesweep.settings.base import Count, Seed, Spec
 
+PLACES = 1000
+"""Windows among which a mixture keeps its weights exactly. A judgement: weights are held to .1 %, and a block of so many
+windows is far below a budget that a law is fitted to."""
+
 
 class TokenizerSpec(Spec):
     """How text becomes tokens."""
@@ -45,12 +49,12 @@ class TransformSpec(Spec):
         return self
 
 
-class DataSpec(Spec):
-    """A corpus, its tokenizer and its split."""
+class TextSpec(Spec):
+    """A text and its split."""
 
-    source: Literal["python", "enwik8", "files", "hub", "markov", "zipf_facts"]
+    source: Literal["python", "enwik8", "files", "hub", "markov", "zipf_facts", "mix"]
     """python: source text of the running environment. enwik8: 10^8 bytes of Wikipedia. files: local files. hub: a data set.
-    markov and zipf_facts: drawn tokens whose entropy is known exactly."""
+    markov and zipf_facts: drawn tokens whose entropy is known exactly. mix: several texts by weight."""
     content: Literal["code", "prose"] = "code"
     """python only: whole source files, or only their docstrings and comments."""
     paths: tuple[str, ...] = ()
@@ -71,6 +75,35 @@ class DataSpec(Spec):
     """Text read at most, in UTF-8 bytes."""
     validation_fraction: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
     """Share of the text that is held out, by document; of drawn tokens, the share that is drawn apart."""
+
+    def check_source(self) -> None:
+        """Raise ValueError for a source that lacks what it needs."""
+        if self.source == "files" and not self.paths:
+            raise ValueError("source=files needs paths, for example data.paths=['texts/*.txt']")
+        if self.source == "hub" and not self.name:
+            raise ValueError("source=hub needs name, for example data.name=roneneldan/TinyStories")
+
+
+class PartSpec(TextSpec):
+    """One text of a mixture."""
+
+    weight: PositiveFloat
+    """Share of the training windows, in any unit: those of all parts make the whole."""
+
+    @model_validator(mode="after")
+    def _is_text(self) -> Self:
+        if self.source in ("mix", "markov", "zipf_facts"):
+            why = "a mixture in a mixture" if self.source == "mix" else "drawn tokens, no text"
+            raise ValueError(f"data={self.source} is {why}: a part is python, enwik8, files or hub")
+        self.check_source()
+        return self
+
+
+class DataSpec(TextSpec):
+    """A corpus, its tokenizer and its split."""
+
+    parts: tuple[PartSpec, ...] = ()
+    """mix only: the texts, each with an option of this group as `data`, its settings, and a weight."""
     max_tokens: Annotated[Count, Field(ge=1000)] = 8_000_000
     """markov and zipf_facts only: tokens that are drawn, held-out ones included."""
     seed: Seed = 0
@@ -95,10 +128,15 @@ class DataSpec(Spec):
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
-        if self.source == "files" and not self.paths:
-            raise ValueError("source=files needs paths, for example data.paths=['texts/*.txt']")
-        if self.source == "hub" and not self.name:
-            raise ValueError("source=hub needs name, for example data.name=roneneldan/TinyStories")
+        self.check_source()
+        if bool(self.parts) != (self.source == "mix"):
+            example = "data.parts=[{data: files, paths: [mine.txt], weight: 3}, {data: python, weight: 1}]"
+            raise ValueError(f"data=mix needs parts, and only it has any, for example {example}")
+        if self.parts and (self.paths or self.name or self.max_bytes):
+            raise ValueError("paths, name and max_bytes are of the parts of a mixture: set them in data.parts")
+        total = sum(part.weight for part in self.parts)
+        if self.parts and (least := min(part.weight for part in self.parts)) * PLACES < total:
+            raise ValueError(f"weight = {least:g} of {total:g} is below 1 in {PLACES:,}, to which weights are kept")
         if self.is_drawn != (self.tokenizer.kind == "none"):
             allowed = "none" if self.is_drawn else "bytes, bpe or hub"
             raise ValueError(f"source={self.source} needs tokenizer.kind={allowed}, not {self.tokenizer.kind}")

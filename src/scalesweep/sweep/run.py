@@ -14,6 +14,7 @@ from scalesweep.plan.budget import describe, exceeded, shrink
 from scalesweep.plan.grid import CorpusFacts, Device
 from scalesweep.plan.plan import Plan, make_plan
 from scalesweep.plan.recipe import Scaled
+from scalesweep.plan.selection import Part, Selection
 from scalesweep.run.launch import launch
 from scalesweep.run.launch.device import device_of_sweep
 from scalesweep.run.launch.monitor import Monitor
@@ -161,8 +162,9 @@ def measure_cell(settings: Settings, directory: Path, say: Say) -> float:
 
 def facts_of_corpus(corpus: Corpus, settings: Settings) -> CorpusFacts:
     """What a plan needs to know of the corpus."""
-    unique = unique_tokens(corpus.train_tokens, settings.model.context)
-    return CorpusFacts(corpus.name, corpus.hash, corpus.vocab_size, unique, scaled(settings))
+    parts = tuple(Part(part.train_tokens, part.places) for part in corpus.parts)
+    unique = sum(Selection(parts=parts).unique_tokens(corpus.train_tokens, settings.model.context))
+    return CorpusFacts(corpus.name, corpus.hash, corpus.vocab_size, unique, scaled(settings), parts)
 
 
 def scaled(settings: Settings) -> Scaled | None:

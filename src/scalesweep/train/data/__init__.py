@@ -3,7 +3,7 @@
 from scalesweep.plan.selection import count_windows
 from scalesweep.train.data.batches import batch, unique_tokens, validation_shortage, validation_windows
 from scalesweep.train.data.corpus import Corpus, cache_dir, open_corpus
-from scalesweep.train.data.prepare import prepare
+from scalesweep.train.data.mix import prepare
 from scalesweep.train.data.synthetic import check_entropy
 from scalesweep.train.data.windows import Windows, windows_of_cell
 

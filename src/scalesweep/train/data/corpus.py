@@ -15,6 +15,20 @@ from scalesweep.train.data.batches import Tokens
 
 
 @dataclass(frozen=True)
+class CorpusPart:
+    """One part of a mixture."""
+
+    name: str
+    """For people, as of a corpus."""
+    hash: str
+    """Of its text, whatever the mixture's tokenizer: that of the corpus of its bytes."""
+    places: int
+    """Windows of each 1,000 that come from it (`settings.data.PLACES`)."""
+    train_tokens: int
+    validation_tokens: int
+
+
+@dataclass(frozen=True)
 class Corpus:
     """A text as tokens, split into training and validation streams."""
 
@@ -41,6 +55,8 @@ class Corpus:
     """Of a source where it is known, in nats per token given all tokens before; None for text."""
     window_excess: float = 0.0
     """Nats that a window of such a source costs beyond `entropy` a token, because its start hides what came before."""
+    parts: tuple[CorpusPart, ...] = ()
+    """Of a mixture, in the order in which they lie in both streams, end to end."""
 
     def window_entropy(self, context: int) -> float | None:
         """Nats per token below which no model ends that sees windows of `context` tokens; None where it is not known.
@@ -84,7 +100,8 @@ def open_corpus(directory: str | Path) -> Corpus:
     try:
         stated = json.loads((directory / "corpus.json").read_text(encoding="utf-8"))
         fields = {field.name for field in dataclasses.fields(Corpus)} & stated.keys()
-        corpus = Corpus(directory=directory, **{name: stated[name] for name in fields})
+        parts = tuple(CorpusPart(**part) for part in stated.get("parts", ()))
+        corpus = Corpus(directory=directory, **{**{name: stated[name] for name in fields}, "parts": parts})
         sizes = [(directory / name).stat().st_size for name in ("train.bin", "validation.bin")]
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise DataError(f"{directory} is not a prepared corpus ({error!r}): prepare it again.") from None

@@ -29,7 +29,7 @@ import numpy as np
 
 from scalesweep.errors import DataError
 from scalesweep.files import write_text
-from scalesweep.settings.data import DataSpec
+from scalesweep.settings.data import DataSpec, TokenizerSpec
 from scalesweep.train.data.corpus import Corpus, cache_dir, disk_type, open_corpus
 from scalesweep.train.data.sources import Source, digest, open_source
 from scalesweep.train.data.spool import Split, Spool, split, write_spool
@@ -63,7 +63,7 @@ def prepare(spec: DataSpec, announce: Callable[[str], None] = lambda _: None) ->
         source = open_source(spec, cache, announce)
         memo = cache / "fingerprints" / source.stamp
         if memo.exists():
-            kept = _open_if_intact(_final(cache, source, spec, memo.read_text(encoding="utf-8")))
+            kept = open_if_intact(_final(cache, source, spec, memo.read_text(encoding="utf-8")))
             if kept is not None:
                 return kept
         return _build(cache, source, spec, announce)
@@ -71,7 +71,8 @@ def prepare(spec: DataSpec, announce: Callable[[str], None] = lambda _: None) ->
         raise DataError(f"the corpus could not be prepared in {cache}: {error}; data.cache chooses another place.") from error
 
 
-def _open_if_intact(directory: Path) -> Corpus | None:
+def open_if_intact(directory: Path) -> Corpus | None:
+    """The corpus in `directory`; None where there is none, or a torn one."""
     try:
         return open_corpus(directory)
     except DataError:
@@ -80,22 +81,26 @@ def _open_if_intact(directory: Path) -> Corpus | None:
 
 def _final(cache: Path, source: Source, spec: DataSpec, fingerprint: str) -> Path:
     """The directory of a corpus by its key."""
-    local = Path(spec.tokenizer.name or "").expanduser()
-    is_local = spec.tokenizer.kind == "hub" and local.is_file()
-    tokenizer_hash = hashlib.sha256(local.read_bytes()).hexdigest() if is_local else None  # a name of the hub stands for itself
     split_by = source.held_out_bytes or spec.validation_fraction
-    key = digest(FORMAT, fingerprint, split_by, spec.tokenizer.model_dump(), tokenizer_hash)
+    key = digest(FORMAT, fingerprint, split_by, spec.tokenizer.model_dump(), tokenizer_hash(spec.tokenizer))
     return cache / "corpora" / f"{source.name}-{key[:16]}"
 
 
+def tokenizer_hash(spec: TokenizerSpec) -> str | None:
+    """sha256 of a local file; a name of the hub stands for itself."""
+    local = Path(spec.name or "").expanduser()
+    is_local = spec.kind == "hub" and local.is_file()
+    return hashlib.sha256(local.read_bytes()).hexdigest() if is_local else None
+
+
 def _build(cache: Path, source: Source, spec: DataSpec, announce: Callable[[str], None]) -> Corpus:
-    with _scratch(cache) as scratch:
+    with scratch_directory(cache) as scratch:
         announce(f"reading {source.name}")
         origin, documents = source.read()
         spool = write_spool(documents, scratch / "documents", spec.max_bytes)
         final = _final(cache, source, spec, spool.fingerprint)
         write_text(cache / "fingerprints" / source.stamp, spool.fingerprint)
-        if (kept := _open_if_intact(final)) is not None:
+        if (kept := open_if_intact(final)) is not None:
             return kept
         parts = split(spool, spec.validation_fraction, source.held_out_bytes)
         _announce_text(source, spec, spool, parts, announce)
@@ -104,14 +109,14 @@ def _build(cache: Path, source: Source, spec: DataSpec, announce: Callable[[str]
             announce(f"the text gives a vocabulary of {tokenizer.vocab_size}, not {spec.tokenizer.vocab_size}")
         facts = {
             "format": FORMAT,
-            "name": f"{source.name}-{_size(spool.num_bytes)}-{tokenizer.name}",
+            "name": f"{source.name}-{size_name(spool.num_bytes)}-{tokenizer.name}",
             **_write_streams(scratch, tokenizer, spool, parts),
             "origin": origin,
             "spec": spec.model_dump(mode="json", exclude={"cache"}),
         }
         write_text(scratch / "corpus.json", json.dumps(facts, indent=2) + "\n")
         spool.path.unlink()
-        _publish(scratch, final)
+        publish(scratch, final)
     return open_corpus(final)
 
 
@@ -120,23 +125,23 @@ def _prepare_drawn(cache: Path, spec: DataSpec, announce: Callable[[str], None])
     source = token_source(spec)
     settings = spec.model_dump(mode="json", include={"source", "max_tokens", "validation_fraction", "seed", *_SOURCE_SETTINGS})
     final = cache / "corpora" / f"{source.name}-{digest(FORMAT, settings)[:16]}"
-    if (kept := _open_if_intact(final)) is not None:
+    if (kept := open_if_intact(final)) is not None:
         return kept
     announce(f"drawing {spec.max_tokens:,} tokens of {source.name}")
-    with _scratch(cache) as scratch:
+    with scratch_directory(cache) as scratch:
         facts = {"format": FORMAT, "spec": settings, **_write_drawn(scratch, source, spec)}
         write_text(scratch / "corpus.json", json.dumps(facts, indent=2) + "\n")
-        _publish(scratch, final)
+        publish(scratch, final)
     return open_corpus(final)
 
 
 def _write_drawn(scratch: Path, source: TokenSource, spec: DataSpec) -> dict[str, Any]:
     """Write both token files; what corpus.json says of them."""
     held_out = round(spec.max_tokens * spec.validation_fraction)
-    dtype = _id_type(source.vocab_size)
+    dtype = id_type(source.vocab_size)
     sha256 = {}
     for stream, (name, num) in enumerate((("train", spec.max_tokens - held_out), ("validation", held_out))):
-        _, sha256[name] = _write_arrays(source.draw(stream, num), scratch / f"{name}.bin", dtype)
+        _, sha256[name] = write_arrays(source.draw(stream, num), scratch / f"{name}.bin", dtype)
     return {
         "name": f"{source.name}-seed{spec.seed}",
         "hash": digest(sha256["train"], sha256["validation"], source.name)[:16],
@@ -159,19 +164,19 @@ def _write_drawn(scratch: Path, source: TokenSource, spec: DataSpec) -> dict[str
 
 def _announce_text(source: Source, spec: DataSpec, spool: Spool, parts: Split, announce: Callable[[str], None]) -> None:
     if spec.max_bytes is not None and spool.num_bytes < 0.99 * spec.max_bytes:
-        announce(f"{source.name} has only {_size(spool.num_bytes)} of text, less than data.max_bytes = {spec.max_bytes}")
+        announce(f"{source.name} has only {size_name(spool.num_bytes)} of text, less than data.max_bytes = {spec.max_bytes}")
     if source.held_out_bytes is not None or len(spool.regions) == 1:
         announce(f"{source.name} has no documents to choose from: {parts.rule}")
-    announce(f"tokenizing {_size(spool.num_bytes)} of {source.name} as {spec.tokenizer.kind}")
+    announce(f"tokenizing {size_name(spool.num_bytes)} of {source.name} as {spec.tokenizer.kind}")
 
 
 def _write_streams(scratch: Path, tokenizer: Tokenizer, spool: Spool, parts: Split) -> dict[str, Any]:
     """Write both token files and the tokenizer; what corpus.json says of them."""
-    dtype = _id_type(tokenizer.vocab_size)
+    dtype = id_type(tokenizer.vocab_size)
     tokens, sha256 = {}, {}
     for name, regions in (("train", parts.train), ("validation", parts.validation)):
         ids = encode(tokenizer, spool.read(regions))
-        tokens[name], sha256[name] = _write_arrays(ids, scratch / f"{name}.bin", dtype)
+        tokens[name], sha256[name] = write_arrays(ids, scratch / f"{name}.bin", dtype)
     if tokenizer.json is not None:
         write_text(scratch / "tokenizer.json", tokenizer.json)
     return {
@@ -190,17 +195,18 @@ def _write_streams(scratch: Path, tokenizer: Tokenizer, spool: Spool, parts: Spl
     }
 
 
-def _size(num_bytes: int) -> str:
+def size_name(num_bytes: int) -> str:
     """8000000 as "8MB", 300123 as "300kB"."""
     unit, scale = ("MB", 1e6) if num_bytes >= 999_500 else ("kB", 1e3)
     return f"{float(f'{num_bytes / scale:.3g}'):g}{unit}"
 
 
-def _id_type(vocab_size: int) -> str:
+def id_type(vocab_size: int) -> str:
+    """Type of the ids on disk."""
     return "uint16" if vocab_size <= 2**16 else "uint32"
 
 
-def _write_arrays(arrays: Iterable[np.ndarray], path: Path, dtype: str) -> tuple[int, str]:
+def write_arrays(arrays: Iterable[np.ndarray], path: Path, dtype: str) -> tuple[int, str]:
     """Write token ids end to end; their number, and the sha256 of the file."""
     num_tokens, sha256 = 0, hashlib.sha256()
     with path.open("wb") as file:
@@ -213,7 +219,7 @@ def _write_arrays(arrays: Iterable[np.ndarray], path: Path, dtype: str) -> tuple
 
 
 @contextmanager
-def _scratch(cache: Path) -> Iterator[Path]:
+def scratch_directory(cache: Path) -> Iterator[Path]:
     """A directory to build in; leftovers of processes that were killed are removed first."""
     for leftover in (cache / "corpora").glob(".building-*"):
         with suppress(FileNotFoundError):  # another process may be removing it
@@ -227,10 +233,10 @@ def _scratch(cache: Path) -> Iterator[Path]:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _publish(scratch: Path, final: Path) -> None:
+def publish(scratch: Path, final: Path) -> None:
     """Give `scratch` its final name, unless another process was first; a torn corpus of that name is put aside."""
     torn = scratch.with_name(scratch.name + "-torn")
-    if final.exists() and _open_if_intact(final) is None:
+    if final.exists() and open_if_intact(final) is None:
         os.rename(final, torn)
     try:
         os.rename(scratch, final)
