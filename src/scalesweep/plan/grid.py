@@ -5,13 +5,13 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, cast
 
 from scalesweep.errors import SpecError
 from scalesweep.plan import recipe as rules
 from scalesweep.plan.cell import Cell, Precision
 from scalesweep.plan.flops import ModelShape, flops_per_token, num_params
-from scalesweep.plan.selection import Part, Selection, Transform
+from scalesweep.plan.selection import Part, Selection, Transform, WindowKind
 from scalesweep.plan.trials import lr_from_law
 from scalesweep.settings.base import Ladder, Shape
 from scalesweep.settings.data import PLACES, TransformSpec
@@ -202,7 +202,9 @@ def _check_transform(transform: Transform, windows: Sequence[int], sequences: in
 
 def _transform(spec: TransformSpec | None) -> Transform | None:
     """The transform of windows that is asked for; one of text is a matter of the corpus."""
-    return Transform(spec.kind, spec.share, spec.seed) if spec is not None else None
+    if spec is None or spec.is_of_text:
+        return None
+    return Transform(cast(WindowKind, spec.kind), spec.share, spec.seed)
 
 
 def _with_lr_law(settings: Settings, shape: ModelShape, tokens: float) -> RecipeSpec:

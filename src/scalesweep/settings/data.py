@@ -34,13 +34,18 @@ class TokenizerSpec(Spec):
 class TransformSpec(Spec):
     """A change of the training text whose effect is known beforehand, as a control; the validation text stays as it is."""
 
-    kind: Literal["junk_constant", "junk_uniform", "duplicate", "drop"]
+    kind: Literal["junk_constant", "junk_uniform", "duplicate", "drop", "words", "characters"]
     """Of windows of `model.context` tokens. junk_constant, junk_uniform: they become one id, or ids drawn at random. duplicate:
-    copies of others. drop: they are not visited."""
+    copies of others. drop: they are not visited. Of text: words of a document change places, characters become letters."""
     share: Annotated[float, Field(gt=0, le=1)]
-    """Share of the windows that is changed, q: exactly round(q W) of W."""
+    """Share of the windows, words or characters that is changed, q: exactly round(q n) of n."""
     seed: Seed = 0
-    """Seed of their choice, and of random ids."""
+    """Seed of their choice, and of random ids and letters."""
+
+    @property
+    def is_of_text(self) -> bool:
+        """Whether it is of text, and so a part of the corpus; one of windows is a part of the cell."""
+        return self.kind in ("words", "characters")
 
     @model_validator(mode="after")
     def _leaves_some(self) -> Self:
@@ -137,6 +142,8 @@ class DataSpec(TextSpec):
         total = sum(part.weight for part in self.parts)
         if self.parts and (least := min(part.weight for part in self.parts)) * PLACES < total:
             raise ValueError(f"weight = {least:g} of {total:g} is below 1 in {PLACES:,}, to which weights are kept")
+        if self.transform is not None and self.transform.is_of_text and self.is_drawn:
+            raise ValueError(f"transform.kind = {self.transform.kind} is of text, and data={self.source} has none")
         if self.is_drawn != (self.tokenizer.kind == "none"):
             allowed = "none" if self.is_drawn else "bytes, bpe or hub"
             raise ValueError(f"source={self.source} needs tokenizer.kind={allowed}, not {self.tokenizer.kind}")

@@ -43,7 +43,7 @@ class Corpus:
     train_tokens: int
     validation_tokens: int
     train_bytes: int
-    """Training text in UTF-8 bytes; of drawn tokens their number."""
+    """Training text in UTF-8 bytes, before a transform; of drawn tokens their number."""
     validation_bytes: int
     documents: int
     """Distinct documents, both streams together."""

@@ -21,6 +21,7 @@ from scalesweep.plan.selection import places_of
 from scalesweep.settings.data import PLACES, DataSpec, PartSpec
 from scalesweep.train.data.batches import Tokens
 from scalesweep.train.data.corpus import Corpus, cache_dir, open_corpus
+from scalesweep.train.data.disturb import disturb
 from scalesweep.train.data.prepare import (
     FORMAT,
     id_type,
@@ -28,6 +29,7 @@ from scalesweep.train.data.prepare import (
     publish,
     scratch_directory,
     size_name,
+    text_transform,
     tokenizer_hash,
     write_arrays,
 )
@@ -57,7 +59,7 @@ def prepare(spec: DataSpec, announce: Callable[[str], None] = lambda _: None) ->
     places = places_of([part.weight for part in spec.parts])
     cache = cache_dir(spec)
     tokenizer = spec.tokenizer.model_dump(), tokenizer_hash(spec.tokenizer)
-    key = digest(FORMAT, "mix", [[c.hash, p] for c, p in zip(corpora, places, strict=True)], tokenizer)
+    key = digest(FORMAT, "mix", [[c.hash, p] for c, p in zip(corpora, places, strict=True)], tokenizer, *text_transform(spec))
     final = cache / "corpora" / f"mix-{key[:16]}"
     if (kept := open_if_intact(final)) is not None:
         return kept
@@ -89,7 +91,7 @@ def _write(
 
     def train() -> Iterator[np.ndarray]:
         for i, corpus in enumerate(corpora):
-            for ids in encode(tokenizer, documents(corpus.train())):
+            for ids in encode(tokenizer, disturb(documents(corpus.train()), spec.transform)):
                 num_train[i] += len(ids)
                 yield ids
 

@@ -31,6 +31,7 @@ from scalesweep.errors import DataError
 from scalesweep.files import write_text
 from scalesweep.settings.data import DataSpec, TokenizerSpec
 from scalesweep.train.data.corpus import Corpus, cache_dir, disk_type, open_corpus
+from scalesweep.train.data.disturb import disturb
 from scalesweep.train.data.sources import Source, digest, open_source
 from scalesweep.train.data.spool import Split, Spool, split, write_spool
 from scalesweep.train.data.synthetic import TokenSource, token_source
@@ -82,8 +83,14 @@ def open_if_intact(directory: Path) -> Corpus | None:
 def _final(cache: Path, source: Source, spec: DataSpec, fingerprint: str) -> Path:
     """The directory of a corpus by its key."""
     split_by = source.held_out_bytes or spec.validation_fraction
-    key = digest(FORMAT, fingerprint, split_by, spec.tokenizer.model_dump(), tokenizer_hash(spec.tokenizer))
+    tokenizer = spec.tokenizer.model_dump(), tokenizer_hash(spec.tokenizer)
+    key = digest(FORMAT, fingerprint, split_by, *tokenizer, *text_transform(spec))
     return cache / "corpora" / f"{source.name}-{key[:16]}"
+
+
+def text_transform(spec: DataSpec) -> list[dict[str, Any]]:
+    """A transform of the text, which makes another corpus; empty without one, for which keys are what they were."""
+    return [spec.transform.model_dump()] if spec.transform is not None and spec.transform.is_of_text else []
 
 
 def tokenizer_hash(spec: TokenizerSpec) -> str | None:
@@ -110,7 +117,7 @@ def _build(cache: Path, source: Source, spec: DataSpec, announce: Callable[[str]
         facts = {
             "format": FORMAT,
             "name": f"{source.name}-{size_name(spool.num_bytes)}-{tokenizer.name}",
-            **_write_streams(scratch, tokenizer, spool, parts),
+            **_write_streams(scratch, tokenizer, spool, parts, spec),
             "origin": origin,
             "spec": spec.model_dump(mode="json", exclude={"cache"}),
         }
@@ -170,12 +177,13 @@ def _announce_text(source: Source, spec: DataSpec, spool: Spool, parts: Split, a
     announce(f"tokenizing {size_name(spool.num_bytes)} of {source.name} as {spec.tokenizer.kind}")
 
 
-def _write_streams(scratch: Path, tokenizer: Tokenizer, spool: Spool, parts: Split) -> dict[str, Any]:
+def _write_streams(scratch: Path, tokenizer: Tokenizer, spool: Spool, parts: Split, spec: DataSpec) -> dict[str, Any]:
     """Write both token files and the tokenizer; what corpus.json says of them."""
     dtype = id_type(tokenizer.vocab_size)
     tokens, sha256 = {}, {}
-    for name, regions in (("train", parts.train), ("validation", parts.validation)):
-        ids = encode(tokenizer, spool.read(regions))
+    texts = {"train": disturb(spool.read(parts.train), spec.transform), "validation": spool.read(parts.validation)}
+    for name, documents in texts.items():
+        ids = encode(tokenizer, documents)
         tokens[name], sha256[name] = write_arrays(ids, scratch / f"{name}.bin", dtype)
     if tokenizer.json is not None:
         write_text(scratch / "tokenizer.json", tokenizer.json)
