@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 import sysconfig
+from pathlib import Path
 
 import pytest
 
@@ -220,3 +221,33 @@ def test_a_copy_of_a_data_set_is_read_offline_and_wrong_names_are_told(tmp_path)
     assert "could not be loaded: Bad split: test. Available splits: ['train']" in split
     assert "could not be loaded: BuilderConfig 'none' not found. Available: ['default']" in subset
     assert "data.column='body' is not a column of" in column and column.endswith("it has text.")
+
+
+def test_a_directory_that_is_not_there_or_holds_no_data_is_not_sought_on_the_hub(tmp_path):
+    with pytest.raises(DataError, match="there is no such directory"):
+        read(tmp_path, source="hub", name=str(tmp_path / "none"))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match=r"is a directory that datasets cannot load.*try data=files"):
+        read(tmp_path, source="hub", name=str(tmp_path / "empty"))
+
+
+def test_a_local_data_set_is_known_by_its_content(tmp_path, monkeypatch):
+    """Equally named directories, and one whose content is replaced; none of them asks the hub for a commit."""
+    monkeypatch.setattr("scalesweep.train.data.hub.resolve_commit", lambda *_: pytest.fail("asked the hub"))
+    monkeypatch.setattr(
+        "scalesweep.train.data.hub.hub_rows",
+        lambda name, **_: [{"text": file.read_text()} for file in sorted(Path(name).glob("*.txt"))],
+    )
+    spec = DataSpec(source="hub", name="set", validation_fraction=0.4, cache=str(tmp_path / "cache"), tokenizer=BYTES)
+    hashes = []
+    for place in ("a", "b"):
+        for number in range(3):
+            (tmp_path / place / "set").mkdir(parents=True, exist_ok=True)
+            (tmp_path / place / f"set/{number}.txt").write_text(f"document {number} of {place}")
+        monkeypatch.chdir(tmp_path / place)
+        hashes.append(prepare(spec).hash)
+    (tmp_path / "b/set/1.txt").write_text("another document")
+    hashes.append(prepare(spec).hash)
+    monkeypatch.chdir(tmp_path / "a")
+    assert prepare(spec).hash == hashes[0]
+    assert len(set(hashes)) == 3

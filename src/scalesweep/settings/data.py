@@ -16,7 +16,10 @@ class TokenizerSpec(Spec):
     vocab_size: Annotated[int, Field(ge=257, le=2**31)] | None = None
     """Vocabulary of a trained BPE."""
     name: str | None = None
-    """Hub name or local file (tokenizer.json) of a ready tokenizer."""
+    """Hub name, local file (tokenizer.json) or directory of a ready tokenizer."""
+    max_lost: Annotated[float, Field(ge=0, le=1)] = 0.001
+    """Share of the characters of a sample that may not come back from their tokens, and of tokens that may be the unknown one.
+    Bits per byte are too low by about that share: 0.001, a judgement, is small beside the noise of a run, some 0.003."""
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -38,7 +41,7 @@ class DataSpec(Spec):
     paths: tuple[str, ...] = ()
     """files only: globs of .txt, .jsonl or .parquet files."""
     name: str | None = None
-    """hub only: data set name."""
+    """hub only: data set name, or a local directory of such a layout."""
     subset: str | None = None
     """hub only: configuration of the data set."""
     split: str = "train"

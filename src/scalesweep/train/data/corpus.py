@@ -12,6 +12,7 @@ import numpy as np
 from scalesweep.errors import DataError
 from scalesweep.settings.data import DataSpec
 from scalesweep.train.data.batches import Tokens
+from scalesweep.train.data.round_trip import RoundTrip
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,10 @@ class Corpus:
     """Exact copies that were left out."""
     dtype: Literal["uint16", "uint32"]
     """Type of the ids on disk."""
+    round_trip: RoundTrip | None = None
+    """What the tokenizer loses of a sample of the text; None for drawn tokens, and where an older version did not ask."""
+    unknown_tokens: int = 0
+    """Tokens of both streams that stand for text which the vocabulary lacks."""
     entropy: float | None = None
     """Of a source where it is known, in nats per token given all tokens before; None for text."""
     window_excess: float = 0.0
@@ -84,7 +89,10 @@ def open_corpus(directory: str | Path) -> Corpus:
     try:
         stated = json.loads((directory / "corpus.json").read_text(encoding="utf-8"))
         fields = {field.name for field in dataclasses.fields(Corpus)} & stated.keys()
-        corpus = Corpus(directory=directory, **{name: stated[name] for name in fields})
+        values = {name: stated[name] for name in fields}
+        if values.get("round_trip") is not None:
+            values["round_trip"] = RoundTrip(**values["round_trip"])
+        corpus = Corpus(directory=directory, **values)
         sizes = [(directory / name).stat().st_size for name in ("train.bin", "validation.bin")]
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise DataError(f"{directory} is not a prepared corpus ({error!r}): prepare it again.") from None

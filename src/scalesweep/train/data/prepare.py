@@ -14,6 +14,7 @@ it at the end, which succeeds for one of them; the others discard theirs and ope
 `.building-` directory, which nobody reads and a later call removes.
 """
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -23,7 +24,7 @@ import uuid
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -31,10 +32,11 @@ from scalesweep.errors import DataError
 from scalesweep.files import write_text
 from scalesweep.settings.data import DataSpec
 from scalesweep.train.data.corpus import Corpus, cache_dir, disk_type, open_corpus
+from scalesweep.train.data.round_trip import RoundTrip, check_loss, percent, round_trip, sample
 from scalesweep.train.data.sources import Source, digest, open_source
 from scalesweep.train.data.spool import Split, Spool, split, write_spool
 from scalesweep.train.data.synthetic import TokenSource, token_source
-from scalesweep.train.data.tokenizer import Tokenizer, encode, make_tokenizer
+from scalesweep.train.data.tokenizer import Tokenizer, content_hash, encode, make_tokenizer
 
 FORMAT = 1
 """Version of the layout, the split rule and the piece size; part of the key, so an old directory is never misread."""
@@ -63,7 +65,7 @@ def prepare(spec: DataSpec, announce: Callable[[str], None] = lambda _: None) ->
         source = open_source(spec, cache, announce)
         memo = cache / "fingerprints" / source.stamp
         if memo.exists():
-            kept = _open_if_intact(_final(cache, source, spec, memo.read_text(encoding="utf-8")))
+            kept = _open_if_usable(_final(cache, source, spec, memo.read_text(encoding="utf-8")), spec)
             if kept is not None:
                 return kept
         return _build(cache, source, spec, announce)
@@ -71,20 +73,27 @@ def prepare(spec: DataSpec, announce: Callable[[str], None] = lambda _: None) ->
         raise DataError(f"the corpus could not be prepared in {cache}: {error}; data.cache chooses another place.") from error
 
 
-def _open_if_intact(directory: Path) -> Corpus | None:
+def _open_if_usable(directory: Path, spec: DataSpec) -> Corpus | None:
+    """The corpus in `directory`, where it is intact and its tokenizer was tried on its text.
+
+    Raises:
+        DataError: the tokenizer loses more of the text than `spec` allows.
+    """
     try:
-        return open_corpus(directory)
+        corpus = open_corpus(directory)
     except DataError:
         return None
+    if spec.tokenizer.kind == "hub" and corpus.round_trip is None:  # made by a version that trusted ready tokenizers
+        return None
+    check_loss(spec.tokenizer, corpus.round_trip, corpus.unknown_tokens, corpus.train_tokens + corpus.validation_tokens)
+    return corpus
 
 
 def _final(cache: Path, source: Source, spec: DataSpec, fingerprint: str) -> Path:
     """The directory of a corpus by its key."""
-    local = Path(spec.tokenizer.name or "").expanduser()
-    is_local = spec.tokenizer.kind == "hub" and local.is_file()
-    tokenizer_hash = hashlib.sha256(local.read_bytes()).hexdigest() if is_local else None  # a name of the hub stands for itself
     split_by = source.held_out_bytes or spec.validation_fraction
-    key = digest(FORMAT, fingerprint, split_by, spec.tokenizer.model_dump(), tokenizer_hash)
+    tokenizer = spec.tokenizer.model_dump(include={"kind", "vocab_size", "name"})
+    key = digest(FORMAT, fingerprint, split_by, tokenizer, content_hash(spec.tokenizer))
     return cache / "corpora" / f"{source.name}-{key[:16]}"
 
 
@@ -95,23 +104,28 @@ def _build(cache: Path, source: Source, spec: DataSpec, announce: Callable[[str]
         spool = write_spool(documents, scratch / "documents", spec.max_bytes)
         final = _final(cache, source, spec, spool.fingerprint)
         write_text(cache / "fingerprints" / source.stamp, spool.fingerprint)
-        if (kept := _open_if_intact(final)) is not None:
+        if (kept := _open_if_usable(final, spec)) is not None:
             return kept
         parts = split(spool, spec.validation_fraction, source.held_out_bytes)
         _announce_text(source, spec, spool, parts, announce)
         tokenizer = make_tokenizer(spec.tokenizer, spool.read(parts.train))
         if spec.tokenizer.kind == "bpe" and tokenizer.vocab_size < (spec.tokenizer.vocab_size or 0):
             announce(f"the text gives a vocabulary of {tokenizer.vocab_size}, not {spec.tokenizer.vocab_size}")
+        found = round_trip(tokenizer, sample(spool, parts.train))
+        check_loss(spec.tokenizer, found, unknown_tokens=0, tokens=0)
+        _announce_tokenizer(tokenizer, found, announce)
         facts = {
             "format": FORMAT,
             "name": f"{source.name}-{_size(spool.num_bytes)}-{tokenizer.name}",
             **_write_streams(scratch, tokenizer, spool, parts),
+            "round_trip": dataclasses.asdict(found),
             "origin": origin,
             "spec": spec.model_dump(mode="json", exclude={"cache"}),
         }
+        check_loss(spec.tokenizer, found, facts["unknown_tokens"], facts["train_tokens"] + facts["validation_tokens"])
         write_text(scratch / "corpus.json", json.dumps(facts, indent=2) + "\n")
         spool.path.unlink()
-        _publish(scratch, final)
+        _publish(scratch, final, spec)
     return open_corpus(final)
 
 
@@ -120,27 +134,26 @@ def _prepare_drawn(cache: Path, spec: DataSpec, announce: Callable[[str], None])
     source = token_source(spec)
     settings = spec.model_dump(mode="json", include={"source", "max_tokens", "validation_fraction", "seed", *_SOURCE_SETTINGS})
     final = cache / "corpora" / f"{source.name}-{digest(FORMAT, settings)[:16]}"
-    if (kept := _open_if_intact(final)) is not None:
+    if (kept := _open_if_usable(final, spec)) is not None:
         return kept
     announce(f"drawing {spec.max_tokens:,} tokens of {source.name}")
     with _scratch(cache) as scratch:
         facts = {"format": FORMAT, "spec": settings, **_write_drawn(scratch, source, spec)}
         write_text(scratch / "corpus.json", json.dumps(facts, indent=2) + "\n")
-        _publish(scratch, final)
+        _publish(scratch, final, spec)
     return open_corpus(final)
 
 
 def _write_drawn(scratch: Path, source: TokenSource, spec: DataSpec) -> dict[str, Any]:
     """Write both token files; what corpus.json says of them."""
     held_out = round(spec.max_tokens * spec.validation_fraction)
-    dtype = _id_type(source.vocab_size)
     sha256 = {}
     for stream, (name, num) in enumerate((("train", spec.max_tokens - held_out), ("validation", held_out))):
-        _, sha256[name] = _write_arrays(source.draw(stream, num), scratch / f"{name}.bin", dtype)
+        sha256[name] = _write_arrays(source.draw(stream, num), scratch / f"{name}.bin", source.vocab_size).sha256
     return {
         "name": f"{source.name}-seed{spec.seed}",
         "hash": digest(sha256["train"], sha256["validation"], source.name)[:16],
-        "dtype": dtype,
+        "dtype": _id_type(source.vocab_size),
         "vocab_size": source.vocab_size,
         "eod_id": None,
         "train_tokens": spec.max_tokens - held_out,
@@ -165,22 +178,36 @@ def _announce_text(source: Source, spec: DataSpec, spool: Spool, parts: Split, a
     announce(f"tokenizing {_size(spool.num_bytes)} of {source.name} as {spec.tokenizer.kind}")
 
 
+def _announce_tokenizer(tokenizer: Tokenizer, found: RoundTrip, announce: Callable[[str], None]) -> None:
+    if tokenizer.unused_ids:
+        announce(
+            f"{tokenizer.name} leaves {tokenizer.unused_ids:,} of its ids up to {tokenizer.vocab_size - 1:,} unused: "
+            f"the model's vocabulary is {tokenizer.vocab_size:,}"
+        )
+    if found.changed_texts:
+        announce(
+            f"{tokenizer.name} loses {percent(found.lost)} of the characters in a sample: {found.changed_texts} of its "
+            f"{found.texts} texts do not come back from their tokens ({found.example})"
+        )
+
+
 def _write_streams(scratch: Path, tokenizer: Tokenizer, spool: Spool, parts: Split) -> dict[str, Any]:
     """Write both token files and the tokenizer; what corpus.json says of them."""
-    dtype = _id_type(tokenizer.vocab_size)
-    tokens, sha256 = {}, {}
+    written = {}
     for name, regions in (("train", parts.train), ("validation", parts.validation)):
         ids = encode(tokenizer, spool.read(regions))
-        tokens[name], sha256[name] = _write_arrays(ids, scratch / f"{name}.bin", dtype)
+        written[name] = _write_arrays(ids, scratch / f"{name}.bin", tokenizer.vocab_size, tokenizer.unknown_id)
+    sha256 = {name: stream.sha256 for name, stream in written.items()}
     if tokenizer.json is not None:
         write_text(scratch / "tokenizer.json", tokenizer.json)
     return {
         "hash": digest(sha256["train"], sha256["validation"], tokenizer.sha256)[:16],
-        "dtype": dtype,
+        "dtype": _id_type(tokenizer.vocab_size),
         "vocab_size": tokenizer.vocab_size,
         "eod_id": tokenizer.eod_id,
-        "train_tokens": tokens["train"],
-        "validation_tokens": tokens["validation"],
+        "train_tokens": written["train"].tokens,
+        "validation_tokens": written["validation"].tokens,
+        "unknown_tokens": sum(stream.unknown for stream in written.values()),
         "train_bytes": sum(length for _, length in parts.train),
         "validation_bytes": sum(length for _, length in parts.validation),
         "documents": len(spool.regions),
@@ -200,16 +227,33 @@ def _id_type(vocab_size: int) -> str:
     return "uint16" if vocab_size <= 2**16 else "uint32"
 
 
-def _write_arrays(arrays: Iterable[np.ndarray], path: Path, dtype: str) -> tuple[int, str]:
-    """Write token ids end to end; their number, and the sha256 of the file."""
-    num_tokens, sha256 = 0, hashlib.sha256()
+class Written(NamedTuple):
+    """A token file."""
+
+    tokens: int
+    unknown: int
+    """Tokens that are the unknown one."""
+    sha256: str
+
+
+def _write_arrays(arrays: Iterable[np.ndarray], path: Path, vocab_size: int, unknown_id: int | None = None) -> Written:
+    """Write token ids end to end.
+
+    Raises:
+        DataError: an id is not below `vocab_size`.
+    """
+    dtype = disk_type(_id_type(vocab_size))
+    num_tokens, num_unknown, sha256 = 0, 0, hashlib.sha256()
     with path.open("wb") as file:
         for ids in arrays:
-            data = ids.astype(disk_type(dtype)).tobytes()
+            if len(ids) and (largest := ids.max()) >= vocab_size:
+                raise DataError(f"token id {largest:,} is not below the vocabulary's size of {vocab_size:,}.")
+            data = ids.astype(dtype).tobytes()
             sha256.update(data)
             file.write(data)
             num_tokens += len(ids)
-    return num_tokens, sha256.hexdigest()
+            num_unknown += 0 if unknown_id is None else int(np.count_nonzero(ids == unknown_id))
+    return Written(num_tokens, num_unknown, sha256.hexdigest())
 
 
 @contextmanager
@@ -227,13 +271,13 @@ def _scratch(cache: Path) -> Iterator[Path]:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
-def _publish(scratch: Path, final: Path) -> None:
-    """Give `scratch` its final name, unless another process was first; a torn corpus of that name is put aside."""
-    torn = scratch.with_name(scratch.name + "-torn")
-    if final.exists() and _open_if_intact(final) is None:
-        os.rename(final, torn)
+def _publish(scratch: Path, final: Path, spec: DataSpec) -> None:
+    """Give `scratch` its final name, unless another process was first; one of that name that cannot be used is put aside."""
+    aside = scratch.with_name(scratch.name + "-aside")
+    if final.exists() and _open_if_usable(final, spec) is None:
+        os.rename(final, aside)
     try:
         os.rename(scratch, final)
     except OSError:
         open_corpus(final)  # the winner's; anything else is an error of this one's
-    shutil.rmtree(torn, ignore_errors=True)
+    shutil.rmtree(aside, ignore_errors=True)

@@ -86,7 +86,7 @@ def _open_enwik8(spec: DataSpec, cache: Path, announce: Announce) -> Source:
 
 def _open_files(spec: DataSpec, cache: Path, announce: Announce) -> Source:
     files = _matching(spec.paths)
-    seen = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    seen = _seen(files)
     return Source(
         name=files[0].stem if len(files) == 1 else "files",
         stamp=digest("files", spec.column, spec.max_bytes, seen),
@@ -142,17 +142,35 @@ def _read_text(file: Path) -> bytes:
 
 
 def _open_hub(spec: DataSpec, cache: Path, announce: Announce) -> Source:
-    """A data set of the hub.
+    """A data set of the hub, or a local directory of the same layout.
 
-    Its stamp does not ask the hub for the newest commit: a corpus that was prepared once is used again, online or not, and
-    data.revision is how to move on. The commit that was read is recorded.
+    The stamp of a name does not ask the hub for the newest commit: a corpus that was prepared once is used again, online or
+    not, and data.revision is how to move on. The commit that was read is recorded. A directory is stamped by its files.
     """
     name = spec.name or ""
+    local = Path(name).expanduser()
+    is_local = local.is_dir()
+    if not is_local and name.startswith(("/", "./", "../", "~")):
+        raise DataError(f"data.name={name!r}: there is no such directory (looked from {Path.cwd()}).")
 
     def read() -> tuple[str, Iterator[bytes]]:
-        commit = hub.resolve_commit(name, spec.revision)
-        rows = hub.hub_rows(name, subset=spec.subset, split=spec.split, revision=commit, streaming=spec.streaming, cache=cache)
-        return f"data set {name}, commit {commit or 'of the local copy'}", hub.text_column(rows, spec.column, name)
+        commit = None if is_local else hub.resolve_commit(name, spec.revision)
+        rows = hub.hub_rows(
+            str(local) if is_local else name,
+            subset=spec.subset,
+            split=spec.split,
+            revision=commit,
+            streaming=spec.streaming,
+            cache=cache,
+        )
+        known = f"data set {name}, commit {commit or 'of the local copy'}"
+        return f"local directory {local.absolute()}" if is_local else known, hub.text_column(rows, spec.column, name)
 
     wanted = (name, spec.subset, spec.split, spec.revision, spec.column, spec.max_bytes)
-    return Source(name=name.rsplit("/", 1)[-1], stamp=digest("hub", *wanted), read=read)
+    seen = [_seen(sorted(path for path in local.rglob("*") if path.is_file()))] if is_local else []
+    return Source(name=local.name if is_local else name.rsplit("/", 1)[-1], stamp=digest("hub", *wanted, *seen), read=read)
+
+
+def _seen(files: list[Path]) -> list[tuple[str, int, int]]:
+    """What tells cheaply whether files may have changed."""
+    return [(str(file.absolute()), (facts := file.stat()).st_size, facts.st_mtime_ns) for file in files]

@@ -5,6 +5,7 @@ end-of-document id comes only from the end of a document.
 """
 
 import hashlib
+import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,8 @@ _BATCH_BYTES = 1 << 22
 """Text that is handed to the backend's threads together; no token depends on it."""
 _END_NAMES = (END_OF_DOCUMENT, "<|end_of_text|>", "</s>", "<eos>", "[SEP]")
 """What ready tokenizers without a declared end-of-sequence token call it."""
+_FILES_OF_TOKENIZERS = (".json", ".txt", ".model", ".tiktoken")
+"""Of a directory that transformers saved, all but weights and code: config.json too chooses the class of the tokenizer."""
 
 
 @dataclass(frozen=True)
@@ -38,13 +41,19 @@ class Tokenizer:
     name: str
     """For people, for example "bpe512"."""
     vocab_size: int
-    """Number of ids, the end-of-document id among them."""
+    """One more than the largest id, so that a model has an embedding for each, the end-of-document id among them."""
     eod_id: int
     """Id that follows every document."""
     sha256: str
     """Of the tokenizer's file, or of its name for bytes."""
     encode_batch: Callable[[Sequence[bytes]], list[NDArray[Any]]]
     """Ids of each UTF-8 text, one array of shape (num_tokens,) each, without the end-of-document id."""
+    decode: Callable[[NDArray[Any]], str]
+    """The text of ids, shape (num_tokens,)."""
+    unused_ids: int = 0
+    """Ids below `vocab_size` that stand for nothing."""
+    unknown_id: int | None = None
+    """Id of the token that stands for text which the vocabulary lacks; None where there is none."""
     json: str | None = None
     """Content of tokenizer.json; None for bytes."""
 
@@ -96,6 +105,7 @@ def byte_tokenizer() -> Tokenizer:
         eod_id=256,
         sha256=hashlib.sha256(b"bytes").hexdigest(),
         encode_batch=lambda texts: [np.frombuffer(text, dtype=np.uint8) for text in texts],
+        decode=lambda ids: ids.astype(np.uint8).tobytes().decode(),
     )
 
 
@@ -136,9 +146,33 @@ def load_tokenizer(name: str) -> Tokenizer:
         except Exception as error:  # tokenizers raises plain Exception
             raise DataError(f"data.tokenizer.name={name!r} is not a tokenizer.json: {first_line(error)}.") from None
         return _wrap(backend, path.stem, None)
-    if not path.is_dir() and (path.suffix == ".json" or name.startswith(("/", "./", "../", "~"))):
+    if path.is_dir():
+        return _load_named(str(path))
+    if path.suffix == ".json" or name.startswith(("/", "./", "../", "~")):
         raise DataError(f"data.tokenizer.name={name!r}: there is no such file (looked from {Path.cwd()}); give its path.")
     return _load_named(name)
+
+
+def content_hash(spec: TokenizerSpec) -> str | None:
+    """sha256 of the files that a ready tokenizer is loaded from; None where it is made here, or known by its name on the hub.
+
+    Raises:
+        DataError: a file may not be read.
+    """
+    path = Path(spec.name or "").expanduser()
+    if spec.kind != "hub" or not path.exists():
+        return None
+    try:
+        if path.is_file():
+            return hashlib.sha256(path.read_bytes()).hexdigest()
+        files = sorted(file for file in path.iterdir() if file.suffix in _FILES_OF_TOKENIZERS and file.is_file())
+        return hashlib.sha256(
+            json.dumps([(file.name, hashlib.sha256(file.read_bytes()).hexdigest()) for file in files]).encode()
+        ).hexdigest()
+    except OSError as error:
+        raise DataError(
+            f"data.tokenizer.name={spec.name!r}: {error.filename} could not be read ({error.strerror}): make it readable."
+        ) from None
 
 
 def _load_named(name: str) -> Tokenizer:
@@ -161,6 +195,8 @@ def from_cache_or_hub(name: str) -> Any:
     try:
         return AutoTokenizer.from_pretrained(name, local_files_only=True)
     except (OSError, ValueError):  # not in the cache of the hub's client
+        if Path(name).is_dir():
+            raise
         HfApi().model_info(name, timeout=CONNECT_SECONDS)
         return AutoTokenizer.from_pretrained(name)
 
@@ -170,8 +206,12 @@ def _wrap(backend: Any, name: str, end: str | None) -> Tokenizer:
     eod_id = next((found for found in ids.values() if found is not None), None)
     if eod_id is None:
         raise DataError(f"data.tokenizer.name={name!r} has no end-of-document token; known names are {', '.join(ids)}.")
+    backend.no_truncation()  # both may be stored in tokenizer.json, where they serve batches of sentences
+    backend.no_padding()
     text = backend.to_str()
     backend.encode_special_tokens = True
+    ids_in_use = set(backend.get_vocab(with_added_tokens=True).values())
+    vocab_size = max(ids_in_use) + 1
 
     def encode_batch(texts: Sequence[bytes]) -> list[NDArray[Any]]:
         _allow_threads()
@@ -180,12 +220,22 @@ def _wrap(backend: Any, name: str, end: str | None) -> Tokenizer:
 
     return Tokenizer(
         name=name,
-        vocab_size=backend.get_vocab_size(),
+        vocab_size=vocab_size,
         eod_id=eod_id,
         sha256=hashlib.sha256(text.encode()).hexdigest(),
         encode_batch=encode_batch,
+        decode=lambda ids: str(backend.decode(ids.tolist(), skip_special_tokens=False)),
+        unused_ids=vocab_size - len(ids_in_use),
+        unknown_id=_unknown_id(backend, text),
         json=text,
     )
+
+
+def _unknown_id(backend: Any, text: str) -> int | None:
+    """Id of the unknown token by tokenizer.json, where Unigram models give the id and the others the token."""
+    model = json.loads(text)["model"]
+    found: int | None = model.get("unk_id")
+    return backend.token_to_id(token) if found is None and (token := model.get("unk_token")) else found
 
 
 def _first_bytes(documents: Iterable[bytes], limit: int) -> Iterator[str]:
