@@ -363,6 +363,14 @@ def test_wrong_corpora_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "binary.txt" in refused(capsys, *files, f"data.paths=[{tmp_path}/binary.txt]")
 
 
+@pytest.mark.parametrize("command", ["data", "plan", "run"])
+def test_a_text_shorter_than_one_window_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str) -> None:
+    (tmp_path / "short.txt").write_text("twenty characters...")
+    words = ["data=files", f"data.paths=[{tmp_path}/short.txt]", "data.tokenizer.kind=bytes", "data.validation_fraction=0.4"]
+    sentence = refused(capsys, command, *words, "logger=none", f"dir={tmp_path}/x", "model.context=16")
+    assert "has 13 tokens" in sentence and "model.context + 1 = 17" in sentence
+
+
 def test_a_hub_name_without_network_is_refused(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "scalesweep", "data", "data=hub", "data.name=nobody/nothing"]
     import os
