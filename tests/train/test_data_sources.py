@@ -12,6 +12,7 @@ import pytest
 from scalesweep.errors import DataError
 from scalesweep.settings.data import DataSpec
 from scalesweep.train.data import enwik8, prepare, python_text
+from scalesweep.train.data.reading import Reading
 from scalesweep.train.data.sources import open_source
 
 BYTES = {"kind": "bytes"}
@@ -19,7 +20,7 @@ BYTES = {"kind": "bytes"}
 
 def read(tmp_path, **settings):
     spec = DataSpec.model_validate({"tokenizer": BYTES, **settings})
-    _, documents = open_source(spec, tmp_path / "cache", lambda _: None).read()
+    _, documents = open_source(spec, tmp_path / "cache", lambda _: None).read(Reading())
     return list(documents)
 
 
@@ -112,7 +113,7 @@ def test_a_missing_column_is_named_with_those_that_exist(tmp_path):
     write_jsonl(tmp_path / "a.jsonl", [{"body": "one", "id": 1}])
     with pytest.raises(DataError, match=r"data\.column='text' is not a column of .*a\.jsonl: it has body, id\."):
         read(tmp_path, source="files", paths=[str(tmp_path / "a.jsonl")])
-    with pytest.raises(DataError, match=r"data\.column='id' of .*a\.jsonl holds int where text is needed\."):
+    with pytest.raises(DataError, match=r"row 1 of .*a\.jsonl could not be read: data\.column='id' holds int where"):
         read(tmp_path, source="files", paths=[str(tmp_path / "a.jsonl")], column="id")
 
 
@@ -121,10 +122,12 @@ def test_a_missing_column_is_named_with_those_that_exist(tmp_path):
     [
         ("a.txt", b"", "the 1 matching files hold no text"),
         ("a.jsonl", b"", "the 1 matching files hold no text"),
-        ("a.txt", b"text \xff\xfe", r"a\.txt is not UTF-8 text \(byte 5\)"),
-        ("a.jsonl", bytes(range(256)), r"a\.jsonl could not be read as json: "),
+        ("a.txt", b"text \xff\xfe", r"a\.txt could not be read: it is not UTF-8 text \(byte 5\)"),
+        ("a.jsonl", bytes(range(256)), r"line 1 of .*a\.jsonl could not be read: it is not JSON"),
         ("a.parquet", b"not parquet" * 9, r"a\.parquet could not be read as parquet: "),
-        ("a.csv", b"a,b\n", r"a\.csv has the extension '\.csv'; allowed are \.txt, \.jsonl, \.parquet"),
+        ("a.csv", b"text\n", "the 1 matching files hold no text"),
+        ("a.pdf", b"%PDF", r"a\.pdf has the extension '\.pdf'; allowed are \.txt, \.jsonl, "),
+        ("a.parquet.gz", b"x", r"has the extension '\.gz'; allowed are "),
     ],
 )
 def test_a_file_that_cannot_be_used_is_named(tmp_path, name, content, message):

@@ -2,9 +2,14 @@
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, PositiveFloat, model_validator
+from pydantic import BeforeValidator, Field, PositiveFloat, model_validator
 
 from scalesweep.settings.base import Count, Seed, Spec
+
+
+def _unescaped(value: object) -> object:
+    """Line breaks and tabs, which a command line cannot spell otherwise."""
+    return value.replace("\\n", "\n").replace("\\t", "\t") if isinstance(value, str) else value
 
 
 class TokenizerSpec(Spec):
@@ -39,7 +44,7 @@ class DataSpec(Spec):
     content: Literal["code", "prose"] = "code"
     """python only: whole source files, or only their docstrings and comments."""
     paths: tuple[str, ...] = ()
-    """files only: globs of .txt, .jsonl or .parquet files."""
+    """files only: globs of .txt, .jsonl, .json, .csv, .tsv or .parquet files; all but the last may be packed as .gz or .zst."""
     name: str | None = None
     """hub only: data set name, or a local directory of such a layout."""
     subset: str | None = None
@@ -51,7 +56,11 @@ class DataSpec(Spec):
     streaming: bool = True
     """hub only: read without downloading the whole data set."""
     column: str = "text"
-    """jsonl, parquet and hub: the column that holds the text."""
+    """Of rows (all files but .txt, and hub): the column that holds the text; a path where it is nested: doc.text."""
+    separator: Annotated[str, Field(min_length=1), BeforeValidator(_unescaped)] | None = None
+    """files only: what stands between documents of a .txt file, such as '<|endoftext|>' or '\\n\\n'; by default it is one."""
+    max_skipped: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """files and hub only: share of the rows that may be passed over because they cannot be read."""
     max_bytes: Count | None = None
     """Text read at most, in UTF-8 bytes."""
     validation_fraction: Annotated[float, Field(gt=0, lt=0.5)] = 0.05

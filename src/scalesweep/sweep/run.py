@@ -70,7 +70,7 @@ def run_sweep(settings: Settings, say: Say, warn: Say) -> Swept:
     """
     require_installed(settings.logger)
     device = device_of_sweep(settings)
-    corpus = prepare(settings.data, say)
+    corpus = prepared(settings, say)
     store = Store(Path(settings.dir).expanduser())
     with plain_storage_errors(store.directory):
         store.clear_cancel()
@@ -97,6 +97,14 @@ def run_sweep(settings: Settings, say: Say, warn: Say) -> Swept:
         found = Refused(str(error))
     track_sweep(measured, settings, found, warn)
     return Swept(measured, found, page)
+
+
+def prepared(settings: Settings, say: Say) -> Corpus:
+    """The corpus that is to be trained on; what its text lost on the way is said, each time."""
+    corpus = prepare(settings.data, say)
+    if corpus.account:
+        say(f"Corpus {corpus.name}: {corpus.account}.")
+    return corpus
 
 
 def _keep_plan(store: Store, plan: Plan, settings: Settings, corpus: Corpus) -> int:
@@ -147,7 +155,7 @@ def measure_cell(settings: Settings, directory: Path, say: Say) -> float:
     """Measure the single cell of `settings` in `directory`; its validation loss, nan if it diverged."""
     require_installed(settings.logger)
     device = device_of_sweep(settings)
-    corpus = prepare(settings.data, say)
+    corpus = prepared(settings, say)
     planned = plan_sweep(settings, corpus, device)
     store = Store(directory)
     _keep_plan(store, planned, settings, corpus)
@@ -217,4 +225,5 @@ def corpus_facts(corpus: Corpus) -> dict[str, str]:
         "corpus": corpus.name,
         "corpus_hash": corpus.hash,
         "corpus_directory": str(corpus.directory),
+        "corpus_account": corpus.account,
     }

@@ -12,7 +12,8 @@ import numpy as np
 from scalesweep.errors import DataError
 from scalesweep.settings.data import DataSpec
 from scalesweep.train.data.batches import Tokens
-from scalesweep.train.data.round_trip import RoundTrip
+from scalesweep.train.data.reading import Reading, reading_of
+from scalesweep.train.data.round_trip import RoundTrip, percent
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,10 @@ class Corpus:
     """What the tokenizer loses of a sample of the text; None for drawn tokens, and where an older version did not ask."""
     unknown_tokens: int = 0
     """Tokens of both streams that stand for text which the vocabulary lacks."""
+    spelled_ends: int = 0
+    """Places of the text that spell the end-of-document token, which are learnt as text."""
+    reading: Reading | None = None
+    """What was left out, replaced or cut when the text was read; None for drawn tokens, and where an older version read it."""
     entropy: float | None = None
     """Of a source where it is known, in nats per token given all tokens before; None for text."""
     window_excess: float = 0.0
@@ -58,6 +63,18 @@ class Corpus:
     def bytes_per_token(self) -> float:
         """Of the validation text, where the loss is measured: bits per byte = L / (ln 2 * bytes_per_token). 1 if drawn."""
         return self.validation_bytes / self.validation_tokens
+
+    @property
+    def account(self) -> str:
+        """What the text lost on its way to tokens, as clauses; empty where nothing is known to be lost."""
+        clauses = [(self.reading or Reading(duplicates=self.duplicates_removed)).losses()]
+        if self.round_trip and self.round_trip.lost_characters:
+            clauses.append(f"{percent(self.round_trip.lost)} of the characters in a sample do not come back from their tokens")
+        if self.unknown_tokens:
+            clauses.append(f"{self.unknown_tokens:,} tokens are the unknown one")
+        if self.spelled_ends:
+            clauses.append(f"the end-of-document token is spelled {self.spelled_ends:,} times in the text and learnt as text")
+        return "; ".join(clause for clause in clauses if clause and self.entropy is None)
 
     def train(self) -> Tokens:
         """The training stream, shape (train_tokens,), mapped read-only."""
@@ -92,6 +109,8 @@ def open_corpus(directory: str | Path) -> Corpus:
         values = {name: stated[name] for name in fields}
         if values.get("round_trip") is not None:
             values["round_trip"] = RoundTrip(**values["round_trip"])
+        if values.get("reading") is not None:
+            values["reading"] = reading_of(values["reading"])
         corpus = Corpus(directory=directory, **values)
         sizes = [(directory / name).stat().st_size for name in ("train.bin", "validation.bin")]
     except (OSError, ValueError, TypeError, AttributeError) as error:

@@ -3,7 +3,7 @@
     <cache>/corpora/<name>-<key>/train.bin, validation.bin    token ids, little-endian
                                  tokenizer.json               where the tokenizer has one
                                  corpus.json                  counts, hashes, provenance
-    <cache>/fingerprints/<stamp>                              fingerprint of a text that was read before
+    <cache>/fingerprints/<stamp>                              fingerprint of a text that was read before, and what reading lost
 
 The key is a hash of the documents' text, the split and the tokenizer. Reading all text to know its fingerprint takes long, so
 the fingerprint is kept under the source's stamp (names, sizes and times of files), and a second call neither reads nor
@@ -32,11 +32,12 @@ from scalesweep.errors import DataError
 from scalesweep.files import write_text
 from scalesweep.settings.data import DataSpec
 from scalesweep.train.data.corpus import Corpus, cache_dir, disk_type, open_corpus
+from scalesweep.train.data.reading import Reading, reading_of
 from scalesweep.train.data.round_trip import RoundTrip, check_loss, percent, round_trip, sample
 from scalesweep.train.data.sources import Source, digest, open_source
 from scalesweep.train.data.spool import Split, Spool, split, write_spool
 from scalesweep.train.data.synthetic import TokenSource, token_source
-from scalesweep.train.data.tokenizer import Tokenizer, content_hash, encode, make_tokenizer
+from scalesweep.train.data.tokenizer import END_OF_DOCUMENT, Tokenizer, content_hash, encode, make_tokenizer
 
 FORMAT = 1
 """Version of the layout, the split rule and the piece size; part of the key, so an old directory is never misread."""
@@ -65,9 +66,11 @@ def prepare(spec: DataSpec, announce: Callable[[str], None] = lambda _: None) ->
         source = open_source(spec, cache, announce)
         memo = cache / "fingerprints" / source.stamp
         if memo.exists():
-            kept = _open_if_usable(_final(cache, source, spec, memo.read_text(encoding="utf-8")), spec)
-            if kept is not None:
-                return kept
+            fingerprint, _, counts = memo.read_text(encoding="utf-8").partition("\n")
+            reading = reading_of(json.loads(counts)) if counts else None
+            kept = _open_if_usable(_final(cache, source, spec, fingerprint), spec)
+            if kept is not None and (reading is not None or source.is_remote):  # older versions did not count
+                return dataclasses.replace(kept, reading=reading)
         return _build(cache, source, spec, announce)
     except OSError as error:
         raise DataError(f"the corpus could not be prepared in {cache}: {error}; data.cache chooses another place.") from error
@@ -100,12 +103,17 @@ def _final(cache: Path, source: Source, spec: DataSpec, fingerprint: str) -> Pat
 def _build(cache: Path, source: Source, spec: DataSpec, announce: Callable[[str], None]) -> Corpus:
     with _scratch(cache) as scratch:
         announce(f"reading {source.name}")
-        origin, documents = source.read()
+        reading = Reading()
+        origin, documents = source.read(reading)
         spool = write_spool(documents, scratch / "documents", spec.max_bytes)
+        reading.check(spec.max_skipped)
+        reading.documents, reading.characters = len(spool.regions), spool.characters
+        reading.duplicates, reading.is_cut = spool.duplicates, spool.is_cut
         final = _final(cache, source, spec, spool.fingerprint)
-        write_text(cache / "fingerprints" / source.stamp, spool.fingerprint)
+        counts = json.dumps(dataclasses.asdict(reading))
+        write_text(cache / "fingerprints" / source.stamp, f"{spool.fingerprint}\n{counts}")
         if (kept := _open_if_usable(final, spec)) is not None:
-            return kept
+            return dataclasses.replace(kept, reading=reading)
         parts = split(spool, spec.validation_fraction, source.held_out_bytes)
         _announce_text(source, spec, spool, parts, announce)
         tokenizer = make_tokenizer(spec.tokenizer, spool.read(parts.train))
@@ -119,6 +127,8 @@ def _build(cache: Path, source: Source, spec: DataSpec, announce: Callable[[str]
             "name": f"{source.name}-{_size(spool.num_bytes)}-{tokenizer.name}",
             **_write_streams(scratch, tokenizer, spool, parts),
             "round_trip": dataclasses.asdict(found),
+            "reading": dataclasses.asdict(reading),
+            "spelled_ends": _spelled_ends(source, tokenizer, spool, announce),
             "origin": origin,
             "spec": spec.model_dump(mode="json", exclude={"cache"}),
         }
@@ -189,6 +199,20 @@ def _announce_tokenizer(tokenizer: Tokenizer, found: RoundTrip, announce: Callab
             f"{tokenizer.name} loses {percent(found.lost)} of the characters in a sample: {found.changed_texts} of its "
             f"{found.texts} texts do not come back from their tokens ({found.example})"
         )
+
+
+def _spelled_ends(source: Source, tokenizer: Tokenizer, spool: Spool, announce: Callable[[str], None]) -> int:
+    """How often the text spells the end-of-document token, or the common one, as separators in it do."""
+    words = {word.encode(): 0 for word in (tokenizer.end, END_OF_DOCUMENT)}
+    for text in spool.read(spool.regions):
+        words = {word: number + text.count(word) for word, number in words.items()}
+    for word, number in words.items():
+        if number:
+            announce(
+                f"{source.name} spells {word.decode()} {number:,} times, which is learnt as text; where it separates documents "
+                f"of .txt files, data.separator='{word.decode()}' ends them there"
+            )
+    return sum(words.values())
 
 
 def _write_streams(scratch: Path, tokenizer: Tokenizer, spool: Spool, parts: Split) -> dict[str, Any]:

@@ -50,6 +50,8 @@ class Tokenizer:
     """Ids of each UTF-8 text, one array of shape (num_tokens,) each, without the end-of-document id."""
     decode: Callable[[NDArray[Any]], str]
     """The text of ids, shape (num_tokens,)."""
+    end: str = END_OF_DOCUMENT
+    """How a text spells the end-of-document token."""
     unused_ids: int = 0
     """Ids below `vocab_size` that stand for nothing."""
     unknown_id: int | None = None
@@ -203,7 +205,7 @@ def from_cache_or_hub(name: str) -> Any:
 
 def _wrap(backend: Any, name: str, end: str | None) -> Tokenizer:
     ids = {word: backend.token_to_id(word) for word in ([end] if end else _END_NAMES)}
-    eod_id = next((found for found in ids.values() if found is not None), None)
+    spelled, eod_id = next(((word, found) for word, found in ids.items() if found is not None), ("", None))
     if eod_id is None:
         raise DataError(f"data.tokenizer.name={name!r} has no end-of-document token; known names are {', '.join(ids)}.")
     backend.no_truncation()  # both may be stored in tokenizer.json, where they serve batches of sentences
@@ -224,6 +226,7 @@ def _wrap(backend: Any, name: str, end: str | None) -> Tokenizer:
         eod_id=eod_id,
         sha256=hashlib.sha256(text.encode()).hexdigest(),
         encode_batch=encode_batch,
+        end=spelled,
         decode=lambda ids: str(backend.decode(ids.tolist(), skip_special_tokens=False)),
         unused_ids=vocab_size - len(ids_in_use),
         unknown_id=_unknown_id(backend, text),
