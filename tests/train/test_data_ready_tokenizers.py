@@ -165,6 +165,22 @@ def test_a_tokenizer_directory_is_known_by_its_content(texts, tmp_path, bpe, mon
     assert corpus_of(texts, "tok")[0].hash == hashes[1]
 
 
+def test_the_token_that_ends_documents_may_be_named(texts, tmp_path):
+    value = word_level(sorted(set("".join(SENTENCES))))
+    name = saved(tmp_path / "ends.json", json.loads(json.dumps(value).replace("</s>", "<|stop|>")))
+    with pytest.raises(DataError, match=r"has no end-of-document token .*data\.tokenizer\.eod"):
+        corpus_of(texts, name)
+    corpus, _ = corpus_of(texts, name, eod="<|stop|>")
+    assert corpus.eod_id == 1
+    assert np.count_nonzero(corpus.train() == 1) + np.count_nonzero(corpus.validation() == 1) == corpus.documents == 20
+    other, _ = corpus_of(texts, name, eod="T")
+    assert (other.eod_id, other.hash == corpus.hash) == (value["model"]["vocab"]["T"], False)
+    with pytest.raises(DataError, match=r"has no end-of-document token \(<eot>\)"):
+        corpus_of(texts, name, eod="<eot>")
+    with pytest.raises(ValueError, match=r"eod = '</s>' is of a ready tokenizer"):
+        DataSpec.model_validate({"source": "python", "tokenizer": {"kind": "bytes", "eod": "</s>"}})
+
+
 def test_a_corpus_of_a_tokenizer_that_was_trusted_is_made_again(texts, tmp_path, bpe):
     name = saved(tmp_path / "tokenizer.json", bpe)
     corpus, _ = corpus_of(texts, name)

@@ -22,6 +22,8 @@ class TokenizerSpec(Spec):
     """Vocabulary of a trained BPE."""
     name: str | None = None
     """Hub name, local file (tokenizer.json) or directory of a ready tokenizer."""
+    eod: Annotated[str, Field(min_length=1)] | None = None
+    """hub only: the token that ends a document, such as '</s>'; by default the one it declares, or one with a usual name."""
     max_lost: Annotated[float, Field(ge=0, le=1)] = 0.001
     """Share of the characters of a sample that may not come back from their tokens, and of tokens that may be the unknown one.
     Bits per byte are too low by about that share: 0.001, a judgement, is small beside the noise of a run, some 0.003."""
@@ -32,6 +34,8 @@ class TokenizerSpec(Spec):
             raise ValueError("kind=bpe needs vocab_size, for example 512")
         if self.kind == "hub" and self.name is None:
             raise ValueError("kind=hub needs name, for example gpt2 or a path to tokenizer.json")
+        if self.kind != "hub" and self.eod is not None:
+            raise ValueError(f"eod = {self.eod!r} is of a ready tokenizer (kind=hub); kind={self.kind} has its own")
         return self
 
 
@@ -58,7 +62,7 @@ class DataSpec(Spec):
     column: str = "text"
     """Of rows (all files but .txt, and hub): the column that holds the text; a path where it is nested: doc.text."""
     separator: Annotated[str, Field(min_length=1), BeforeValidator(_unescaped)] | None = None
-    """files only: what stands between documents of a .txt file, such as '<|endoftext|>' or '\\n\\n'; by default it is one."""
+    """files only: what stands between documents of a .txt file, such as '---' or '\\n\\n'; by default it is one."""
     max_skipped: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """files and hub only: share of the rows that may be passed over because they cannot be read."""
     max_bytes: Count | None = None

@@ -95,7 +95,7 @@ def _open_if_usable(directory: Path, spec: DataSpec) -> Corpus | None:
 def _final(cache: Path, source: Source, spec: DataSpec, fingerprint: str) -> Path:
     """The directory of a corpus by its key."""
     split_by = source.held_out_bytes or spec.validation_fraction
-    tokenizer = spec.tokenizer.model_dump(include={"kind", "vocab_size", "name"})
+    tokenizer = spec.tokenizer.model_dump(include={"kind", "vocab_size", "name", *(["eod"] if spec.tokenizer.eod else [])})
     key = digest(FORMAT, fingerprint, split_by, tokenizer, content_hash(spec.tokenizer))
     return cache / "corpora" / f"{source.name}-{key[:16]}"
 
@@ -210,7 +210,7 @@ def _spelled_ends(source: Source, tokenizer: Tokenizer, spool: Spool, announce: 
         if number:
             announce(
                 f"{source.name} spells {word.decode()} {number:,} times, which is learnt as text; where it separates documents "
-                f"of .txt files, data.separator='{word.decode()}' ends them there"
+                f"of .txt files, \"data.separator='{word.decode()}'\" ends them there"
             )
     return sum(words.values())
 

@@ -70,7 +70,7 @@ def make_tokenizer(spec: TokenizerSpec, training_text: Iterable[bytes]) -> Token
         return byte_tokenizer()
     if spec.kind == "bpe":
         return train_bpe(training_text, spec.vocab_size or 0)
-    return load_tokenizer(spec.name or "")
+    return load_tokenizer(spec.name or "", spec.eod)
 
 
 def encode(tokenizer: Tokenizer, documents: Iterable[bytes]) -> Iterator[NDArray[Any]]:
@@ -133,11 +133,15 @@ def train_bpe(training_text: Iterable[bytes], vocab_size: int) -> Tokenizer:
     return _wrap(backend, f"bpe{backend.get_vocab_size()}", END_OF_DOCUMENT)
 
 
-def load_tokenizer(name: str) -> Tokenizer:
+def load_tokenizer(name: str, end: str | None = None) -> Tokenizer:
     """A ready tokenizer: a local tokenizer.json, a directory saved by transformers, or a name of the hub.
 
+    Args:
+        name: which.
+        end: the token that ends a document; by default what it declares as its end of sequence, or one of the usual names.
+
     Raises:
-        DataError: it cannot be found, reached or read, or has no end-of-document token.
+        DataError: it cannot be found, reached or read, or has no such token.
     """
     path = Path(name).expanduser()
     if path.is_file():
@@ -147,12 +151,12 @@ def load_tokenizer(name: str) -> Tokenizer:
             backend = Backend.from_file(str(path))
         except Exception as error:  # tokenizers raises plain Exception
             raise DataError(f"data.tokenizer.name={name!r} is not a tokenizer.json: {first_line(error)}.") from None
-        return _wrap(backend, path.stem, None)
+        return _wrap(backend, path.stem, end)
     if path.is_dir():
-        return _load_named(str(path))
+        return _load_named(str(path), end)
     if path.suffix == ".json" or name.startswith(("/", "./", "../", "~")):
         raise DataError(f"data.tokenizer.name={name!r}: there is no such file (looked from {Path.cwd()}); give its path.")
-    return _load_named(name)
+    return _load_named(name, end)
 
 
 def content_hash(spec: TokenizerSpec) -> str | None:
@@ -177,7 +181,7 @@ def content_hash(spec: TokenizerSpec) -> str | None:
         ) from None
 
 
-def _load_named(name: str) -> Tokenizer:
+def _load_named(name: str, end: str | None) -> Tokenizer:
     try:
         loaded = from_cache_or_hub(name)
         backend = loaded.backend_tokenizer
@@ -186,7 +190,7 @@ def _load_named(name: str) -> Tokenizer:
             f"data.tokenizer.name={name!r} could not be loaded: {first_line(error)}; give a path to a tokenizer.json, "
             "or use data.tokenizer.kind=bpe."
         ) from None
-    return _wrap(backend, name.rstrip("/").rsplit("/", 1)[-1], loaded.eos_token)
+    return _wrap(backend, name.rstrip("/").rsplit("/", 1)[-1], end or loaded.eos_token)
 
 
 def from_cache_or_hub(name: str) -> Any:
@@ -207,7 +211,10 @@ def _wrap(backend: Any, name: str, end: str | None) -> Tokenizer:
     ids = {word: backend.token_to_id(word) for word in ([end] if end else _END_NAMES)}
     spelled, eod_id = next(((word, found) for word, found in ids.items() if found is not None), ("", None))
     if eod_id is None:
-        raise DataError(f"data.tokenizer.name={name!r} has no end-of-document token; known names are {', '.join(ids)}.")
+        raise DataError(
+            f"data.tokenizer.name={name!r} has no end-of-document token ({' or '.join(ids)}): name the token that it has for "
+            "that by data.tokenizer.eod."
+        )
     backend.no_truncation()  # both may be stored in tokenizer.json, where they serve batches of sentences
     backend.no_padding()
     text = backend.to_str()
