@@ -321,7 +321,8 @@ def test_axes_are_added_by_name() -> None:
     [f"{p.parent.name}={p.stem}" for p in config_dir().glob("*/*.yaml") if p.parent.name != "sweep"],
 )
 def test_every_option_composes(option: str) -> None:
-    needs = {"data=files": ["data.paths=[x.txt]"], "data=hub": ["data.name=x"]}.get(option, [])
+    tokens = ["data.paths=[x.npy]", "data.tokenizer.vocab_size=99"]
+    needs = {"data=files": ["data.paths=[x.txt]"], "data=hub": ["data.name=x"], "data=tokens": tokens}.get(option, [])
     compose_settings([option, *needs])
 
 

@@ -46,7 +46,9 @@ def _lines(corpus: Corpus) -> list[str]:
     streams = f"{corpus.train_tokens:,} training and {corpus.validation_tokens:,} validation"
     rows = {
         "tokens": f"{streams}, vocabulary {corpus.vocab_size:,}",
-        **(_of_text(corpus) if corpus.entropy is None else _of_source(corpus)),
+        "bytes per token": f"{corpus.bytes_per_token:.2f}" if corpus.bytes_per_token else "not stated (data.bytes_per_token)",
+        **({} if corpus.eod_id is None else _of_text(corpus)),
+        **({} if corpus.entropy is None else _of_source(corpus)),
         "sample": repr(_sample(corpus)),
         "directory": str(corpus.directory),
     }
@@ -60,7 +62,6 @@ def _of_text(corpus: Corpus) -> dict[str, str]:
     rows = reading and f"{reading.rows:,} read, {reading.without_text:,} without text, {reading.unreadable:,} skipped"
     texts = trip and f"{percent(1 - trip.lost)} of {trip.characters:,} characters in {trip.texts} sampled texts come back"
     return {
-        "bytes per token": f"{corpus.bytes_per_token:.2f}",
         "documents": f"{corpus.documents:,}, {corpus.duplicates_removed:,} exact copies left out",
         "characters": f"{reading.characters:,}" if reading else unknown,
         "rows": rows or unknown,

@@ -27,11 +27,11 @@ class Corpus:
     directory: Path
     vocab_size: int
     eod_id: int | None
-    """Id that follows every document; None for drawn tokens, which have no documents."""
+    """Id that follows every document; None for tokens that come without a tokenizer."""
     train_tokens: int
     validation_tokens: int
     train_bytes: int
-    """Training text in UTF-8 bytes; of drawn tokens their number."""
+    """Training text in UTF-8 bytes; of drawn tokens their number, and 0 where nothing is known of the text behind tokens."""
     validation_bytes: int
     documents: int
     """Distinct documents, both streams together."""
@@ -60,9 +60,11 @@ class Corpus:
         return None if self.entropy is None else self.entropy + self.window_excess / context
 
     @property
-    def bytes_per_token(self) -> float:
-        """Of the validation text, where the loss is measured: bits per byte = L / (ln 2 * bytes_per_token). 1 if drawn."""
-        return self.validation_bytes / self.validation_tokens
+    def bytes_per_token(self) -> float | None:
+        """Of the validation text, where the loss is measured: bits per byte = L / (ln 2 * bytes_per_token). 1 if drawn; None
+        where nothing is known of the text behind tokens.
+        """
+        return self.validation_bytes / self.validation_tokens if self.validation_bytes else None
 
     @property
     def account(self) -> str:

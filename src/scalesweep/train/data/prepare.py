@@ -7,44 +7,26 @@
 
 The key is a hash of the documents' text, the split and the tokenizer. Reading all text to know its fingerprint takes long, so
 the fingerprint is kept under the source's stamp (names, sizes and times of files), and a second call neither reads nor
-tokenizes. Drawn tokens (synthetic.py) have no text; the key of their corpus is a hash of their source's settings.
-
-Several processes may prepare the same corpus at once. Each builds in a directory of its own beside the final one and renames
-it at the end, which succeeds for one of them; the others discard theirs and open the winner's. A killed process leaves a
-`.building-` directory, which nobody reads and a later call removes.
+tokenizes. Sources that give tokens themselves (given_tokens.py) have no text.
 """
 
 import dataclasses
-import hashlib
 import json
-import os
-import shutil
-import time
-import uuid
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple
-
-import numpy as np
+from typing import Any
 
 from scalesweep.errors import DataError
 from scalesweep.files import write_text
 from scalesweep.settings.data import DataSpec
-from scalesweep.train.data.corpus import Corpus, cache_dir, disk_type, open_corpus
+from scalesweep.train.data.corpus import Corpus, cache_dir, open_corpus
+from scalesweep.train.data.given_tokens import prepare_drawn, prepare_tokens
 from scalesweep.train.data.reading import Reading, reading_of
 from scalesweep.train.data.round_trip import RoundTrip, check_loss, percent, round_trip, sample
+from scalesweep.train.data.shelf import FORMAT, id_type, open_if_usable, publish, scratch_directory, write_arrays
 from scalesweep.train.data.sources import Source, digest, open_source
 from scalesweep.train.data.spool import Split, Spool, split, write_spool
-from scalesweep.train.data.synthetic import TokenSource, token_source
 from scalesweep.train.data.tokenizer import END_OF_DOCUMENT, Tokenizer, content_hash, encode, make_tokenizer
-
-FORMAT = 1
-"""Version of the layout, the split rule and the piece size; part of the key, so an old directory is never misread."""
-_ABANDONED_SECONDS = 24 * 3600
-"""Age at which a `.building-` directory is taken for that of a killed process; a judgement: no corpus takes so long."""
-_SOURCE_SETTINGS = ("alphabet", "keys", "zipf_alpha", "values")
-"""Settings of a drawn source beside its name, length, split and seed."""
 
 
 def prepare(spec: DataSpec, announce: Callable[[str], None] = lambda _: None) -> Corpus:
@@ -62,34 +44,20 @@ def prepare(spec: DataSpec, announce: Callable[[str], None] = lambda _: None) ->
         (cache / "corpora").mkdir(parents=True, exist_ok=True)
         (cache / "fingerprints").mkdir(exist_ok=True)
         if spec.is_drawn:
-            return _prepare_drawn(cache, spec, announce)
+            return prepare_drawn(cache, spec, announce)
+        if spec.source == "tokens":
+            return prepare_tokens(cache, spec, announce)
         source = open_source(spec, cache, announce)
         memo = cache / "fingerprints" / source.stamp
         if memo.exists():
             fingerprint, _, counts = memo.read_text(encoding="utf-8").partition("\n")
             reading = reading_of(json.loads(counts)) if counts else None
-            kept = _open_if_usable(_final(cache, source, spec, fingerprint), spec)
+            kept = open_if_usable(_final(cache, source, spec, fingerprint), spec)
             if kept is not None and (reading is not None or source.is_remote):  # older versions did not count
                 return dataclasses.replace(kept, reading=reading)
         return _build(cache, source, spec, announce)
     except OSError as error:
         raise DataError(f"the corpus could not be prepared in {cache}: {error}; data.cache chooses another place.") from error
-
-
-def _open_if_usable(directory: Path, spec: DataSpec) -> Corpus | None:
-    """The corpus in `directory`, where it is intact and its tokenizer was tried on its text.
-
-    Raises:
-        DataError: the tokenizer loses more of the text than `spec` allows.
-    """
-    try:
-        corpus = open_corpus(directory)
-    except DataError:
-        return None
-    if spec.tokenizer.kind == "hub" and corpus.round_trip is None:  # made by a version that trusted ready tokenizers
-        return None
-    check_loss(spec.tokenizer, corpus.round_trip, corpus.unknown_tokens, corpus.train_tokens + corpus.validation_tokens)
-    return corpus
 
 
 def _final(cache: Path, source: Source, spec: DataSpec, fingerprint: str) -> Path:
@@ -101,7 +69,7 @@ def _final(cache: Path, source: Source, spec: DataSpec, fingerprint: str) -> Pat
 
 
 def _build(cache: Path, source: Source, spec: DataSpec, announce: Callable[[str], None]) -> Corpus:
-    with _scratch(cache) as scratch:
+    with scratch_directory(cache) as scratch:
         announce(f"reading {source.name}")
         reading = Reading()
         origin, documents = source.read(reading)
@@ -112,7 +80,7 @@ def _build(cache: Path, source: Source, spec: DataSpec, announce: Callable[[str]
         final = _final(cache, source, spec, spool.fingerprint)
         counts = json.dumps(dataclasses.asdict(reading))
         write_text(cache / "fingerprints" / source.stamp, f"{spool.fingerprint}\n{counts}")
-        if (kept := _open_if_usable(final, spec)) is not None:
+        if (kept := open_if_usable(final, spec)) is not None:
             return dataclasses.replace(kept, reading=reading)
         parts = split(spool, spec.validation_fraction, source.held_out_bytes)
         _announce_text(source, spec, spool, parts, announce)
@@ -135,49 +103,8 @@ def _build(cache: Path, source: Source, spec: DataSpec, announce: Callable[[str]
         check_loss(spec.tokenizer, found, facts["unknown_tokens"], facts["train_tokens"] + facts["validation_tokens"])
         write_text(scratch / "corpus.json", json.dumps(facts, indent=2) + "\n")
         spool.path.unlink()
-        _publish(scratch, final, spec)
+        publish(scratch, final, spec)
     return open_corpus(final)
-
-
-def _prepare_drawn(cache: Path, spec: DataSpec, announce: Callable[[str], None]) -> Corpus:
-    """The corpus of a source that gives tokens, drawn on the first call."""
-    source = token_source(spec)
-    settings = spec.model_dump(mode="json", include={"source", "max_tokens", "validation_fraction", "seed", *_SOURCE_SETTINGS})
-    final = cache / "corpora" / f"{source.name}-{digest(FORMAT, settings)[:16]}"
-    if (kept := _open_if_usable(final, spec)) is not None:
-        return kept
-    announce(f"drawing {spec.max_tokens:,} tokens of {source.name}")
-    with _scratch(cache) as scratch:
-        facts = {"format": FORMAT, "spec": settings, **_write_drawn(scratch, source, spec)}
-        write_text(scratch / "corpus.json", json.dumps(facts, indent=2) + "\n")
-        _publish(scratch, final, spec)
-    return open_corpus(final)
-
-
-def _write_drawn(scratch: Path, source: TokenSource, spec: DataSpec) -> dict[str, Any]:
-    """Write both token files; what corpus.json says of them."""
-    held_out = round(spec.max_tokens * spec.validation_fraction)
-    sha256 = {}
-    for stream, (name, num) in enumerate((("train", spec.max_tokens - held_out), ("validation", held_out))):
-        sha256[name] = _write_arrays(source.draw(stream, num), scratch / f"{name}.bin", source.vocab_size).sha256
-    return {
-        "name": f"{source.name}-seed{spec.seed}",
-        "hash": digest(sha256["train"], sha256["validation"], source.name)[:16],
-        "dtype": _id_type(source.vocab_size),
-        "vocab_size": source.vocab_size,
-        "eod_id": None,
-        "train_tokens": spec.max_tokens - held_out,
-        "validation_tokens": held_out,
-        "train_bytes": spec.max_tokens - held_out,
-        "validation_bytes": held_out,
-        "documents": 0,
-        "duplicates_removed": 0,
-        "entropy": source.entropy,
-        "window_excess": source.window_excess,
-        "origin": f"drawn from {source.name} with seed {spec.seed}",
-        "split": {"rule": "training and validation streams drawn apart"},
-        "sha256": sha256,
-    }
 
 
 def _announce_text(source: Source, spec: DataSpec, spool: Spool, parts: Split, announce: Callable[[str], None]) -> None:
@@ -220,13 +147,13 @@ def _write_streams(scratch: Path, tokenizer: Tokenizer, spool: Spool, parts: Spl
     written = {}
     for name, regions in (("train", parts.train), ("validation", parts.validation)):
         ids = encode(tokenizer, spool.read(regions))
-        written[name] = _write_arrays(ids, scratch / f"{name}.bin", tokenizer.vocab_size, tokenizer.unknown_id)
+        written[name] = write_arrays(ids, scratch / f"{name}.bin", tokenizer.vocab_size, tokenizer.unknown_id)
     sha256 = {name: stream.sha256 for name, stream in written.items()}
     if tokenizer.json is not None:
         write_text(scratch / "tokenizer.json", tokenizer.json)
     return {
         "hash": digest(sha256["train"], sha256["validation"], tokenizer.sha256)[:16],
-        "dtype": _id_type(tokenizer.vocab_size),
+        "dtype": id_type(tokenizer.vocab_size),
         "vocab_size": tokenizer.vocab_size,
         "eod_id": tokenizer.eod_id,
         "train_tokens": written["train"].tokens,
@@ -245,63 +172,3 @@ def _size(num_bytes: int) -> str:
     """8000000 as "8MB", 300123 as "300kB"."""
     unit, scale = ("MB", 1e6) if num_bytes >= 999_500 else ("kB", 1e3)
     return f"{float(f'{num_bytes / scale:.3g}'):g}{unit}"
-
-
-def _id_type(vocab_size: int) -> str:
-    return "uint16" if vocab_size <= 2**16 else "uint32"
-
-
-class Written(NamedTuple):
-    """A token file."""
-
-    tokens: int
-    unknown: int
-    """Tokens that are the unknown one."""
-    sha256: str
-
-
-def _write_arrays(arrays: Iterable[np.ndarray], path: Path, vocab_size: int, unknown_id: int | None = None) -> Written:
-    """Write token ids end to end.
-
-    Raises:
-        DataError: an id is not below `vocab_size`.
-    """
-    dtype = disk_type(_id_type(vocab_size))
-    num_tokens, num_unknown, sha256 = 0, 0, hashlib.sha256()
-    with path.open("wb") as file:
-        for ids in arrays:
-            if len(ids) and (largest := ids.max()) >= vocab_size:
-                raise DataError(f"token id {largest:,} is not below the vocabulary's size of {vocab_size:,}.")
-            data = ids.astype(dtype).tobytes()
-            sha256.update(data)
-            file.write(data)
-            num_tokens += len(ids)
-            num_unknown += 0 if unknown_id is None else int(np.count_nonzero(ids == unknown_id))
-    return Written(num_tokens, num_unknown, sha256.hexdigest())
-
-
-@contextmanager
-def _scratch(cache: Path) -> Iterator[Path]:
-    """A directory to build in; leftovers of processes that were killed are removed first."""
-    for leftover in (cache / "corpora").glob(".building-*"):
-        with suppress(FileNotFoundError):  # another process may be removing it
-            if time.time() - leftover.stat().st_mtime > _ABANDONED_SECONDS:
-                shutil.rmtree(leftover, ignore_errors=True)
-    scratch = cache / "corpora" / f".building-{uuid.uuid4().hex}"
-    scratch.mkdir()
-    try:
-        yield scratch
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _publish(scratch: Path, final: Path, spec: DataSpec) -> None:
-    """Give `scratch` its final name, unless another process was first; one of that name that cannot be used is put aside."""
-    aside = scratch.with_name(scratch.name + "-aside")
-    if final.exists() and _open_if_usable(final, spec) is None:
-        os.rename(final, aside)
-    try:
-        os.rename(scratch, final)
-    except OSError:
-        open_corpus(final)  # the winner's; anything else is an error of this one's
-    shutil.rmtree(aside, ignore_errors=True)

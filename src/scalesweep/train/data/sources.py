@@ -4,10 +4,8 @@ A source yields documents as UTF-8 bytes in an order that never changes, and cou
 or remove duplicates: that is `spool`'s part. Opening a source is cheap; reading it may download.
 """
 
-import glob
 import hashlib
 import json
-import os
 import platform
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -16,6 +14,7 @@ from pathlib import Path
 from scalesweep.errors import DataError
 from scalesweep.settings.data import DataSpec
 from scalesweep.train.data import enwik8, formats, hub, python_text
+from scalesweep.train.data.local_files import matching, seen
 from scalesweep.train.data.reading import Reading, text_column
 
 Announce = Callable[[str], None]
@@ -55,7 +54,7 @@ def digest(*parts: object) -> str:
 def _open_python(spec: DataSpec, cache: Path, announce: Announce) -> Source:
     files = python_text.list_files()
     read = {"code": python_text.read_code, "prose": python_text.read_prose}[spec.content]
-    seen = [(str(file.path), file.size, file.mtime_ns) for file in files]
+    stamped = [(str(file.path), file.size, file.mtime_ns) for file in files]
 
     def counted(reading: Reading) -> Iterator[bytes]:
         for file in files:
@@ -66,7 +65,7 @@ def _open_python(spec: DataSpec, cache: Path, announce: Announce) -> Source:
 
     return Source(
         name=f"python-{spec.content}",
-        stamp=digest("python", spec.content, spec.max_bytes, platform.python_version(), seen),
+        stamp=digest("python", spec.content, spec.max_bytes, platform.python_version(), stamped),
         read=lambda reading: (
             f"the environment of {platform.python_implementation()} {platform.python_version()}",
             counted(reading),
@@ -100,7 +99,9 @@ def _open_enwik8(spec: DataSpec, cache: Path, announce: Announce) -> Source:
 
 
 def _open_files(spec: DataSpec, cache: Path, announce: Announce) -> Source:
-    files = _matching(spec.paths)
+    packings = ", ".join(formats.PACKINGS)
+    allowed = f"{', '.join(formats.FORMATS)}, all but the last also packed ({packings})"
+    files = matching(spec.paths, formats.is_known, allowed)
     is_text = [formats.format_of(file) == ".txt" for file in files]
     if spec.separator is not None and not any(is_text):
         raise DataError(f"data.separator={spec.separator!r} stands between the documents of .txt files; data.paths has none.")
@@ -119,29 +120,9 @@ def _open_files(spec: DataSpec, cache: Path, announce: Announce) -> Source:
 
     return Source(
         name=formats.unpacked(files[0]).stem if len(files) == 1 else "files",
-        stamp=digest("files", spec.column, spec.max_bytes, _seen(files), *([further] if further else [])),
+        stamp=digest("files", spec.column, spec.max_bytes, seen(files), *([further] if further else [])),
         read=lambda reading: (f"{len(files)} local files", read(reading)),
     )
-
-
-def _matching(patterns: tuple[str, ...]) -> list[Path]:
-    """The files that match, in the order of their paths. A path that exists is itself, whatever brackets it has."""
-    found: set[Path] = set()
-    for pattern in patterns:
-        literal = Path(os.path.expanduser(pattern))
-        matches = [literal] if literal.is_file() else [Path(p) for p in glob.glob(os.path.expanduser(pattern), recursive=True)]
-        if not matches:
-            raise DataError(f"data.paths: no file matches {pattern!r} (looked from {Path.cwd()}).")
-        found.update(path.resolve() for path in matches if path.is_file())
-    if not found:
-        raise DataError(f"data.paths={list(patterns)} matches only directories: add /*.txt, for example.")
-    for path in sorted(found):
-        if not formats.is_known(path):
-            raise DataError(
-                f"data.paths: {path} has the extension {path.suffix!r}; allowed are {', '.join(formats.FORMATS)}, all but the "
-                f"last also packed ({', '.join(formats.PACKINGS)})."
-            )
-    return sorted(found)
 
 
 def _open_hub(spec: DataSpec, cache: Path, announce: Announce) -> Source:
@@ -172,16 +153,11 @@ def _open_hub(spec: DataSpec, cache: Path, announce: Announce) -> Source:
         )
 
     wanted = (name, spec.subset, spec.split, spec.revision, spec.column, spec.max_bytes)
-    seen = [_seen(sorted(path for path in local.rglob("*") if path.is_file()))] if is_local else []
+    files_seen = [seen(sorted(path for path in local.rglob("*") if path.is_file()))] if is_local else []
     further = [spec.max_skipped] if spec.max_skipped else []
     return Source(
         name=local.absolute().name if is_local else name.rsplit("/", 1)[-1],
-        stamp=digest("hub", *wanted, *seen, *further),
+        stamp=digest("hub", *wanted, *files_seen, *further),
         read=read,
         is_remote=not is_local,
     )
-
-
-def _seen(files: list[Path]) -> list[tuple[str, int, int]]:
-    """What tells cheaply whether files may have changed."""
-    return [(str(file.absolute()), (facts := file.stat()).st_size, facts.st_mtime_ns) for file in files]
