@@ -11,12 +11,11 @@ from scalesweep.errors import EXIT_OK, DataError
 from scalesweep.settings.compose import compose_settings
 from scalesweep.train.data import prepare, training_shortage, validation_shortage
 from scalesweep.train.data.corpus import Corpus
-from scalesweep.train.data.export import decode
 from scalesweep.train.data.round_trip import percent
 
 JSON = flag("--json", "Print the facts as JSON.")
-_SAMPLE_TOKENS = 48
-"""Tokens of the training text that are shown decoded."""
+_SHOWN_IDS = 24
+"""Ids of the training stream that are shown where there is no text."""
 
 
 def data(given: Given) -> int:
@@ -37,9 +36,9 @@ def data(given: Given) -> int:
 
 
 def as_json(corpus: Corpus) -> dict[str, Any]:
-    """The facts of a corpus by the names of its fields, and a sample."""
+    """The facts of a corpus by the names of its fields."""
     facts = {**dataclasses.asdict(corpus), "directory": str(corpus.directory), "bytes_per_token": corpus.bytes_per_token}
-    return {**facts, "account": corpus.account, "sample": _sample(corpus)}
+    return {**facts, "account": corpus.account}
 
 
 def _lines(corpus: Corpus) -> list[str]:
@@ -49,7 +48,7 @@ def _lines(corpus: Corpus) -> list[str]:
         "bytes per token": f"{corpus.bytes_per_token:.2f}" if corpus.bytes_per_token else "not stated (data.bytes_per_token)",
         **({} if corpus.eod_id is None else _of_text(corpus)),
         **({} if corpus.entropy is None else _of_source(corpus)),
-        "sample": repr(_sample(corpus)),
+        "sample": repr(corpus.sample) if corpus.sample else f"ids {corpus.train()[:_SHOWN_IDS].tolist()}",
         "directory": str(corpus.directory),
     }
     width = max(map(len, rows))
@@ -72,11 +71,6 @@ def _of_text(corpus: Corpus) -> dict[str, str]:
 
 def _of_source(corpus: Corpus) -> dict[str, str]:
     return {"entropy": f"{corpus.entropy:.5f} nats per token; a window costs {corpus.window_excess:.5f} nats more"}
-
-
-def _sample(corpus: Corpus) -> str:
-    """The start of the training text as the model reads it."""
-    return decode(corpus, corpus.train()[:_SAMPLE_TOKENS])
 
 
 DATA = Command(

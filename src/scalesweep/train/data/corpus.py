@@ -43,6 +43,8 @@ class Corpus:
     """What the tokenizer loses of a sample of the text; None for drawn tokens, and where an older version did not ask."""
     unknown_tokens: int = 0
     """Tokens of both streams that stand for text which the vocabulary lacks."""
+    sample: str = ""
+    """The start of the training stream, decoded; empty without a tokenizer, and where an older version prepared it."""
     spelled_ends: int = 0
     """Places of the text that spell the end-of-document token, which are learnt as text."""
     reading: Reading | None = None

@@ -4,8 +4,6 @@ import json
 from pathlib import Path
 from typing import Any
 
-from numpy.typing import NDArray
-
 from scalesweep.errors import DataError
 from scalesweep.train.data.corpus import Corpus
 from scalesweep.train.data.tokenizer import END_OF_DOCUMENT
@@ -21,9 +19,15 @@ def export_tokenizer(corpus: Corpus, directory: Path, context: int) -> bool:
     """
     if corpus.eod_id is None:
         return False
+    from tokenizers import Tokenizer
     from transformers import PreTrainedTokenizerFast
 
-    backend = _backend(corpus)
+    if (file := corpus.directory / "tokenizer.json").is_file():
+        backend = Tokenizer.from_file(str(file))
+    elif corpus.vocab_size == 257:
+        backend = bytes_backend()
+    else:
+        raise DataError(f"{corpus.directory} holds no tokenizer.json; prepare the corpus again (scalesweep data).")
     backend.post_processor = None  # which could add tokens at the ends of a text
     end = backend.id_to_token(corpus.eod_id)
     PreTrainedTokenizerFast(
@@ -35,27 +39,6 @@ def export_tokenizer(corpus: Corpus, directory: Path, context: int) -> bool:
         clean_up_tokenization_spaces=False,
     ).save_pretrained(str(directory))
     return True
-
-
-def decode(corpus: Corpus, ids: NDArray[Any]) -> str:
-    """The text of token ids of the corpus, shape (n,); of drawn tokens the ids, in words.
-
-    Raises:
-        DataError: the corpus was prepared without its tokenizer's file.
-    """
-    if corpus.eod_id is None:
-        return " ".join(map(str, ids.tolist()))
-    return str(_backend(corpus).decode(ids.tolist(), skip_special_tokens=False))
-
-
-def _backend(corpus: Corpus) -> Any:
-    from tokenizers import Tokenizer
-
-    if (file := corpus.directory / "tokenizer.json").is_file():
-        return Tokenizer.from_file(str(file))
-    if corpus.vocab_size == 257:
-        return bytes_backend()
-    raise DataError(f"{corpus.directory} holds no tokenizer.json; prepare the corpus again (scalesweep data).")
 
 
 def bytes_backend() -> Any:

@@ -16,17 +16,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from scalesweep.errors import DataError
 from scalesweep.files import write_text
 from scalesweep.settings.data import DataSpec
-from scalesweep.train.data.corpus import Corpus, cache_dir, open_corpus
+from scalesweep.train.data.corpus import Corpus, cache_dir, disk_type, open_corpus
 from scalesweep.train.data.given_tokens import prepare_drawn, prepare_tokens
 from scalesweep.train.data.reading import Reading, reading_of
 from scalesweep.train.data.round_trip import RoundTrip, check_loss, percent, round_trip, sample
 from scalesweep.train.data.shelf import FORMAT, id_type, open_if_usable, publish, scratch_directory, write_arrays
 from scalesweep.train.data.sources import Source, digest, open_source
 from scalesweep.train.data.spool import Split, Spool, split, write_spool
-from scalesweep.train.data.tokenizer import END_OF_DOCUMENT, Tokenizer, content_hash, encode, make_tokenizer
+from scalesweep.train.data.tokenizer import END_OF_DOCUMENT, Tokenizer, content_hash, decode, encode, make_tokenizer
+
+_SAMPLE_TOKENS = 48
+"""Tokens at the start of the training stream that are kept decoded, to be looked at."""
 
 
 def prepare(spec: DataSpec, announce: Callable[[str], None] = lambda _: None) -> Corpus:
@@ -149,6 +154,7 @@ def _write_streams(scratch: Path, tokenizer: Tokenizer, spool: Spool, parts: Spl
         ids = encode(tokenizer, spool.read(regions))
         written[name] = write_arrays(ids, scratch / f"{name}.bin", tokenizer.vocab_size, tokenizer.unknown_id)
     sha256 = {name: stream.sha256 for name, stream in written.items()}
+    start = np.fromfile(scratch / "train.bin", disk_type(id_type(tokenizer.vocab_size)), _SAMPLE_TOKENS)
     if tokenizer.json is not None:
         write_text(scratch / "tokenizer.json", tokenizer.json)
     return {
@@ -161,6 +167,7 @@ def _write_streams(scratch: Path, tokenizer: Tokenizer, spool: Spool, parts: Spl
         "unknown_tokens": sum(stream.unknown for stream in written.values()),
         "train_bytes": sum(length for _, length in parts.train),
         "validation_bytes": sum(length for _, length in parts.validation),
+        "sample": decode(tokenizer, start),
         "documents": len(spool.regions),
         "duplicates_removed": spool.duplicates,
         "split": {"rule": parts.rule, "train_documents": len(parts.train), "validation_documents": len(parts.validation)},

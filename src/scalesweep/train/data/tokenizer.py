@@ -49,7 +49,7 @@ class Tokenizer:
     encode_batch: Callable[[Sequence[bytes]], list[NDArray[Any]]]
     """Ids of each UTF-8 text, one array of shape (num_tokens,) each, without the end-of-document id."""
     decode: Callable[[NDArray[Any]], str]
-    """The text of ids, shape (num_tokens,)."""
+    """The text of ids, shape (num_tokens,), none of which is the end-of-document id."""
     end: str = END_OF_DOCUMENT
     """How a text spells the end-of-document token."""
     unused_ids: int = 0
@@ -83,6 +83,12 @@ def encode(tokenizer: Tokenizer, documents: Iterable[bytes]) -> Iterator[NDArray
                 yield end
 
 
+def decode(tokenizer: Tokenizer, ids: NDArray[Any]) -> str:
+    """The text of a stretch of a stream, shape (num_tokens,), with the ends of documents as they are spelled."""
+    parts = np.split(ids, np.flatnonzero(ids == tokenizer.eod_id))
+    return tokenizer.end.join(tokenizer.decode(part[part != tokenizer.eod_id]) for part in parts)
+
+
 def pieces(documents: Iterable[bytes], size: int = _PIECE_BYTES) -> Iterator[tuple[bytes, bool]]:
     """Documents, long ones in pieces that end with a line where they can, each with whether it is its document's last.
 
@@ -107,7 +113,7 @@ def byte_tokenizer() -> Tokenizer:
         eod_id=256,
         sha256=hashlib.sha256(b"bytes").hexdigest(),
         encode_batch=lambda texts: [np.frombuffer(text, dtype=np.uint8) for text in texts],
-        decode=lambda ids: ids.astype(np.uint8).tobytes().decode(),
+        decode=lambda ids: ids.astype(np.uint8).tobytes().decode(errors="replace"),
     )
 
 
