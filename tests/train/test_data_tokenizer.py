@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from scalesweep.errors import DataError
 from scalesweep.settings.data import TokenizerSpec
-from scalesweep.train.data.tokenizer import byte_tokenizer, decode, encode, load_tokenizer, make_tokenizer, pieces, train_bpe
+from scalesweep.train.data.encoding import decode, encode, pieces
+from scalesweep.train.data.tokenizer import byte_tokenizer, load_tokenizer, make_tokenizer, train_bpe
 
 TEXT = [b"the cat sat on the mat and the dog sat on the log\n" * 20, "naïve café\n".encode() * 20]
 

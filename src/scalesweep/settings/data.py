@@ -15,15 +15,17 @@ def _unescaped(value: object) -> object:
 class TokenizerSpec(Spec):
     """How text becomes tokens."""
 
-    kind: Literal["bytes", "bpe", "hub", "none"]
-    """bytes: 256 byte values and an end-of-document token. bpe: byte-level BPE of the corpus. hub: a ready tokenizer. none: for
+    kind: Literal["bytes", "bpe", "hub", "sentencepiece", "tiktoken", "none"]
+    """bytes: 256 byte values and an end-of-document token. bpe: byte-level BPE of the corpus. hub: a ready tokenizer of the
+    library tokenizers. sentencepiece and tiktoken: of these libraries, extras of the installation. none: for
     sources that give tokens themselves (tokens, markov, zipf_facts)."""
     vocab_size: Annotated[int, Field(ge=2, le=2**31)] | None = None
     """Vocabulary of a trained BPE, 257 or more, or of source=tokens: one more than the largest id that there may be."""
     name: str | None = None
-    """Hub name, local file (tokenizer.json) or directory of a ready tokenizer."""
+    """Of a ready tokenizer. hub: its name, local file (tokenizer.json) or directory. sentencepiece: path of a model.
+    tiktoken: name of an encoding."""
     eod: Annotated[str, Field(min_length=1)] | None = None
-    """hub only: the token that ends a document, such as '</s>'; by default the one it declares, or one with a usual name."""
+    """Of a ready tokenizer: the token that ends a document, such as '</s>'; by default the one it declares or usually has."""
     max_lost: Annotated[float, Field(ge=0, le=1)] = 0.001
     """Share of the characters of a sample that may not come back from their tokens, and of tokens that may be the unknown one.
     Bits per byte are too low by about that share: 0.001, a judgement, is small beside the noise of a run, some 0.003."""
@@ -36,10 +38,11 @@ class TokenizerSpec(Spec):
             raise ValueError(
                 f"vocab_size = {self.vocab_size}: kind=bpe needs 257 or more, the 256 bytes and the end of a document"
             )
-        if self.kind == "hub" and self.name is None:
-            raise ValueError("kind=hub needs name, for example gpt2 or a path to tokenizer.json")
-        if self.kind != "hub" and self.eod is not None:
-            raise ValueError(f"eod = {self.eod!r} is of a ready tokenizer (kind=hub); kind={self.kind} has its own")
+        examples = {"hub": "gpt2 or a path to tokenizer.json", "sentencepiece": "a path to m.model", "tiktoken": "cl100k_base"}
+        if self.kind in examples and self.name is None:
+            raise ValueError(f"kind={self.kind} needs name, for example {examples[self.kind]}")
+        if self.kind not in examples and self.eod is not None:
+            raise ValueError(f"eod = {self.eod!r} is of a ready tokenizer; kind={self.kind} has its own")
         return self
 
 
@@ -105,7 +108,7 @@ class DataSpec(Spec):
             raise ValueError("source=tokens needs paths and tokenizer.vocab_size, for example data.tokenizer.vocab_size=50257")
         gives_tokens = self.is_drawn or self.source == "tokens"
         if gives_tokens != (self.tokenizer.kind == "none"):
-            allowed = "none" if gives_tokens else "bytes, bpe or hub"
+            allowed = "none" if gives_tokens else "bytes, bpe, hub, sentencepiece or tiktoken"
             raise ValueError(f"source={self.source} needs tokenizer.kind={allowed}, not {self.tokenizer.kind}")
         return self
 

@@ -22,13 +22,14 @@ from scalesweep.errors import DataError
 from scalesweep.files import write_text
 from scalesweep.settings.data import DataSpec
 from scalesweep.train.data.corpus import Corpus, cache_dir, disk_type, open_corpus
+from scalesweep.train.data.encoding import END_OF_DOCUMENT, Tokenizer, decode, encode
 from scalesweep.train.data.given_tokens import prepare_drawn, prepare_tokens
 from scalesweep.train.data.reading import Reading, reading_of
 from scalesweep.train.data.round_trip import RoundTrip, check_loss, percent, round_trip, sample
 from scalesweep.train.data.shelf import FORMAT, id_type, open_if_usable, publish, scratch_directory, write_arrays
 from scalesweep.train.data.sources import Source, digest, open_source
 from scalesweep.train.data.spool import Split, Spool, split, write_spool
-from scalesweep.train.data.tokenizer import END_OF_DOCUMENT, Tokenizer, content_hash, decode, encode, make_tokenizer
+from scalesweep.train.data.tokenizer import content_hash, make_tokenizer
 
 _SAMPLE_TOKENS = 48
 """Tokens at the start of the training stream that are kept decoded, to be looked at."""

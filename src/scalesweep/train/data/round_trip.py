@@ -13,8 +13,8 @@ import numpy as np
 
 from scalesweep.errors import DataError
 from scalesweep.settings.data import TokenizerSpec
+from scalesweep.train.data.encoding import Tokenizer
 from scalesweep.train.data.spool import Region, Spool, cut
-from scalesweep.train.data.tokenizer import Tokenizer
 
 SAMPLE_TEXTS = 64
 SAMPLE_BYTES = 1 << 14
@@ -92,7 +92,7 @@ def check_loss(spec: TokenizerSpec, found: RoundTrip | None, unknown_tokens: int
         f"allowed is data.tokenizer.max_lost = {spec.max_lost:g}: take another tokenizer, such as data.tokenizer.kind=bpe, "
         "or raise data.tokenizer.max_lost."
     )
-    name = f"data.tokenizer.name={spec.name!r}" if spec.kind == "hub" else f"data.tokenizer.kind={spec.kind}"
+    name = f"data.tokenizer.name={spec.name!r}" if spec.name else f"data.tokenizer.kind={spec.kind}"
     if found is not None and found.lost > spec.max_lost:
         raise DataError(
             f"{name} loses {percent(found.lost)} of the characters in a sample of the text ({found.example}); {remedy}"
