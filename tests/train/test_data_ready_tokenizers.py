@@ -176,6 +176,7 @@ def test_the_token_that_ends_documents_may_be_named(texts, tmp_path):
     assert np.count_nonzero(corpus.train() == 1) + np.count_nonzero(corpus.validation() == 1) == corpus.documents == 20
     other, _ = corpus_of(texts, name, eod="T")
     assert (other.eod_id, other.hash == corpus.hash) == (value["model"]["vocab"]["T"], False)
+    assert (other.inner_ends, corpus.inner_ends) == (len(SENTENCES), 0)  # each sentence has a T
     with pytest.raises(DataError, match=r"has no end-of-document token \(<eot>\)"):
         corpus_of(texts, name, eod="<eot>")
     with pytest.raises(ValueError, match=r"eod = '</s>' is of a ready tokenizer"):

@@ -46,7 +46,10 @@ class Corpus:
     sample: str = ""
     """The start of the training stream, decoded; empty without a tokenizer, and where an older version prepared it."""
     spelled_ends: int = 0
-    """Places of the text that spell the end-of-document token, which are learnt as text."""
+    """Places of the text that spell the end-of-document token of the tokenizer, or the common one."""
+    inner_ends: int = 0
+    """Tokens within documents that are the end-of-document token: the tokenizer has it as a word of text. Others of
+    `spelled_ends` are learnt as text."""
     reading: Reading | None = None
     """What was left out, replaced or cut when the text was read; None for drawn tokens, and where an older version read it."""
     entropy: float | None = None
@@ -76,8 +79,10 @@ class Corpus:
             clauses.append(f"{percent(self.round_trip.lost)} of the characters in a sample do not come back from their tokens")
         if self.unknown_tokens:
             clauses.append(f"{self.unknown_tokens:,} tokens are the unknown one")
-        if self.spelled_ends:
-            clauses.append(f"the end-of-document token is spelled {self.spelled_ends:,} times in the text and learnt as text")
+        if self.inner_ends:
+            clauses.append(f"{self.inner_ends:,} tokens within documents are the end-of-document token")
+        if (learnt := self.spelled_ends - self.inner_ends) > 0:
+            clauses.append(f"the end-of-document token is spelled {learnt:,} times in the text and learnt as text")
         return "; ".join(clause for clause in clauses if clause and self.entropy is None)
 
     def train(self) -> Tokens:

@@ -142,8 +142,8 @@ def _spelled_ends(source: Source, tokenizer: Tokenizer, spool: Spool, announce: 
     for word, number in words.items():
         if number:
             announce(
-                f"{source.name} spells {word.decode()} {number:,} times, which is learnt as text; where it separates documents "
-                f"of .txt files, \"data.separator='{word.decode()}'\" ends them there"
+                f"{source.name} spells {word.decode()} {number:,} times; where it separates documents of .txt files, "
+                f"\"data.separator='{word.decode()}'\" ends them there"
             )
     return sum(words.values())
 
@@ -153,8 +153,10 @@ def _write_streams(scratch: Path, tokenizer: Tokenizer, spool: Spool, parts: Spl
     written = {}
     for name, regions in (("train", parts.train), ("validation", parts.validation)):
         ids = encode(tokenizer, spool.read(regions))
-        written[name] = write_arrays(ids, scratch / f"{name}.bin", tokenizer.vocab_size, tokenizer.unknown_id)
+        counted = (tokenizer.unknown_id, tokenizer.eod_id)
+        written[name] = write_arrays(ids, scratch / f"{name}.bin", tokenizer.vocab_size, counted)
     sha256 = {name: stream.sha256 for name, stream in written.items()}
+    unknown, ends = (sum(stream.counted[index] for stream in written.values()) for index in range(2))
     start = np.fromfile(scratch / "train.bin", disk_type(id_type(tokenizer.vocab_size)), _SAMPLE_TOKENS)
     if tokenizer.json is not None:
         write_text(scratch / "tokenizer.json", tokenizer.json)
@@ -165,7 +167,8 @@ def _write_streams(scratch: Path, tokenizer: Tokenizer, spool: Spool, parts: Spl
         "eod_id": tokenizer.eod_id,
         "train_tokens": written["train"].tokens,
         "validation_tokens": written["validation"].tokens,
-        "unknown_tokens": sum(stream.unknown for stream in written.values()),
+        "unknown_tokens": unknown,
+        "inner_ends": ends - len(parts.train) - len(parts.validation),
         "train_bytes": sum(length for _, length in parts.train),
         "validation_bytes": sum(length for _, length in parts.validation),
         "sample": decode(tokenizer, start),

@@ -53,19 +53,19 @@ class Written(NamedTuple):
     """A token file."""
 
     tokens: int
-    unknown: int
-    """Tokens that are the unknown one."""
+    counted: tuple[int, ...]
+    """How many tokens are each of the ids that were to be counted."""
     sha256: str
 
 
-def write_arrays(arrays: Iterable[np.ndarray], path: Path, vocab_size: int, unknown_id: int | None = None) -> Written:
-    """Write token ids end to end.
+def write_arrays(arrays: Iterable[np.ndarray], path: Path, vocab_size: int, counted: tuple[int | None, ...] = ()) -> Written:
+    """Write token ids end to end, and count those of `counted`; there are none of None.
 
     Raises:
         DataError: an id is not below `vocab_size`.
     """
     dtype = disk_type(id_type(vocab_size))
-    num_tokens, num_unknown, sha256 = 0, 0, hashlib.sha256()
+    num_tokens, counts, sha256 = 0, [0] * len(counted), hashlib.sha256()
     with path.open("wb") as file:
         for ids in arrays:
             if len(ids) and not (0 <= ids.min() and ids.max() < vocab_size):
@@ -78,8 +78,9 @@ def write_arrays(arrays: Iterable[np.ndarray], path: Path, vocab_size: int, unkn
             sha256.update(data)
             file.write(data)
             num_tokens += len(ids)
-            num_unknown += 0 if unknown_id is None else int(np.count_nonzero(ids == unknown_id))
-    return Written(num_tokens, num_unknown, sha256.hexdigest())
+            for index, number in enumerate(counted):
+                counts[index] += 0 if number is None else int(np.count_nonzero(ids == number))
+    return Written(num_tokens, tuple(counts), sha256.hexdigest())
 
 
 @contextmanager
