@@ -204,6 +204,12 @@ def test_a_text_that_may_not_be_read_is_named_and_the_cache_is_not_blamed(tmp_pa
     assert "data.cache" not in str(caught.value)
 
 
+def test_a_name_that_the_file_system_refuses_is_no_fault_of_the_cache(tmp_path):
+    with pytest.raises(DataError, match="could not be read") as caught:
+        prepare(spec_of(tmp_path / f"{'x' * 300}.txt", cache=str(tmp_path / "cache")))
+    assert "data.cache" not in str(caught.value)
+
+
 @pytest.mark.parametrize("name", ["a.jsonl.gz", "a.jsonl.zst"])
 def test_a_torn_packing_is_named(tmp_path, name):
     path = written(tmp_path / name, [f"document number {i * i}" for i in range(2000)])

@@ -63,6 +63,10 @@ def prepare(spec: DataSpec, announce: Callable[[str], None] = lambda _: None) ->
                 return dataclasses.replace(kept, reading=reading)
         return _build(cache, source, spec, announce)
     except OSError as error:
+        if error.filename and not Path(error.filename).absolute().is_relative_to(cache):
+            raise DataError(
+                f"{error.filename} could not be read ({error.strerror}): make it readable, or leave it out."
+            ) from error
         raise DataError(f"the corpus could not be prepared in {cache}: {error}; data.cache chooses another place.") from error
 
 
