@@ -225,5 +225,5 @@ def corpus_facts(corpus: Corpus) -> dict[str, str]:
         "corpus": corpus.name,
         "corpus_hash": corpus.hash,
         "corpus_directory": str(corpus.directory),
-        "corpus_account": corpus.account,
+        "corpus_account": corpus.account or ("nothing left out, replaced or cut" if corpus.reading else ""),
     }
