@@ -112,8 +112,17 @@ def test_a_path_names_a_nested_column(tmp_path, name):
 
 
 def test_a_column_whose_name_has_a_dot_is_itself(tmp_path):
-    (tmp_path / "a.jsonl").write_text('{"doc.text": "one"}\n')
-    assert read(tmp_path / "a.jsonl", column="doc.text")[0] == ["one"]
+    rows = [{"doc.text": "one", "doc": {"text": "two"}}]
+    (tmp_path / "a.jsonl").write_text(json.dumps(rows[0]) + "\n")
+    parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / "b.parquet")
+    for name in ("a.jsonl", "b.parquet"):
+        assert read(tmp_path / name, column="doc.text")[0] == ["one"]
+
+
+def test_rows_that_lack_the_column_are_counted_where_others_have_it(tmp_path):
+    (tmp_path / "a.jsonl").write_text('{"id": 1}\n{"text": "one"}\n{"id": 3}\n')
+    found, reading = read(tmp_path / "a.jsonl")
+    assert (found, reading.rows, reading.without_text) == (["one"], 3, 2)
 
 
 def test_half_surrogates_are_replaced_and_counted(tmp_path):

@@ -120,7 +120,7 @@ def text_column(
         value = _field(row, column)
         is_known = is_known or column in row or (value is not None and value is not _MISSING)
         lacking = row if lacking is None and value is _MISSING else lacking
-        if is_uniform and lacking is not None:
+        if is_uniform and lacking is not None and not is_known:
             raise DataError(_no_such_column(lacking, column, where))
         if value is _MISSING or value is None or value == "":
             reading.without_text += 1
