@@ -77,10 +77,10 @@ def first_line(error: BaseException) -> str:
 
 
 def _unreachable(name: str, error: Exception) -> DataError:
-    if Path(name).is_dir():
-        return DataError(f"data.name={name!r} is a directory that datasets cannot load: {first_line(error)}; try data=files.")
     if isinstance(error, ValueError):  # it was reached, and has no such split, subset or name
         return DataError(f"data.name={name!r} could not be loaded: {first_line(error)}.")
+    if Path(name).is_dir():
+        return DataError(f"data.name={name!r} is a directory that datasets cannot load: {first_line(error)}; try data=files.")
     offline = os.environ.get("HF_HUB_OFFLINE")
     remedy = "unset HF_HUB_OFFLINE" if offline else "set HF_HUB_OFFLINE=1 to use a copy that was downloaded before"
     return DataError(
