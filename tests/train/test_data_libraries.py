@@ -9,7 +9,7 @@ from scalesweep.errors import DataError
 from scalesweep.settings.data import DataSpec, TokenizerSpec
 from scalesweep.train.data import prepare
 from scalesweep.train.data.round_trip import round_trip
-from scalesweep.train.data.tokenizer import make_tokenizer
+from scalesweep.train.data.tokenizer import make_tokenizer, tokenizer_of
 
 LINES = [f"The {i}th cat sat on {i * i} mats, and the dog on log {i + 7}." for i in range(300)]
 
@@ -45,6 +45,7 @@ def test_ids_of_sentencepiece_are_the_librarys(tmp_path, piece_model):
     model = sentencepiece.SentencePieceProcessor(model_file=str(piece_model))
     corpus = corpus_of(tmp_path, "sentencepiece", piece_model)
     assert (corpus.vocab_size, corpus.eod_id, corpus.round_trip.lost) == (120, model.eos_id(), 0)
+    assert tokenizer_of(corpus).encode_batch([b"the dog sat"])[0].tolist() == model.encode("the dog sat")
     assert documents(corpus) == {tuple(model.encode("".join(LINES[index * 40 : index * 40 + 40]))) for index in range(6)}
 
 
@@ -73,6 +74,7 @@ def test_ids_of_tiktoken_are_the_librarys(tmp_path, monkeypatch):
     monkeypatch.setattr(tiktoken, "get_encoding", lambda name: small)
     corpus = corpus_of(tmp_path, "tiktoken", "small")
     assert (corpus.vocab_size, corpus.eod_id, corpus.round_trip.lost) == (301, 300, 0)
+    assert tokenizer_of(corpus).encode_batch([b"that the"])[0].tolist() == small.encode_ordinary("that the")
     assert documents(corpus) == {
         tuple(small.encode_ordinary("".join(LINES[index * 40 : index * 40 + 40]))) for index in range(6)
     }

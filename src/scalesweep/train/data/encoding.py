@@ -42,6 +42,8 @@ class Tokenizer:
     """Ids below `vocab_size` that stand for nothing."""
     unknown_id: int | None = None
     """Id of the token that stands for text which the vocabulary lacks; None where there is none."""
+    model: bytes | None = None
+    """Content of a SentencePiece model; None for others."""
     json: str | None = None
     """Content of tokenizer.json; None for bytes and tokenizers of other libraries."""
 

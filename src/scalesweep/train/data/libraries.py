@@ -52,6 +52,7 @@ def load_sentencepiece(name: str, end: str | None) -> Tokenizer:
         decode=lambda ids: str(model.decode(ids.tolist())),
         end=model.id_to_piece(eod_id),
         unknown_id=model.unk_id() if model.unk_id() >= 0 else None,
+        model=content,
     )
 
 

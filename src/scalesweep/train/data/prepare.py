@@ -1,7 +1,7 @@
 """Prepared corpora: token files on disk, made once, opened by every cell.
 
     <cache>/corpora/<name>-<key>/train.bin, validation.bin    token ids, little-endian
-                                 tokenizer.json               where the tokenizer has one
+                                 tokenizer.json, .model       where the tokenizer has one
                                  corpus.json                  counts, hashes, provenance
     <cache>/fingerprints/<stamp>                              fingerprint of a text that was read before, and what reading lost
 
@@ -164,6 +164,8 @@ def _write_streams(scratch: Path, tokenizer: Tokenizer, spool: Spool, parts: Spl
     start = np.fromfile(scratch / "train.bin", disk_type(id_type(tokenizer.vocab_size)), _SAMPLE_TOKENS)
     if tokenizer.json is not None:
         write_text(scratch / "tokenizer.json", tokenizer.json)
+    if tokenizer.model is not None:
+        (scratch / "tokenizer.model").write_bytes(tokenizer.model)
     return {
         "hash": digest(sha256["train"], sha256["validation"], tokenizer.sha256)[:16],
         "dtype": id_type(tokenizer.vocab_size),

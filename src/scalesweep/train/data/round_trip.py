@@ -44,17 +44,21 @@ class RoundTrip:
 
 
 def sample(spool: Spool, regions: tuple[Region, ...]) -> list[bytes]:
-    """At most `SAMPLE_TEXTS` texts, spread evenly over the bytes of `regions`: short documents whole, parts of others."""
+    """At most `SAMPLE_TEXTS` texts, spread evenly over the bytes of `regions`: short documents whole, parts of others.
+
+    Parts lose the spaces at their ends, which are no ends of the document: some tokenizers drop or add a space there.
+    """
     lengths = np.array([length for _, length in regions])
     ends = np.cumsum(lengths)
     places = np.arange(SAMPLE_TEXTS) * int(ends[-1]) // SAMPLE_TEXTS
-    chosen = {}
+    chosen: dict[Region, bool] = {}
     for place in places.tolist():
         index = int(np.searchsorted(ends, place, side="right"))
         offset, length = regions[index]
         start = (place - int(ends[index] - length)) // SAMPLE_BYTES * SAMPLE_BYTES
-        chosen[offset + start] = min(SAMPLE_BYTES, length - start)
-    return [text for part in spool.read(chosen.items()) if (text := _whole_characters(part))]
+        chosen[offset + start, min(SAMPLE_BYTES, length - start)] = length <= SAMPLE_BYTES
+    texts = zip(spool.read(chosen), chosen.values(), strict=True)
+    return [text for part, is_whole in texts if (text := part if is_whole else _whole_characters(part).strip())]
 
 
 def round_trip(tokenizer: Tokenizer, texts: Iterable[bytes]) -> RoundTrip:

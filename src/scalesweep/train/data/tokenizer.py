@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scalesweep.errors import DataError
 from scalesweep.settings.data import TokenizerSpec
 from scalesweep.train.data import libraries
+from scalesweep.train.data.corpus import Corpus
 from scalesweep.train.data.encoding import END_OF_DOCUMENT, Tokenizer, pieces
 from scalesweep.train.data.hub import CONNECT_SECONDS, first_line
 
@@ -39,6 +40,32 @@ def make_tokenizer(spec: TokenizerSpec, training_text: Iterable[bytes]) -> Token
         return load_tokenizer(spec.name or "", spec.eod)
     load = {"sentencepiece": libraries.load_sentencepiece, "tiktoken": libraries.load_tiktoken}[spec.kind]
     return load(spec.name or "", spec.eod)
+
+
+def tokenizer_of(corpus: Corpus) -> Tokenizer:
+    """The tokenizer by which a prepared corpus was encoded, opened from what is kept beside it: for another text in its ids.
+
+    Raises:
+        DataError: the corpus came as tokens, without a tokenizer, or its tokenizer's file or library is gone.
+    """
+    directory = corpus.directory
+    if corpus.eod_id is None:
+        raise DataError(f"{corpus.name} came as tokens, without a tokenizer that could encode another text.")
+    if (file := directory / "tokenizer.json").is_file():
+        from tokenizers import Tokenizer as Backend
+
+        backend = Backend.from_file(str(file))
+        return _wrap(backend, corpus.name, backend.id_to_token(corpus.eod_id))
+    spec = TokenizerSpec.model_validate(
+        json.loads((directory / "corpus.json").read_text(encoding="utf-8"))["spec"]["tokenizer"]
+    )
+    if spec.kind == "sentencepiece":
+        return libraries.load_sentencepiece(str(directory / "tokenizer.model"), spec.eod)
+    if spec.kind == "tiktoken":
+        return libraries.load_tiktoken(spec.name or "", spec.eod)
+    if spec.kind != "bytes":
+        raise DataError(f"{directory} holds no tokenizer.json; prepare the corpus again (scalesweep data).")
+    return byte_tokenizer()
 
 
 def byte_tokenizer() -> Tokenizer:
