@@ -166,6 +166,13 @@ def test_one_row_that_cannot_be_read_spoils_no_other(tmp_path, name, content, wh
     assert (reading.rows, reading.unreadable) == (3, 1)
 
 
+@pytest.mark.parametrize("rest", ["", '5,"five"\n'])
+def test_a_quote_that_swallows_rows_is_never_passed_over(tmp_path, rest):
+    (tmp_path / "a.csv").write_text('id,text\n1,one\n2,"two\n3,three\n4,four\n' + rest)
+    with pytest.raises(DataError, match=r"line 3 of .*a\.csv opens a quote that is not closed"):
+        read(tmp_path / "a.csv", max_skipped=0.9)
+
+
 def test_a_shard_without_rows_passes(tmp_path):
     empty = pyarrow.table({"text": pyarrow.array([], pyarrow.string())})
     parquet.write_table(empty, tmp_path / "0.parquet")

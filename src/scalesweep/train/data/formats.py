@@ -146,6 +146,8 @@ def _csv_rows(file: Path, stream: Stream, encoding: str) -> Iterator[Row | Unrea
         except StopIteration:
             return
         except csv.Error as error:
+            if reader.line_num > line:  # what an open quote has swallowed is more than a row
+                raise DataError(f"{where} opens a quote that is not closed as it should be ({error}): mend it.") from None
             yield Unreadable(where, str(error))
             continue
         if not cells:
