@@ -134,7 +134,7 @@ def test_options_of_parts_are_composed() -> None:
         ("[{data: python}]", r"data\.parts\.0\.weight is missing"),
         ("[{data: python, weight: 1, tokenizer: {kind: bytes}}]", r"data\.parts\.0\.tokenizer is not a setting"),
         ("[{data: mix, weight: 1}]", "a mixture in a mixture"),
-        ("[{data: markov, weight: 1}]", "drawn tokens, no text"),
+        ("[{data: markov, weight: 1}]", "data=markov is tokens, no text"),
         ("[{data: python, weight: 1}, {data: enwik8, weight: 1e-4}]", "below 1 in 1,000"),
         ("[3]", r"data\.parts\.0 = 3: must be a table"),
         ("[]", "data=mix needs parts"),

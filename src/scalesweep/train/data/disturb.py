@@ -12,7 +12,7 @@ import numpy as np
 
 from scalesweep.arrays import IntArray
 from scalesweep.settings.data import TransformSpec
-from scalesweep.train.data.tokenizer import pieces
+from scalesweep.train.data.encoding import pieces
 
 LETTERS = np.frombuffer(b"abcdefghijklmnopqrstuvwxyz", dtype=np.uint8).astype("<u4")
 

@@ -8,6 +8,7 @@ text is read twice, whatever tokenizers and weights it is mixed with. The weight
 (`windows`), so that all of every part can be visited. The key is a hash of the parts' hashes, the weights and the tokenizer.
 """
 
+import dataclasses
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
@@ -22,21 +23,15 @@ from scalesweep.settings.data import PLACES, DataSpec, PartSpec
 from scalesweep.train.data.batches import Tokens
 from scalesweep.train.data.corpus import Corpus, cache_dir, open_corpus
 from scalesweep.train.data.disturb import disturb
-from scalesweep.train.data.prepare import (
-    FORMAT,
-    id_type,
-    open_if_intact,
-    publish,
-    scratch_directory,
-    size_name,
-    text_transform,
-    tokenizer_hash,
-    write_arrays,
-)
+from scalesweep.train.data.encoding import Tokenizer, encode, pieces
+from scalesweep.train.data.prepare import announce_tokenizer, made_by, size_name, write_tokenizer
 from scalesweep.train.data.prepare import prepare as prepare_text
+from scalesweep.train.data.reading import Reading
+from scalesweep.train.data.round_trip import SAMPLE_BYTES, SAMPLE_TEXTS, check_loss, round_trip
+from scalesweep.train.data.shelf import FORMAT, id_type, open_if_usable, publish, scratch_directory, write_arrays
 from scalesweep.train.data.sources import digest
 from scalesweep.train.data.spool import cut
-from scalesweep.train.data.tokenizer import BPE_TRAINING_BYTES, Tokenizer, byte_tokenizer, encode, make_tokenizer, pieces
+from scalesweep.train.data.tokenizer import BPE_TRAINING_BYTES, byte_tokenizer, make_tokenizer
 
 VALIDATION_BYTES = 2048
 """Length of the pieces of which the validation set is drawn. A judgement: the set is spread over the text, and a cut every so
@@ -58,16 +53,15 @@ def prepare(spec: DataSpec, announce: Callable[[str], None] = lambda _: None) ->
     corpora = [prepare_text(_bytes_of(part, spec), announce) for part in spec.parts]
     places = places_of([part.weight for part in spec.parts])
     cache = cache_dir(spec)
-    tokenizer = spec.tokenizer.model_dump(), tokenizer_hash(spec.tokenizer)
-    key = digest(FORMAT, "mix", [[c.hash, p] for c, p in zip(corpora, places, strict=True)], tokenizer, *text_transform(spec))
+    key = digest(FORMAT, "mix", [[c.hash, p] for c, p in zip(corpora, places, strict=True)], *made_by(spec))
     final = cache / "corpora" / f"mix-{key[:16]}"
-    if (kept := open_if_intact(final)) is not None:
+    if (kept := open_if_usable(final, spec)) is not None:
         return kept
     try:
         with scratch_directory(cache) as scratch:
             facts = _write(scratch, spec, corpora, places, announce)
             write_text(scratch / "corpus.json", json.dumps(facts, indent=2) + "\n")
-            publish(scratch, final)
+            publish(scratch, final, spec)
     except OSError as error:
         raise DataError(f"the corpus could not be prepared in {cache}: {error}; data.cache chooses another place.") from error
     return open_corpus(final)
@@ -86,7 +80,9 @@ def _write(
     size = size_name(sum(c.train_bytes + c.validation_bytes for c in corpora))
     announce(f"tokenizing a mixture of {size} as {spec.tokenizer.kind}")
     tokenizer = make_tokenizer(spec.tokenizer, _weighted_text(corpora, places))
-    dtype = id_type(tokenizer.vocab_size)
+    found = round_trip(tokenizer, _sample(corpora))
+    check_loss(spec.tokenizer, found, unknown_tokens=0, tokens=0)
+    announce_tokenizer(tokenizer, found, announce)
     num_train = [0] * len(corpora)
 
     def train() -> Iterator[np.ndarray]:
@@ -95,36 +91,66 @@ def _write(
                 num_train[i] += len(ids)
                 yield ids
 
-    train_tokens, train_hash = write_arrays(train(), scratch / "train.bin", dtype)
     chosen = _validation(tokenizer, corpora, places)
-    arrays = [ids for of_part, _ in chosen for ids in of_part]
-    validation_tokens, validation_hash = write_arrays(arrays, scratch / "validation.bin", dtype)
-    if tokenizer.json is not None:
-        write_text(scratch / "tokenizer.json", tokenizer.json)
+    streams = {"train": train(), "validation": [ids for of_part, _ in chosen for ids in of_part]}
+    written = {
+        name: write_arrays(ids, scratch / f"{name}.bin", tokenizer.vocab_size, (tokenizer.unknown_id,))
+        for name, ids in streams.items()
+    }
+    unknown, tokens = sum(stream.counted[0] for stream in written.values()), sum(stream.tokens for stream in written.values())
+    check_loss(spec.tokenizer, found, unknown, tokens)
     parts = [
         {"name": c.name, "hash": c.hash, "places": p, "train_tokens": n, "validation_tokens": sum(map(len, v))}
         for c, p, n, (v, _) in zip(corpora, places, num_train, chosen, strict=True)
     ]
     shares = "-".join(f"{c.name.split('-')[0]}{100 * p / PLACES:.3g}" for c, p in zip(corpora, places, strict=True))
+    sha256 = {"tokenizer": tokenizer.sha256, **{name: stream.sha256 for name, stream in written.items()}}
     return {
         "format": FORMAT,
         "name": f"mix-{shares}-{size}-{tokenizer.name}",
-        "hash": digest(train_hash, validation_hash, tokenizer.sha256, places, num_train)[:16],
-        "dtype": dtype,
+        "hash": digest(sha256["train"], sha256["validation"], sha256["tokenizer"], places, num_train)[:16],
+        "dtype": id_type(tokenizer.vocab_size),
         "vocab_size": tokenizer.vocab_size,
         "eod_id": tokenizer.eod_id,
-        "train_tokens": train_tokens,
-        "validation_tokens": validation_tokens,
+        "train_tokens": written["train"].tokens,
+        "validation_tokens": written["validation"].tokens,
+        "unknown_tokens": unknown,
         "train_bytes": sum(c.train_bytes for c in corpora),
         "validation_bytes": sum(num_bytes for _, num_bytes in chosen),
         "documents": sum(c.documents for c in corpora),
         "duplicates_removed": sum(c.duplicates_removed for c in corpora),
+        "spelled_ends": sum(c.spelled_ends for c in corpora),
+        "round_trip": dataclasses.asdict(found),
+        "reading": _reading(corpora),
         "parts": parts,
         "origin": f"a mixture of {', '.join(c.name for c in corpora)}",
         "split": {"rule": "of each part as of a corpus of its own"},
-        "sha256": {"tokenizer": tokenizer.sha256, "train": train_hash, "validation": validation_hash},
+        **write_tokenizer(scratch, tokenizer),
+        "sha256": sha256,
         "spec": spec.model_dump(mode="json", exclude={"cache"}),
     }
+
+
+def _sample(corpora: Sequence[Corpus]) -> list[bytes]:
+    """Documents spread evenly over each part, or the beginnings of long ones, on which the tokenizer is tried."""
+    texts = []
+    for corpus in corpora:
+        every = list(documents(corpus.train()))
+        number = min(len(every), SAMPLE_TEXTS // len(corpora) + 1)
+        chosen = (every[i * len(every) // number] for i in range(number))
+        texts += [text if len(text) <= SAMPLE_BYTES else cut(text, SAMPLE_BYTES).strip() for text in chosen]
+    return texts
+
+
+def _reading(corpora: Sequence[Corpus]) -> dict[str, Any] | None:
+    """What reading the parts lost, all together; None where an older version did not count."""
+    readings = [corpus.reading for corpus in corpora if corpus.reading is not None]
+    if len(readings) < len(corpora):
+        return None
+    rows = [dataclasses.asdict(reading) for reading in readings]
+    first = next((reading.first_unreadable for reading in readings if reading.first_unreadable), "")
+    total = {name: sum(row[name] for row in rows) for name in rows[0] if name not in ("first_unreadable", "is_cut")}
+    return dataclasses.asdict(Reading(**total, first_unreadable=first, is_cut=any(reading.is_cut for reading in readings)))
 
 
 def documents(tokens: Tokens) -> Iterator[bytes]:
