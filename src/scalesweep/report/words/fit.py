@@ -19,6 +19,8 @@ MEANINGS = {
     "alpha": "exponent of N",
     "beta": "exponent of D",
     "kappa": "coupling: 0 larger term, 1 sum, above 1 more",
+    "R_D": "repetitions by which a token has lost 1 - 1/e of its worth",
+    "R_N": "the same of parameters beyond their optimum",
     "a": "compute-optimal N grows as C^a",
     "b": "compute-optimal D grows as C^b",
     "tokens_per_parameter": "compute-optimal D/N at the largest measured C",
@@ -28,6 +30,7 @@ MEANINGS = {
 TITLES: dict[Name, str] = {
     "joint": "Joint law of parameters and tokens, additive",
     "coupled": "Joint law of parameters and tokens, coupled",
+    "repeated": "Joint law of parameters, tokens and unique tokens, for repeated data",
     "by_n": "Loss against parameters",
     "by_d": "Loss against tokens",
     "by_c": "Loss against compute",
@@ -105,18 +108,17 @@ def footer(fit: SweepFit) -> list[str]:
         if fit.noise_ratio is not None:
             ratio = f"; the first law's residuals are {format_rough(fit.noise_ratio)} times that"
         lines.append(f"Seed noise: {format_share(fit.noise.log_loss_sd)} of the loss ({degrees} of freedom){ratio}.")
-    if {"joint", "coupled"} <= fit.fits.keys():
-        difference = fit["joint"].aicc - fit["coupled"].aicc
-        lines.insert(
-            1,
-            f"Preferred is the {preference(fit)}: AICc of the additive law minus that of the coupled one is {difference:.1f}.",
-        )
+    other: Name = "repeated" if fit.chosen == "repeated" else "coupled"
+    if {"joint", other} <= fit.fits.keys():
+        difference, one = fit["joint"].aicc - fit[other].aicc, {"coupled": "the coupled one"}.get(other, "this one")
+        criterion = f"AICc of the additive law minus that of {one} is {difference:.1f}."
+        lines.insert(1, f"{'Chosen (fit.law)' if fit.chosen else 'Preferred'} is the {preference(fit)}: {criterion}")
     return [*lines, *fit.notes]
 
 
 def preference(fit: SweepFit) -> str:
     """The preferred joint law in words."""
-    return "coupled law" if fit.preferred_name == "coupled" else "additive law"
+    return {"coupled": "coupled law", "repeated": "law of repeated data"}.get(fit.preferred_name, "additive law")
 
 
 def interval(estimate: Estimate) -> str:
@@ -133,7 +135,7 @@ def _block(name: Name, fit: Fit, metric: Metric) -> str:
     return "\n".join(
         [
             TITLES[name],
-            f"  {fit.law.formula()}",
+            wrap(fit.law.formula(), "  "),
             wrap(" ".join((fit.status.value, *fit.messages)), "  "),
             *(row.rstrip() for row in rows),
             f"  {plural(len(fit.rows), 'point')} ({fit.selection}); residual {format_share(fit.residual_rms)} rms;",
