@@ -29,7 +29,7 @@ from scalesweep.train.data.round_trip import RoundTrip, check_loss, percent, rou
 from scalesweep.train.data.shelf import FORMAT, id_type, open_if_usable, publish, scratch_directory, write_arrays
 from scalesweep.train.data.sources import Source, digest, open_source
 from scalesweep.train.data.spool import Split, Spool, split, write_spool
-from scalesweep.train.data.tokenizer import content_hash, make_tokenizer
+from scalesweep.train.data.tokenizer import identity, make_tokenizer
 
 _SAMPLE_TOKENS = 48
 """Tokens at the start of the training stream that are kept decoded, to be looked at."""
@@ -73,8 +73,7 @@ def prepare(spec: DataSpec, announce: Callable[[str], None] = lambda _: None) ->
 def _final(cache: Path, source: Source, spec: DataSpec, fingerprint: str) -> Path:
     """The directory of a corpus by its key."""
     split_by = source.held_out_bytes or spec.validation_fraction
-    tokenizer = spec.tokenizer.model_dump(include={"kind", "vocab_size", "name", *(["eod"] if spec.tokenizer.eod else [])})
-    key = digest(FORMAT, fingerprint, split_by, tokenizer, content_hash(spec.tokenizer))
+    key = digest(FORMAT, fingerprint, split_by, *identity(spec.tokenizer))
     return cache / "corpora" / f"{source.name}-{key[:16]}"
 
 
@@ -102,7 +101,7 @@ def _build(cache: Path, source: Source, spec: DataSpec, announce: Callable[[str]
         _announce_tokenizer(tokenizer, found, announce)
         facts = {
             "format": FORMAT,
-            "name": f"{source.name}-{_size(spool.num_bytes)}-{tokenizer.name}",
+            "name": f"{source.name}-{size_name(spool.num_bytes)}-{tokenizer.name}",
             **_write_streams(scratch, tokenizer, spool, parts),
             "round_trip": dataclasses.asdict(found),
             "reading": dataclasses.asdict(reading),
@@ -119,10 +118,10 @@ def _build(cache: Path, source: Source, spec: DataSpec, announce: Callable[[str]
 
 def _announce_text(source: Source, spec: DataSpec, spool: Spool, parts: Split, announce: Callable[[str], None]) -> None:
     if spec.max_bytes is not None and spool.num_bytes < 0.99 * spec.max_bytes:
-        announce(f"{source.name} has only {_size(spool.num_bytes)} of text, less than data.max_bytes = {spec.max_bytes}")
+        announce(f"{source.name} has only {size_name(spool.num_bytes)} of text, less than data.max_bytes = {spec.max_bytes}")
     if source.held_out_bytes is not None or len(spool.regions) == 1:
         announce(f"{source.name} has no documents to choose from: {parts.rule}")
-    announce(f"tokenizing {_size(spool.num_bytes)} of {source.name} as {spec.tokenizer.kind}")
+    announce(f"tokenizing {size_name(spool.num_bytes)} of {source.name} as {spec.tokenizer.kind}")
 
 
 def _announce_tokenizer(tokenizer: Tokenizer, found: RoundTrip, announce: Callable[[str], None]) -> None:
@@ -185,7 +184,7 @@ def _write_streams(scratch: Path, tokenizer: Tokenizer, spool: Spool, parts: Spl
     }
 
 
-def _size(num_bytes: int) -> str:
+def size_name(num_bytes: int) -> str:
     """8000000 as "8MB", 300123 as "300kB"."""
     unit, scale = ("MB", 1e6) if num_bytes >= 999_500 else ("kB", 1e3)
     return f"{float(f'{num_bytes / scale:.3g}'):g}{unit}"
