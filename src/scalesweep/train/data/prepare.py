@@ -30,7 +30,7 @@ from scalesweep.train.data.round_trip import RoundTrip, check_loss, percent, rou
 from scalesweep.train.data.shelf import FORMAT, id_type, open_if_usable, publish, scratch_directory, write_arrays
 from scalesweep.train.data.sources import Source, digest, open_source
 from scalesweep.train.data.spool import Split, Spool, split, write_spool
-from scalesweep.train.data.tokenizer import content_hash, make_tokenizer
+from scalesweep.train.data.tokenizer import identity, make_tokenizer
 
 _SAMPLE_TOKENS = 48
 """Tokens at the start of the training stream that are kept decoded, to be looked at."""
@@ -80,9 +80,8 @@ def _final(cache: Path, source: Source, spec: DataSpec, fingerprint: str) -> Pat
 
 def made_by(spec: DataSpec) -> list[Any]:
     """What the tokens of a text depend on beside it, as plain values: the tokenizer, and a transform of text if any."""
-    tokenizer = spec.tokenizer.model_dump(include={"kind", "vocab_size", "name", *(["eod"] if spec.tokenizer.eod else [])})
     transform = [spec.transform.model_dump()] if spec.transform is not None and spec.transform.is_of_text else []
-    return [tokenizer, content_hash(spec.tokenizer), *transform]
+    return [*identity(spec.tokenizer), *transform]
 
 
 def _build(cache: Path, source: Source, spec: DataSpec, announce: Callable[[str], None]) -> Corpus:

@@ -128,12 +128,20 @@ def load_tokenizer(name: str, end: str | None = None) -> Tokenizer:
     return _load_named(name, end)
 
 
-def content_hash(spec: TokenizerSpec) -> str | None:
-    """sha256 of the files that a ready tokenizer is loaded from; None where it is made here, or known by its name on the hub.
+def identity(spec: TokenizerSpec) -> tuple[dict[str, Any], str | None]:
+    """What tells tokenizers apart, for keys: their settings, and the hash of the files that they are loaded from.
+
+    `max_lost` only allows; an end that is not named is no part, so that keys are those from before it could be.
 
     Raises:
         DataError: a file may not be read.
     """
+    named = ["eod"] if spec.eod else []
+    return spec.model_dump(include={"kind", "vocab_size", "name", *named}), _content_hash(spec)
+
+
+def _content_hash(spec: TokenizerSpec) -> str | None:
+    """sha256 of the files that a ready tokenizer is loaded from; None where it is made here, or known by its name."""
     path = Path(spec.name or "").expanduser()
     if spec.kind not in ("hub", "sentencepiece") or not path.exists():
         return None
