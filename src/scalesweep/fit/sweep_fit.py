@@ -160,7 +160,8 @@ class SweepFit:
         return " ".join((best.status.value, *best.messages))
 
     def with_findings(self, findings: Sequence[Finding]) -> "SweepFit":
-        """The same laws with these warnings, in the order of their codes; no law that they limit is called identified.
+        """The same laws with these warnings, in the order of their codes; no law that they limit is called identified, and
+        none beside the preferred one.
 
         A02, of the design, limits every joint law; A04, of repeated data, those of fresh data.
         """
@@ -170,9 +171,15 @@ class SweepFit:
             limits = {"A02"} if name == "repeated" else {"A02", "A04"}
             said = sorted(codes & (limits | (_LIMITS_PREFERRED if name == self.preferred_name else set())))
             found = laws.get(name)
-            if said and isinstance(found, Fit) and found.status is Status.IDENTIFIED:
-                warnings = f"Warning {said[0]} says" if len(said) == 1 else f"Warnings {', '.join(said)} say"
-                laws[name] = replace(found, status=Status.WEAK, messages=(*found.messages, f"{warnings} why."))
+            if not isinstance(found, Fit) or found.status is not Status.IDENTIFIED:
+                continue
+            reasons = (
+                [f"Warning {said[0]} says why." if len(said) == 1 else f"Warnings {', '.join(said)} say why."] if said else []
+            )
+            if name != self.preferred_name and self.preferred:  # whose intervals hold only if it is right
+                reasons.append("Another law is preferred.")
+            if reasons:
+                laws[name] = replace(found, status=Status.WEAK, messages=(*found.messages, *reasons))
         return replace(self, laws=laws, findings=tuple(sorted(findings, key=lambda finding: finding.code)))
 
     def to_dict(self) -> dict[str, Any]:
