@@ -12,7 +12,7 @@ from scalesweep.errors import SpecError
 from scalesweep.plan.cell import cell_from_dict, pack_signature
 from scalesweep.plan.grid import CorpusFacts
 from scalesweep.plan.plan import Plan, make_plan
-from scalesweep.plan.selection import Selection, Transform
+from scalesweep.plan.selection import Part, Selection, Transform
 from scalesweep.settings.plan import CountSpec
 
 FACTS = CorpusFacts("text", "0123", 257, 32 * 1000)
@@ -83,6 +83,21 @@ def test_a_transform_is_part_of_the_cell_and_of_its_unique_tokens(kind: str, uni
     assert (again, again.key) == (cell, cell.key)
     others = [planned(unique_tokens=8000), planned(transform={"kind": kind, "share": 0.25, "seed": 3})]
     assert len({cell.key, *(plan.cells[-1].key for plan in others)}) == 3
+
+
+@pytest.mark.parametrize(
+    ("data", "said"),
+    [
+        ({"unique_tokens": 3200}, "leaves no window of data.parts.1"),
+        ({"unique_tokens": 32_000}, "by weight 31,840 of part 0, is more than the 16,000 training tokens of data.parts.0"),
+        ({"transform": {"kind": "drop", "share": 0.995}}, "leaves"),
+    ],
+)
+def test_a_part_of_a_mixture_of_which_nothing_or_too_much_is_asked_is_refused(data: dict[str, Any], said: str) -> None:
+    parts = (Part(500 * 32 + 1, 995), Part(100 * 32 + 1, 5))
+    facts = CorpusFacts("mix", "0123", 257, 600 * 32, parts=parts)
+    with pytest.raises(SpecError, match=said):
+        make_plan(small_settings(Path("."), data=data), facts, "cpu")
 
 
 @pytest.mark.parametrize(

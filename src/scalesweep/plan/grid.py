@@ -181,6 +181,10 @@ def _check_limit(asked: int, limit: int, corpus: CorpusFacts, context: int, sequ
             f"{sequences} of a batch: raise it to {sequences * context:,} or more, or lower recipe.batch_tokens."
         )
     for i, (most, places) in enumerate(zip(available, Selection(parts=corpus.parts).places, strict=True)):
+        if limit * places // PLACES == 0:
+            raise SpecError(
+                f"data.unique_tokens = {asked:,} leaves no window of data.parts.{i}: raise it, or the part's weight."
+            )
         if limit * places // PLACES > most:
             of = f", by weight {limit * places // PLACES * context:,} of part {i}," if corpus.parts else ""
             whose = f"data.parts.{i}" if corpus.parts else corpus.name
@@ -193,7 +197,7 @@ def _check_limit(asked: int, limit: int, corpus: CorpusFacts, context: int, sequ
 def _check_transform(transform: Transform, windows: Sequence[int], sequences: int) -> None:
     if any(transform.num_changed(number) == 0 for number in windows):
         raise SpecError(f"data.transform.share = {transform.share:g} changes none of the {min(windows):,} windows: raise it.")
-    if (distinct := sum(map(transform.num_distinct, windows))) < sequences:
+    if (distinct := sum(map(transform.num_distinct, windows))) < sequences or not all(map(transform.num_distinct, windows)):
         raise SpecError(
             f"data.transform.share = {transform.share:g} leaves {distinct} of {sum(windows):,} windows, fewer than the "
             f"{sequences} of a batch: lower it, or recipe.batch_tokens."
