@@ -12,6 +12,7 @@ from scalesweep.plan.cell import Cell
 from scalesweep.plan.grid import CorpusFacts
 from scalesweep.run.store.store import Store
 from scalesweep.run.worker import work
+from scalesweep.settings.data import TransformSpec
 from scalesweep.settings.settings import Settings
 from scalesweep.train.data.corpus import Corpus
 from scalesweep.train.gradient import Execution
@@ -49,6 +50,22 @@ def test_a_sweep_stopped_again_and_again_has_the_same_losses(
         if work(store, CPU, lambda: next(calls) >= 77):  # noqa: B023
             break
     assert measured(store) == measured(quiet)
+
+
+def test_a_sweep_with_junk_stopped_again_and_again_has_the_same_losses(
+    tmp_path: Path, quiet: Store, home: Path, corpus: Corpus, facts: CorpusFacts
+) -> None:
+    transform = TransformSpec(kind="junk_uniform", share=0.3)
+    whole = make_store(tmp_path / "whole", limited(home, transform=transform), corpus, facts)
+    assert work(whole, CPU, lambda: False)
+    store = make_store(tmp_path / "sweep", limited(home, transform=transform), corpus, facts)
+    while True:
+        calls = iter(range(10**6))
+        if work(store, CPU, lambda: next(calls) >= 77):  # noqa: B023
+            break
+    assert measured(store) == measured(whole)
+    assert not measured(store).keys() & measured(quiet).keys()
+    assert min(loss for loss, _ in measured(store).values()) > min(loss for loss, _ in measured(quiet).values())
 
 
 def test_a_branch_has_the_loss_of_a_run_of_its_own(quiet: Store, corpus: Corpus) -> None:
