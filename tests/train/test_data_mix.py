@@ -11,6 +11,7 @@ from builders import CPU, make_store, small_settings
 
 from scalesweep.errors import SpecError
 from scalesweep.run.worker import work
+from scalesweep.settings.again import overrides_of
 from scalesweep.settings.compose import compose_settings
 from scalesweep.settings.data import DataSpec
 from scalesweep.settings.settings import Settings
@@ -123,6 +124,21 @@ def test_options_of_parts_are_composed() -> None:
     first, second = settings.data.parts
     assert (first.source, first.paths, first.max_bytes, first.weight) == ("files", ("README.md",), None, 0.7)
     assert (second.source, second.content, second.max_bytes) == ("python", "prose", 8_000_000)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["data=mix", "data.parts=[{data: files, paths: [a b.txt], weight: 3}, {data: python, content: prose, weight: 1}]"],
+        ["data.unique_tokens=64k", "data.seed=3"],
+        ["data.transform={kind: drop, share: 0.25}"],
+    ],
+)
+def test_the_command_of_a_report_composes_to_the_same_data(words: list[str]) -> None:
+    settings = compose_settings(["sweep=smoke", *words])
+    again = overrides_of(settings)
+    assert again is not None
+    assert compose_settings(again) == settings
 
 
 @pytest.mark.parametrize(
