@@ -24,7 +24,7 @@ from scalesweep.run.store.measured import read_sweep
 from scalesweep.run.store.store import Store
 from scalesweep.run.worker import sleep_watch, work
 from scalesweep.settings.settings import Settings
-from scalesweep.sweep.run import corpus_facts
+from scalesweep.sweep.corpora import corpus_facts
 from scalesweep.train.data import prepare
 from scalesweep.train.data.corpus import Corpus
 from scalesweep.train.device import prepare_device

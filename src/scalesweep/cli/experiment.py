@@ -12,6 +12,7 @@ from scalesweep.run.launch.monitor import failure_line
 from scalesweep.run.launch.pricing import Prices, price_of
 from scalesweep.run.store.store import Store
 from scalesweep.settings.compose import compose_settings
+from scalesweep.sweep.corpora import prepare_corpora
 from scalesweep.sweep.extend import keys_present
 from scalesweep.sweep.run import plan_sweep, run_sweep
 from scalesweep.train.data import prepare, validation_shortage
@@ -55,10 +56,10 @@ def plan(given: Given) -> int:
     """Print the priced table of cells."""
     settings = compose_settings(given.words)
     device = device_of_sweep(settings)
-    corpus = prepare(settings.data, _say)
+    corpora = prepare_corpora(settings, _say)
     present = keys_present(Store(Path(settings.dir).expanduser()))
     prices = Prices(settings, device)
-    planned = plan_sweep(settings, corpus, device, present, present, prices)
+    planned = plan_sweep(settings, corpora, device, present, present, prices)
     print_plan(planned, settings, price_of(planned, prices))
     _say(wrapped(prices.describe()))
     for warning in planned.warnings:

@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from scalesweep.errors import SpecError, did_you_mean
+from scalesweep.settings.options import with_options
 from scalesweep.settings.plan import ArchitectureSpec
 from scalesweep.settings.run import LauncherSpec, LoggerSpec
 from scalesweep.settings.settings import Settings, parse_settings
@@ -26,7 +27,13 @@ def compose_settings(overrides: Sequence[str]) -> Settings:
     Raises:
         SpecError: an override cannot be read, names a group, option or key that is not there, or has a wrong value.
     """
-    return parse_settings(compose_values(overrides))
+
+    def option_of(group: str, option: str) -> Mapping[str, Any]:
+        others = [word for word in overrides if word.partition("=")[0] != group]
+        values: Mapping[str, Any] = compose_values([*others, f"{group}={option}"])[group]
+        return values
+
+    return parse_settings(with_options(compose_values(overrides), option_of))
 
 
 def compose_values(overrides: Sequence[str], root: str = "run") -> dict[str, Any]:

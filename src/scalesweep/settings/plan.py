@@ -38,7 +38,8 @@ class SweepSpec(Spec):
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0,)
     """Seeds; each one sets initialisation and data order of a replicate of the grid."""
     axes: Annotated[dict[str, Any], BeforeValidator(lambda value: value or {})] = Field(default_factory=dict)
-    """Further axes: a nested table of settings of recipe, model, optim or train with a list of values at each leaf."""
+    """Further axes: a nested table of settings of data, recipe, model, optim or train with a list of values at each leaf, or
+    such a group with a list of its options, as names or tables."""
     tune: TuneSpec | None = None
     """Settings that are tuned at every size and budget; the laws are then fitted to the tuned frontier."""
 

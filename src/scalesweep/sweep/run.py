@@ -7,13 +7,12 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from scalesweep.errors import DataError, FitError, PointsError, Refused, SpecError, StoreError
+from scalesweep.errors import FitError, PointsError, Refused, StoreError
 from scalesweep.files import plain_storage_errors
 from scalesweep.fit.sweep_fit import SweepFit
 from scalesweep.plan.budget import describe, exceeded, shrink
-from scalesweep.plan.grid import CorpusFacts, Device
+from scalesweep.plan.grid import Device
 from scalesweep.plan.plan import Plan, make_plan
-from scalesweep.plan.recipe import Scaled
 from scalesweep.run.launch import launch
 from scalesweep.run.launch.device import device_of_sweep
 from scalesweep.run.launch.monitor import Monitor
@@ -23,13 +22,11 @@ from scalesweep.run.store.measured import Measured, read_measured
 from scalesweep.run.store.store import FINISHED, Store
 from scalesweep.run.tracker import require_installed
 from scalesweep.settings.again import command_of
-from scalesweep.settings.plan import ArchitectureSpec
 from scalesweep.settings.settings import Settings
+from scalesweep.sweep.corpora import Corpora, prepare_corpora
 from scalesweep.sweep.extend import extend, fitted_points, keys_present
 from scalesweep.sweep.subject import Subject, report_context, write
 from scalesweep.sweep.tracking import track_sweep
-from scalesweep.train.data import prepare, unique_tokens, validation_shortage
-from scalesweep.train.data.corpus import Corpus
 
 Say = Callable[[str], None]
 """Takes one line on what is being done."""
@@ -70,20 +67,20 @@ def run_sweep(settings: Settings, say: Say, warn: Say) -> Swept:
     """
     require_installed(settings.logger)
     device = device_of_sweep(settings)
-    corpus = prepare(settings.data, say)
+    corpora = prepare_corpora(settings, say)
     store = Store(Path(settings.dir).expanduser())
     with plain_storage_errors(store.directory):
         store.clear_cancel()
     present = keys_present(store)
-    plan = plan_sweep(settings, corpus, device, present, present)
-    added = _keep_plan(store, plan, settings, corpus)
+    plan = plan_sweep(settings, corpora, device, present, present)
+    added = _keep_plan(store, plan, settings, corpora)
     for warning in plan.warnings:
         warn(warning)
     with plain_storage_errors(store.directory):
         store.claims.reopen_failed()
     measure(store, plan, settings, device, added, say)
     if settings.sweep.tune is not None:
-        measure_edges(store, plan, settings, corpus, device, say)
+        measure_edges(store, plan, settings, corpora, device, say)
     measured, page = read_measured(store), None
     found: SweepFit | Refused
     try:
@@ -99,9 +96,9 @@ def run_sweep(settings: Settings, say: Say, warn: Say) -> Swept:
     return Swept(measured, found, page)
 
 
-def _keep_plan(store: Store, plan: Plan, settings: Settings, corpus: Corpus) -> int:
+def _keep_plan(store: Store, plan: Plan, settings: Settings, corpora: Corpora) -> int:
     """Write or extend the plan in the directory; the number of new cells."""
-    return store.plan_file.create(plan, settings.model_dump(mode="json"), corpus_facts(corpus))
+    return store.plan_file.create(plan, settings.model_dump(mode="json"), corpora.stated())
 
 
 def measure(store: Store, plan: Plan, settings: Settings, device: Device, added: int, say: Say) -> None:
@@ -122,23 +119,23 @@ def measure(store: Store, plan: Plan, settings: Settings, device: Device, added:
     say(f"Measured in {(time.monotonic() - started) / 60:.1f} minutes.")
 
 
-def measure_edges(store: Store, plan: Plan, settings: Settings, corpus: Corpus, device: Device, say: Say) -> None:
+def measure_edges(store: Store, plan: Plan, settings: Settings, corpora: Corpora, device: Device, say: Say) -> None:
     """Extend the tuned ranges at whose ends optima lie, and measure again, until none does or none may be extended."""
     while True:
         try:
             measured = read_measured(store, with_curves=False)
-            keys, sentences = extend(measured, settings, facts_of_corpus(corpus, settings), device)
+            keys, sentences = extend(measured, settings, corpora.facts(settings), device)
         except PointsError:  # nothing was measured
             return
         for sentence in sentences:
             say(f"{sentence}.")
         if not keys:
             return
-        plan = plan_sweep(settings, corpus, device, [*store.plan_file.keys(), *keys], store.plan_file.keys())
+        plan = plan_sweep(settings, corpora, device, [*store.plan_file.keys(), *keys], store.plan_file.keys())
         if not set(keys) & {c.key for c in plan.cells}:
             say("The budget has no room for these extensions: such points are left out of the fit.")
             return
-        added = _keep_plan(store, plan, settings, corpus)
+        added = _keep_plan(store, plan, settings, corpora)
         measure(store, plan, settings, device, added, say)
 
 
@@ -147,10 +144,10 @@ def measure_cell(settings: Settings, directory: Path, say: Say) -> float:
     """Measure the single cell of `settings` in `directory`; its validation loss, nan if it diverged."""
     require_installed(settings.logger)
     device = device_of_sweep(settings)
-    corpus = prepare(settings.data, say)
-    planned = plan_sweep(settings, corpus, device)
+    corpora = prepare_corpora(settings, say)
+    planned = plan_sweep(settings, corpora, device)
     store = Store(directory)
-    _keep_plan(store, planned, settings, corpus)
+    _keep_plan(store, planned, settings, corpora)
     launch(store, settings, device, Monitor(store, planned))
     record = store.record(planned.cells[0].key)
     if record is None:
@@ -159,34 +156,19 @@ def measure_cell(settings: Settings, directory: Path, say: Say) -> float:
     return math.nan if record["loss"] is None else float(record["loss"])
 
 
-def facts_of_corpus(corpus: Corpus, settings: Settings) -> CorpusFacts:
-    """What a plan needs to know of the corpus."""
-    unique = unique_tokens(corpus.train_tokens, settings.model.context)
-    return CorpusFacts(corpus.name, corpus.hash, corpus.vocab_size, unique, scaled(settings))
-
-
-def scaled(settings: Settings) -> Scaled | None:
-    """What scales and counts the architecture, where there is one; its libraries take seconds to import."""
-    if not isinstance(settings.model, ArchitectureSpec):
-        return None
-    from scalesweep.train.model.architecture import scaled_shape
-
-    return scaled_shape
-
-
 def plan_sweep(
     settings: Settings,
-    corpus: Corpus,
+    corpora: Corpora,
     device: Device,
     extended: Collection[str] = (),
     present: Collection[str] = (),
     prices: Prices | None = None,
 ) -> Plan:
-    """The plan within its budget, with those of `extended` that lie past a tuned range; the corpus can serve every cell.
+    """The plan within its budget, with those of `extended` that lie past a tuned range; the corpora can serve every cell.
 
     Cells of `present` stand in the directory, and stay whatever the budget.
     """
-    facts = facts_of_corpus(corpus, settings)
+    facts = corpora.facts(settings)
     planned = make_plan(settings, facts, device, extended)
     if limits := limits_of(planned, prices or Prices(settings, device)):
         left_out = shrink(planned, settings, limits, present)
@@ -194,22 +176,5 @@ def plan_sweep(
         planned = make_plan(settings, facts, device, extended, {c.key for c in left_out})
         said += exceeded(planned.cells, limits, settings.dir)
         planned = dataclasses.replace(planned, warnings=(*said, *planned.warnings))
-    for context, tokens in sorted({(c.shape.context, c.validation_tokens) for c in planned.cells}):
-        if tokens < 2 * context:
-            raise SpecError(f"train.validation_tokens = {tokens}: must be at least two windows of {context} tokens.")
-        if shortage := validation_shortage(corpus.validation_tokens, tokens, context, settings.data.max_bytes is not None):
-            raise DataError(shortage)
-        if unique_tokens(corpus.train_tokens, context) == 0:
-            raise SpecError(
-                f"model.context = {context}: must be below the {corpus.train_tokens:,} training tokens of the corpus."
-            )
+    corpora.check(planned.cells)
     return planned
-
-
-def corpus_facts(corpus: Corpus) -> dict[str, str]:
-    """What the sweep's file records of its surroundings."""
-    return {
-        "corpus": corpus.name,
-        "corpus_hash": corpus.hash,
-        "corpus_directory": str(corpus.directory),
-    }

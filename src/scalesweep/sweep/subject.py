@@ -22,6 +22,7 @@ from scalesweep.points.reading import Reading, read_points
 from scalesweep.points.table import SUFFIXES, name_of
 from scalesweep.report import ReportContext, write_report
 from scalesweep.run.store.measured import Measured, Record, read_measured
+from scalesweep.run.store.stated import stated_corpora
 from scalesweep.run.store.store import Store
 from scalesweep.settings.again import command_of
 from scalesweep.settings.compose import compose_settings, is_setting
@@ -255,7 +256,7 @@ def report_context(measured: Measured, settings: Settings, command: str) -> Repo
         ],
         provenance={
             "sweep": f"{sweep['name']} ({sweep['hash']})",
-            "corpus": f"{sweep['facts']['corpus']} ({sweep['facts']['corpus_hash']})",
+            "corpus": ", ".join(f"{stated.name} ({hash})" for hash, stated in stated_corpora(sweep["facts"]).items()),
             "measured with scalesweep": made["scalesweep"],
             "Python": made["python"],
             "PyTorch": made["torch"],

@@ -1,0 +1,24 @@
+"""What sweep.json states of the corpora that its cells are trained on."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class StatedCorpus:
+    """A corpus as the sweep's file has it."""
+
+    name: str
+    directory: str
+    data: Mapping[str, Any] | None
+    """Values of its `DataSpec`; None in files from before there were several, where it is that of the settings."""
+
+
+def stated_corpora(facts: Mapping[str, Any]) -> dict[str, StatedCorpus]:
+    """Hash -> corpus, of `facts` in sweep.json."""
+    if "corpora" in facts:
+        return {hash: StatedCorpus(**stated) for hash, stated in facts["corpora"].items()}
+    if "corpus_hash" not in facts:
+        return {}
+    return {facts["corpus_hash"]: StatedCorpus(facts["corpus"], facts["corpus_directory"], None)}

@@ -1,0 +1,113 @@
+"""The corpora of a sweep: prepared, described to the plan, and recorded in the sweep's file."""
+
+import contextlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scalesweep.errors import DataError, SpecError
+from scalesweep.plan.axes import data_key, data_specs, variants
+from scalesweep.plan.cell import Cell
+from scalesweep.plan.grid import CorpusFacts
+from scalesweep.plan.recipe import Scaled
+from scalesweep.run.store.stated import stated_corpora
+from scalesweep.settings.data import DataSpec
+from scalesweep.settings.plan import ArchitectureSpec
+from scalesweep.settings.settings import Settings
+from scalesweep.train.data import prepare, unique_tokens, validation_shortage
+from scalesweep.train.data.corpus import Corpus, open_corpus
+
+
+@dataclass(frozen=True)
+class Corpora:
+    """The corpora that a sweep trains on, each once."""
+
+    by_key: Mapping[str, tuple[DataSpec, Corpus]]
+    """By `plan.axes.data_key`, in the order of the sweep's variants."""
+
+    @property
+    def by_hash(self) -> dict[str, tuple[DataSpec, Corpus]]:
+        """By the corpus's hash; of settings that make one corpus, the first."""
+        return {corpus.hash: (spec, corpus) for spec, corpus in reversed(list(self.by_key.values()))}
+
+    def facts(self, settings: Settings) -> dict[str, CorpusFacts]:
+        """What a plan needs to know of each."""
+        return {key: facts_of_corpus(corpus, settings) for key, (_, corpus) in self.by_key.items()}
+
+    def stated(self) -> dict[str, Any]:
+        """What the sweep's file records of its surroundings."""
+        return stated_facts(*self.by_hash.values())
+
+    def check(self, cells: tuple[Cell, ...]) -> None:
+        """Refuse cells that their corpus is too short for.
+
+        Raises:
+            DataError: the validation set has too few tokens.
+            SpecError: a validation set, or a text, of less than two windows, or one.
+        """
+        held = self.by_hash
+        for context, tokens, hash in sorted({(c.shape.context, c.validation_tokens, c.corpus_hash) for c in cells}):
+            spec, corpus = held[hash]
+            if tokens < 2 * context:
+                raise SpecError(f"train.validation_tokens = {tokens}: must be at least two windows of {context} tokens.")
+            if shortage := validation_shortage(corpus.validation_tokens, tokens, context, spec.max_bytes is not None):
+                raise DataError(f"{corpus.name}: {shortage}" if len(held) > 1 else shortage)
+            if unique_tokens(corpus.train_tokens, context) == 0:
+                raise SpecError(
+                    f"model.context = {context}: must be below the {corpus.train_tokens:,} training tokens of {corpus.name}."
+                )
+
+
+def prepare_corpora(settings: Settings, say: Callable[[str], None]) -> Corpora:
+    """Every corpus that a variant of the sweep asks for, prepared once.
+
+    Raises:
+        DataError: one of them cannot be prepared.
+        SpecError: an axis that is none.
+    """
+    return Corpora({data_key(spec): (spec, prepare(spec, say)) for spec in data_specs(settings)})
+
+
+def facts_of_corpus(corpus: Corpus, settings: Settings) -> CorpusFacts:
+    """What a plan needs to know of one corpus."""
+    unique = unique_tokens(corpus.train_tokens, settings.model.context)
+    return CorpusFacts(corpus.name, corpus.hash, corpus.vocab_size, unique, scaled(settings))
+
+
+def scaled(settings: Settings) -> Scaled | None:
+    """What scales and counts the architectures, where a variant has one; its libraries take seconds to import."""
+    if not any(isinstance(variant.settings.model, ArchitectureSpec) for variant in variants(settings)):
+        return None
+    from scalesweep.train.model.architecture import scaled_shape
+
+    return scaled_shape
+
+
+def stated_facts(*corpora: tuple[DataSpec, Corpus]) -> dict[str, Any]:
+    """The first corpus by name, as every version reads it, and all of them by hash."""
+    _, first = corpora[0]
+    stated = {
+        corpus.hash: {"name": corpus.name, "directory": str(corpus.directory), "data": spec.model_dump(mode="json")}
+        for spec, corpus in corpora
+    }
+    return {**corpus_facts(first), "corpora": stated}
+
+
+def corpus_facts(corpus: Corpus) -> dict[str, str]:
+    """What is recorded of one corpus."""
+    return {
+        "corpus": corpus.name,
+        "corpus_hash": corpus.hash,
+        "corpus_directory": str(corpus.directory),
+    }
+
+
+def known_corpora(facts: Mapping[str, Any]) -> list[Corpus]:
+    """Those of the sweep's corpora that are on this machine, as they were planned with."""
+    found = []
+    for hash, stated in stated_corpora(facts).items():
+        with contextlib.suppress(DataError):
+            corpus = open_corpus(Path(stated.directory))
+            found += [corpus] if corpus.hash == hash else []
+    return found
