@@ -1,5 +1,6 @@
 """A sweep over several corpora, from settings to points."""
 
+import math
 import shutil
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import pytest
 from builders import CPU, measured, small_settings
 
-from scalesweep.errors import StoreError
+from scalesweep.errors import SpecError, StoreError
 from scalesweep.plan.plan import make_plan
 from scalesweep.run.store.measured import Measured, read_measured
 from scalesweep.run.store.store import Store
@@ -16,13 +17,14 @@ from scalesweep.settings.settings import Settings, with_values
 from scalesweep.sweep.corpora import prepare_corpora
 from scalesweep.sweep.facts import facts_of
 from scalesweep.sweep.run import plan_sweep
+from scalesweep.sweep.subject import read_subject, sweep_subject
 
 TOKENIZERS = [{"kind": "bytes"}, {"kind": "bpe", "vocab_size": 300}]
 
 
 def arms(home: Path, **sections: Any) -> Settings:
     axes = {"data": {"content": ["code", "prose"], "tokenizer": TOKENIZERS}}
-    sweep = {"sizes": [{"width": 8, "depth": 1}, {"width": 16, "depth": 1}], "budgets": [2048, 4096], "axes": axes}
+    sweep = {"sizes": [{"width": width, "depth": 1} for width in (8, 16, 24)], "budgets": [1024, 2048], "axes": axes}
     return small_settings(home, sweep=sweep, data={"validation_fraction": 0.1}, **sections)
 
 
@@ -42,7 +44,7 @@ def store(home: Path, tmp_path_factory: pytest.TempPathFactory) -> Store:
 
 def test_every_cell_is_trained_on_its_own_corpus(store: Store, home: Path, tmp_path: Path) -> None:
     everything = measured(store)
-    assert len(everything) == 16
+    assert len(everything) == 24
     for content in ("code", "prose"):
         for tokenizer in TOKENIZERS:
             settings = with_values(arms(home), {"sweep.axes": {}, "data.content": content, "data.tokenizer": tokenizer})
@@ -100,8 +102,52 @@ def test_points_carry_the_axes(store: Store) -> None:
     frame = found.points().frame
     assert sorted(frame["axis.data.content"].unique()) == ["code", "prose"]
     assert frame.groupby("arm").size().to_dict() == {
-        "code, bytes": 4,
-        "code, bpe vocab_size=300": 4,
-        "prose, bytes": 4,
-        "prose, bpe vocab_size=300": 4,
+        "code, bytes": 6,
+        "code, bpe vocab_size=300": 6,
+        "prose, bytes": 6,
+        "prose, bpe vocab_size=300": 6,
     }
+
+
+def test_points_carry_bytes_per_token_and_the_set_of_each_arm(store: Store) -> None:
+    frame = read_measured(store).points().frame
+    by_arm = frame.groupby("arm").first()
+    assert by_arm.loc["code, bytes", "bytes_per_token"] == pytest.approx(1, abs=0.01)  # but for the end of a document
+    assert by_arm.loc["code, bpe vocab_size=300", "bytes_per_token"] > 1.1
+    sets = by_arm["validation_set"]
+    assert sets["code, bytes"] == sets["code, bpe vocab_size=300"] != sets["prose, bytes"]
+
+
+def test_losses_are_turned_into_bits_per_byte_by_the_tokenizer_of_each_cell(store: Store) -> None:
+    found = read_measured(store)
+    count = with_values(found.settings, {"count.loss": "bpb"}).count
+    assert count.loss == "bits_per_byte"
+    nats, bits = found.points().frame, found.points(count).frame
+    for name in ("loss", "loss_se"):
+        assert (bits[name] * math.log(2) * bits["bytes_per_token"]).tolist() == pytest.approx(nats[name].tolist())
+
+
+def test_each_arm_is_fitted_by_itself_unless_asked_otherwise(store: Store) -> None:
+    found = read_measured(store)
+    analysis = sweep_subject(found, found.settings, []).analyse()
+    assert analysis.families is not None
+    assert {family.name: len(family.points.frame) for family in analysis.families.families} == {
+        "code, bytes": 6,
+        "code, bpe vocab_size=300": 6,
+        "prose, bytes": 6,
+        "prose, bpe vocab_size=300": 6,
+    }
+    assert set(analysis.points.frame["arm"]) == {"code, bytes"}
+    pooled = sweep_subject(found, found.settings, [], by="none")
+    assert (pooled.by, len(pooled.points.frame)) == ("", 24)
+    alone = sweep_subject(found, found.settings, [], arm="prose, bytes")
+    assert (alone.by, set(alone.points.frame["arm"])) == ("", {"prose, bytes"})
+    assert not sweep_subject(found, found.settings, [], by="axis.data.content").is_pooled
+    with pytest.raises(SpecError, match=r"'verse' is no value of arm.*'prose, bytes'"):
+        sweep_subject(found, found.settings, [], arm="verse")
+
+
+def test_a_command_for_one_law_asks_for_an_arm(store: Store) -> None:
+    with pytest.raises(SpecError, match=r"forecast takes the rows of one arm.*arm=NAME"):
+        read_subject([str(store.directory)], "forecast")
+    assert len(read_subject([str(store.directory), "arm=prose, bytes"], "forecast").points.frame) == 6

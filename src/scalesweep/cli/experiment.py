@@ -5,6 +5,7 @@ from pathlib import Path
 
 from scalesweep.cli.analysis import print_law
 from scalesweep.cli.command import Command, Given
+from scalesweep.cli.laws import print_analysis
 from scalesweep.cli.tables import print_plan, wrapped
 from scalesweep.errors import EXIT_INCOMPLETE, EXIT_OK, Refused
 from scalesweep.run.launch.device import device_of_sweep
@@ -24,6 +25,9 @@ def run(given: Given) -> int:
     measured = done.measured
     if isinstance(done.fit, Refused) or done.page is None:
         _say(f"No law: {done.fit}")
+    elif done.analysis and done.analysis.families:
+        print_analysis(done.analysis)
+        _say(f"\nReport: {done.page}")
     else:
         print_law((done.fit, done.page))
     if not done.num_lacking:

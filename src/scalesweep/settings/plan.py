@@ -16,9 +16,9 @@ class CountSpec(Spec):
     """What N counts: with_head (all but the input embedding), total, non_embedding, matmul."""
     flops: FlopsConvention = "attention"
     """What C counts per token: attention (6 N_matmul + 12 layers d T), kaplan, six_n (6 N), chinchilla (appendix F)."""
-    loss: LossMetric | None = None
+    loss: Annotated[LossMetric | None, BeforeValidator(lambda value: "bits_per_byte" if value == "bpb" else value)] = None
     """What the loss is. Null: of a sweep nats_per_token, of a table what its header says, else nats_per_token, which is said. A
-    sweep's can be turned into bits_per_token, nats_per_byte, bits_per_byte or perplexity; a table's may be any."""
+    sweep's can be turned into bits_per_token, nats_per_byte, bits_per_byte (or bpb) or perplexity; a table's may be any."""
 
 
 class SweepSpec(Spec):

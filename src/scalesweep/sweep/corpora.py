@@ -17,6 +17,7 @@ from scalesweep.settings.plan import ArchitectureSpec
 from scalesweep.settings.settings import Settings
 from scalesweep.train.data import prepare, unique_tokens, validation_shortage
 from scalesweep.train.data.corpus import Corpus, open_corpus
+from scalesweep.train.data.validation import validation_text
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,12 @@ def stated_facts(*corpora: tuple[DataSpec, Corpus]) -> dict[str, Any]:
     """The first corpus by name, as every version reads it, and all of them by hash."""
     _, first = corpora[0]
     stated = {
-        corpus.hash: {"name": corpus.name, "directory": str(corpus.directory), "data": spec.model_dump(mode="json")}
+        corpus.hash: {
+            "name": corpus.name,
+            "directory": str(corpus.directory),
+            "data": spec.model_dump(mode="json"),
+            "validation_set": validation_text(corpus),
+        }
         for spec, corpus in corpora
     }
     return {**corpus_facts(first), "corpora": stated}

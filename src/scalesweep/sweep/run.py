@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from scalesweep.analysis.analyse import Analysis
 from scalesweep.errors import FitError, PointsError, Refused, StoreError
 from scalesweep.files import plain_storage_errors
 from scalesweep.fit.sweep_fit import SweepFit
@@ -21,11 +22,10 @@ from scalesweep.run.launch.signals import signals_interrupt
 from scalesweep.run.store.measured import Measured, read_measured
 from scalesweep.run.store.store import FINISHED, Store
 from scalesweep.run.tracker import require_installed
-from scalesweep.settings.again import command_of
 from scalesweep.settings.settings import Settings
 from scalesweep.sweep.corpora import Corpora, prepare_corpora
-from scalesweep.sweep.extend import extend, fitted_points, keys_present
-from scalesweep.sweep.subject import Subject, report_context, write
+from scalesweep.sweep.extend import extend, keys_present
+from scalesweep.sweep.subject import sweep_subject, write
 from scalesweep.sweep.tracking import track_sweep
 
 Say = Callable[[str], None]
@@ -40,6 +40,8 @@ class Swept:
     fit: SweepFit | Refused
     page: Path | None
     """The report; None where there are no laws."""
+    analysis: Analysis | None = None
+    """All that was found; None where there are no laws."""
 
     @property
     def num_lacking(self) -> int:
@@ -81,19 +83,18 @@ def run_sweep(settings: Settings, say: Say, warn: Say) -> Swept:
     measure(store, plan, settings, device, added, say)
     if settings.sweep.tune is not None:
         measure_edges(store, plan, settings, corpora, device, say)
-    measured, page = read_measured(store), None
+    measured, page, analysis = read_measured(store), None, None
     found: SweepFit | Refused
     try:
-        context = report_context(measured, settings, command_of(settings, []))
-        points, context = fitted_points(measured.points(), context)
-        if context.tuning:
-            say(f"\n{context.tuning}")
-        analysis, page = write(Subject(points, settings.fit, context, store.directory))
+        subject = sweep_subject(measured, settings, [])
+        if subject.context.tuning:
+            say(f"\n{subject.context.tuning}")
+        analysis, page = write(subject)
         found = analysis.fit
     except (FitError, PointsError) as error:
         found = Refused(str(error))
-    track_sweep(measured, settings, found, warn)
-    return Swept(measured, found, page)
+    track_sweep(measured, settings, found, warn, analysis.families if analysis else None)
+    return Swept(measured, found, page, analysis)
 
 
 def _keep_plan(store: Store, plan: Plan, settings: Settings, corpora: Corpora) -> int:

@@ -13,6 +13,7 @@ from scalesweep.points.metric import METRICS, rate_from_nats
 from scalesweep.points.points import Points, points_from_rows
 from scalesweep.run.store.claims import State
 from scalesweep.run.store.contents import CurveEnd, plan_of, read_cell
+from scalesweep.run.store.stated import validation_sets
 from scalesweep.run.store.store import FINISHED, Store, finished_state
 from scalesweep.settings.plan import CountSpec
 from scalesweep.settings.settings import Settings, parse_settings
@@ -65,6 +66,7 @@ class Measured:
         count = count or CountSpec(**self.content["count"])
         metric = METRICS[count.loss or "nats_per_token"]
         rows, columns = [], self.content.get("columns", {})
+        sets = validation_sets(self.content["facts"])
         for key, record in self.records.items():
             cell = read_cell(record["cell"], self.directory / "cells" / key / "record.json")
             reason = (
@@ -72,7 +74,10 @@ class Measured:
             )
             rate = rate_from_nats(metric.name, record.get("bytes_per_token"))
             measured = {name: math.nan if record[name] is None else rate * record[name] for name in ("loss", "loss_se")}
-            rows.append({**cell.row(count), **columns.get(cell.key, {}), **measured, "excluded_reason": reason})
+            text = {"validation_set": sets[cell.corpus_hash]} if len(sets) > 1 else {}
+            size = {"bytes_per_token": record["bytes_per_token"]} if "bytes_per_token" in record else {}
+            place = columns.get(cell.key, {})
+            rows.append({**cell.row(count), **place, **size, **text, **measured, "excluded_reason": reason})
         return replace(points_from_rows(rows, count.params, count.flops, str(self.directory)), metric=metric)
 
 

@@ -13,6 +13,8 @@ class StatedCorpus:
     directory: str
     data: Mapping[str, Any] | None
     """Values of its `DataSpec`; None in files from before there were several, where it is that of the settings."""
+    validation_set: str = ""
+    """Twelve hex digits of the held-out text, whatever its tokenizer; empty where it is not known."""
 
 
 def stated_corpora(facts: Mapping[str, Any]) -> dict[str, StatedCorpus]:
@@ -22,3 +24,9 @@ def stated_corpora(facts: Mapping[str, Any]) -> dict[str, StatedCorpus]:
     if "corpus_hash" not in facts:
         return {}
     return {facts["corpus_hash"]: StatedCorpus(facts["corpus"], facts["corpus_directory"], None)}
+
+
+def validation_sets(facts: Mapping[str, Any]) -> dict[str, str]:
+    """Hash of a corpus -> what its cells are evaluated on, where all of them state it."""
+    found = {hash: stated.validation_set for hash, stated in stated_corpora(facts).items()}
+    return found if all(found.values()) else {}
