@@ -88,7 +88,7 @@ def test_what_is_known_of_the_corpora_is_said_of_all(store: Store) -> None:
 def test_a_directory_from_before_there_were_several_corpora_goes_on(home: Path, tmp_path: Path) -> None:
     settings = with_values(arms(home), {"sweep.axes": {}})
     corpora = prepare_corpora(settings, lambda line: None)
-    (_, corpus), *_ = corpora.by_hash.values()
+    corpus = next(iter(corpora.by_hash.values())).corpus
     old = {"corpus": corpus.name, "corpus_hash": corpus.hash, "corpus_directory": str(corpus.directory)}
     plan = make_plan(settings, corpora.facts(settings), "cpu")
     store = Store(tmp_path / "old")

@@ -37,7 +37,7 @@ def fit(given: Given) -> int:
 
 _NOTES = f"""{TABLE_NOTES}
 by=arch fits the rows of each value of a column their own laws, with the compute multiplier between them.
-Of a sweep with axes of data each arm has its own: arm=NAME takes one alone, by=none pools all, by=axis.optim takes another axis."""
+Of a sweep with axes of data each arm has its own law: arm=NAME takes one alone, by=none pools all."""
 
 FIT = Command(
     "fit",

@@ -233,8 +233,6 @@ def _warnings(settings: Settings, corpus: Corpora, cells: tuple[Cell, ...], decl
             "One ray of tokens per parameter: D is proportional to N, so their effects cannot be told apart "
             "(Kricheli et al. 2026); add a second value to sweep.budgets, or use design=full."
         )
-    if arms := {place[ARM] for variant in variants(settings) if ARM in (place := variant.place)}:
-        yield f"Each of the {len(arms)} arms of data has a law of its own: losses of different corpora are not one law."
     if pooled := [name for name in axes_of(settings) if name.split(".")[0] != "data"]:
         columns = " or ".join(f"by={AXIS}{name}" for name in pooled)
         names = " and ".join(pooled)

@@ -229,10 +229,10 @@ class Worker:
         )
         execution = Execution(self.device, job.micro_batch, spec.curve_points, spec.fast, spec.checkpoint_seconds)
         opened = self.corpora[job.runs[0].cell.corpus_hash]  # one for all, as of what is stepped together
-        outcomes = train(job.runs, opened.train, opened.validation, execution, hooks)
+        outcomes = train(job.runs, opened.train, opened.validation, execution, hooks, opened.further)
         lease.check()
         records = (  # each made as late as it is written: it holds the time
-            make_record(run.cell, outcome, self.device, opened.corpus, started, len(job.runs))
+            make_record(run.cell, outcome, self.device, opened, started, len(job.runs))
             for run, outcome in zip(job.runs, outcomes, strict=True)
         )
         keeper.keep_records(outcomes, records)

@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from scalesweep.errors import SpecError
-from scalesweep.settings.compose import compose_settings, compose_values, config_dir
+from scalesweep.settings.compose import compose_settings, compose_values, config_dir, data_option
+from scalesweep.settings.held_out import short
 from scalesweep.settings.settings import Settings
 
 _NAMES = {"sweep": "name", "recipe": "name", "data": "source", "optim": "name", "launcher": "name", "logger": "kind"}
@@ -42,6 +43,9 @@ def overrides_of(settings: Settings) -> list[str] | None:
         own = {f"{group}.{name}" for group, (_, further) in asked.items() for name, _ in _leaves(further)}
         differing = {name: value for name, value in _leaves(wanted) if name not in known or known[name] != value}
         changed = {name: value for name, value in differing.items() if name not in own}
+        sets = {name: short(text, data_option) for name, text in wanted["data"]["validation"].items()}
+        changed = {name: value for name, value in changed.items() if not name.startswith("data.validation")}
+        changed |= {"data.validation": sets} if sets else {}
         changed |= {f"sweep.axes.{group}": [value["asked"] for value in values] for group, values in axes.items()}
         words = [*groups, *(f"{name}={_write(value)}" for name, value in changed.items())]
         return words if compose_settings(words).model_dump(mode="json") == wanted else None

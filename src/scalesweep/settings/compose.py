@@ -12,6 +12,7 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from scalesweep.errors import SpecError, did_you_mean
+from scalesweep.settings.held_out import with_validation
 from scalesweep.settings.options import with_options
 from scalesweep.settings.plan import ArchitectureSpec
 from scalesweep.settings.run import LauncherSpec, LoggerSpec
@@ -19,6 +20,8 @@ from scalesweep.settings.settings import Settings, parse_settings
 
 _BY_OPTION = {"launcher": tuple(LauncherSpec.model_fields), "logger": tuple(LoggerSpec.model_fields)}
 """Keys of the groups whose options have keys of their own."""
+_TABLES = ("sweep.axes.", "sweep.tune.", "model.config.", "launcher.sbatch.", "data.validation.")
+"""Settings that are tables of names of the user's own."""
 
 
 def compose_settings(overrides: Sequence[str]) -> Settings:
@@ -31,9 +34,19 @@ def compose_settings(overrides: Sequence[str]) -> Settings:
     def option_of(group: str, option: str) -> Mapping[str, Any]:
         others = [word for word in overrides if word.partition("=")[0] != group]
         values: Mapping[str, Any] = compose_values([*others, f"{group}={option}"])[group]
-        return values
+        return with_validation(values, data_option) if group == "data" else values
 
-    return parse_settings(with_options(compose_values(overrides), option_of))
+    composed = compose_values(overrides)
+    composed["data"] = with_validation(composed["data"], data_option)
+    return parse_settings(with_options(composed, option_of))
+
+
+def data_option(name: str) -> Mapping[str, Any] | None:
+    """The settings of an option of `data` without any override; None where there is no such option."""
+    if name not in {path.stem for path in (config_dir() / "data").glob("*.yaml")}:
+        return None
+    values: Mapping[str, Any] = compose_values([f"data={name}"])["data"]
+    return values
 
 
 def compose_values(overrides: Sequence[str], root: str = "run") -> dict[str, Any]:
@@ -64,8 +77,8 @@ def _is_open(word: str) -> bool:
 
 
 def _addable(word: str) -> str:
-    """Axes, tuned settings, settings of an architecture and options of sbatch start as empty tables, so naming one adds it."""
-    return f"++{word}" if word.startswith(("sweep.axes.", "sweep.tune.", "model.config.", "launcher.sbatch.")) else word
+    """The tables of names of the user's own start empty, so naming one adds it."""
+    return f"++{word}" if word.startswith(_TABLES) else word
 
 
 def _sentence(error: Exception, overrides: Sequence[str], root: str) -> str:

@@ -4,7 +4,7 @@ import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from scalesweep.errors import DataError, SpecError
 from scalesweep.plan.axes import data_key, data_specs, variants
@@ -15,30 +15,48 @@ from scalesweep.run.store.stated import stated_corpora
 from scalesweep.settings.data import DataSpec
 from scalesweep.settings.plan import ArchitectureSpec
 from scalesweep.settings.settings import Settings
-from scalesweep.train.data import prepare, unique_tokens, validation_shortage
+from scalesweep.train.data import count_windows, unique_tokens, validation_shortage
 from scalesweep.train.data.corpus import Corpus, open_corpus
-from scalesweep.train.data.validation import validation_text
+from scalesweep.train.data.validation import ValidationSet, prepare_with_sets, validation_text
+
+
+class Prepared(NamedTuple):
+    """A corpus, what was asked for, and the further validation sets by its tokenizer."""
+
+    spec: DataSpec
+    corpus: Corpus
+    sets: tuple[ValidationSet, ...] = ()
 
 
 @dataclass(frozen=True)
 class Corpora:
     """The corpora that a sweep trains on, each once."""
 
-    by_key: Mapping[str, tuple[DataSpec, Corpus]]
+    by_key: Mapping[str, Prepared]
     """By `plan.axes.data_key`, in the order of the sweep's variants."""
 
     @property
-    def by_hash(self) -> dict[str, tuple[DataSpec, Corpus]]:
+    def by_hash(self) -> dict[str, Prepared]:
         """By the corpus's hash; of settings that make one corpus, the first."""
-        return {corpus.hash: (spec, corpus) for spec, corpus in reversed(list(self.by_key.values()))}
+        found: dict[str, Prepared] = {}
+        for prepared in self.by_key.values():
+            found.setdefault(prepared.corpus.hash, prepared)
+        return found
+
+    @property
+    def texts(self) -> dict[str, str]:
+        """Validation set of one's own -> hash of its text, which is the same for every arm."""
+        spec, corpus, sets = next(iter(self.by_key.values()))
+        texts = [validation_text(corpus), *(one.text for one in sets)] if spec.validation else []
+        return {name: text for (name, asked), text in zip(spec.validation.items(), texts, strict=True) if asked is not None}
 
     def facts(self, settings: Settings) -> dict[str, CorpusFacts]:
         """What a plan needs to know of each."""
-        return {key: facts_of_corpus(corpus, settings) for key, (_, corpus) in self.by_key.items()}
+        return {key: facts_of_corpus(prepared.corpus, settings) for key, prepared in self.by_key.items()}
 
     def stated(self) -> dict[str, Any]:
         """What the sweep's file records of its surroundings."""
-        return stated_facts(*self.by_hash.values())
+        return {**stated_facts(*self.by_hash.values()), **({"validation": self.texts} if self.texts else {})}
 
     def check(self, cells: tuple[Cell, ...]) -> None:
         """Refuse cells that their corpus is too short for.
@@ -49,7 +67,7 @@ class Corpora:
         """
         held = self.by_hash
         for context, tokens, hash in sorted({(c.shape.context, c.validation_tokens, c.corpus_hash) for c in cells}):
-            spec, corpus = held[hash]
+            spec, corpus, sets = held[hash]
             if tokens < 2 * context:
                 raise SpecError(f"train.validation_tokens = {tokens}: must be at least two windows of {context} tokens.")
             if shortage := validation_shortage(corpus.validation_tokens, tokens, context, spec.max_bytes is not None):
@@ -58,6 +76,11 @@ class Corpora:
                 raise SpecError(
                     f"model.context = {context}: must be below the {corpus.train_tokens:,} training tokens of {corpus.name}."
                 )
+            for one in sets:
+                if count_windows(one.num_tokens, context) < 2:
+                    raise DataError(
+                        f"data.validation.{one.name} has {one.num_tokens:,} tokens, fewer than two windows of {context}."
+                    )
 
 
 def prepare_corpora(settings: Settings, say: Callable[[str], None]) -> Corpora:
@@ -67,7 +90,7 @@ def prepare_corpora(settings: Settings, say: Callable[[str], None]) -> Corpora:
         DataError: one of them cannot be prepared.
         SpecError: an axis that is none.
     """
-    return Corpora({data_key(spec): (spec, prepare(spec, say)) for spec in data_specs(settings)})
+    return Corpora({data_key(spec): Prepared(spec, *prepare_with_sets(spec, say)) for spec in data_specs(settings)})
 
 
 def facts_of_corpus(corpus: Corpus, settings: Settings) -> CorpusFacts:
@@ -85,17 +108,18 @@ def scaled(settings: Settings) -> Scaled | None:
     return scaled_shape
 
 
-def stated_facts(*corpora: tuple[DataSpec, Corpus]) -> dict[str, Any]:
+def stated_facts(*corpora: Prepared) -> dict[str, Any]:
     """The first corpus by name, as every version reads it, and all of them by hash."""
-    _, first = corpora[0]
+    first = corpora[0].corpus
     stated = {
         corpus.hash: {
             "name": corpus.name,
             "directory": str(corpus.directory),
             "data": spec.model_dump(mode="json"),
             "validation_set": validation_text(corpus),
+            **({"sets": {one.name: one.stated() for one in sets}} if sets else {}),
         }
-        for spec, corpus in corpora
+        for spec, corpus, sets in corpora
     }
     return {**corpus_facts(first), "corpora": stated}
 

@@ -20,6 +20,7 @@ from scalesweep.run.launch.monitor import Monitor
 from scalesweep.run.launch.pricing import Prices, limits_of
 from scalesweep.run.launch.signals import signals_interrupt
 from scalesweep.run.store.measured import Measured, read_measured
+from scalesweep.run.store.stated import stated_corpora
 from scalesweep.run.store.store import FINISHED, Store
 from scalesweep.run.tracker import require_installed
 from scalesweep.settings.settings import Settings
@@ -75,7 +76,7 @@ def run_sweep(settings: Settings, say: Say, warn: Say) -> Swept:
         store.clear_cancel()
     present = keys_present(store)
     plan = plan_sweep(settings, corpora, device, present, present)
-    added = _keep_plan(store, plan, settings, corpora)
+    added = keep_plan(store, plan, settings, corpora)
     for warning in plan.warnings:
         warn(warning)
     with plain_storage_errors(store.directory):
@@ -83,6 +84,7 @@ def run_sweep(settings: Settings, say: Say, warn: Say) -> Swept:
     measure(store, plan, settings, device, added, say)
     if settings.sweep.tune is not None:
         measure_edges(store, plan, settings, corpora, device, say)
+    measure_sets(store, plan, device, say)
     measured, page, analysis = read_measured(store), None, None
     found: SweepFit | Refused
     try:
@@ -97,9 +99,42 @@ def run_sweep(settings: Settings, say: Say, warn: Say) -> Swept:
     return Swept(measured, found, page, analysis)
 
 
-def _keep_plan(store: Store, plan: Plan, settings: Settings, corpora: Corpora) -> int:
-    """Write or extend the plan in the directory; the number of new cells."""
+def keep_plan(store: Store, plan: Plan, settings: Settings, corpora: Corpora) -> int:
+    """Write or extend the plan in the directory; the number of new cells.
+
+    Raises:
+        StoreError: the directory cannot be written, holds another sweep, or one with another text of a validation set.
+    """
+    before = store.plan_file.content()["facts"].get("validation", {}) if store.plan_file.path.is_file() else {}
+    for name, text in corpora.texts.items():
+        if before.get(name, text) != text:
+            raise StoreError(
+                f"data.validation.{name} is another text ({text}) than the one that {store.directory} was measured on "
+                f"({before[name]}); restore it, give it another name, or choose another directory with dir=...."
+            )
     return store.plan_file.create(plan, settings.model_dump(mode="json"), corpora.stated())
+
+
+def measure_sets(store: Store, plan: Plan, device: Device, say: Say) -> None:
+    """Evaluate complete cells that lack a further validation set from their kept weights, or say that they have none."""
+    stated, lacking = stated_corpora(store.plan_file.content()["facts"]), []
+    for cell in plan.cells:
+        record = store.record(cell.key) if stated[cell.corpus_hash].sets else None
+        if record and record["state"] == "COMPLETE":
+            lacking += [(cell, name) for name in stated[cell.corpus_hash].sets.keys() - store.further(cell.key, record).keys()]
+    kept = [(cell, name) for cell, name in lacking if store.weights(cell.key).is_file()]
+    names = " and ".join(sorted({name for _, name in lacking}))
+    if kept:
+        from scalesweep.run.further import evaluate_kept
+
+        say(f"Evaluating {len({cell.key for cell, _ in kept})} cells on validation set {names}, from their kept weights.")
+        with plain_storage_errors(store.directory):
+            evaluate_kept(store, kept, device, say)
+    if without := {cell.key for cell, _ in lacking} - {cell.key for cell, _ in kept}:
+        say(
+            f"{len(without)} complete cells lack the loss on validation set {names}, and their weights were not kept: measure "
+            "them again with train.keep_weights=true in another directory (dir=...) to have it."
+        )
 
 
 def measure(store: Store, plan: Plan, settings: Settings, device: Device, added: int, say: Say) -> None:
@@ -136,7 +171,7 @@ def measure_edges(store: Store, plan: Plan, settings: Settings, corpora: Corpora
         if not set(keys) & {c.key for c in plan.cells}:
             say("The budget has no room for these extensions: such points are left out of the fit.")
             return
-        added = _keep_plan(store, plan, settings, corpora)
+        added = keep_plan(store, plan, settings, corpora)
         measure(store, plan, settings, device, added, say)
 
 
@@ -148,7 +183,7 @@ def measure_cell(settings: Settings, directory: Path, say: Say) -> float:
     corpora = prepare_corpora(settings, say)
     planned = plan_sweep(settings, corpora, device)
     store = Store(directory)
-    _keep_plan(store, planned, settings, corpora)
+    keep_plan(store, planned, settings, corpora)
     launch(store, settings, device, Monitor(store, planned))
     record = store.record(planned.cells[0].key)
     if record is None:

@@ -23,7 +23,7 @@ from scalesweep.points.published import published_points
 from scalesweep.points.reading import Reading, read_points
 from scalesweep.points.table import SUFFIXES, name_of
 from scalesweep.report import ReportContext, write_report
-from scalesweep.run.store.measured import Measured, Record, read_measured
+from scalesweep.run.store.measured import Measured, Record, further_losses, read_measured
 from scalesweep.run.store.stated import stated_corpora
 from scalesweep.run.store.store import Store
 from scalesweep.settings.again import command_of
@@ -32,6 +32,7 @@ from scalesweep.settings.fit import FitSpec
 from scalesweep.settings.settings import Settings, with_values
 from scalesweep.sweep.extend import fitted_points, keep_frontier
 from scalesweep.sweep.facts import cost_rows, counts_of, facts_of
+from scalesweep.sweep.sets import validation_rows
 from scalesweep.version import __version__, commit_words
 
 
@@ -324,6 +325,7 @@ def report_context(measured: Measured, settings: Settings, command: str) -> Repo
         command=command,
         counts=counts_of(plan.cells),
         facts=facts_of(measured, settings),
+        sets=validation_rows(measured, settings.count.loss),
     )
 
 
@@ -332,4 +334,5 @@ def _outcome(record: Record | None, metric: LossMetric | None) -> dict[str, Any]
         return {"loss": None, "loss_se": None, "seconds": None}
     rate = rate_from_nats(metric or "nats_per_token", record.get("bytes_per_token"))
     losses = {name: None if record[name] is None else rate * record[name] for name in ("loss", "loss_se")}
-    return {**losses, "seconds": record["times"]["training_seconds"]}
+    further = further_losses(record, metric or "nats_per_token")
+    return {**losses, **further, "seconds": record["times"]["training_seconds"]}

@@ -147,9 +147,11 @@ def _lead(analysis: Analysis, context: ReportContext) -> dict[str, Any]:
 
 def _analysed(analysis: Analysis) -> dict[str, Any]:
     """Families, approaches, rivals and back-test."""
+    families = analysis.families
     values: dict[str, Any] = {
-        "families": families_table(analysis.families) if analysis.families else None,
-        "family_sentences": [*families_sentences(analysis.families), whose(analysis.families)] if analysis.families else [],
+        "families": families_table(families) if families else None,
+        "family_sentences": families_sentences(families) if families else [],
+        "only": families.reference.name if families and not families.is_pooled else "",
         "running": running_sentences(analysis.running),
         "approaches": approaches_table(analysis.approaches),
         "approach_sentences": sentences(analysis.approaches),
@@ -176,6 +178,7 @@ def _measured(analysis: Analysis, context: ReportContext) -> dict[str, Any]:
     rows = cell_rows(analysis, context)
     return {
         "tuning": context.tuning,
+        "sets": from_records(context.sets),
         "cells": from_records(rows),
         "num_leading": num_leading(rows),
         "excluded": from_records(excluded_rows(analysis.points)),

@@ -46,6 +46,8 @@ def render_markdown(analysis: Analysis, context: ReportContext, found: Reviewed,
             "## What the warnings mean",
             write_markdown(from_records([{"code": code, **asdict(row)} for code, row in meant.items()])),
         ]
+    if context.sets:
+        parts += ["## Validation sets", write_markdown(from_records(context.sets))]
     if context.cells:
         parts += ["## Cells", write_markdown(from_records(cell_rows(analysis, context)))]
     if len(points.excluded):

@@ -1,7 +1,7 @@
 """What sweep.json states of the corpora that its cells are trained on."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 
@@ -13,6 +13,8 @@ class StatedCorpus:
     directory: str
     data: Mapping[str, Any] | None
     """Values of its `DataSpec`; None in files from before there were several, where it is that of the settings."""
+    sets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    """Further validation sets by name: `train.data.validation.ValidationSet`."""
     validation_set: str = ""
     """Twelve hex digits of the held-out text, whatever its tokenizer; empty where it is not known."""
 
