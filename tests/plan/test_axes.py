@@ -15,7 +15,7 @@ from scalesweep.plan.cell import Cell, pack_signature
 from scalesweep.plan.grid import CorpusFacts
 from scalesweep.plan.plan import Plan, make_plan
 from scalesweep.settings.again import overrides_of
-from scalesweep.settings.compose import compose_settings
+from scalesweep.settings.compose import compose_settings, compose_values, data_option
 from scalesweep.settings.settings import Settings, parse_settings, with_values
 
 GRID = {"name": "x", "sizes": ["6k", "20k", "60k"], "budgets": ["4k", "8k", "16k"]}
@@ -172,3 +172,10 @@ def test_the_command_line_of_a_sweep_with_axes_makes_it_again(words: list[str]) 
     again = overrides_of(settings)
     assert again is not None
     assert compose_settings(again) == settings
+
+
+@pytest.mark.parametrize("option", ["python", "python_small", "enwik8", "files", "hub", "markov"])
+def test_an_option_of_data_is_read_as_hydra_composes_it(option: str) -> None:
+    assert data_option(option) == compose_values([f"data={option}"])["data"]
+    assert data_option(f"../data/{option}") is None
+    assert data_option("nothing") is None

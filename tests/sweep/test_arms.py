@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from builders import CPU, measured, small_settings
 
-from scalesweep.errors import SpecError, StoreError
+from scalesweep.errors import PointsError, SpecError, StoreError
 from scalesweep.plan.plan import make_plan
 from scalesweep.run.store.measured import Measured, read_measured
 from scalesweep.run.store.store import Store
@@ -143,7 +143,7 @@ def test_each_arm_is_fitted_by_itself_unless_asked_otherwise(store: Store) -> No
     alone = sweep_subject(found, found.settings, [], arm="prose, bytes")
     assert (alone.by, set(alone.points.frame["arm"])) == ("", {"prose, bytes"})
     assert not sweep_subject(found, found.settings, [], by="axis.data.content").is_pooled
-    with pytest.raises(SpecError, match=r"'verse' is no value of arm.*'prose, bytes'"):
+    with pytest.raises(PointsError, match=r"'verse' is no value of arm.*'prose, bytes'"):
         sweep_subject(found, found.settings, [], arm="verse")
 
 

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from scalesweep.arrays import FloatArray
-from scalesweep.errors import FitError, PointsError, Refused
+from scalesweep.errors import FitError, PointsError, Refused, did_you_mean
 from scalesweep.fit import fit_laws
 from scalesweep.fit.estimates import Estimate, estimate, join
 from scalesweep.fit.results import Fit
@@ -136,20 +136,33 @@ def split_families(points: Points, column: str) -> dict[str, Points]:
     Raises:
         PointsError: there is no such column, or its values are not 2 to `MAX_FAMILIES`.
     """
-    frame = points.frame
-    if column not in frame:
-        others = ", ".join(str(name) for name in frame.columns if name != "excluded_reason")
-        raise PointsError(f"by = {column!r}: {points.source} has no such column; it has {others}.")
-    labels = frame[column].map(family_name)
-    names = list(dict.fromkeys(labels[frame["excluded_reason"] == ""]))
+    names = list(dict.fromkeys(_labels(points, column)[points.frame["excluded_reason"] == ""]))
     if not 2 <= len(names) <= MAX_FAMILIES:
         raise PointsError(
             f"by = {column!r}: it has {plural(len(names), 'value')} in used rows; families have 2 to {MAX_FAMILIES}."
         )
-    return {
-        name: replace(points, frame=frame[labels == name].reset_index(drop=True), source=f"{points.source}, {column} {name}")
-        for name in names
-    }
+    return {name: rows_of(points, column, name) for name in names}
+
+
+def rows_of(points: Points, column: str, name: str) -> Points:
+    """The points of one value of a column.
+
+    Raises:
+        PointsError: there is no such column, or no such value in it.
+    """
+    labels = _labels(points, column)
+    if not (chosen := labels == name).any():
+        known = list(dict.fromkeys(labels))
+        raise PointsError(f"{name!r} is no value of {column}{did_you_mean(name, known)}; it has {', '.join(map(repr, known))}.")
+    return replace(points, frame=points.frame[chosen].reset_index(drop=True), source=f"{points.source}, {column} {name}")
+
+
+def _labels(points: Points, column: str) -> Any:
+    """The family of each row."""
+    if column not in points.frame:
+        others = ", ".join(str(name) for name in points.frame.columns if name != "excluded_reason")
+        raise PointsError(f"by = {column!r}: {points.source} has no such column; it has {others}.")
+    return points.frame[column].map(family_name)
 
 
 def family_name(value: Any) -> str:

@@ -16,7 +16,8 @@ from scalesweep.settings.compose import compose_settings
 from scalesweep.sweep.corpora import prepare_corpora
 from scalesweep.sweep.extend import keys_present
 from scalesweep.sweep.run import plan_sweep, run_sweep
-from scalesweep.train.data import prepare, validation_shortage
+from scalesweep.train.data import validation_shortage
+from scalesweep.train.data.validation import prepare_with_sets, validation_text
 
 
 def run(given: Given) -> int:
@@ -90,11 +91,16 @@ PLAN = Command(
 def data(given: Given) -> int:
     """Prepare a corpus and say what it holds."""
     settings = compose_settings(given.words)
-    corpus = prepare(settings.data, _say)
+    corpus, sets = prepare_with_sets(settings.data, _say)
     _say(
         f"{corpus.name} ({corpus.hash}): {corpus.train_tokens:,} training and {corpus.validation_tokens:,} validation tokens, "
         f"vocabulary {corpus.vocab_size:,}, {corpus.bytes_per_token:.2f} bytes per token, in {corpus.directory}"
     )
+    if settings.data.validation:
+        _say(f"Validation set {next(iter(settings.data.validation))}: text {validation_text(corpus)}.")
+    for one in sets:
+        said = f"{one.num_tokens:,} tokens, {one.bytes_per_token:.2f} bytes per token"
+        _say(f"Further validation set {one.name} (text {one.text}): {said}, in {one.file}")
     if corpus.entropy is not None:
         _say(f"Entropy {corpus.entropy:.5f} nats per token; a window costs {corpus.window_excess:.5f} nats more.")
     wanted, is_capped = settings.train.validation_tokens, settings.data.max_bytes is not None

@@ -13,7 +13,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from scalesweep.errors import SpecError, did_you_mean
 from scalesweep.settings.held_out import with_validation
-from scalesweep.settings.options import with_options
+from scalesweep.settings.options import merged, with_options
 from scalesweep.settings.plan import ArchitectureSpec
 from scalesweep.settings.run import LauncherSpec, LoggerSpec
 from scalesweep.settings.settings import Settings, parse_settings
@@ -41,12 +41,19 @@ def compose_settings(overrides: Sequence[str]) -> Settings:
     return parse_settings(with_options(composed, option_of))
 
 
-def data_option(name: str) -> Mapping[str, Any] | None:
-    """The settings of an option of `data` without any override; None where there is no such option."""
-    if name not in {path.stem for path in (config_dir() / "data").glob("*.yaml")}:
+def data_option(name: str) -> dict[str, Any] | None:
+    """The settings of an option of `data` without any override; None where there is no such option.
+
+    Read without Hydra, which composes one configuration at a time and is at it in `scalesweep train`.
+    """
+    path = config_dir() / "data" / f"{name}.yaml"
+    if not path.is_file() or path.parent != config_dir() / "data":
         return None
-    values: Mapping[str, Any] = compose_values([f"data={name}"])["data"]
-    return values
+    found: dict[str, Any] = {}
+    content: Any = OmegaConf.to_container(OmegaConf.load(path))
+    for base in content.pop("defaults", ["_self_"]):
+        found = merged(found, content if base == "_self_" else data_option(base) or {})
+    return found
 
 
 def compose_values(overrides: Sequence[str], root: str = "run") -> dict[str, Any]:

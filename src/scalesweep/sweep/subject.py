@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from scalesweep.analysis.analyse import Analysis, analyse
-from scalesweep.analysis.families import reference_of, split_families
+from scalesweep.analysis.families import reference_of, rows_of, split_families
 from scalesweep.analysis.health import entropy_lines, spike_lines
 from scalesweep.analysis.tuning.own import tune_by
 from scalesweep.counting import LossMetric
-from scalesweep.errors import SpecError, did_you_mean
+from scalesweep.errors import SpecError
 from scalesweep.plan.axes import ARM, AXIS
 from scalesweep.points.metric import rate_from_nats
 from scalesweep.points.points import Points
@@ -119,26 +119,23 @@ def sweep_subject(measured: Measured, settings: Settings, words: Sequence[str], 
         arm: the value of that column whose rows alone are wanted; empty: all.
 
     Raises:
-        PointsError: nothing is measured, or there is no such column.
-        SpecError: there is no such arm.
+        PointsError: nothing is measured, or there is no such column or arm.
     """
     context = report_context(measured, settings, command_of(measured.settings, words))
-    points = measured.points(settings.count)
-    used = points.used
-    column = by or (ARM if ARM in used and used[ARM].nunique() > 1 else "")
-    column = "" if column == "none" else column
+    measured_points = measured.points(settings.count)
+    num_arms = measured_points.frame[ARM].nunique() if ARM in measured_points.frame else 0
+    column = "" if by == "none" else by or (ARM if num_arms > 1 else "")
+    points, context = fitted_points(rows_of(measured_points, column or ARM, arm) if arm else measured_points, context)
+    if column and not arm and not by and points.used[column].nunique() < 2:
+        # Of the other arms nothing that can be fitted is there, or not yet.
+        arm = str((points.used if len(points.used) else points.frame)[column].iloc[0])
+        points, context = fitted_points(rows_of(measured_points, column, arm), context)
     if arm:
-        parts = split_families(points, column or ARM)
-        if arm not in parts:
-            known = ", ".join(map(repr, parts))
-            raise SpecError(f"arm = {arm!r} is no value of {column or ARM}{did_you_mean(arm, parts)}; there are {known}.")
-        points, column = parts[arm], ""
-        context = dataclasses.replace(context, title=f"{context.title}: {arm}")
+        return Subject(points, settings.fit, dataclasses.replace(context, title=f"{context.title}: {arm}"), measured.directory)
     is_pooled = column != ARM and not column.startswith(f"{AXIS}data")
-    points, context = fitted_points(points, context)
     if column and not is_pooled and context.frontier is not None:  # figures and laws of tuned settings are of one arm, too
-        parts = split_families(context.frontier.measured, column)
-        _, context = fitted_points(parts[reference_of(split_families(points, column))], context)
+        first = reference_of(split_families(points, column))
+        _, context = fitted_points(rows_of(measured_points, column, first), context)
     return Subject(points, settings.fit, context, measured.directory, column, is_pooled)
 
 
