@@ -110,15 +110,16 @@ def test_the_hash_is_of_the_text_and_of_nothing_else(place: Path) -> None:
     assert open_corpus(first.directory) == first
 
 
+LETTERS = st.characters(exclude_categories=("Cs", "Cc"), exclude_characters="\ufeff")
+"""Files with half surrogates, control characters or a byte order mark are no plain text, which `formats` says."""
+
+
 @settings(max_examples=30, deadline=None)
-@given(st.lists(st.text(min_size=1, max_size=40), min_size=2, max_size=6, unique=True))
+@given(st.lists(st.text(LETTERS, min_size=1, max_size=40), min_size=2, max_size=6, unique=True))
 def test_any_text_comes_back(tmp_path_factory: pytest.TempPathFactory, texts: list[str]) -> None:
     place = tmp_path_factory.mktemp("texts")
     texts = [f"{text}\n" for text in texts]
-    try:
-        encoded = [text.encode() for text in texts]
-    except UnicodeEncodeError:  # half surrogates are no text
-        return
+    encoded = [text.encode() for text in texts]
     (place / "train").mkdir()
     (place / "held").mkdir()
     (place / "train" / "a.txt").write_bytes(b"some text to train on\n" * 40)

@@ -15,7 +15,7 @@ from scalesweep.run.store.stated import stated_corpora
 from scalesweep.settings.data import DataSpec
 from scalesweep.settings.plan import ArchitectureSpec
 from scalesweep.settings.settings import Settings
-from scalesweep.train.data import count_windows, unique_tokens, validation_shortage
+from scalesweep.train.data import count_windows, training_shortage, unique_tokens, validation_shortage
 from scalesweep.train.data.corpus import Corpus, open_corpus
 from scalesweep.train.data.validation import ValidationSet, prepare_with_sets, validation_text
 
@@ -62,20 +62,19 @@ class Corpora:
         """Refuse cells that their corpus is too short for.
 
         Raises:
-            DataError: the validation set has too few tokens.
-            SpecError: a validation set, or a text, of less than two windows, or one.
+            DataError: the text or a validation set has too few tokens.
+            SpecError: less than two windows of validation tokens.
         """
         held = self.by_hash
         for context, tokens, hash in sorted({(c.shape.context, c.validation_tokens, c.corpus_hash) for c in cells}):
             spec, corpus, sets = held[hash]
+            # A context may be an axis.
+            if shortage := training_shortage(corpus.train_tokens, context, spec.max_bytes is not None):
+                raise DataError(shortage)
             if tokens < 2 * context:
                 raise SpecError(f"train.validation_tokens = {tokens}: must be at least two windows of {context} tokens.")
             if shortage := validation_shortage(corpus.validation_tokens, tokens, context, spec.max_bytes is not None):
                 raise DataError(f"{corpus.name}: {shortage}" if len(held) > 1 else shortage)
-            if unique_tokens(corpus.train_tokens, context) == 0:
-                raise SpecError(
-                    f"model.context = {context}: must be below the {corpus.train_tokens:,} training tokens of {corpus.name}."
-                )
             for one in sets:
                 if count_windows(one.num_tokens, context) < 2:
                     raise DataError(
@@ -84,17 +83,27 @@ class Corpora:
 
 
 def prepare_corpora(settings: Settings, say: Callable[[str], None]) -> Corpora:
-    """Every corpus that a variant of the sweep asks for, prepared once.
+    """Every corpus that a variant of the sweep asks for, prepared once; what its text lost on the way is said, each time.
 
     Raises:
         DataError: one of them cannot be prepared.
         SpecError: an axis that is none.
     """
-    return Corpora({data_key(spec): Prepared(spec, *prepare_with_sets(spec, say)) for spec in data_specs(settings)})
+    corpora = Corpora({data_key(spec): Prepared(spec, *prepare_with_sets(spec, say)) for spec in data_specs(settings)})
+    for _, corpus, _ in corpora.by_hash.values():
+        if corpus.account:
+            say(f"Corpus {corpus.name}: {corpus.account}.")
+    return corpora
 
 
 def facts_of_corpus(corpus: Corpus, settings: Settings) -> CorpusFacts:
-    """What a plan needs to know of one corpus."""
+    """What a plan needs to know of one corpus.
+
+    Raises:
+        DataError: the training text is shorter than one window.
+    """
+    if shortage := training_shortage(corpus.train_tokens, settings.model.context, settings.data.max_bytes is not None):
+        raise DataError(shortage)
     unique = unique_tokens(corpus.train_tokens, settings.model.context)
     return CorpusFacts(corpus.name, corpus.hash, corpus.vocab_size, unique, scaled(settings))
 
@@ -116,6 +125,7 @@ def stated_facts(*corpora: Prepared) -> dict[str, Any]:
             "name": corpus.name,
             "directory": str(corpus.directory),
             "data": spec.model_dump(mode="json"),
+            "account": account_of(corpus),
             "validation_set": validation_text(corpus),
             **({"sets": {one.name: one.stated() for one in sets}} if sets else {}),
         }
@@ -130,7 +140,13 @@ def corpus_facts(corpus: Corpus) -> dict[str, str]:
         "corpus": corpus.name,
         "corpus_hash": corpus.hash,
         "corpus_directory": str(corpus.directory),
+        "corpus_account": account_of(corpus),
     }
+
+
+def account_of(corpus: Corpus) -> str:
+    """What the text lost on its way to tokens, in words; empty where an older version did not count."""
+    return corpus.account or ("nothing left out, replaced or cut" if corpus.reading else "")
 
 
 def known_corpora(facts: Mapping[str, Any]) -> list[Corpus]:

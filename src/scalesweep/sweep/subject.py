@@ -292,6 +292,9 @@ def report_context(measured: Measured, settings: Settings, command: str) -> Repo
     sweep, plan, records = measured.content, measured.plan, list(measured.records.values())
     where = ("scalesweep", "python", "torch", "device")
     made = {name: ", ".join(sorted({r["where"][name] for r in records})) for name in where}
+    corpora = stated_corpora(sweep["facts"])
+    several = len(corpora) > 1
+    accounts = [f"{one.name}: {one.account}" if several else one.account for one in corpora.values() if one.account]
     return ReportContext(
         title=settings.report.title or sweep["name"],
         curves={key: [(p["tokens"], p["loss"]) for p in curve] for key, curve in measured.curves.items()},
@@ -306,7 +309,8 @@ def report_context(measured: Measured, settings: Settings, command: str) -> Repo
         ],
         provenance={
             "sweep": f"{sweep['name']} ({sweep['hash']})",
-            "corpus": ", ".join(f"{stated.name} ({hash})" for hash, stated in stated_corpora(sweep["facts"]).items()),
+            "corpus": ", ".join(f"{stated.name} ({hash})" for hash, stated in corpora.items()),
+            **({"text": "; ".join(accounts)} if accounts else {}),  # older sweeps lack it
             "measured with scalesweep": made["scalesweep"],
             "Python": made["python"],
             "PyTorch": made["torch"],

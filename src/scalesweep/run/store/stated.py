@@ -15,6 +15,8 @@ class StatedCorpus:
     """Values of its `DataSpec`; None in files from before there were several, where it is that of the settings."""
     sets: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     """Further validation sets by name: `train.data.validation.ValidationSet`."""
+    account: str = ""
+    """What the text lost on its way to tokens, in words; empty where it is not known."""
     validation_set: str = ""
     """Twelve hex digits of the held-out text, whatever its tokenizer; empty where it is not known."""
 
@@ -25,7 +27,8 @@ def stated_corpora(facts: Mapping[str, Any]) -> dict[str, StatedCorpus]:
         return {hash: StatedCorpus(**stated) for hash, stated in facts["corpora"].items()}
     if "corpus_hash" not in facts:
         return {}
-    return {facts["corpus_hash"]: StatedCorpus(facts["corpus"], facts["corpus_directory"], None)}
+    account = facts.get("corpus_account", "")
+    return {facts["corpus_hash"]: StatedCorpus(facts["corpus"], facts["corpus_directory"], None, account=account)}
 
 
 def validation_sets(facts: Mapping[str, Any]) -> dict[str, str]:

@@ -14,7 +14,7 @@ import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,14 +26,18 @@ from scalesweep.errors import DataError
 from scalesweep.settings.data import DataSpec
 from scalesweep.train.data.batches import Tokens
 from scalesweep.train.data.corpus import Corpus, cache_dir, disk_type, open_corpus
+from scalesweep.train.data.encoding import encode
 from scalesweep.train.data.prepare import prepare
+from scalesweep.train.data.round_trip import check_loss, round_trip
 from scalesweep.train.data.sources import digest
-from scalesweep.train.data.tokenizer import pieces
+from scalesweep.train.data.spool import cut
+from scalesweep.train.data.tokenizer import tokenizer_of
 
 _END = 256
 """End of a document among tokens that are bytes."""
+_SAMPLE_TEXTS, _SAMPLE_BYTES = 64, 4096
+"""What a tokenizer loses of a set is looked at in the beginnings of so many documents. A judgement: a second's work."""
 Announce = Callable[[str], None]
-Encode = Callable[[Sequence[bytes]], list[np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -78,7 +82,8 @@ def prepare_with_sets(spec: DataSpec, announce: Announce = lambda _: None) -> tu
     """The corpus of `spec` with its first validation set as its validation stream, and the further sets.
 
     Raises:
-        DataError: as of `prepare`, of the corpus or of a set; or the cache cannot be written.
+        DataError: as of `prepare`, of the corpus or of a set; a tokenizer loses more of a set than it may; the cache cannot be
+            written.
     """
     corpus = prepare(spec.model_copy(update={"validation": {}}), announce)
     sets = [_prepare_set(name, text, spec, corpus, announce) for name, text in spec.validation.items()]
@@ -121,8 +126,12 @@ def _prepare_set(name: str, text: DataSpec | None, spec: DataSpec, corpus: Corpu
     directory = cache_dir(spec) / "validation" / key
     if not (directory / "set.json").is_file():
         announce(f"tokenizing validation set {name} for {corpus.name}")
+        tokenizer = tokenizer_of(corpus)
         with _built(directory) as scratch:
-            ids = np.concatenate([*_encoded(documents, corpus)]).astype(disk_type(corpus.dtype))
+            ids = np.concatenate([*encode(tokenizer, documents)]).astype(disk_type(corpus.dtype))
+            seen = [cut(document, _SAMPLE_BYTES).strip() for document in documents[:_SAMPLE_TEXTS]]
+            unknown = 0 if tokenizer.unknown_id is None else int((ids == tokenizer.unknown_id).sum())
+            check_loss(spec.tokenizer, round_trip(tokenizer, seen), unknown, len(ids))
             (scratch / "tokens.bin").write_bytes(ids.tobytes())
             facts = {"text": fingerprint, "num_tokens": len(ids), "num_bytes": sum(map(len, documents))}
             (scratch / "set.json").write_text(json.dumps(facts) + "\n", encoding="utf-8")
@@ -140,31 +149,6 @@ def _documents(text: Corpus) -> list[bytes]:
         starts = np.concatenate([[0], ends[:-1] + 1])
         found += [whole[start:end].astype(np.uint8).tobytes() for start, end in zip(starts, ends, strict=True)]
     return [b"".join(found)] if text.documents == 1 else sorted(found, key=lambda document: hashlib.sha256(document).digest())
-
-
-def _encoded(documents: Sequence[bytes], corpus: Corpus) -> Iterator[np.ndarray]:
-    """The tokens of the documents as the corpus has its own, the end-of-document id after each."""
-    encode, end = _encoder(corpus), np.array([corpus.eod_id], dtype=np.int64)
-    for document in documents:
-        yield from (ids.astype(np.int64) for ids in encode([text for text, _ in pieces([document])]))
-        yield end
-
-
-def _encoder(corpus: Corpus) -> Encode:
-    """The tokenizer of a corpus; text that spells a special token is ordinary text."""
-    file = corpus.directory / "tokenizer.json"
-    if not file.is_file():
-        return lambda texts: [np.frombuffer(text, dtype=np.uint8) for text in texts]
-    from tokenizers import Tokenizer
-
-    backend = Tokenizer.from_file(str(file))
-    backend.no_truncation()
-    backend.no_padding()
-    backend.encode_special_tokens = True
-    return lambda texts: [
-        np.asarray(encoding.ids)
-        for encoding in backend.encode_batch_fast([text.decode() for text in texts], add_special_tokens=False)
-    ]
 
 
 def _pinned(corpus: Corpus, held_out: ValidationSet, cache: Path) -> Corpus:
@@ -185,8 +169,8 @@ def _pinned(corpus: Corpus, held_out: ValidationSet, cache: Path) -> Corpus:
         with _built(directory) as scratch:
             _link(corpus.directory / "train.bin", scratch / "train.bin")
             _link(held_out.file, scratch / "validation.bin")
-            if (corpus.directory / "tokenizer.json").is_file():
-                _link(corpus.directory / "tokenizer.json", scratch / "tokenizer.json")
+            for file in corpus.directory.glob("tokenizer.*"):
+                _link(file, scratch / file.name)
             (scratch / "corpus.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     return open_corpus(directory)
 
