@@ -9,6 +9,7 @@ evaluated beside it and are no part of a corpus or a cell. A text is prepared li
 documents are read again, so that it may be whatever a corpus may be; its hash is of its documents, whatever the tokenizer.
 """
 
+import dataclasses
 import hashlib
 import json
 import os
@@ -172,7 +173,9 @@ def _pinned(corpus: Corpus, held_out: ValidationSet, cache: Path) -> Corpus:
             for file in corpus.directory.glob("tokenizer.*"):
                 _link(file, scratch / file.name)
             (scratch / "corpus.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
-    return open_corpus(directory)
+    made = open_corpus(directory)  # what is known of the training text, a later version may know better
+    own = {name: getattr(made, name) for name in ("directory", "hash", "validation_tokens", "validation_bytes")}
+    return dataclasses.replace(corpus, **own)
 
 
 def _link(source: Path, target: Path) -> None:
