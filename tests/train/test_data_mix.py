@@ -15,7 +15,7 @@ from scalesweep.settings.again import overrides_of
 from scalesweep.settings.compose import compose_settings
 from scalesweep.settings.data import DataSpec
 from scalesweep.settings.settings import Settings
-from scalesweep.sweep.run import facts_of_corpus
+from scalesweep.sweep.corpora import facts_of_corpus
 from scalesweep.train.data import Corpus, prepare
 
 WORDS = {"a": "apple ant arrow", "b": "bear bird bread"}

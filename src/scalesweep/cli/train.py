@@ -10,7 +10,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from scalesweep.cli.command import Command, Given
 from scalesweep.errors import EXIT_BAD_INPUT, EXIT_OK, ScaleSweepError
-from scalesweep.settings.compose import compose_values, config_dir, data_option
+from scalesweep.settings.compose import compose_values, config_dir, data_option, part_option
+from scalesweep.settings.held_out import with_validation
 from scalesweep.settings.parts import with_parts
 from scalesweep.settings.settings import parse_settings
 
@@ -41,12 +42,13 @@ def _train_cell(config: DictConfig) -> float:
     from scalesweep.sweep.run import measure_cell
 
     composed: Any = OmegaConf.to_container(config, resolve=True)
-    values = with_parts(composed, data_option)
+    values = with_parts(composed, part_option)
     size, budget, seed = (values.pop(name) for name in ("size", "budget", "seed"))
     values["dir"] = HydraConfig.get().runtime.output_dir
     values["sweep"] = {"name": "cell", "sizes": [size], "budgets": [budget], "seeds": [seed]}
     values["launcher"] = {"name": "inline"}
     try:
+        values["data"] = with_validation(values["data"], data_option)
         return measure_cell(parse_settings(values), Path(values["dir"]) / "sweep", lambda line: print(line, flush=True))
     except ScaleSweepError as error:
         sentence = str(error)

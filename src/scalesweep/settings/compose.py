@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
-from hydra.errors import HydraException, MissingConfigException
+from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from scalesweep.errors import SpecError, did_you_mean
+from scalesweep.settings.held_out import with_validation
+from scalesweep.settings.options import merged, with_options
 from scalesweep.settings.parts import with_parts
 from scalesweep.settings.plan import ArchitectureSpec
 from scalesweep.settings.run import LauncherSpec, LoggerSpec
@@ -19,6 +21,8 @@ from scalesweep.settings.settings import Settings, parse_settings
 
 _BY_OPTION = {"launcher": tuple(LauncherSpec.model_fields), "logger": tuple(LoggerSpec.model_fields)}
 """Keys of the groups whose options have keys of their own."""
+_TABLES = ("sweep.axes.", "sweep.tune.", "model.config.", "launcher.sbatch.", "data.validation.")
+"""Settings that are tables of names of the user's own."""
 
 
 def compose_settings(overrides: Sequence[str]) -> Settings:
@@ -27,7 +31,30 @@ def compose_settings(overrides: Sequence[str]) -> Settings:
     Raises:
         SpecError: an override cannot be read, names a group, option or key that is not there, or has a wrong value.
     """
-    return parse_settings(compose_values(overrides))
+
+    def option_of(group: str, option: str) -> Mapping[str, Any]:
+        others = [word for word in overrides if word.partition("=")[0] != group]
+        values: Mapping[str, Any] = compose_values([*others, f"{group}={option}"])[group]
+        return with_validation(values, data_option) if group == "data" else values
+
+    composed = compose_values(overrides)
+    composed["data"] = with_validation(composed["data"], data_option)
+    return parse_settings(with_options(composed, option_of))
+
+
+def data_option(name: str) -> dict[str, Any] | None:
+    """The settings of an option of `data` without any override; None where there is no such option.
+
+    Read without Hydra, which composes one configuration at a time and is at it in `scalesweep train`.
+    """
+    path = config_dir() / "data" / f"{name}.yaml"
+    if not path.is_file() or path.parent != config_dir() / "data":
+        return None
+    found: dict[str, Any] = {}
+    content: Any = OmegaConf.to_container(OmegaConf.load(path))
+    for base in content.pop("defaults", ["_self_"]):
+        found = merged(found, content if base == "_self_" else data_option(base) or {})
+    return found
 
 
 def compose_values(overrides: Sequence[str], root: str = "run") -> dict[str, Any]:
@@ -46,22 +73,20 @@ def compose_values(overrides: Sequence[str], root: str = "run") -> dict[str, Any
         with initialize_config_dir(str(config_dir()), version_base="1.3"):
             config = compose(root, overrides=[_addable(word) for word in overrides])
             values: dict[str, Any] = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-            return with_parts(values, data_option)
+            return with_parts(values, part_option)
     except SpecError:
         raise
     except (HydraException, OmegaConfBaseException, ValueError) as error:
         raise SpecError(_sentence(error, overrides, root)) from None
 
 
-def data_option(name: str) -> Mapping[str, Any]:
-    """The settings of an option of the group data, where Hydra knows the directory of the configuration."""
-    try:
-        values: Any = OmegaConf.to_container(compose(f"data/{name}"), resolve=True)
-    except MissingConfigException:
+def part_option(name: str) -> Mapping[str, Any]:
+    """`data_option` of a mixture's part, which must be there."""
+    if (found := data_option(name)) is None:
         options = sorted(path.stem for path in (config_dir() / "data").glob("*.yaml"))
         near, others = did_you_mean(name, options), ", ".join(options)
-        raise SpecError(f"data.parts: data = {name!r} is not an option{near}; the options are {others}.") from None
-    return dict(values["data"])
+        raise SpecError(f"data.parts: data = {name!r} is not an option{near}; the options are {others}.")
+    return found
 
 
 def _is_open(word: str) -> bool:
@@ -71,8 +96,8 @@ def _is_open(word: str) -> bool:
 
 
 def _addable(word: str) -> str:
-    """Axes, tuned settings, settings of an architecture and options of sbatch start as empty tables, so naming one adds it."""
-    return f"++{word}" if word.startswith(("sweep.axes.", "sweep.tune.", "model.config.", "launcher.sbatch.")) else word
+    """The tables of names of the user's own start empty, so naming one adds it."""
+    return f"++{word}" if word.startswith(_TABLES) else word
 
 
 def _sentence(error: Exception, overrides: Sequence[str], root: str) -> str:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from scalesweep.errors import StoreError, did_you_mean
 from scalesweep.files import plain_write_errors
+from scalesweep.run.store.stated import stated_corpora
 from scalesweep.run.store.store import Store
 from scalesweep.train.data.corpus import open_corpus
 from scalesweep.train.data.export import export_tokenizer
@@ -25,7 +26,8 @@ def export_cell(store: Store, key: str, to: Path) -> bool:
         raise StoreError(_no_weights(store, key))
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise StoreError(f"to={to} is there already and not an empty directory; choose another place with to=....")
-    cell, corpus = cells[key], open_corpus(Path(store.plan_file.content()["facts"]["corpus_directory"]))
+    cell = cells[key]
+    corpus = open_corpus(Path(stated_corpora(store.plan_file.content()["facts"])[cell.corpus_hash].directory))
     from scalesweep.train.model.export import export_model, load_weights
 
     with plain_write_errors(to, "choose another place with to=...."):
