@@ -430,9 +430,27 @@ def test_a_diverged_cell_is_shown_and_makes_the_exit_code_3(tmp_path: Path, caps
 
 def test_settings_that_mean_nothing_here_are_refused(sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "points.csv").write_text("N,D,loss\n")
-    assert "means nothing to report of a sweep's directory" in refused(capsys, "report", str(sweep), "dir=x")
+    assert "means nothing to report of a sweep's directory" in refused(capsys, "report", str(sweep), "recipe.lr=1")
+    assert "dir=... has no effect on tournament" in refused(capsys, "tournament", str(sweep), "dir=x")
     words = ("fit", str(tmp_path / "points.csv"), "count.params=total")
     assert "means nothing to fit of a file of points" in refused(capsys, *words)
+
+
+def test_a_sweep_that_must_not_be_written_is_fitted_and_reported_elsewhere(
+    sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def content() -> dict[Path, tuple[int, int]]:
+        return {path: (path.stat().st_mtime_ns, path.stat().st_ino) for path in [sweep, *sweep.rglob("*")]}
+
+    before, place = content(), tmp_path / "else where"
+    assert main(["fit", str(sweep), "fit.bootstrap=20", f"dir='{place}'"]) == 0
+    assert main(["report", str(sweep), "fit.bootstrap=20", f"dir='{place}'"]) == 0
+    assert content() == before
+    assert {"fit.json", "report.html", "report.md", "figures"} <= {path.name for path in place.iterdir()}
+    assert json.loads((place / "fit.json").read_text())["laws"]
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "sweep.json").write_text("{}")
+    assert "another sweep and its report" in refused(capsys, "report", str(sweep), f"dir={tmp_path / 'other'}")
 
 
 @pytest.mark.slow
