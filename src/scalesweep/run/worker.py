@@ -7,6 +7,7 @@ directory that is full, read-only or gone ends it with one line and exit code 74
 
 import argparse
 import contextlib
+import io
 import math
 import os
 import signal
@@ -311,6 +312,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, default=1, help="how many workers share the sweep")
     parser.add_argument("--parent", type=int, help="stop when this process, which started the worker, is gone")
     options = parser.parse_args(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # no character of a message may end the worker
     if options.core is not None and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {options.core})
     hangup = [] if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else [signal.SIGHUP]  # ignored under nohup
