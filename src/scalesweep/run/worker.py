@@ -281,6 +281,8 @@ class Worker:
     def _say_and_log(self, cell: Cell, outcome: Outcome | None, live: Tracker | None) -> None:
         if outcome is None:
             self.say(f"{cell.key} was taken over by another worker; left to it")
+            if live:
+                live.finish({"state": "LOST"})
             return
         shared = f", {outcome.shared_steps} steps from its trunk" if outcome.shared_steps else ""
         self.say(f"{cell.key} {outcome.state} loss {outcome.loss:.4f} in {outcome.seconds:.1f} s{shared}")
