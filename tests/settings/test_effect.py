@@ -58,6 +58,15 @@ def test_of_every_setting_it_is_decided_when_it_has_an_effect() -> None:
         (["data=enwik8", "data.content=prose"], "data.content=prose", "data=python"),
         (["data.column=doc"], "data.column=doc", "data=files"),
         (["data=files", "data.paths=[a.txt,b.txt]", "data.column=doc"], "data.column=doc", ".jsonl"),
+        (["data.separator='---'"], "data.separator=---", "data=files"),
+        (["data.max_skipped=0.1"], "data.max_skipped=0.1", "data=files or data=hub"),
+        (["data.bytes_per_token=4"], "data.bytes_per_token=4", "data=tokens"),
+        (
+            ["data=tokens", "data.paths=[x.npy]", "data.tokenizer.vocab_size=99", "data.dtype=uint16"],
+            "data.dtype=uint16",
+            ".bin",
+        ),
+        (["data.tokenizer.max_lost=0.1"], "data.tokenizer.max_lost=0.1", "data.tokenizer.kind=hub"),
         (["data=markov", "data.max_bytes=1M"], "data.max_bytes=1M", "data=files"),
         (["data=enwik8", "data.validation_fraction=0.1"], "data.validation_fraction=0.1", "data.max_bytes"),
         (["train.schedule=cosine", "train.decay_fraction=0.1"], "train.decay_fraction=0.1", "train.schedule=wsd"),
@@ -94,6 +103,7 @@ def test_a_setting_in_vain_is_refused_with_what_would_take_it(words: list[str], 
         ["sweep.tune.recipe.batch_exponent=[0,0.4]", "recipe.reference_tokens=1M"],
         ["optim=muon", "sweep.tune.optim.momentum=[0.9,0.95]"],
         ["data=markov", "data.seed=1"],
+        ["data=tokens", "data.paths=[x.bin]", "data.tokenizer.vocab_size=99", "data.dtype=uint16", "data.bytes_per_token=4"],
         ["launcher=slurm", "launcher.gpus=2", "launcher.workers_per_gpu=2"],
     ],
 )
@@ -103,7 +113,8 @@ def test_a_setting_that_matters_in_some_cell_is_taken(words: list[str]) -> None:
 
 @pytest.mark.parametrize("group", sorted(path.name for path in config_dir().iterdir() if path.is_dir()))
 def test_what_options_inherit_is_not_the_user_s(group: str) -> None:
-    needs = {"files": ["data.paths=[x.txt]"], "hub": ["data.name=x"]}
+    tokens = ["data.paths=[x.bin]", "data.tokenizer.vocab_size=99"]
+    needs = {"files": ["data.paths=[x.txt]"], "hub": ["data.name=x"], "tokens": tokens}
     for path in (config_dir() / group).glob("*.yaml"):
         compose_settings([f"{group}={path.stem}", *(needs.get(path.stem, []) if group == "data" else [])])
 

@@ -37,9 +37,9 @@ def _one_of(decider: str, name: str, *values: str) -> When:
     return When(decider, frozenset(values).__contains__, tuple(f"{name}={value}" for value in values))
 
 
-def _is_rows(paths: tuple[str, ...]) -> bool:
-    """Whether files may have columns; a pattern without an extension may."""
-    return not paths or not all(path.endswith((".txt", ".txt.gz", ".txt.zst")) for path in paths)
+def _any_but(*extensions: str) -> Callable[[Any], bool]:
+    """Whether some file is of another kind than these; a pattern without an extension may match any."""
+    return lambda paths: not paths or not all(path.endswith(extensions) for path in paths)
 
 
 def _holds_out_a_share(data: DataSpec) -> bool:
@@ -56,6 +56,7 @@ def _has_target(sizes: Any) -> bool:
 
 
 _TEXT = _source("files", "hub", "python", "enwik8")
+_READY = _one_of("data.tokenizer.kind", "data.tokenizer.kind", "hub", "sentencepiece", "tiktoken")
 _CLUSTER = _one_of("launcher.name", "launcher", "slurm", "ray")
 _SLURM = _one_of("launcher.name", "launcher", "slurm")
 _PROCESSES = _one_of("launcher.name", "launcher", "local", "slurm", "ray")
@@ -64,7 +65,7 @@ _DRAWS = _one_of("sweep.tune.method", "sweep.tune.method", "sobol", "random")
 
 WHEN: Mapping[str, tuple[When, ...]] = {
     "data.content": (_source("python"),),
-    "data.paths": (_source("files", "enwik8"),),
+    "data.paths": (_source("files", "enwik8", "tokens"),),
     "data.name": (_source("hub"),),
     "data.subset": (_source("hub"),),
     "data.split": (_source("hub"),),
@@ -72,8 +73,20 @@ WHEN: Mapping[str, tuple[When, ...]] = {
     "data.streaming": (_source("hub"),),
     "data.column": (
         _source("files", "hub"),
-        When("data.paths", _is_rows, ("files with columns (.jsonl, .parquet)",), "files of .txt alone"),
+        When(
+            "data.paths",
+            _any_but(".txt", ".txt.gz", ".txt.zst"),
+            ("files with columns (.jsonl, .csv, .parquet)",),
+            "files of .txt alone",
+        ),
     ),
+    "data.separator": (_source("files"),),
+    "data.max_skipped": (_source("files", "hub"),),
+    "data.dtype": (
+        _source("tokens"),
+        When("data.paths", _any_but(".npy"), ("files of .bin",), "files of .npy alone, which say their type"),
+    ),
+    "data.bytes_per_token": (_source("tokens"),),
     "data.max_bytes": (_TEXT,),
     "data.validation_fraction": (
         When("data", _holds_out_a_share, ("data.max_bytes=10M",), "the whole of enwik8, whose split is the benchmark's"),
@@ -84,8 +97,17 @@ WHEN: Mapping[str, tuple[When, ...]] = {
     "data.keys": (_source("zipf_facts"),),
     "data.zipf_alpha": (_source("zipf_facts"),),
     "data.values": (_source("zipf_facts"),),
-    "data.tokenizer.vocab_size": (_one_of("data.tokenizer.kind", "data.tokenizer.kind", "bpe"),),
-    "data.tokenizer.name": (_one_of("data.tokenizer.kind", "data.tokenizer.kind", "hub"),),
+    "data.tokenizer.vocab_size": (
+        When(
+            "data",
+            lambda data: data.tokenizer.kind == "bpe" or data.source == "tokens",
+            ("data.tokenizer.kind=bpe", "data=tokens"),
+            "a tokenizer whose vocabulary is given",
+        ),
+    ),
+    "data.tokenizer.name": (_READY,),
+    "data.tokenizer.eod": (_READY,),
+    "data.tokenizer.max_lost": (_READY,),
     "recipe.depth": (When("sweep.sizes", _has_target, ("a size given by its N, as in sweep.sizes=[10k,40k]",)),),
     "recipe.lr": (When("recipe.lr_law", lambda law: law is None, ("recipe.lr_law=null",), "recipe.lr_law, which sets it"),),
     "recipe.base_width": (_one_of("recipe.parametrisation", "recipe", "completep", "mup"),),
@@ -139,7 +161,7 @@ ALWAYS = frozenset(
     logger.kind
     budget.hours budget.flops budget.usd
     cost.usd_per_device_hour cost.watts cost.kg_co2_per_kwh cost.remeasure
-    fit.huber_delta fit.interval fit.floor fit.bootstrap fit.confidence fit.seed report.title
+    fit.law fit.huber_delta fit.interval fit.floor fit.bootstrap fit.confidence fit.seed report.title
     """.split()
 )
 """Settings that have an effect whatever the others are, or whose own section refuses them where they have none."""
