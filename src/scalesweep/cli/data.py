@@ -60,11 +60,12 @@ def _of_text(corpus: Corpus) -> dict[str, str]:
     unknown = "not counted by the version that prepared it"
     rows = reading and f"{reading.rows:,} read, {reading.without_text:,} without text, {reading.unreadable:,} skipped"
     texts = trip and f"{percent(1 - trip.lost)} of {trip.characters:,} characters in {trip.texts} sampled texts come back"
+    example = f": {trip.example}" if trip and trip.example else ""
     return {
         "documents": f"{corpus.documents:,}, {corpus.duplicates_removed:,} exact copies left out",
         "characters": f"{reading.characters:,}" if reading else unknown,
         "rows": rows or unknown,
-        "round trip": texts or unknown,
+        "round trip": f"{texts}{example}" if texts else unknown,
         "lost": corpus.account or "nothing",
     }
 
