@@ -13,7 +13,7 @@ from scalesweep.plan.grid import CorpusFacts
 from scalesweep.plan.plan import make_plan
 from scalesweep.settings.again import overrides_of
 from scalesweep.settings.compose import compose_settings, config_dir
-from scalesweep.settings.effect import ALWAYS, WHEN
+from scalesweep.settings.effect import ALWAYS, WHEN, unmet_by
 from scalesweep.settings.settings import Settings, parse_settings, with_values
 
 CORPUS = CorpusFacts("text", "0123", 512, 10**9)
@@ -102,6 +102,7 @@ def test_a_setting_in_vain_is_refused_with_what_would_take_it(words: list[str], 
         ["recipe=sp", "sweep.axes.recipe.parametrisation=[sp,mup]", "recipe.base_width=32"],
         ["sweep.tune.recipe.batch_exponent=[0,0.4]", "recipe.reference_tokens=1M"],
         ["optim=muon", "sweep.tune.optim.momentum=[0.9,0.95]"],
+        ["sweep=smoke", "sweep.axes.data.tokenizer.kind=[bytes,bpe]", "data.tokenizer.vocab_size=2048"],
         ["data=markov", "data.seed=1"],
         ["data=tokens", "data.paths=[x.bin]", "data.tokenizer.vocab_size=99", "data.dtype=uint16", "data.bytes_per_token=4"],
         ["launcher=slurm", "launcher.gpus=2", "launcher.workers_per_gpu=2"],
@@ -151,3 +152,11 @@ def test_stored_settings_that_name_some_in_vain_are_read_and_written_without_the
     words = overrides_of(parse_settings(stored))
     assert words is not None
     assert compose_settings(words) == plain
+
+
+def test_an_option_of_an_axis_may_take_a_setting() -> None:
+    options = [{"asked": name, "values": compose_settings([f"optim={name}"]).optim.model_dump()} for name in ("adamw", "muon")]
+    for chosen, unmet in ((options, False), (options[:1], True)):
+        values = compose_settings([]).model_dump(mode="json")
+        values["sweep"]["axes"] = {"optim": chosen}
+        assert (unmet_by("optim.momentum", parse_settings(values)) is not None) == unmet

@@ -8,14 +8,14 @@ the fields of `Settings`.
 import contextlib
 import itertools
 import operator
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from scalesweep.errors import SpecError
 from scalesweep.settings.base import Ladder, Range
 from scalesweep.settings.data import DataSpec
-from scalesweep.settings.settings import Settings, with_values
+from scalesweep.settings.settings import Settings, parse_settings
 
 
 @dataclass(frozen=True)
@@ -227,19 +227,41 @@ def _variants(settings: Settings) -> Iterator[Settings]:
     deciders = {when.decider for conditions in WHEN.values() for when in conditions}
     swept = {
         name: values
-        for name, values in _swept_values(settings)
+        for name, values in [*_axes(settings.sweep.axes), *_tuned(settings)]
         if any(f"{name}.".startswith(f"{decider}.") or f"{decider}.".startswith(f"{name}.") for decider in deciders)
     }
     for combination in itertools.product(*swept.values()):
         with contextlib.suppress(SpecError):  # the plan refuses such a value in its own words
-            yield with_values(settings, dict(zip(swept, combination, strict=True)))
+            yield _placed(settings, dict(zip(swept, combination, strict=True)))
 
 
-def _swept_values(settings: Settings) -> Iterator[tuple[str, Iterable[Any]]]:
-    """Axes and tuned settings with their values, of a range its ends."""
-    for section, axes in settings.sweep.axes.items():
-        for name, values in axes.items() if isinstance(axes, Mapping) else ():
-            if isinstance(values, list | tuple):
-                yield f"{section}.{name}", values
+def _axes(table: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Sequence[Any]]]:
+    """Each axis with its values: a setting, or a group whose options were composed to tables with `values`."""
+    for name, values in table.items():
+        if isinstance(values, Mapping):
+            yield from _axes(values, f"{prefix}{name}.")
+        elif isinstance(values, list | tuple):
+            options = [value["values"] if isinstance(value, Mapping) and "values" in value else value for value in values]
+            yield f"{prefix}{name}", options
+
+
+def _tuned(settings: Settings) -> Iterator[tuple[str, Sequence[float]]]:
+    """Each tuned setting with its values, of a range its ends."""
     for name, values in settings.sweep.tune.choices.items() if settings.sweep.tune else ():
         yield name, (values.low, values.high) if isinstance(values, Range) else values
+
+
+def _placed(settings: Settings, chosen: Mapping[str, Any]) -> Settings:
+    """The settings with other values of some of them, or of whole sections.
+
+    Raises:
+        SpecError: a name or a value is wrong.
+    """
+    values = settings.model_dump(mode="json")
+    for name, value in chosen.items():
+        *path, last = name.split(".")
+        table = values
+        for part in path:
+            table = table.get(part) or {}
+        table[last] = value
+    return parse_settings(values)
