@@ -17,8 +17,8 @@ from scalesweep.settings.effect import ALWAYS, WHEN, unmet_by
 from scalesweep.settings.settings import Settings, parse_settings, with_values
 
 CORPUS = CorpusFacts("text", "0123", 512, 10**9)
-OPEN = {"recipe.lr_law", "sweep.sizes", "sweep.axes", "sweep.tune.recipe", "sweep.tune.optim", "sweep.tune.train"}
-"""Settings that are tables or lists of tables, and count as one."""
+OPEN = {"recipe.lr_law", "sweep.sizes"}
+"""Settings that are tables of one meaning, and count as one."""
 
 
 def leaves(spec: type[BaseModel], prefix: str = "") -> Iterator[str]:
@@ -34,6 +34,8 @@ def leaves(spec: type[BaseModel], prefix: str = "") -> Iterator[str]:
 def alternatives(kind: Any) -> list[Any]:
     if get_origin(kind) is Annotated:
         return alternatives(get_args(kind)[0])
+    if get_origin(kind) in (dict, tuple):  # by names or numbers of the user's own
+        return [kind]
     return [inner for part in get_args(kind) for inner in alternatives(part)] or [kind]
 
 
@@ -76,6 +78,7 @@ def test_of_every_setting_it_is_decided_when_it_has_an_effect() -> None:
         (["sweep.tune.optim.momentum=[0.9,0.95]"], "sweep.tune.optim.momentum=[0.9,0.95]", "optim=muon"),
         (["sweep.tune.recipe.lr=1e-3..1e-2:4", "sweep.tune.seed=1"], "sweep.tune.seed=1", "sweep.tune.method=sobol"),
         (["launcher=ray", "launcher.name=local", "launcher.gpus=1"], "launcher.gpus=1", "launcher=slurm"),
+        (["launcher.sbatch.exclude=node7"], "launcher.sbatch.exclude=node7", "launcher=slurm"),
         (["launcher.workers=2", "launcher.workers_per_gpu=2"], "launcher.workers_per_gpu=2", "launcher.workers=auto"),
         (["logger.kind=trackio", "logger.mode=online"], "logger.mode=online", "logger=wandb"),
     ],

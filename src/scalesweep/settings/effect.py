@@ -190,10 +190,18 @@ def refuse_idle(named: Mapping[str, Any], settings: Settings) -> None:
 
 def unmet_by(setting: str, settings: Settings) -> When | None:
     """What keeps the setting from having an effect in any cell; None where nothing does."""
-    for when in WHEN.get(setting, ()):
+    table = next((name for name in (setting, *_tables(setting)) if name in WHEN), "")
+    for when in WHEN.get(table, ()):
         if not any(when.is_met(_value(when.decider, variant)) for variant in itertools.chain([settings], _variants(settings))):
             return when
     return None
+
+
+def _tables(setting: str) -> Iterator[str]:
+    """The tables that a setting stands in, the innermost one first."""
+    while "." in setting:
+        setting = setting.rpartition(".")[0]
+        yield setting
 
 
 def _swept(name: str) -> str:
