@@ -1,27 +1,45 @@
 """`scalesweep train`: one cell as an ordinary Hydra application."""
 
+import math
 import sys
 from pathlib import Path
 from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from scalesweep.cli.command import Command, Given
 from scalesweep.errors import EXIT_BAD_INPUT, EXIT_OK, ScaleSweepError
-from scalesweep.settings.compose import compose_values, config_dir, data_option
+from scalesweep.settings.compose import compose_values, config_dir, data_option, named_settings
+from scalesweep.settings.effect import refuse_idle
 from scalesweep.settings.held_out import with_validation
 from scalesweep.settings.settings import parse_settings
+from scalesweep.units import plural
 
 
 def train(given: Given) -> int:
-    """Hand the arguments to Hydra, which calls `_train_cell` once a job."""
+    """Hand the arguments to Hydra, which calls the function below once a job; a job that is refused does not end the others."""
     if not any(word.startswith("-") for word in given.words):
         compose_values(given.words, root="cell")  # a mistake is one sentence here, and several lines there
     sys.argv = ["scalesweep train", *given.words]
-    hydra.main(config_path=str(config_dir()), config_name="cell", version_base="1.3")(_train_cell)()
-    return EXIT_OK
+    refused: list[str] = []
+
+    def job(config: DictConfig) -> float:
+        try:
+            return _train_cell(config)
+        except ScaleSweepError as error:
+            hydra_config = HydraConfig.get()
+            name = f"job #{hydra_config.job.num}" if hydra_config.mode == RunMode.MULTIRUN else ""
+            refused.append(name)
+            print(f"scalesweep: {name and f'{name}: '}{_as_written(error)}", file=sys.stderr, flush=True)
+            return math.nan
+
+    hydra.main(config_path=str(config_dir()), config_name="cell", version_base="1.3")(job)()
+    if all(refused) and refused:
+        print(f"scalesweep: {plural(len(refused), 'job')} refused ({', '.join(refused)}).", file=sys.stderr)
+    return EXIT_BAD_INPUT if refused else EXIT_OK
 
 
 COMMANDS = (
@@ -45,12 +63,15 @@ def _train_cell(config: DictConfig) -> float:
     values["dir"] = HydraConfig.get().runtime.output_dir
     values["sweep"] = {"name": "cell", "sizes": [size], "budgets": [budget], "seeds": [seed]}
     values["launcher"] = {"name": "inline"}
-    try:
-        values["data"] = with_validation(values["data"], data_option)
-        return measure_cell(parse_settings(values), Path(values["dir"]) / "sweep", lambda line: print(line, flush=True))
-    except ScaleSweepError as error:
-        sentence = str(error)
-        for long, short in (("sweep.sizes.0", "size"), ("sweep.budgets.0", "budget"), ("sweep.seeds.0", "seed")):
-            sentence = sentence.replace(long, short)
-        sys.stderr.write(f"scalesweep: {sentence}\n")
-        sys.exit(EXIT_BAD_INPUT)
+    values["data"] = with_validation(values["data"], data_option)
+    settings = parse_settings(values)
+    refuse_idle(named_settings(HydraConfig.get().overrides.task), settings)
+    return measure_cell(settings, Path(values["dir"]) / "sweep", lambda line: print(line, flush=True))
+
+
+def _as_written(error: ScaleSweepError) -> str:
+    """The sentence, with the settings as this command has them."""
+    sentence = str(error)
+    for long, short in (("sweep.sizes.0", "size"), ("sweep.budgets.0", "budget"), ("sweep.seeds.0", "seed")):
+        sentence = sentence.replace(long, short)
+    return sentence

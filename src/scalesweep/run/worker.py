@@ -7,6 +7,7 @@ directory that is full, read-only or gone ends it with one line and exit code 74
 
 import argparse
 import contextlib
+import io
 import math
 import os
 import signal
@@ -264,6 +265,8 @@ class Worker:
     def _say_and_log(self, cell: Cell, outcome: Outcome | None, live: Tracker | None) -> None:
         if outcome is None:
             self.say(f"{cell.key} was taken over by another worker; left to it")
+            if live:
+                live.finish({"state": "LOST"})
             return
         shared = f", {outcome.shared_steps} steps from its trunk" if outcome.shared_steps else ""
         self.say(f"{cell.key} {outcome.state} loss {outcome.loss:.4f} in {outcome.seconds:.1f} s{shared}")
@@ -295,6 +298,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, default=1, help="how many workers share the sweep")
     parser.add_argument("--parent", type=int, help="stop when this process, which started the worker, is gone")
     options = parser.parse_args(arguments)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # no character of a message may end the worker
     if options.core is not None and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {options.core})
     hangup = [] if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else [signal.SIGHUP]  # ignored under nohup

@@ -8,6 +8,7 @@ from typing import Any
 
 from scalesweep.errors import SpecError
 from scalesweep.settings.compose import compose_settings, compose_values, config_dir, data_option
+from scalesweep.settings.effect import unmet_by
 from scalesweep.settings.held_out import short
 from scalesweep.settings.settings import Settings
 
@@ -27,8 +28,12 @@ def command_of(settings: Settings, overrides: Sequence[str]) -> str:
 
 
 def overrides_of(settings: Settings) -> list[str] | None:
-    """Overrides that compose to these settings; None where none do, as of a sweep of another version."""
+    """Overrides that compose to these settings; None where none do, as of a sweep of another version.
+
+    Settings that can have no effect, which older versions took, are left out: they would be refused now.
+    """
     wanted = settings.model_dump(mode="json")
+    effective = {name: value for name, value in _leaves(wanted) if unmet_by(name, settings) is None}
     try:
         chosen = _chosen(wanted)
         axes = {name: values for name, values in wanted["sweep"]["axes"].items() if isinstance(values, list)}
@@ -36,19 +41,20 @@ def overrides_of(settings: Settings) -> list[str] | None:
         preset = _options(chosen, ["sweep"])
         base = _chosen(compose_values(preset))
         groups = [*preset, *_options(chosen, [n for n in chosen if n not in ("sweep", *asked) and chosen[n] != base[n]])]
-        groups += [f"data.{name}={_write(wanted['data'][name])}" for name in _REQUIRED if wanted["data"][name]]
+        groups += [f"data.{name}={_write(wanted['data'][name])}" for name in _REQUIRED if effective.get(f"data.{name}")]
         # The settings of a group whose options are an axis are those of its first option, to which nothing need be said.
         first = _options({group: option for group, (option, _) in asked.items()}, [g for g in asked if asked[g][0]])
         known = dict(_leaves(compose_settings([*groups, *first]).model_dump(mode="json")))
         own = {f"{group}.{name}" for group, (_, further) in asked.items() for name, _ in _leaves(further)}
-        differing = {name: value for name, value in _leaves(wanted) if name not in known or known[name] != value}
+        differing = {name: value for name, value in effective.items() if name not in known or known[name] != value}
         changed = {name: value for name, value in differing.items() if name not in own}
         sets = {name: short(text, data_option) for name, text in wanted["data"]["validation"].items()}
         changed = {name: value for name, value in changed.items() if not name.startswith("data.validation")}
         changed |= {"data.validation": sets} if sets else {}
         changed |= {f"sweep.axes.{group}": [value["asked"] for value in values] for group, values in axes.items()}
         words = [*groups, *(f"{name}={_write(value)}" for name, value in changed.items())]
-        return words if compose_settings(words).model_dump(mode="json") == wanted else None
+        found = dict(_leaves(compose_settings(words).model_dump(mode="json")))
+        return words if all(name in found and found[name] == value for name, value in effective.items()) else None
     except SpecError:
         return None
 

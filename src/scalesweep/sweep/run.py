@@ -22,7 +22,7 @@ from scalesweep.run.launch.signals import signals_interrupt
 from scalesweep.run.store.measured import Measured, read_measured
 from scalesweep.run.store.stated import stated_corpora
 from scalesweep.run.store.store import FINISHED, Store
-from scalesweep.run.tracker import require_installed
+from scalesweep.run.tracker import require_ready
 from scalesweep.settings.settings import Settings
 from scalesweep.sweep.corpora import Corpora, prepare_corpora
 from scalesweep.sweep.extend import extend, keys_present
@@ -68,7 +68,7 @@ def run_sweep(settings: Settings, say: Say, warn: Say) -> Swept:
         Cancelled: somebody cancelled the sweep.
         KeyboardInterrupt: SIGINT or SIGTERM ended it; checkpoints are written.
     """
-    require_installed(settings.logger)
+    require_ready(settings.logger)
     device = device_of_sweep(settings)
     corpora = prepare_corpora(settings, say)
     store = Store(Path(settings.dir).expanduser())
@@ -178,7 +178,7 @@ def measure_edges(store: Store, plan: Plan, settings: Settings, corpora: Corpora
 @signals_interrupt()
 def measure_cell(settings: Settings, directory: Path, say: Say) -> float:
     """Measure the single cell of `settings` in `directory`; its validation loss, nan if it diverged."""
-    require_installed(settings.logger)
+    require_ready(settings.logger)
     device = device_of_sweep(settings)
     corpora = prepare_corpora(settings, say)
     planned = plan_sweep(settings, corpora, device)

@@ -97,7 +97,7 @@ def _read_sweep(asked: _Asked) -> Subject:
     """A sweep, under the settings that it was run with and those that were named now."""
     measured = read_measured(Store(asked.path))
     now: dict[str, Any] = {}
-    for name in asked.named:
+    for name in (name for name in asked.named if name != "dir"):
         value = operator.attrgetter(name)(asked.settings)
         now |= {name: value} if "." in name else {f"{name}.{key}": inner for key, inner in value}  # or a whole section
     settings = with_values(measured.settings, now)
@@ -105,7 +105,7 @@ def _read_sweep(asked: _Asked) -> Subject:
     if subject.by and asked.command not in BY_COMMANDS:
         names = ", ".join(map(repr, split_families(subject.points, subject.by)))
         raise SpecError(f"{asked.command} takes the rows of one {subject.by}: choose it by arm=NAME, of {names}.")
-    return subject
+    return dataclasses.replace(subject, directory=_place(asked, asked.path))
 
 
 def sweep_subject(measured: Measured, settings: Settings, words: Sequence[str], by: str = "", arm: str = "") -> Subject:
@@ -139,6 +139,20 @@ def sweep_subject(measured: Measured, settings: Settings, words: Sequence[str], 
     return Subject(points, settings.fit, context, measured.directory, column, is_pooled)
 
 
+def _place(asked: _Asked, usual: Path) -> Path:
+    """Where results are written: as `dir` says, else the usual place.
+
+    Raises:
+        SpecError: `dir` is the directory of another sweep, whose report would be replaced.
+    """
+    if "dir" not in asked.named:
+        return usual
+    place = Path(asked.settings.dir).expanduser()
+    if (place / "sweep.json").exists() and place.resolve() != asked.path.resolve():
+        raise SpecError(f"dir = {asked.settings.dir!r}: another sweep and its report are kept there; choose another place.")
+    return place
+
+
 def _read_file(asked: _Asked) -> Subject:
     """A table of points, whose report goes beside it unless `dir` was named."""
     path = asked.path
@@ -170,6 +184,8 @@ OF_SWEEPS = {"by": "by=axis.optim", "arm": "arm=prose"}
 """What may follow a sweep's directory beside settings: the column that names families, and the one of them that is wanted."""
 BY_COMMANDS = ("fit", "report")
 """Commands that fit families side by side."""
+WRITING_COMMANDS = ("fit", "report")
+"""Commands whose results go to the directory that `dir` names."""
 
 
 class _Kind(NamedTuple):
@@ -190,7 +206,7 @@ _READING = ("columns.", "where=")
 """Words that say which columns and rows are read."""
 _IS_SWEEP = "a sweep's cells are all of its plan; choose rows of a table, such as that of: scalesweep export DIR out=points.csv"
 _IS_PUBLISHED = "a published study is read as it was published; choose its rows by a variant, points=STUDY:VARIANT"
-_OF_SWEEPS = ("fit", "report", "count", *OF_SWEEPS)
+_OF_SWEEPS = ("fit", "report", "count", "dir", *OF_SWEEPS)
 _OF_TABLES = ("fit", "report", "dir", *TABLE_OPTIONS)
 _KINDS = (
     _Kind("a file of points", lambda word: word.startswith(_PUBLISHED), _OF_TABLES, _read_published, _IS_PUBLISHED),
@@ -222,6 +238,8 @@ def read_subject(arguments: Sequence[str], command: str) -> Subject:
         raise SpecError(
             f"by=... is of {' and '.join(BY_COMMANDS)}: {command} takes rows of one family, which where=... chooses."
         )
+    if command not in WRITING_COMMANDS and any(word.startswith("dir=") for word in overrides):
+        raise SpecError(f"dir=... has no effect on {command}: it is of {' and '.join(WRITING_COMMANDS)}, which write a report.")
     table = dict(_option(word) for word in overrides if is_of_table(word))
     settings = compose_settings([word for word in overrides if word.split("=", 1)[0] not in table])
     return kind.read(_Asked(command, arguments, Path(first.removeprefix(_PUBLISHED)), settings, _reading_of(reading), table))
@@ -284,7 +302,7 @@ def _table_subject(asked: _Asked, points: Points, name: str, place: Path, origin
     by = asked.table.get("by", "")
     if by:
         split_families(points, by)
-    return Subject(points, settings.fit, context, Path(settings.dir) if "dir" in asked.named else place, by)
+    return Subject(points, settings.fit, context, _place(asked, place), by)
 
 
 def report_context(measured: Measured, settings: Settings, command: str) -> ReportContext:
