@@ -9,9 +9,9 @@ from scalesweep.plan.cell import Cell
 from scalesweep.run.store.stated import stated_corpora
 from scalesweep.run.store.store import Store
 from scalesweep.settings.data import DataSpec
-from scalesweep.train.data import prepare
 from scalesweep.train.data.corpus import Corpus, find_corpus
 from scalesweep.train.data.export import export_tokenizer
+from scalesweep.train.data.validation import prepare_with_sets
 
 
 def export_cell(store: Store, key: str, to: Path, say: Callable[[str], None] = lambda _: None) -> bool:
@@ -48,16 +48,16 @@ def export_cell(store: Store, key: str, to: Path, say: Callable[[str], None] = l
 
 def _corpus(store: Store, cell: Cell, say: Callable[[str], None]) -> Corpus:
     """The corpus of the cell, where it was prepared or in a cache of today, else prepared anew."""
-    known = stated_corpora(store.plan_file.content()["facts"])[cell.corpus_hash]
-    spec = store.plan_file.settings().data if known.data is None else DataSpec.model_validate(known.data)
-    stated = Path(known.directory)
+    planned = stated_corpora(store.plan_file.content()["facts"])[cell.corpus_hash]
+    stated = Path(planned.directory)
+    spec = store.plan_file.settings().data if planned.data is None else DataSpec.model_validate(planned.data)
     if (found := find_corpus(stated, cell.corpus_hash, spec)) is not None:
         return found
     gone = f"the corpus of cell {cell.key}, {cell.corpus} ({cell.corpus_hash}), is not in {stated} any more"
     remedy = "if its cache was moved, set SCALESWEEP_CACHE to where it is now"
     say(f"{gone}; {remedy}. It is prepared anew.")
     try:
-        corpus = prepare(spec, say)
+        corpus, _ = prepare_with_sets(spec, say)
     except DataError as error:
         raise StoreError(f"{gone}, and cannot be prepared anew: {error} Else, {remedy}.") from None
     if corpus.hash != cell.corpus_hash:
