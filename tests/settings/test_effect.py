@@ -107,6 +107,8 @@ def test_a_setting_in_vain_is_refused_with_what_would_take_it(words: list[str], 
         ["optim=muon", "sweep.tune.optim.momentum=[0.9,0.95]"],
         ["sweep=smoke", "sweep.axes.data.tokenizer.kind=[bytes,bpe]", "data.tokenizer.vocab_size=2048"],
         ["data=markov", "data.seed=1"],
+        ["data=python", "data.unique_tokens=64k", "data.seed=1"],
+        ["data.transform={kind: drop, share: 0.25}"],
         ["data=tokens", "data.paths=[x.bin]", "data.tokenizer.vocab_size=99", "data.dtype=uint16", "data.bytes_per_token=4"],
         ["launcher=slurm", "launcher.gpus=2", "launcher.workers_per_gpu=2"],
     ],
@@ -118,7 +120,8 @@ def test_a_setting_that_matters_in_some_cell_is_taken(words: list[str]) -> None:
 @pytest.mark.parametrize("group", sorted(path.name for path in config_dir().iterdir() if path.is_dir()))
 def test_what_options_inherit_is_not_the_user_s(group: str) -> None:
     tokens = ["data.paths=[x.bin]", "data.tokenizer.vocab_size=99"]
-    needs = {"files": ["data.paths=[x.txt]"], "hub": ["data.name=x"], "tokens": tokens}
+    mix = ["data.parts=[{data: python, weight: 1}]"]
+    needs = {"files": ["data.paths=[x.txt]"], "hub": ["data.name=x"], "tokens": tokens, "mix": mix}
     for path in (config_dir() / group).glob("*.yaml"):
         compose_settings([f"{group}={path.stem}", *(needs.get(path.stem, []) if group == "data" else [])])
 

@@ -92,7 +92,15 @@ WHEN: Mapping[str, tuple[When, ...]] = {
         When("data", _holds_out_a_share, ("data.max_bytes=10M",), "the whole of enwik8, whose split is the benchmark's"),
     ),
     "data.max_tokens": (_source("markov", "zipf_facts"),),
-    "data.seed": (_source("markov", "zipf_facts"),),
+    "data.seed": (
+        When(
+            "data",
+            lambda data: data.is_drawn or data.unique_tokens is not None,
+            ("data.unique_tokens=200k", "data=markov"),
+            "a text of which every window is visited",
+        ),
+    ),
+    "data.parts": (_source("mix"),),
     "data.alphabet": (_source("markov"),),
     "data.keys": (_source("zipf_facts"),),
     "data.zipf_alpha": (_source("zipf_facts"),),
@@ -153,7 +161,8 @@ ALWAYS = frozenset(
     recipe.name recipe.parametrisation recipe.head_dim recipe.lr_law recipe.embedding_lr_ratio recipe.batch_tokens
     recipe.batch_exponent recipe.warmup_steps recipe.warmup_fraction
     model.architecture model.config model.context model.ffn_ratio model.qk_norm model.rope_theta model.embedding_std
-    data.source data.cache data.validation data.tokenizer.kind
+    data.source data.cache data.validation data.unique_tokens data.tokenizer.kind
+    data.transform.kind data.transform.share data.transform.seed
     optim.name optim.beta1 optim.beta2 optim.eps optim.weight_decay optim.grad_clip optim.z_loss
     train.schedule train.device train.precision train.pack train.fast train.micro_batch train.validation_tokens
     train.curve_points train.checkpoint_seconds train.keep_weights
