@@ -1,5 +1,6 @@
 """The commands that plan and measure: run, plan, data."""
 
+import dataclasses
 import sys
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from scalesweep.run.launch.pricing import Prices, price_of
 from scalesweep.run.store.store import Store
 from scalesweep.settings.compose import compose_settings
 from scalesweep.sweep.extend import keys_present
+from scalesweep.sweep.pooling import pooled_keys
 from scalesweep.sweep.run import plan_sweep, run_sweep
 from scalesweep.train.data import prepare, validation_shortage
 
@@ -59,8 +61,15 @@ def plan(given: Given) -> int:
     present = keys_present(Store(Path(settings.dir).expanduser()))
     prices = Prices(settings, device)
     planned = plan_sweep(settings, corpus, device, present, present, prices)
-    print_plan(planned, settings, price_of(planned, prices))
+    price = price_of(planned, prices)
+    print_plan(planned, settings, price)
     _say(wrapped(prices.describe()))
+    keys, said = pooled_keys(planned, settings, device)
+    if said:
+        rest = dataclasses.replace(planned, cells=tuple(cell for cell in planned.cells if cell.key not in keys))
+        left = price_of(rest, prices) if keys and rest.cells else price
+        cost = f"; the others take {left.cost.hours}" if keys and rest.cells and left else ""
+        _say(wrapped(f"{said}{cost}."))
     for warning in planned.warnings:
         _warn(warning)
     return EXIT_OK

@@ -14,7 +14,7 @@ from scalesweep.settings.base import Spec, parse
 from scalesweep.settings.data import DataSpec
 from scalesweep.settings.fit import FitSpec, ReportSpec
 from scalesweep.settings.plan import ArchitectureSpec, BudgetSpec, CostSpec, CountSpec, ModelSpec, RecipeSpec, SweepSpec
-from scalesweep.settings.run import LauncherSpec, LoggerSpec
+from scalesweep.settings.run import LauncherSpec, LoggerSpec, StoreSpec
 from scalesweep.settings.train import OptimSpec, TrainSpec
 
 Model = Annotated[
@@ -36,6 +36,7 @@ class Settings(Spec):
     optim: OptimSpec
     train: TrainSpec
     launcher: LauncherSpec
+    store: StoreSpec = StoreSpec()
     budget: BudgetSpec = BudgetSpec()
     cost: CostSpec = CostSpec()
     logger: LoggerSpec = LoggerSpec()

@@ -26,6 +26,7 @@ from scalesweep.settings.again import command_of
 from scalesweep.settings.plan import ArchitectureSpec
 from scalesweep.settings.settings import Settings
 from scalesweep.sweep.extend import extend, fitted_points, keys_present
+from scalesweep.sweep.pooling import take_here
 from scalesweep.sweep.subject import Subject, report_context, write
 from scalesweep.sweep.tracking import track_sweep
 from scalesweep.train.data import prepare, unique_tokens, validation_shortage
@@ -105,7 +106,10 @@ def _keep_plan(store: Store, plan: Plan, settings: Settings, corpus: Corpus) -> 
 
 
 def measure(store: Store, plan: Plan, settings: Settings, device: Device, added: int, say: Say) -> None:
-    """Train the cells that have no record, or say that there are none."""
+    """Train the cells that have neither a record nor a place in the pool, or say that there are none."""
+    with plain_storage_errors(store.directory):
+        if taken := take_here(store, plan, settings, device):
+            say(taken)
     unfinished = [k for k, s in store.states().items() if s not in FINISHED]
     if not unfinished:
         say(f"Nothing new to measure: all {len(plan.cells)} cells of {store.directory} have their records.")
@@ -151,6 +155,8 @@ def measure_cell(settings: Settings, directory: Path, say: Say) -> float:
     planned = plan_sweep(settings, corpus, device)
     store = Store(directory)
     _keep_plan(store, planned, settings, corpus)
+    if taken := take_here(store, planned, settings, device):
+        say(taken)
     launch(store, settings, device, Monitor(store, planned))
     record = store.record(planned.cells[0].key)
     if record is None:

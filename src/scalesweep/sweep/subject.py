@@ -29,6 +29,7 @@ from scalesweep.settings.fit import FitSpec
 from scalesweep.settings.settings import Settings, with_values
 from scalesweep.sweep.extend import fitted_points, keep_frontier
 from scalesweep.sweep.facts import cost_rows, counts_of, facts_of
+from scalesweep.sweep.pooling import pool_rows
 from scalesweep.version import __version__, commit_words
 
 
@@ -261,6 +262,7 @@ def report_context(measured: Measured, settings: Settings, command: str) -> Repo
             "PyTorch": made["torch"],
             "devices": made["device"],
             **cost_rows(settings, records),
+            **pool_rows(measured.records),
             "reported with scalesweep": f"{__version__}{commit_words()}",
         },
         warnings=[
