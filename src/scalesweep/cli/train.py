@@ -1,6 +1,7 @@
 """`scalesweep train`: one cell as an ordinary Hydra application."""
 
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +12,27 @@ from omegaconf import DictConfig, OmegaConf
 from scalesweep.cli.command import Command, Given
 from scalesweep.errors import EXIT_BAD_INPUT, EXIT_OK, ScaleSweepError
 from scalesweep.settings.compose import compose_values, config_dir
+from scalesweep.settings.own import CONFIG_DIR, is_own, own_word
 from scalesweep.settings.settings import parse_settings
 
 
 def train(given: Given) -> int:
     """Hand the arguments to Hydra, which calls `_train_cell` once a job."""
-    if not any(word.startswith("-") for word in given.words):
-        compose_values(given.words, root="cell")  # a mistake is one sentence here, and several lines there
-    sys.argv = ["scalesweep train", *given.words]
+    words = _with_own_dir(given.words)
+    if not any(word.startswith("-") and not is_own(word) for word in words):
+        compose_values(words, root="cell")  # a mistake is one sentence here, and several lines there
+    sys.argv = ["scalesweep train", *words]
     hydra.main(config_path=str(config_dir()), config_name="cell", version_base="1.3")(_train_cell)()
     return EXIT_OK
+
+
+def _with_own_dir(words: Sequence[str]) -> list[str]:
+    """The words with --config-dir, which Hydra knows too, as one word that is checked."""
+    checked, rest = list[str](), iter(words)
+    for word in rest:
+        name, sign, text = word.partition("=")
+        checked.append(own_word(text if sign else next(rest, ""), config_dir()) if name == CONFIG_DIR else word)
+    return checked
 
 
 COMMANDS = (

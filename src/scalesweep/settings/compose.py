@@ -10,8 +10,10 @@ from hydra import compose, initialize_config_dir
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError  # type: ignore[import-untyped]  # PyYAML is what OmegaConf reads files with
 
 from scalesweep.errors import SpecError, did_you_mean
+from scalesweep.settings.own import is_own, own_dirs
 from scalesweep.settings.plan import ArchitectureSpec
 from scalesweep.settings.run import LauncherSpec, LoggerSpec
 from scalesweep.settings.settings import Settings, parse_settings
@@ -35,6 +37,7 @@ def compose_values(overrides: Sequence[str], root: str = "run") -> dict[str, Any
     Raises:
         SpecError: an override that Hydra cannot read or apply.
     """
+    own, overrides = own_dirs(overrides), [word for word in overrides if not is_own(word)]
     for word in overrides:
         if _is_open(word):
             key = word.partition("=")[0]
@@ -43,11 +46,19 @@ def compose_values(overrides: Sequence[str], root: str = "run") -> dict[str, Any
             raise SpecError(f"{word!r} is not an override; write key=value, such as sweep=smoke or recipe.lr=0.004.")
     try:
         with initialize_config_dir(str(config_dir()), version_base="1.3"):
-            config = compose(root, overrides=[_addable(word) for word in overrides])
+            config = compose(root, overrides=[*_search_path(own), *(_addable(word) for word in overrides)])
             values: dict[str, Any] = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
             return values
     except (HydraException, OmegaConfBaseException, ValueError) as error:
-        raise SpecError(_sentence(error, overrides, root)) from None
+        raise SpecError(_sentence(error, overrides, root, own)) from None
+    except YAMLError as error:  # of a file of the user's own
+        raise SpecError(f"{', '.join(map(str, own))} holds a file that is no YAML: {' '.join(str(error).split())}.") from None
+
+
+def _search_path(own: Sequence[Path]) -> list[str]:
+    """The override by which Hydra looks for options in these directories too, after configs/."""
+    places = ",".join("'" + f"file://{place}".replace("\\", "\\\\").replace("'", "\\'") + "'" for place in own)
+    return [f"hydra.searchpath=[{places}]"] if own else []
 
 
 def _is_open(word: str) -> bool:
@@ -61,15 +72,17 @@ def _addable(word: str) -> str:
     return f"++{word}" if word.startswith(("sweep.axes.", "sweep.tune.", "model.config.", "launcher.sbatch.")) else word
 
 
-def _sentence(error: Exception, overrides: Sequence[str], root: str) -> str:
+def _sentence(error: Exception, overrides: Sequence[str], root: str, own: Sequence[Path]) -> str:
     """What Hydra refused, in one sentence with near misses."""
     text = " ".join(f"{error} {error.__cause__ or ''}".split())
     if match := re.search(r"Could not find '([\w-]+)/([\w.-]+)'", text):
         group, option = match[1], match[2]
-        options = sorted(path.stem for path in (config_dir() / group).glob("*.yaml"))
+        options = sorted(path.stem for place in (config_dir(), *own) for path in (place / group).glob("*.yaml"))
         return f"{group} = {option!r} is not an option{did_you_mean(option, options)}; the options are {', '.join(options)}."
+    if match := re.search(r"In '([^']+)': Could not load '([^']+)'", text):
+        return f"{match[1]} takes {match[2]} into its defaults, and there is no such file in {', '.join(map(str, own))}."
     if match := re.search(r"Could not override '([^']+)'|Could not find key '?([\w.]+)|Key '([^']+)' is not in struct", text):
-        return _unknown_key(match[1] or match[2] or match[3], root, overrides)
+        return _unknown_key(match[1] or match[2] or match[3], root, overrides, own)
     if match := re.search(r"No match in the defaults list|Could not override '?([\w/]+)", text):
         return f"an override names a group that is not there: {text}"
     if (
@@ -84,12 +97,13 @@ def _sentence(error: Exception, overrides: Sequence[str], root: str) -> str:
     return f"the overrides {' '.join(overrides)} cannot be read: {text}"
 
 
-def _unknown_key(key: str, root: str, overrides: Sequence[str]) -> str:
+def _unknown_key(key: str, root: str, overrides: Sequence[str], own: Sequence[Path]) -> str:
     groups = [
         word for word in overrides if "." not in word.split("=", 1)[0] and (config_dir() / word.split("=", 1)[0]).is_dir()
     ]
     optional = {f"{group}.{name}" for group, names in _BY_OPTION.items() for name in names}
-    keys = sorted({*_leaf_paths(compose_values(groups, root)), *optional})
+    from_own = {word for word in groups for place in own if (place / f"{word.replace('=', '/')}.yaml").is_file()}
+    keys = sorted({*_leaf_paths(compose_values([word for word in groups if word not in from_own], root)), *optional})
     if key.removeprefix("model.") in ArchitectureSpec.model_fields and "model=hf" not in groups:
         return f"{key} is a setting of model=hf; add model=hf."
     if key in optional:

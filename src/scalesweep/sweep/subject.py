@@ -26,6 +26,7 @@ from scalesweep.run.store.store import Store
 from scalesweep.settings.again import command_of
 from scalesweep.settings.compose import compose_settings, is_setting
 from scalesweep.settings.fit import FitSpec
+from scalesweep.settings.own import is_own
 from scalesweep.settings.settings import Settings, with_values
 from scalesweep.sweep.extend import fitted_points, keep_frontier
 from scalesweep.sweep.facts import cost_rows, counts_of, facts_of
@@ -77,7 +78,7 @@ class _Asked:
     @property
     def named(self) -> list[str]:
         """The settings that are named."""
-        return [word.split("=", 1)[0] for word in self.words[1:] if not is_of_table(word)]
+        return [word.split("=", 1)[0] for word in self.words[1:] if not is_of_table(word) and not is_own(word)]
 
 
 def _read_sweep(asked: _Asked) -> Subject:
@@ -163,7 +164,7 @@ def read_subject(arguments: Sequence[str], command: str) -> Subject:
     overrides = [word for word in overrides if word not in reading]
     if reading and kind.refuses:
         raise SpecError(f"{reading[0]!r} is of a file of points: {kind.refuses}.")
-    for word in overrides:
+    for word in (word for word in overrides if not is_own(word)):
         name = word.split("=", 1)[0]
         if not {name, name.split(".")[0]} & set(kind.sections):
             raise SpecError(
