@@ -8,6 +8,7 @@ from scalesweep.errors import SpecError, did_you_mean
 from scalesweep.settings.base import parse_quantity, shown
 from scalesweep.settings.compose import config_dir, is_setting
 from scalesweep.settings.own import CONFIG_DIR, own_word
+from scalesweep.settings.trust import module_names
 
 T = TypeVar("T")
 Name = TypeVar("Name", bound=str)
@@ -158,6 +159,9 @@ class Command:
     @property
     def _example(self) -> str:
         return next(example for example in self.examples if example.startswith(f"scalesweep {self.name} "))
+
+
+TRUST = Option[tuple[str, ...]]("trust", module_names, (), "Module of your own that model.target names.", "package.module")
 
 
 def positive(text: str) -> float:

@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 from scalesweep.cli.analysis import print_law
-from scalesweep.cli.command import Command, Given
+from scalesweep.cli.command import TRUST, Command, Given
 from scalesweep.cli.tables import print_plan, wrapped
 from scalesweep.errors import EXIT_INCOMPLETE, EXIT_OK, Refused
 from scalesweep.run.launch.device import device_of_sweep
@@ -13,6 +13,7 @@ from scalesweep.run.launch.monitor import failure_line
 from scalesweep.run.launch.pricing import Prices, price_of
 from scalesweep.run.store.store import Store
 from scalesweep.settings.compose import compose_settings
+from scalesweep.settings.trust import trust
 from scalesweep.sweep.extend import keys_present
 from scalesweep.sweep.pooling import pooled_keys
 from scalesweep.sweep.run import plan_sweep, run_sweep
@@ -21,6 +22,7 @@ from scalesweep.train.data import prepare, validation_shortage
 
 def run(given: Given) -> int:
     """Plan, train what is not yet measured, fit, report."""
+    trust(given[TRUST])
     done = run_sweep(compose_settings(given.words), _say, _warn)
     measured = done.measured
     if isinstance(done.fit, Refused) or done.page is None:
@@ -49,12 +51,14 @@ RUN = Command(
         "scalesweep run 'sweep.seeds=[0,1]' recipe.lr=0.004 dir=runs/lr4",
     ),
     groups=("sweep", "recipe", "model", "data", "optim", "train", "launcher", "logger", "fit", "report"),
+    options=(TRUST,),
     is_measuring=True,
 )
 
 
 def plan(given: Given) -> int:
     """Print the priced table of cells."""
+    trust(given[TRUST])
     settings = compose_settings(given.words)
     device = device_of_sweep(settings)
     corpus = prepare(settings.data, _say)
@@ -88,6 +92,7 @@ PLAN = Command(
         "scalesweep plan budget.hours=0.1 cost.usd_per_device_hour=0.05",
     ),
     groups=("sweep", "recipe", "model", "data", "optim", "train", "launcher"),
+    options=(TRUST,),
 )
 
 

@@ -9,16 +9,17 @@ import hydra
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from scalesweep.cli.command import Command, Given
+from scalesweep.cli.command import TRUST, Command, Given
 from scalesweep.errors import EXIT_BAD_INPUT, EXIT_OK, ScaleSweepError
 from scalesweep.settings.compose import compose_values, config_dir
 from scalesweep.settings.own import CONFIG_DIR, is_own, own_word
 from scalesweep.settings.settings import parse_settings
+from scalesweep.settings.trust import trust
 
 
 def train(given: Given) -> int:
     """Hand the arguments to Hydra, which calls `_train_cell` once a job."""
-    words = _with_own_dir(given.words)
+    words = _with_own_code(given.words)
     if not any(word.startswith("-") and not is_own(word) for word in words):
         compose_values(words, root="cell")  # a mistake is one sentence here, and several lines there
     sys.argv = ["scalesweep train", *words]
@@ -26,11 +27,14 @@ def train(given: Given) -> int:
     return EXIT_OK
 
 
-def _with_own_dir(words: Sequence[str]) -> list[str]:
-    """The words with --config-dir, which Hydra knows too, as one word that is checked."""
+def _with_own_code(words: Sequence[str]) -> list[str]:
+    """The words without trust=, which is done, and with --config-dir, which Hydra knows too, as one word that is checked."""
     checked, rest = list[str](), iter(words)
     for word in rest:
         name, sign, text = word.partition("=")
+        if name == TRUST.name:
+            trust(TRUST.read(text))
+            continue
         checked.append(own_word(text if sign else next(rest, ""), config_dir()) if name == CONFIG_DIR else word)
     return checked
 

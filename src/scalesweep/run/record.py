@@ -43,10 +43,14 @@ def make_record(
             "python": platform.python_version(),
             "torch": torch.__version__,
             "scalesweep": f"{__version__}{commit_words()}",
-            **({"transformers": version("transformers")} if isinstance(cell.shape, ModuleShape) else {}),
+            **({"transformers": version("transformers")} if _is_of_library(cell) else {}),
         },
         "times": {"started": started, "ended": time.time(), **_times(cell, outcome, device, pack)},
     }
+
+
+def _is_of_library(cell: Cell) -> bool:
+    return isinstance(cell.shape, ModuleShape) and not cell.shape.is_custom
 
 
 def _times(cell: Cell, outcome: Outcome, device: torch.device, pack: int) -> dict[str, Any]:

@@ -43,12 +43,14 @@ from scalesweep.run.store.pool import Pool, give_to_pool, pool_of, take_from_poo
 from scalesweep.run.store.store import CLAIMABLE, HEARTBEAT_SECONDS, Store
 from scalesweep.run.tracker import Tracker, start_tracker
 from scalesweep.settings.settings import Settings
+from scalesweep.settings.trust import trust
 from scalesweep.train.data import prepare
 from scalesweep.train.data.corpus import Corpus, open_corpus
 from scalesweep.train.device import device_name, is_device_lost, prepare_device, reset_peak_memory
 from scalesweep.train.gradient import Execution
 from scalesweep.train.loop import Hooks, Interrupted, train
 from scalesweep.train.measure import free_memory
+from scalesweep.train.model.custom import require_custom
 from scalesweep.train.pack import Outcome, Run
 
 WAIT_SECONDS = 0.5
@@ -99,6 +101,7 @@ def work(store: Store, device: torch.device, stop: Callable[[], bool], say: Say 
         workers: how many share the sweep, so that a pack whose size is measured leaves cells to the others.
     """
     corpus, stop = _open_corpus(store, say), or_cancelled(stop, store)
+    require_custom(cell.shape for cell in store.plan_file.plan().cells)
     worker = Worker(
         store,
         store.plan_file.plan(),
@@ -330,7 +333,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--core", type=int, help="pin the process to this CPU core")
     parser.add_argument("--workers", type=int, default=1, help="how many workers share the sweep")
     parser.add_argument("--parent", type=int, help="stop when this process, which started the worker, is gone")
+    parser.add_argument("--trust", action="append", default=[], help="a module of the user's own that it may import")
     options = parser.parse_args(arguments)
+    trust(tuple(options.trust))
     if options.core is not None and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {options.core})
     hangup = [] if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else [signal.SIGHUP]  # ignored under nohup

@@ -33,6 +33,8 @@ def overrides_of(settings: Settings) -> list[str] | None:
         preset = _options(chosen, ["sweep"])
         base = _chosen(compose_values(preset))
         groups = [*preset, *_options(chosen, [name for name in chosen if name != "sweep" and chosen[name] != base[name]])]
+        if chosen["model"] == "custom":
+            groups.append(f"model.target='{wanted['model']['target']}'")
         groups += [f"data.{name}={_write(wanted['data'][name])}" for name in _REQUIRED if wanted["data"][name]]
         known = dict(_leaves(compose_settings(groups).model_dump(mode="json")))
         changed = {name: value for name, value in _leaves(wanted) if name not in known or known[name] != value}
@@ -45,7 +47,8 @@ def overrides_of(settings: Settings) -> list[str] | None:
 def _chosen(values: Mapping[str, Any]) -> dict[str, str]:
     """The option of each group, as far as the values tell it."""
     found = {group: str(values[group].get(name)) for group, name in _NAMES.items()}
-    return {**found, "model": "hf" if "architecture" in values["model"] else "decoder"}
+    model = values["model"]
+    return {**found, "model": "hf" if "architecture" in model else "custom" if "target" in model else "decoder"}
 
 
 def _options(chosen: Mapping[str, str], groups: Sequence[str]) -> list[str]:

@@ -79,6 +79,8 @@ def _sentence(error: Exception, overrides: Sequence[str], root: str, own: Sequen
         group, option = match[1], match[2]
         options = sorted(path.stem for place in (config_dir(), *own) for path in (place / group).glob("*.yaml"))
         return f"{group} = {option!r} is not an option{did_you_mean(option, options)}; the options are {', '.join(options)}."
+    if match := re.search(r"Missing mandatory value: .*full_key: ([\w.]+)", text):
+        return f"{match[1]} is missing; give it a value, such as {match[1]}=..."
     if match := re.search(r"In '([^']+)': Could not load '([^']+)'", text):
         return f"{match[1]} takes {match[2]} into its defaults, and there is no such file in {', '.join(map(str, own))}."
     if match := re.search(r"Could not override '([^']+)'|Could not find key '?([\w.]+)|Key '([^']+)' is not in struct", text):

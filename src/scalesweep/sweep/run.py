@@ -23,7 +23,7 @@ from scalesweep.run.store.measured import Measured, read_measured
 from scalesweep.run.store.store import FINISHED, Store
 from scalesweep.run.tracker import require_installed
 from scalesweep.settings.again import command_of
-from scalesweep.settings.plan import ArchitectureSpec
+from scalesweep.settings.plan import ArchitectureSpec, CustomSpec
 from scalesweep.settings.settings import Settings
 from scalesweep.sweep.extend import extend, fitted_points, keys_present
 from scalesweep.sweep.pooling import take_here
@@ -173,6 +173,10 @@ def facts_of_corpus(corpus: Corpus, settings: Settings) -> CorpusFacts:
 
 def scaled(settings: Settings) -> Scaled | None:
     """What scales and counts the architecture, where there is one; its libraries take seconds to import."""
+    if isinstance(settings.model, CustomSpec):
+        from scalesweep.train.model.custom import scaled_custom
+
+        return scaled_custom
     if not isinstance(settings.model, ArchitectureSpec):
         return None
     from scalesweep.train.model.architecture import scaled_shape

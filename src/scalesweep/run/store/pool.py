@@ -55,7 +55,11 @@ class Conditions:
 
     def of(self, cell: Cell) -> "Conditions":
         """The conditions of one cell."""
-        return self if isinstance(cell.shape, ModuleShape) else dataclasses.replace(self, transformers="")
+        return (
+            self
+            if isinstance(cell.shape, ModuleShape) and not cell.shape.is_custom
+            else dataclasses.replace(self, transformers="")
+        )
 
     @property
     def hash(self) -> str:
