@@ -19,10 +19,11 @@ from scalesweep.cli.command import Command, Given
 from scalesweep.errors import SpecError
 from scalesweep.plan.grid import CorpusFacts
 from scalesweep.plan.plan import make_plan
+from scalesweep.run.store.measured import read_measured
 from scalesweep.run.store.store import Store
 from scalesweep.settings.again import overrides_of
 from scalesweep.settings.compose import compose_settings, config_dir
-from scalesweep.sweep.subject import read_subject
+from scalesweep.sweep.subject import read_subject, report_context
 from scalesweep.version import __version__
 
 TINY = [
@@ -233,6 +234,25 @@ def test_data_prepares_a_corpus(capsys: pytest.CaptureFixture[str]) -> None:
     assert "warning" not in capsys.readouterr().err
 
 
+def test_data_says_what_a_text_holds_and_what_was_lost(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{"doc": {"text": f"document {i % 90}"}} for i in range(100)] + [{"doc": {"text": None}}]
+    (tmp_path / "a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    words = ["data=files", f"data.paths=[{tmp_path}/a.jsonl]", "data.column=doc.text", "data.tokenizer.kind=bytes"]
+    words += ["train.validation_tokens=32", f"data.cache={tmp_path}/cache"]
+    assert main(["data", *words, "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["documents"], facts["reading"]["characters"], facts["round_trip"]["lost_characters"]) == (90, 980, 0)
+    assert facts["sample"].startswith("document 0<|endoftext|>document 1<|endoftext|>")
+    assert main(["data", *words]) == 0
+    shown = capsys.readouterr().out
+    assert "980" in shown and "101 read, 1 without text, 0 skipped" in shown and facts["account"] in shown
+    sweep = ["sweep=smoke", "sweep.sizes=[10k]", "sweep.budgets=[2048]", "sweep.seeds=[0]", "model.context=8", "logger=none"]
+    assert main(["run", *sweep, *words, "launcher=inline", "fit.bootstrap=0", f"dir={tmp_path}/sweep"]) == 0
+    assert facts["account"] in capsys.readouterr().out
+    measured = read_measured(Store(tmp_path / "sweep"))
+    assert report_context(measured, measured.settings, "").provenance["text"] == facts["account"]
+
+
 def test_training_one_cell_is_a_hydra_application(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "scalesweep", "train", "data=python_small", "data.max_bytes=300k", "logger=none"]
     cell = ["size=10k", "budget=4096", "train.validation_tokens=8192"]
@@ -301,7 +321,8 @@ def test_axes_are_added_by_name() -> None:
     [f"{p.parent.name}={p.stem}" for p in config_dir().glob("*/*.yaml") if p.parent.name != "sweep"],
 )
 def test_every_option_composes(option: str) -> None:
-    needs = {"data=files": ["data.paths=[x.txt]"], "data=hub": ["data.name=x"]}.get(option, [])
+    tokens = ["data.paths=[x.npy]", "data.tokenizer.vocab_size=99"]
+    needs = {"data=files": ["data.paths=[x.txt]"], "data=hub": ["data.name=x"], "data=tokens": tokens}.get(option, [])
     compose_settings([option, *needs])
 
 
@@ -361,6 +382,14 @@ def test_wrong_corpora_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "missing.txt" in refused(capsys, *files, f"data.paths=[{tmp_path}/missing.txt]")
     assert "empty.txt" in refused(capsys, *files, f"data.paths=[{tmp_path}/empty.txt]")
     assert "binary.txt" in refused(capsys, *files, f"data.paths=[{tmp_path}/binary.txt]")
+
+
+@pytest.mark.parametrize("command", ["data", "plan", "run"])
+def test_a_text_shorter_than_one_window_is_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str], command: str) -> None:
+    (tmp_path / "short.txt").write_text("twenty characters...")
+    words = ["data=files", f"data.paths=[{tmp_path}/short.txt]", "data.tokenizer.kind=bytes", "data.validation_fraction=0.4"]
+    sentence = refused(capsys, command, *words, "logger=none", f"dir={tmp_path}/x", "model.context=16")
+    assert "has 13 tokens" in sentence and "model.context + 1 = 17" in sentence
 
 
 def test_a_hub_name_without_network_is_refused(tmp_path: Path) -> None:

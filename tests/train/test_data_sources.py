@@ -5,12 +5,14 @@ import os
 import subprocess
 import sys
 import sysconfig
+from pathlib import Path
 
 import pytest
 
 from scalesweep.errors import DataError
 from scalesweep.settings.data import DataSpec
 from scalesweep.train.data import enwik8, prepare, python_text
+from scalesweep.train.data.reading import Reading
 from scalesweep.train.data.sources import open_source
 
 BYTES = {"kind": "bytes"}
@@ -18,7 +20,7 @@ BYTES = {"kind": "bytes"}
 
 def read(tmp_path, **settings):
     spec = DataSpec.model_validate({"tokenizer": BYTES, **settings})
-    _, documents = open_source(spec, tmp_path / "cache", lambda _: None).read()
+    _, documents = open_source(spec, tmp_path / "cache", lambda _: None).read(Reading())
     return list(documents)
 
 
@@ -111,7 +113,7 @@ def test_a_missing_column_is_named_with_those_that_exist(tmp_path):
     write_jsonl(tmp_path / "a.jsonl", [{"body": "one", "id": 1}])
     with pytest.raises(DataError, match=r"data\.column='text' is not a column of .*a\.jsonl: it has body, id\."):
         read(tmp_path, source="files", paths=[str(tmp_path / "a.jsonl")])
-    with pytest.raises(DataError, match=r"data\.column='id' of .*a\.jsonl holds int where text is needed\."):
+    with pytest.raises(DataError, match=r"row 1 of .*a\.jsonl could not be read: data\.column='id' holds int where"):
         read(tmp_path, source="files", paths=[str(tmp_path / "a.jsonl")], column="id")
 
 
@@ -120,10 +122,12 @@ def test_a_missing_column_is_named_with_those_that_exist(tmp_path):
     [
         ("a.txt", b"", "the 1 matching files hold no text"),
         ("a.jsonl", b"", "the 1 matching files hold no text"),
-        ("a.txt", b"text \xff\xfe", r"a\.txt is not UTF-8 text \(byte 5\)"),
-        ("a.jsonl", bytes(range(256)), r"a\.jsonl could not be read as json: "),
+        ("a.txt", b"text \xff\xfe", r"a\.txt could not be read: it is not UTF-8 text \(byte 5\)"),
+        ("a.jsonl", bytes(range(256)), r"line 1 of .*a\.jsonl could not be read: it is not JSON"),
         ("a.parquet", b"not parquet" * 9, r"a\.parquet could not be read as parquet: "),
-        ("a.csv", b"a,b\n", r"a\.csv has the extension '\.csv'; allowed are \.txt, \.jsonl, \.parquet"),
+        ("a.csv", b"text\n", "the 1 matching files hold no text"),
+        ("a.pdf", b"%PDF", r"a\.pdf has the extension '\.pdf'; allowed are \.txt, \.jsonl, "),
+        ("a.parquet.gz", b"x", r"has the extension '\.gz'; allowed are "),
     ],
 )
 def test_a_file_that_cannot_be_used_is_named(tmp_path, name, content, message):
@@ -220,3 +224,33 @@ def test_a_copy_of_a_data_set_is_read_offline_and_wrong_names_are_told(tmp_path)
     assert "could not be loaded: Bad split: test. Available splits: ['train']" in split
     assert "could not be loaded: BuilderConfig 'none' not found. Available: ['default']" in subset
     assert "data.column='body' is not a column of" in column and column.endswith("it has text.")
+
+
+def test_a_directory_that_is_not_there_or_holds_no_data_is_not_sought_on_the_hub(tmp_path):
+    with pytest.raises(DataError, match="there is no such directory"):
+        read(tmp_path, source="hub", name=str(tmp_path / "none"))
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(DataError, match=r"is a directory that datasets cannot load.*try data=files"):
+        read(tmp_path, source="hub", name=str(tmp_path / "empty"))
+
+
+def test_a_local_data_set_is_known_by_its_content(tmp_path, monkeypatch):
+    """Equally named directories, and one whose content is replaced; none of them asks the hub for a commit."""
+    monkeypatch.setattr("scalesweep.train.data.hub.resolve_commit", lambda *_: pytest.fail("asked the hub"))
+    monkeypatch.setattr(
+        "scalesweep.train.data.hub.hub_rows",
+        lambda name, **_: [{"text": file.read_text()} for file in sorted(Path(name).glob("*.txt"))],
+    )
+    spec = DataSpec(source="hub", name="set", validation_fraction=0.4, cache=str(tmp_path / "cache"), tokenizer=BYTES)
+    hashes = []
+    for place in ("a", "b"):
+        for number in range(3):
+            (tmp_path / place / "set").mkdir(parents=True, exist_ok=True)
+            (tmp_path / place / f"set/{number}.txt").write_text(f"document {number} of {place}")
+        monkeypatch.chdir(tmp_path / place)
+        hashes.append(prepare(spec).hash)
+    (tmp_path / "b/set/1.txt").write_text("another document")
+    hashes.append(prepare(spec).hash)
+    monkeypatch.chdir(tmp_path / "a")
+    assert prepare(spec).hash == hashes[0]
+    assert len(set(hashes)) == 3

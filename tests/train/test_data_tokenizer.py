@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from scalesweep.errors import DataError
 from scalesweep.settings.data import TokenizerSpec
-from scalesweep.train.data.tokenizer import byte_tokenizer, encode, load_tokenizer, make_tokenizer, pieces, train_bpe
+from scalesweep.train.data.encoding import decode, encode, pieces
+from scalesweep.train.data.tokenizer import byte_tokenizer, load_tokenizer, make_tokenizer, train_bpe
 
 TEXT = [b"the cat sat on the mat and the dog sat on the log\n" * 20, "naïve café\n".encode() * 20]
 
@@ -18,6 +19,13 @@ TEXT = [b"the cat sat on the mat and the dog sat on the log\n" * 20, "naïve caf
 def test_bytes_are_their_own_ids_and_256_ends_a_document():
     tokens = np.concatenate(list(encode(byte_tokenizer(), ["é!".encode(), b"", b"a"])))
     assert tokens.tolist() == [0xC3, 0xA9, ord("!"), 256, 256, ord("a"), 256]
+
+
+def test_a_stretch_of_a_stream_is_decoded_with_the_ends_of_its_documents():
+    for tokenizer in (byte_tokenizer(), train_bpe(TEXT, 280)):
+        ids = np.concatenate(list(encode(tokenizer, ["é!".encode(), b"", b"a"])))
+        assert decode(tokenizer, ids) == "é!<|endoftext|><|endoftext|>a<|endoftext|>"
+    assert decode(byte_tokenizer(), np.array([ord("a"), 0xC3])) == "a\ufffd"  # cut in a character
 
 
 def test_bpe_round_trips_and_is_the_same_every_time():

@@ -45,7 +45,7 @@ class Family:
         """The preferred joint law, or why there is none."""
         if isinstance(self.fit, Refused):
             return self.fit
-        return self.fit.preferred or self.fit.refusals["joint"]
+        return self.fit.preferred or self.fit.refusal
 
 
 @dataclass(frozen=True)

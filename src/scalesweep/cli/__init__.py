@@ -35,7 +35,7 @@ _MODULES = {
     "check": "check",
     "model": "model",
     "train": "train",
-    "data": "experiment",
+    "data": "data",
 }
 """Where each command is declared, in the order of --help."""
 NAMES = tuple(_MODULES)

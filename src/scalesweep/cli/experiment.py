@@ -1,4 +1,4 @@
-"""The commands that plan and measure: run, plan, data."""
+"""The commands that plan and measure: run, plan."""
 
 import dataclasses
 import sys
@@ -17,7 +17,7 @@ from scalesweep.settings.trust import trust
 from scalesweep.sweep.extend import keys_present
 from scalesweep.sweep.pooling import pooled_keys
 from scalesweep.sweep.run import plan_sweep, run_sweep
-from scalesweep.train.data import prepare, validation_shortage
+from scalesweep.train.data import prepare
 
 
 def run(given: Given) -> int:
@@ -96,35 +96,7 @@ PLAN = Command(
 )
 
 
-def data(given: Given) -> int:
-    """Prepare a corpus and say what it holds."""
-    settings = compose_settings(given.words)
-    corpus = prepare(settings.data, _say)
-    _say(
-        f"{corpus.name} ({corpus.hash}): {corpus.train_tokens:,} training and {corpus.validation_tokens:,} validation tokens, "
-        f"vocabulary {corpus.vocab_size:,}, {corpus.bytes_per_token:.2f} bytes per token, in {corpus.directory}"
-    )
-    if corpus.entropy is not None:
-        _say(f"Entropy {corpus.entropy:.5f} nats per token; a window costs {corpus.window_excess:.5f} nats more.")
-    wanted, is_capped = settings.train.validation_tokens, settings.data.max_bytes is not None
-    if shortage := validation_shortage(corpus.validation_tokens, wanted, settings.model.context, is_capped):
-        _warn(shortage)
-    return EXIT_OK
-
-
-DATA = Command(
-    "data",
-    about="Prepare a corpus: read, split, tokenize, cache.",
-    usage="[data=SOURCE] [data.key=value ...]",
-    run=data,
-    examples=(
-        "scalesweep data",
-        "scalesweep data data=files \"data.paths=['texts/*.txt']\" data.tokenizer.vocab_size=2048",
-        "scalesweep data data=hub data.name=roneneldan/TinyStories data.max_bytes=50M",
-    ),
-    groups=("data",),
-)
-COMMANDS = (RUN, PLAN, DATA)
+COMMANDS = (RUN, PLAN)
 
 
 def _warn(line: str) -> None:

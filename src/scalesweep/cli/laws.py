@@ -13,7 +13,7 @@ from scalesweep.errors import Refused
 from scalesweep.fit import Fit, Status
 from scalesweep.fit.sweep_fit import Name, SweepFit
 from scalesweep.points.metric import Metric
-from scalesweep.report.words.fit import TITLES, closing, contradiction, in_one_line, interval, meaning
+from scalesweep.report.words.fit import TITLES, closing, contradiction, heading, in_one_line, interval, meaning
 from scalesweep.report.words.summary import summary
 from scalesweep.units import format_number, format_share
 
@@ -58,7 +58,7 @@ def _print(fit: SweepFit, blocks: list[str]) -> None:
     beside = {name: other for name in fit.order if (other := fit.beside(name))}
     for name in (name for name in fit.order if name not in beside.values()):
         law = fit[name]
-        console.print(Text(TITLES[name], style="bold"))
+        console.print(Text(heading(fit, name), style="bold"))
         console.print(Text(f"  {law.law.formula()}"))
         console.print(Text(" ".join((law.status.value, *law.messages)), style=_COLOURS.get(law.status, "yellow")))
         console.print(_table(name, law, fit.confidence, fit.metric), "")

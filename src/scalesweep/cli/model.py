@@ -15,7 +15,7 @@ def model(given: Given) -> int:
     directory, key = Path(given.words[0]), given.words[1]
     to = (given[TO] or directory / "models" / key).expanduser()
     has_tokenizer = export_cell(Store(directory), key, to)
-    with_it = "with its tokenizer" if has_tokenizer else "without a tokenizer, as its tokens are drawn and not text"
+    with_it = "with its tokenizer" if has_tokenizer else "without a tokenizer, as its tokens came without one"
     print(f"{to}: {key}, {with_it}; transformers.AutoModelForCausalLM.from_pretrained({str(to)!r}) opens it.")
     return EXIT_OK
 

@@ -47,6 +47,9 @@ def _pair(text: str) -> tuple[float, float]:
 
 AT = Option[tuple[float, float] | None]("at", _pair, None, "Parameters and training tokens of the model.", "[N,D]")
 COMPUTE = Option[float | None]("compute", positive, None, "FLOPs of training, for the best model of that budget.", "C")
+UNIQUE = Option[float | None](
+    "unique_tokens", positive, None, "Unique ones among the tokens, with fit.law=repeated (default: all).", "U"
+)
 FILE = Option[Path | None]("file", Path, None, "Where to file it (default: forecast-DATE.json).", "NAME.json")
 
 
@@ -56,7 +59,7 @@ def forecast(given: Given) -> int:
 
     path = _place(given[FILE])
     subject = read_subject(given.words, "forecast")
-    made = predict(subject.points, subject.spec, at=given[AT], compute=given[COMPUTE])
+    made = predict(subject.points, subject.spec, at=given[AT], compute=given[COMPUTE], unique_tokens=given[UNIQUE])
     print(summary(made))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -71,15 +74,16 @@ def forecast(given: Given) -> int:
 FORECAST = Command(
     "forecast",
     about="Predict a model that is not measured yet, with two intervals, and file it with date and hash.",
-    usage="DIR|POINTS at=[N,D]|compute=C [file=NAME.json] [fit.key=value ...]",
+    usage="DIR|POINTS at=[N,D]|compute=C [unique_tokens=U] [file=NAME.json] [fit.key=value ...]",
     run=forecast,
     examples=(
         "scalesweep forecast runs/demo at=[1M,3M]",
         "scalesweep forecast runs/demo compute=1e13 file=forecast.json",
         "scalesweep forecast points=chinchilla compute=1e23",
+        "scalesweep forecast points=muennighoff at=[2B,80B] unique_tokens=20B fit.law=repeated",
     ),
     groups=("fit",),
-    options=(AT, COMPUTE, FILE),
+    options=(AT, COMPUTE, UNIQUE, FILE),
     notes=TABLE_NOTES,
 )
 

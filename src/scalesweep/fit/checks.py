@@ -197,7 +197,7 @@ def _noise(points: Points, best: Fit, fit: SweepFit) -> Iterator[Finding]:
 def _leverage(points: Points, best: Fit) -> Iterator[Finding]:
     """Rows that determine their own fitted value: the diagonal of the hat matrix of log L (Hoaglin & Welsch 1978)."""
     law = _joint(best)
-    jacobian = law.gradient(points.n, points.d) / law.predict(points.n, points.d)[:, None]
+    jacobian = law.gradient(*(at := points.columns(law.variables))) / law.predict(*at)[:, None]
     scale = np.linalg.norm(jacobian, axis=0)
     basis, sizes, _ = np.linalg.svd(jacobian / np.where(scale > 0, scale, 1.0), full_matrices=False)
     leverage = np.sum(basis[:, sizes > 1e-10 * sizes[0]] ** 2, axis=1)
@@ -244,7 +244,7 @@ def _outliers(points: Points, best: Fit) -> Iterator[Finding]:
     if not len(far):
         return
     worst = far[np.argsort(-distance[far], kind="stable")][:_NAMED]
-    fitted = _joint(best).predict(points.n, points.d)
+    fitted = best.law.predict(*points.columns(best.law.variables))
     named = [
         f"N = {format_count(points.n[i])}, D = {format_count(points.d[i])}, loss {points.loss[i]:.4g} where the law has "
         f"{fitted[i]:.4g} ({distance[i]:.0f} sd)"
@@ -261,12 +261,15 @@ def _outliers(points: Points, best: Fit) -> Iterator[Finding]:
 
 def _without(points: Points, best: Fit, left_out: NDArray[np.int64]) -> str:
     """What the law becomes without some rows, in words; they may have hidden that the points prefer the other one."""
-    n, d, loss = (np.delete(column, left_out) for column in (points.n, points.d, points.loss))
+    n, d, u, loss = (np.delete(column, left_out) for column in (points.n, points.d, points.u, points.loss))
     if refuse_joint(n, d):
         return "the rest determine no joint law"
     forms: list[type[Law]] = [Chinchilla] if refuse_rows(Coupled, len(loss)) else [Chinchilla, Coupled]
     objective = Objective("huber", best.huber_delta)
-    fits = [fit_form(form, {"N": n, "D": d}, loss, objective=objective) for form in forms]
+    if "U" in best.law.variables:
+        forms = [type(best.law)]
+    columns = {"N": n, "D": d, "U": u}
+    fits = [fit_form(form, {name: columns[name] for name in form.variables}, loss, objective=objective) for form in forms]
     new = min(fits, key=lambda fit: fit.aicc).law
     moved = (
         f"{name} goes from {format_number(getattr(best.law, name))} to {format_number(getattr(new, name))}"
@@ -277,7 +280,7 @@ def _without(points: Points, best: Fit, left_out: NDArray[np.int64]) -> str:
 
 
 def _residuals(points: Points, best: Fit) -> FloatArray:
-    return np.asarray(np.log(points.loss) - np.log(_joint(best).predict(points.n, points.d)))
+    return np.asarray(np.log(points.loss) - np.log(best.law.predict(*points.columns(best.law.variables))))
 
 
 def _joint(best: Fit) -> JointLaw:

@@ -12,17 +12,21 @@ from scalesweep.interval import Interval
 from scalesweep.laws import JointLaw, Law
 from scalesweep.laws.base import MAX_EXPONENT
 from scalesweep.laws.joint import KAPPA_BOUNDS
+from scalesweep.laws.reuse import REUSE_BOUNDS
 
 _NO_INTERVAL = {"low": None, "high": None, "is_low_open": False, "is_high_open": False}
 COEFFICIENTS = {"alpha": "A", "beta": "B"}
 """Of the term that an exponent belongs to."""
 _ALLOCATION = ("a", "b", "tokens_per_parameter")
+_REUSE = {"R_D", "R_N"}
 _STOPPED_BY = {
     "alpha": ("alpha",),
     "beta": ("beta",),
     "A": ("alpha",),
     "B": ("beta",),
     "kappa": ("kappa",),
+    "R_D": ("R_D",),
+    "R_N": ("R_N",),
     **dict.fromkeys(_ALLOCATION, ("alpha", "beta")),
 }
 """Parameters at whose bound of the search a value is stopped too. That E and coefficients end at zero is no such bound, because
@@ -112,8 +116,13 @@ def estimate_law(law: Law, sets: Sequence[FloatArray], confidence: float, larges
 
 def is_stop(parameter: str, value: FloatArray | float) -> BoolArray:
     """Where a bound of the search, rather than the points, decides this parameter."""
-    stopped = np.isin(value, KAPPA_BOUNDS) if parameter == "kappa" else np.asarray(value) >= MAX_EXPONENT
-    return np.asarray(stopped & (parameter in _STOPPED_BY))
+    value = np.asarray(value)
+    if parameter == "kappa":
+        return np.isin(value, KAPPA_BOUNDS)
+    if parameter in _REUSE:
+        low, high = REUSE_BOUNDS
+        return np.asarray((value <= low * (1 + 1e-9)) | (value >= high * (1 - 1e-9)))  # the search is in logarithms
+    return np.asarray((value >= MAX_EXPONENT) & (parameter in _STOPPED_BY))
 
 
 def open_ends(estimates: dict[str, Estimate]) -> list[str]:
@@ -123,10 +132,13 @@ def open_ends(estimates: dict[str, Estimate]) -> list[str]:
     ends += [f"{name} above" for name, interval in known.items() if interval.is_high_open]
     if not ends:
         return []
-    low, high = KAPPA_BOUNDS
+    (low, high), (least, most) = KAPPA_BOUNDS, REUSE_BOUNDS
+    bounds = [f"exponents of {MAX_EXPONENT:g}", f"kappa of {low:g} and {high:g}"]
+    if _REUSE & estimates.keys():
+        bounds[1] = f"{' and '.join(sorted(_REUSE))} of {least:g} and {most:g}"
     return [
-        f"Open ends of intervals: {', '.join(ends)}. The points do not limit them: the search stops at exponents of "
-        f"{MAX_EXPONENT:g} and at kappa of {low:g} and {high:g}."
+        f"Open ends of intervals: {', '.join(ends)}. The points do not limit them: the search stops at "
+        f"{' and at '.join(bounds)}."
     ]
 
 

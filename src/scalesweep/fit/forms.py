@@ -29,7 +29,7 @@ MIN_SPARE_ROWS = 2
 
 
 def fit_law(form: type[Law], rows: Rows, spec: FitSpec) -> Fit:
-    """Estimate a law of N and D, with the intervals of `spec.interval`, on a design that `design.refuse_joint` lets pass."""
+    """Estimate a law of N and D, or of N, D and U, on a design that `design.refuse_joint` lets pass, with `spec.interval`."""
     posed = Posed.of_rows(form, rows)
     descent = posed.descend(objective := Objective("huber", spec.huber_delta))
     assert descent.delta is not None  # of a Huber loss
@@ -41,7 +41,7 @@ def fit_law(form: type[Law], rows: Rows, spec: FitSpec) -> Fit:
     if spec.interval == "profile":
         estimates |= profile_estimates(posed, descent, rows.units.num_units, spec.confidence)
     search = look_back(posed, descent)
-    residuals = np.log(rows.loss) - np.log(law.predict(rows.n, rows.d))
+    residuals = np.log(rows.loss) - np.log(law.predict(*rows.columns(law.variables)))
     status, messages = judge(law, search, estimates, resampled)
     if scatter := judge_scatter(law, rows, residuals):
         status, messages = Status.WEAK if status is Status.IDENTIFIED else status, (*messages, scatter)

@@ -12,10 +12,10 @@ from scalesweep.fit.frontier import fit_on_joint
 from scalesweep.fit.lines import fit_floor, fit_line
 from scalesweep.fit.results import Fit
 from scalesweep.fit.selection import select_rows
-from scalesweep.fit.sweep_fit import FLOORS, LINES, Name, SweepFit, prefer
-from scalesweep.laws import Chinchilla, Coupled, Variable
+from scalesweep.fit.sweep_fit import CHOICES, FLOORS, LINES, Name, SweepFit, prefer
+from scalesweep.laws import Chinchilla, Coupled, Muennighoff, Variable
 from scalesweep.points.compute import compute_of
-from scalesweep.points.design import Noise, measure_span, refuse_joint, replicate_noise
+from scalesweep.points.design import LEVEL_TOLERANCE, Noise, measure_span, refuse_joint, replicate_noise
 from scalesweep.points.points import Points
 from scalesweep.points.rows import Rows
 from scalesweep.settings.fit import FitSpec
@@ -28,7 +28,8 @@ MAX_NOISE_RATIO = 2.0
 
 
 def fit_laws(points: Points, spec: FitSpec | None = None) -> SweepFit:
-    """The joint laws L(N, D), additive and coupled, and L(N), L(D), L(C), each fitted to the used points or refused in words.
+    """The joint laws L(N, D), additive and coupled, with `fit.law=repeated` also L(N, D, U), and L(N), L(D), L(C), each fitted
+    to the used points or refused in words.
 
     The result does not depend on the order of the rows.
 
@@ -39,6 +40,7 @@ def fit_laws(points: Points, spec: FitSpec | None = None) -> SweepFit:
     _check(points, MIN_POINTS if spec.floor is None else MIN_POINTS - 1)
     rows, compute = Rows.of(points), compute_of(points)
     joint = _fit_joint(rows, spec)
+    chosen = CHOICES[spec.law]
     found: dict[Name, Fit | Refused] = {**joint, **fit_one_variable(rows, joint, spec)}
     if compute.is_contradiction:
         found |= {LINES["C"]: Refused(compute.withheld), FLOORS["C"]: Refused(compute.withheld)}
@@ -58,6 +60,7 @@ def fit_laws(points: Points, spec: FitSpec | None = None) -> SweepFit:
         bootstrap=spec.bootstrap,
         confidence=spec.confidence,
         seed=spec.seed,
+        chosen=chosen,
     )
     return result.with_findings(check(points, result))
 
@@ -66,7 +69,21 @@ def _fit_joint(rows: Rows, spec: FitSpec) -> dict[Name, Fit | Refused]:
     if refusal := refuse_joint(rows.n, rows.d):
         return {"joint": refusal}
     coupled = refuse_rows(Coupled, len(rows)) or fit_law(Coupled, rows, spec)
-    return {"joint": fit_law(Chinchilla, rows, spec), "coupled": coupled}
+    found: dict[Name, Fit | Refused] = {"joint": fit_law(Chinchilla, rows, spec), "coupled": coupled}
+    if spec.law == "repeated":
+        found["repeated"] = refuse_repeated(rows) or fit_law(Muennighoff, rows, spec)
+    return found
+
+
+def refuse_repeated(rows: Rows) -> Refused | None:
+    """Why the rows cannot show the law of repeated data; None where they can."""
+    _, d, u = rows.columns(("N", "D", "U"))
+    if not np.any(d > u * (1 + LEVEL_TOLERANCE)):
+        return Refused(
+            "fit.law=repeated: no row trained on repeated tokens, as far as a column `epochs` or `unique_tokens` says; the law "
+            "of fresh data is fit.law=auto."
+        )
+    return refuse_rows(Muennighoff, len(rows))
 
 
 def fit_one_variable(rows: Rows, joint: Mapping[Name, Fit | Refused], spec: FitSpec) -> dict[Name, Fit | Refused]:
@@ -81,7 +98,7 @@ def fit_one_variable(rows: Rows, joint: Mapping[Name, Fit | Refused], spec: FitS
     found: dict[Name, Fit | Refused] = {}
     for variable in LINES:
         found[LINES[variable]], found[FLOORS[variable]] = fit_variable(
-            rows, variable, joint[prefer(joint) if variable == "C" else "joint"], spec
+            rows, variable, joint[prefer(joint, CHOICES[spec.law]) if variable == "C" else "joint"], spec
         )
     return found
 

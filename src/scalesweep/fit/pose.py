@@ -101,8 +101,8 @@ class Posed:
 
     @classmethod
     def of_rows(cls, form: type[Law], rows: Rows) -> "Posed":
-        """Pose a law of N and D on measured rows."""
-        return cls.of(form, {"N": rows.n, "D": rows.d}, rows.loss)
+        """Pose a law of N and D, or of N, D and U, on measured rows."""
+        return cls.of(form, dict(zip(form.variables, rows.columns(form.variables), strict=True)), rows.loss)
 
     @property
     def num_free(self) -> int:

@@ -12,21 +12,25 @@ from scalesweep.points.compute import Compute
 from scalesweep.points.design import Noise, Span
 from scalesweep.points.metric import Metric
 
-Name = Literal["joint", "coupled", "by_n", "by_d", "by_c", "by_n_floor", "by_d_floor", "by_c_floor"]
+Name = Literal["joint", "coupled", "repeated", "by_n", "by_d", "by_c", "by_n_floor", "by_d_floor", "by_c_floor"]
 LINES: dict[Variable, Name] = {"N": "by_n", "D": "by_d", "C": "by_c"}
 """Laws of one variable as lines in log-log."""
 FLOORS: dict[Variable, Name] = {"N": "by_n_floor", "D": "by_d_floor", "C": "by_c_floor"}
 """The same with a floor."""
 
 
-_LIMITS_ALL = {"A02", "A04"}
-"""Warnings under which no joint law is called identified: of the design and the data."""
 _LIMITS_PREFERRED = {"A06", "A15"}
 """Warnings about the preferred law: where it ends, and that its intervals missed."""
 
 
-def prefer(laws: Mapping[Name, Fit | Refused]) -> Name:
-    """The joint law that the points prefer: the additive one unless the coupled one has the lower AICc."""
+CHOICES: dict[str, Name | None] = {"auto": None, "additive": "joint", "coupled": "coupled", "repeated": "repeated"}
+"""The joint law that a value of `fit.law` stands for."""
+
+
+def prefer(laws: Mapping[Name, Fit | Refused], chosen: Name | None = None) -> Name:
+    """The chosen joint law, or else the one that the points prefer: additive unless the coupled one has the lower AICc."""
+    if chosen is not None:
+        return chosen
     joint, coupled = laws.get("joint"), laws.get("coupled")
     return "coupled" if isinstance(joint, Fit) and isinstance(coupled, Fit) and coupled.aicc < joint.aicc else "joint"
 
@@ -36,7 +40,7 @@ class SweepFit:
     """All laws estimated from one table of points."""
 
     laws: Mapping[Name, Fit | Refused]
-    """L(N, D), additive and coupled, and L(N), L(D) and L(C), as lines and with a floor.
+    """L(N, D), additive and coupled, L(N, D, U) where it was chosen, and L(N), L(D) and L(C), as lines and with a floor.
     Where the design carries no joint law, `joint` says why,
     and there is no `coupled`."""
     noise: Noise | None
@@ -65,6 +69,8 @@ class SweepFit:
     """Nominal coverage of the intervals."""
     seed: int
     """Seed of the resampling."""
+    chosen: Name | None = None
+    """The joint law that `fit.law` asks for; None: the one that the points prefer."""
     findings: tuple[Finding, ...] = ()
     """Coded warnings, by `checks.check`."""
 
@@ -96,8 +102,8 @@ class SweepFit:
 
     @property
     def preferred_name(self) -> Name:
-        """The joint law that the points prefer: the additive one unless the coupled one has the lower AICc."""
-        return prefer(self.laws)
+        """The joint law that was chosen or that the points prefer."""
+        return prefer(self.laws, self.chosen)
 
     def preferred_of(self, variable: Variable) -> Name | None:
         """The law of one variable that the points prefer, or None where there is none.
@@ -122,8 +128,8 @@ class SweepFit:
         """Names of the fitted laws, the preferred joint law first, and of each variable its preferred law before the other."""
         names = list(self.fits)
         leading = {self.preferred_name, *(name for variable in LINES if (name := self.preferred_of(variable)))}
-        places = {"joint": 0, "coupled": 0, **{n: i for laws in (LINES, FLOORS) for i, n in enumerate(laws.values(), start=1)}}
-        return sorted(names, key=lambda name: (places[name], name not in leading))
+        places = {n: i for laws in (LINES, FLOORS) for i, n in enumerate(laws.values(), start=1)}
+        return sorted(names, key=lambda name: (places.get(name, 0), name not in leading))
 
     def beside(self, name: Name) -> Name | None:
         """The other fitted law of the same variable, where `name` is the preferred one of that variable."""
@@ -132,6 +138,11 @@ class SweepFit:
                 other = FLOORS[variable] if name == LINES[variable] else LINES[variable]
                 return other if other in self.fits else None
         return None
+
+    @property
+    def refusal(self) -> Refused:
+        """Why there is no preferred joint law, where there is none."""
+        return self.refusals.get(self.preferred_name) or self.refusals["joint"]
 
     @property
     def stated_refusals(self) -> dict[Name, Refused]:
@@ -145,19 +156,30 @@ class SweepFit:
         """One line on the preferred joint law: its status and reasons, or the refusal."""
         best = self.preferred
         if best is None:
-            return f"{Status.NOT_IDENTIFIED.value} {self.refusals['joint']}"
+            return f"{Status.NOT_IDENTIFIED.value} {self.refusal}"
         return " ".join((best.status.value, *best.messages))
 
     def with_findings(self, findings: Sequence[Finding]) -> "SweepFit":
-        """The same laws with these warnings, in the order of their codes; no law that they limit is called identified."""
+        """The same laws with these warnings, in the order of their codes; no law that they limit is called identified, and
+        none beside the preferred one.
+
+        A02, of the design, limits every joint law; A04, of repeated data, those of fresh data.
+        """
         codes = {finding.code for finding in findings}
         laws = dict(self.laws)
-        for name in ("joint", "coupled"):
-            said = sorted(codes & (_LIMITS_ALL | (_LIMITS_PREFERRED if name == self.preferred_name else set())))
+        for name in ("joint", "coupled", "repeated"):
+            limits = {"A02"} if name == "repeated" else {"A02", "A04"}
+            said = sorted(codes & (limits | (_LIMITS_PREFERRED if name == self.preferred_name else set())))
             found = laws.get(name)
-            if said and isinstance(found, Fit) and found.status is Status.IDENTIFIED:
-                warnings = f"Warning {said[0]} says" if len(said) == 1 else f"Warnings {', '.join(said)} say"
-                laws[name] = replace(found, status=Status.WEAK, messages=(*found.messages, f"{warnings} why."))
+            if not isinstance(found, Fit) or found.status is not Status.IDENTIFIED:
+                continue
+            reasons = (
+                [f"Warning {said[0]} says why." if len(said) == 1 else f"Warnings {', '.join(said)} say why."] if said else []
+            )
+            if name != self.preferred_name and self.preferred:  # whose intervals hold only if it is right
+                reasons.append("Another law is preferred.")
+            if reasons:
+                laws[name] = replace(found, status=Status.WEAK, messages=(*found.messages, *reasons))
         return replace(self, laws=laws, findings=tuple(sorted(findings, key=lambda finding: finding.code)))
 
     def to_dict(self) -> dict[str, Any]:
@@ -165,6 +187,7 @@ class SweepFit:
         return {
             "laws": {name: law.to_dict() for name, law in self.fits.items()},
             "preferred": self.preferred_name if self.preferred else None,
+            "chosen": self.chosen,
             "preferred_of": {variable: self.preferred_of(variable) for variable in LINES},
             "refusals": {name: refused.reason for name, refused in self.refusals.items()},
             "noise": asdict(self.noise) if self.noise else None,

@@ -15,7 +15,9 @@ from scalesweep.arrays import FloatArray
 from scalesweep.laws.base import COARSE_EXPONENT, FLOOR, VANISHING, Gradient, Law, Parameter, power
 from scalesweep.laws.joint import JointLaw
 
-_REUSE = Parameter(lower=1e-3, upper=1e6, grid=(1.0, 5.0, 25.0), is_log=True, kind="pure")
+REUSE_BOUNDS = (1e-3, 1e6)
+"""Of R_D* and R_N*: where repetition is worth nothing at once, and where it is worth as much as fresh text."""
+_REUSE = Parameter(lower=REUSE_BOUNDS[0], upper=REUSE_BOUNDS[1], grid=(1.0, 5.0, 25.0), is_log=True, kind="pure")
 _POSITIVE = replace(COARSE_EXPONENT, lower=1e-3)
 
 

@@ -32,6 +32,7 @@ from scalesweep.counting import FLOPS, PARAMS
 from scalesweep.errors import PointsError
 from scalesweep.points.columns import VARIABLES, Variable
 from scalesweep.points.curves import Curves
+from scalesweep.points.epochs import find_epochs
 from scalesweep.points.metric import NATS_PER_TOKEN, Metric
 from scalesweep.points.sheet import Sheet
 from scalesweep.points.states import reasons_of
@@ -107,6 +108,15 @@ class Points:
         return self._column("c")
 
     @property
+    def u(self) -> FloatArray:
+        """Unique training tokens of the used rows, by `epochs` or `unique_tokens`; D where neither says less, shape (rows,)."""
+        return self._column("u")
+
+    def columns(self, symbols: Sequence[str]) -> list[FloatArray]:
+        """The variables of a law, by N, D, C and U, of the used rows."""
+        return [self._column(symbol.lower()) for symbol in symbols]
+
+    @property
     def loss(self) -> FloatArray:
         """Losses of the used rows in the unit of `metric`, shape (rows,)."""
         return self._column("loss")
@@ -129,6 +139,9 @@ class Points:
         """The numbers of the used rows, taken from the frame once: an analysis asks for them thousands of times."""
         used = self.used
         columns = {name: used[name].to_numpy(dtype=np.float64, copy=True) for name in REQUIRED if name in used}
+        if "d" in columns:
+            epochs = find_epochs(used)
+            columns["u"] = columns["d"] / np.fmax(1.0, 1.0 if epochs is None else epochs)
         for column in columns.values():
             column.flags.writeable = False
         return columns

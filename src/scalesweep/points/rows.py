@@ -1,5 +1,6 @@
 """The measured rows as estimators take them: columns in one order, with what is drawn together in a resample."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -28,6 +29,8 @@ class Rows:
     """Position of each row in the table that it comes from."""
     k: float | None = SIX
     """Compute optima take C as k N D; None where the units of N, D and C contradict each other."""
+    u: FloatArray | None = None
+    """Unique tokens among D; None: all are."""
 
     def __len__(self) -> int:
         return len(self.loss)
@@ -42,10 +45,10 @@ class Rows:
         n, d, c, loss = points.n, points.d, points.c, points.loss
         units, compute = group_rows(points.used), compute_of(points)
         order = np.lexsort((units.unit, loss, c, d, n) if points.is_partial else (units.unit, loss, d, n))
-        said = np.nan_to_num(np.stack([n, d, c, loss, units.unit], axis=1)[order], nan=-1.0)
+        said = np.nan_to_num(np.stack([n, d, c, loss, points.u, units.unit], axis=1)[order], nan=-1.0)
         order = order[np.append(True, np.any(said[1:] != said[:-1], axis=1))] if len(order) else order
         k = None if compute.is_contradiction else compute.k
-        return cls(n[order], d[order], c[order], loss[order], units.take(order), order, k)
+        return cls(n[order], d[order], c[order], loss[order], units.take(order), order, k, points.u[order])
 
     @classmethod
     def of_columns(cls, n: FloatArray, d: FloatArray, loss: FloatArray, units: Units | None = None) -> "Rows":
@@ -55,7 +58,13 @@ class Rows:
     def take(self, rows: IntArray) -> "Rows":
         """Some of the rows."""
         n, d, c, loss = (column[rows] for column in (self.n, self.d, self.c, self.loss))
-        return Rows(n, d, c, loss, self.units.take(rows), self.order[rows], self.k)
+        u = None if self.u is None else self.u[rows]
+        return Rows(n, d, c, loss, self.units.take(rows), self.order[rows], self.k, u)
+
+    def columns(self, symbols: Sequence[str]) -> list[FloatArray]:
+        """The variables of a law, by N, D, C and U."""
+        known = {"N": self.n, "D": self.d, "C": self.c, "U": self.d if self.u is None else self.u}
+        return [known[symbol] for symbol in symbols]
 
     @property
     def largest_six(self) -> float | None:

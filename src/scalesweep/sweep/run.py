@@ -29,7 +29,7 @@ from scalesweep.sweep.extend import extend, fitted_points, keys_present
 from scalesweep.sweep.pooling import take_here
 from scalesweep.sweep.subject import Subject, report_context, write
 from scalesweep.sweep.tracking import track_sweep
-from scalesweep.train.data import prepare, unique_tokens, validation_shortage
+from scalesweep.train.data import prepare, training_shortage, unique_tokens, validation_shortage
 from scalesweep.train.data.corpus import Corpus
 
 Say = Callable[[str], None]
@@ -71,7 +71,7 @@ def run_sweep(settings: Settings, say: Say, warn: Say) -> Swept:
     """
     require_installed(settings.logger)
     device = device_of_sweep(settings)
-    corpus = prepare(settings.data, say)
+    corpus = prepared(settings, say)
     store = Store(Path(settings.dir).expanduser())
     with plain_storage_errors(store.directory):
         store.clear_cancel()
@@ -98,6 +98,14 @@ def run_sweep(settings: Settings, say: Say, warn: Say) -> Swept:
         found = Refused(str(error))
     track_sweep(measured, settings, found, warn)
     return Swept(measured, found, page)
+
+
+def prepared(settings: Settings, say: Say) -> Corpus:
+    """The corpus that is to be trained on; what its text lost on the way is said, each time."""
+    corpus = prepare(settings.data, say)
+    if corpus.account:
+        say(f"Corpus {corpus.name}: {corpus.account}.")
+    return corpus
 
 
 def _keep_plan(store: Store, plan: Plan, settings: Settings, corpus: Corpus) -> int:
@@ -151,7 +159,7 @@ def measure_cell(settings: Settings, directory: Path, say: Say) -> float:
     """Measure the single cell of `settings` in `directory`; its validation loss, nan if it diverged."""
     require_installed(settings.logger)
     device = device_of_sweep(settings)
-    corpus = prepare(settings.data, say)
+    corpus = prepared(settings, say)
     planned = plan_sweep(settings, corpus, device)
     store = Store(directory)
     _keep_plan(store, planned, settings, corpus)
@@ -166,7 +174,13 @@ def measure_cell(settings: Settings, directory: Path, say: Say) -> float:
 
 
 def facts_of_corpus(corpus: Corpus, settings: Settings) -> CorpusFacts:
-    """What a plan needs to know of the corpus."""
+    """What a plan needs to know of the corpus.
+
+    Raises:
+        DataError: the training text is shorter than one window.
+    """
+    if shortage := training_shortage(corpus.train_tokens, settings.model.context, settings.data.max_bytes is not None):
+        raise DataError(shortage)
     unique = unique_tokens(corpus.train_tokens, settings.model.context)
     return CorpusFacts(corpus.name, corpus.hash, corpus.vocab_size, unique, scaled(settings))
 
@@ -204,15 +218,14 @@ def plan_sweep(
         planned = make_plan(settings, facts, device, extended, {c.key for c in left_out})
         said += exceeded(planned.cells, limits, settings.dir)
         planned = dataclasses.replace(planned, warnings=(*said, *planned.warnings))
+    is_capped = settings.data.max_bytes is not None
     for context, tokens in sorted({(c.shape.context, c.validation_tokens) for c in planned.cells}):
+        if shortage := training_shortage(corpus.train_tokens, context, is_capped):  # of a context that is an axis
+            raise DataError(shortage)
         if tokens < 2 * context:
             raise SpecError(f"train.validation_tokens = {tokens}: must be at least two windows of {context} tokens.")
-        if shortage := validation_shortage(corpus.validation_tokens, tokens, context, settings.data.max_bytes is not None):
+        if shortage := validation_shortage(corpus.validation_tokens, tokens, context, is_capped):
             raise DataError(shortage)
-        if unique_tokens(corpus.train_tokens, context) == 0:
-            raise SpecError(
-                f"model.context = {context}: must be below the {corpus.train_tokens:,} training tokens of the corpus."
-            )
     return planned
 
 
@@ -222,4 +235,5 @@ def corpus_facts(corpus: Corpus) -> dict[str, str]:
         "corpus": corpus.name,
         "corpus_hash": corpus.hash,
         "corpus_directory": str(corpus.directory),
+        "corpus_account": corpus.account or ("nothing left out, replaced or cut" if corpus.reading else ""),
     }

@@ -258,6 +258,7 @@ def report_context(measured: Measured, settings: Settings, command: str) -> Repo
         provenance={
             "sweep": f"{sweep['name']} ({sweep['hash']})",
             "corpus": f"{sweep['facts']['corpus']} ({sweep['facts']['corpus_hash']})",
+            **({"text": account} if (account := sweep["facts"].get("corpus_account")) else {}),  # older sweeps lack it
             "measured with scalesweep": made["scalesweep"],
             "Python": made["python"],
             "PyTorch": made["torch"],

@@ -59,7 +59,11 @@ MAX_COUNT_GAP = 0.01
 """Largest |C / (k N D) - 1| at which approach 3 and the others mean the same C."""
 EXTRAPOLATION = 10.0
 """Beside the largest measured C, allocations are compared at this multiple of it."""
-_TITLES = {"law": "3, additive law L(N, D)", "coupled": "3, coupled law (preferred)"}
+_TITLES = {
+    "law": "3, additive law L(N, D)",
+    "coupled": "3, coupled law (preferred)",
+    "repeated": "3, law of repeated data, where it is fresh",
+}
 
 
 @dataclass(frozen=True)
@@ -148,8 +152,8 @@ def compare_approaches(
         fit_isoflops(minima, spec),
         allocation_of_law(laws.laws["joint"], points, spec),
     ]
-    if laws.preferred_name == "coupled":
-        rows.append(allocation_of_law(laws["coupled"], points, spec, "coupled"))
+    if laws.preferred is not None and laws.preferred_name != "joint":
+        rows.append(allocation_of_law(laws.preferred, points, spec, "repeated" if spec.law == "repeated" else "coupled"))
     return Approaches(tuple(rows), minima, bias, compared_at, _notes(points), points.source)
 
 
@@ -186,8 +190,10 @@ def _weights(minima: IsoflopMinima) -> FloatArray:
     return np.ones(len(errors)) if np.isnan(errors).any() else errors**-2
 
 
-def allocation_of_law(fit: Fit | Refused, points: Points, spec: FitSpec, name: Literal["law", "coupled"] = "law") -> Approach:
-    """Approach 3: the compute optimum of the fitted law, or its refusal; of the additive law, or the coupled one."""
+def allocation_of_law(
+    fit: Fit | Refused, points: Points, spec: FitSpec, name: Literal["law", "coupled", "repeated"] = "law"
+) -> Approach:
+    """Approach 3: the compute optimum of the fitted law, or its refusal; of the additive law, or the preferred other one."""
     title = _TITLES[name]
     if isinstance(fit, Refused):
         return refused_approach(name, title, [fit.reason], (len(points.loss), len(points.excluded)), spec)

@@ -18,7 +18,7 @@ from scalesweep.errors import FitError
 from scalesweep.fit.estimates import Estimate, estimate, is_wide, join
 from scalesweep.settings.fit import FitSpec
 
-Name = Literal["envelope", "isoflop", "law", "coupled"]
+Name = Literal["envelope", "isoflop", "law", "coupled", "repeated"]
 MIN_BUDGETS = 3
 """A line through fewer says nothing about itself."""
 FEW_BUDGETS = 5

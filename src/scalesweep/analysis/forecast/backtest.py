@@ -13,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 
 from scalesweep.analysis.forecast.bands import Band, Outlook, calibrate, look_ahead
-from scalesweep.analysis.forecast.rivals import THEORIES, fit_rivals, log_loss
+from scalesweep.analysis.forecast.rivals import fit_rivals, theories_of
 from scalesweep.arrays import BoolArray, FloatArray
 from scalesweep.errors import FitError
 from scalesweep.fit.horizon import Range
@@ -170,12 +170,13 @@ def back_test(
     spec: FitSpec,
     axis: Axis = "c",
     *,
-    forms: Sequence[str] = THEORIES,
+    forms: Sequence[str] | None = None,
     max_origins: int = MAX_ORIGINS,
 ) -> BackTest:
     """Predict the used rows above each of at most `max_origins` cuts, spread evenly in the logarithm of the axis.
 
-    An origin whose rows cannot be fitted at all is no origin. Needs at least one resample in `spec`.
+    An origin whose rows cannot be fitted at all is no origin. Needs at least one resample in `spec`. By default the forms are
+    those that `fit.law` makes forecasts of.
     """
     rows = Rows.of(points)
     values: FloatArray = getattr(rows, axis)
@@ -185,10 +186,10 @@ def back_test(
         is_below = values <= cut
         below, above = rows.take(np.flatnonzero(is_below)), rows.take(np.flatnonzero(~is_below))
         try:
-            rivals = fit_rivals(below, spec, forms)
+            rivals = fit_rivals(below, spec, theories_of(spec) if forms is None else forms)
         except FitError:
             continue
-        outlook = look_ahead(rivals, Range.of(below.n, below.d), (above.n, above.d))
+        outlook = look_ahead(rivals, Range.of(below.n, below.d), (above.n, above.d), above.u)
         past = [part.scores[~part.abstained & (part.cut * part.factor <= cut * (1 + 1e-9))] for part in parts]
         factor = calibrate(past, spec.confidence)
         parts.append(_outcomes(outlook, cut, values[~is_below], np.log(above.loss), factor, spec.confidence))
@@ -242,7 +243,7 @@ def _outcomes(
         d=outlook.d,
         actual=actual,
         centre=outlook.centre,
-        preferred=log_loss(preferred, outlook.n, outlook.d),
+        preferred=outlook.log_loss(preferred),
         forms={form: _predict(outlook, form) for form in (*outlook.rivals.refusals, *outlook.rivals.names)},
         abstained=np.array([bool(reason) for reason in outlook.refusals]),
         scores=outlook.scores(actual),
@@ -260,7 +261,7 @@ def _origins(outcomes: Outcomes | None) -> list[FloatArray]:
 
 def _predict(outlook: Outlook, form: str) -> FloatArray:
     fit = outlook.rivals.find(form)
-    return log_loss(fit, outlook.n, outlook.d) if fit else np.full(len(outlook.n), np.nan)
+    return outlook.log_loss(fit) if fit else np.full(len(outlook.n), np.nan)
 
 
 def _row(label: str, outcomes: Outcomes) -> HorizonRow:

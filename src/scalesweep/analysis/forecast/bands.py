@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from scalesweep.analysis.forecast.rivals import Draws, Of, Rivals, predict_interval, slopes
+from scalesweep.analysis.forecast.rivals import Draws, Of, Rivals, log_loss, predict_interval, slopes
 from scalesweep.arrays import FloatArray
 from scalesweep.fit.criterion import robust_deviation
 from scalesweep.fit.horizon import Range, walk_sd
@@ -65,10 +65,16 @@ class Outlook:
     """Standard deviation s of what may be wrong with it, for a new run, shape (targets,)."""
     refusals: tuple[str, ...]
     """Why the points support no forecast at each target; empty where they do."""
+    u: FloatArray | None = None
+    """Unique tokens, shape (targets,); None: all are."""
 
     def form_band(self, fit: Fit, confidence: float, of: Of) -> Band:
         """The interval of one form."""
-        return Band(*predict_interval(fit, self.n, self.d, Draws(confidence, of, self.rivals.seed)))
+        return Band(*predict_interval(fit, self.n, self.d, Draws(confidence, of, self.rivals.seed), self.u))
+
+    def log_loss(self, fit: Fit) -> FloatArray:
+        """Log loss by one form, shape (targets,)."""
+        return log_loss(fit, self.n, self.d, self.u)
 
     def honest(self, factor: float) -> Band:
         """The honest interval for a new run, with q = `factor`."""
@@ -79,24 +85,25 @@ class Outlook:
         return np.asarray(np.abs(log_loss - self.centre) / self.scale)
 
 
-def look_ahead(rivals: Rivals, measured: Range, targets: tuple[ArrayLike, ArrayLike]) -> Outlook:
+def look_ahead(rivals: Rivals, measured: Range, targets: tuple[ArrayLike, ArrayLike], u: FloatArray | None = None) -> Outlook:
     """Predict targets with rivals that have resamples.
 
     Args:
         rivals: the forms, fitted to the measured points.
         measured: the range of these points.
         targets: n and d to predict, each of shape (targets,).
+        u: unique tokens among d, shape (targets,); None: all are.
     """
     n, d = (np.asarray(axis, dtype=np.float64) for axis in targets)
-    weights, values = rivals.weights, rivals.log_losses(n, d)
+    weights, values = rivals.weights, rivals.log_losses(n, d, u)
     centre = weights @ values
-    ends = np.array([predict_interval(fit, n, d, Draws(0.9, "mean", rivals.seed)) for fit in rivals.theories])
+    ends = np.array([predict_interval(fit, n, d, Draws(0.9, "mean", rivals.seed), u) for fit in rivals.theories])
     resampled = np.nan_to_num((ends[:, 1] - ends[:, 0]) / 2 / _NORMAL_90)
     # Of every form, whatever its vote: on precise points all but one are rejected, and that one may still be wrong.
     spread = np.mean((values - centre) ** 2, axis=0)
     noise = np.array([_run_noise(fit) for fit in rivals.theories])
     way = measured.way(n, d)
-    walk = walk_sd(way, _slopes(rivals, n * 10.0 ** -way[0], d * 10.0 ** -way[1]))
+    walk = walk_sd(way, _slopes(rivals, n * 10.0 ** -way[0], d * 10.0 ** -way[1], u))
     variance = weights @ (noise[:, None] ** 2 + resampled**2) + spread + walk**2
     return Outlook(
         rivals=rivals,
@@ -105,6 +112,7 @@ def look_ahead(rivals: Rivals, measured: Range, targets: tuple[ArrayLike, ArrayL
         centre=centre,
         scale=np.sqrt(np.maximum(variance, np.finfo(np.float64).eps ** 2)),
         refusals=tuple(measured.refuse(float(x), float(y)) for x, y in zip(n, d, strict=True)),
+        u=u,
     )
 
 
@@ -137,7 +145,7 @@ def _run_noise(fit: Fit) -> float:
     return robust_deviation(fit.residuals, fit.shares) * math.sqrt(runs / max(runs - fit.num_free, 1.0))
 
 
-def _slopes(rivals: Rivals, n: FloatArray, d: FloatArray) -> tuple[FloatArray, FloatArray]:
+def _slopes(rivals: Rivals, n: FloatArray, d: FloatArray, u: FloatArray | None) -> tuple[FloatArray, FloatArray]:
     """Local exponents of the forms, weighted, each of shape (targets,)."""
-    by_n, by_d = np.tensordot(rivals.weights, np.array([slopes(fit, n, d) for fit in rivals.theories]), 1)
+    by_n, by_d = np.tensordot(rivals.weights, np.array([slopes(fit, n, d, u) for fit in rivals.theories]), 1)
     return by_n, by_d

@@ -105,6 +105,8 @@ class Forecast:
     """The points and the estimation."""
     reservation: str = ""
     """Of a forecast from L(C), where there is no joint law: why, and what it does not know, in sentences."""
+    unique_tokens: float | None = None
+    """Of d; None: all are, as in files of earlier versions."""
 
     def to_json(self, day: date) -> str:
         """The forecast as the text of a file: dated, with the sha256 of its content."""
@@ -171,4 +173,5 @@ def name_target(made: Forecast) -> str:
         return f"C = {format_number(made.c)} FLOPs"
     assert made.n is not None  # a model is asked for by its N and D
     assert made.d is not None
-    return f"N = {format_count(made.n)} parameters, D = {format_count(made.d)} tokens"
+    unique = f", {format_count(made.unique_tokens)} of them unique" if made.unique_tokens else ""
+    return f"N = {format_count(made.n)} parameters, D = {format_count(made.d)} tokens{unique}"

@@ -9,6 +9,7 @@ the forecast says why. C = k N D as the points count it (`points.compute`).
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
@@ -16,10 +17,11 @@ from scalesweep.analysis.forecast.backtest import BackTest, back_test
 from scalesweep.analysis.forecast.bands import Band, Outlook, look_ahead
 from scalesweep.analysis.forecast.dated import Forecast, Origin, Prediction, Target, hash_points
 from scalesweep.analysis.forecast.ray import NUM_ORIGINS, RayOutlook, look_along_ray
-from scalesweep.analysis.forecast.rivals import THEORIES, Rivals, fit_rivals, log_loss
+from scalesweep.analysis.forecast.rivals import Rivals, fit_rivals, theories_of
 from scalesweep.arrays import FloatArray
 from scalesweep.errors import FitError, SpecError
 from scalesweep.fit.horizon import Range, supported_horizon
+from scalesweep.fit.laws import refuse_repeated
 from scalesweep.fit.results import Fit
 from scalesweep.points.compute import compute_of
 from scalesweep.points.design import refuse_joint
@@ -35,7 +37,8 @@ def forecast(
     *,
     at: tuple[float, float] | None = None,
     compute: float | None = None,
-    forms: Sequence[str] = THEORIES,
+    unique_tokens: float | None = None,
+    forms: Sequence[str] | None = None,
     tested: BackTest | None = None,
 ) -> Forecast:
     """Predict the loss of a model, or of the compute-optimal model of a budget.
@@ -45,24 +48,30 @@ def forecast(
         spec: estimation, resamples and confidence.
         at: N in parameters and D in tokens.
         compute: FLOPs, counted as the points count C (`points.compute`); exactly one of `at` and `compute`.
-        forms: names of the rivals.
+        unique_tokens: of the tokens in `at`, with `fit.law=repeated`; by default all.
+        forms: names of the rivals; by default those of `fit.law`.
         tested: the rolling origin by compute of the same points, if it was made before.
 
     Raises:
-        SpecError: not exactly one target, a target that is not positive, or no resamples.
+        SpecError: not exactly one target, a target that is not positive, no resamples, or unique tokens that no law asks for.
         FitError: no form can be fitted, nor L(C) where there is no joint law, at `compute` no form has a compute optimum, or
             the units of the points contradict each other.
     """
-    _check(at, compute, spec)
+    _check(at, compute, unique_tokens, spec)
     count = compute_of(points)
     if count.withheld_model if at else count.withheld:
         raise FitError(f"{points.source}: {count.unusual} No forecast is made before the units are stated (A17).")
     rows = Rows.of(points)
+    if spec.law == "repeated" and (refused := refuse_repeated(rows)):
+        raise FitError(f"{points.source}: {refused}")
     if why := _refuse_plane(rows):
         return _along_ray(look_along_ray(points, spec, why, at=at, compute=compute), points, spec, "model" if at else "compute")
-    rivals = fit_rivals(rows, spec, forms)
+    rivals = fit_rivals(rows, spec, theories_of(spec) if forms is None else forms)
     place = at or _optimal_model(rivals, count.as_six(float(compute or 0)))
-    outlook = look_ahead(rivals, Range.of(rows.n, rows.d), ([place[0]], [place[1]]))
+    u = None if unique_tokens is None else np.array([min(unique_tokens, place[1])])
+    outlook = look_ahead(rivals, Range.of(rows.n, rows.d), ([place[0]], [place[1]]), u)
+    if u is not None and (too_often := _refuse_epochs(points, place[1] / float(u[0]))):
+        outlook = replace(outlook, refusals=(outlook.refusals[0] or too_often,))
     test = back_test(points, spec, forms=forms, max_origins=NUM_ORIGINS) if tested is None else tested
     return _assemble(outlook, test, points, spec, "model" if at else "compute")
 
@@ -73,6 +82,18 @@ def _refuse_plane(rows: Rows) -> str:
         return "The table lacks N or D, so that there is no joint law."
     refusal = refuse_joint(rows.n, rows.d)
     return str(refusal) if refusal else ""
+
+
+def _refuse_epochs(points: Points, epochs: float) -> str:
+    """Why the points support no forecast at so many epochs; as of N and D, a span of decades supports another one beyond it."""
+    most = float(np.max(points.d / points.u))
+    reach = most * 10.0 ** supported_horizon(math.log10(most))
+    if epochs <= reach * (1 + 1e-9):
+        return ""
+    return (
+        f"The target sees its text {format_number(epochs)} times; the points, which see theirs up to {format_number(most)} "
+        f"times, support up to {format_number(reach)}."
+    )
 
 
 def _along_ray(outlook: RayOutlook, points: Points, spec: FitSpec, target: Target) -> Forecast:
@@ -114,12 +135,12 @@ def _assemble(outlook: Outlook, test: BackTest, points: Points, spec: FitSpec, t
         n=n,
         d=d,
         c=k * n * d,
-        form=_interval(log_loss(preferred, outlook.n, outlook.d), form),
+        form=_interval(outlook.log_loss(preferred), form),
         form_name=preferred.law.name,
         formula=preferred.law.formula(),
         honest=None if refusal else _interval(outlook.centre, honest),
         abstention=refusal,
-        forms={fit.law.name: float(np.exp(log_loss(fit, n, d))) for fit in outlook.rivals.members},
+        forms={fit.law.name: float(np.exp(outlook.log_loss(fit)[0])) for fit in outlook.rivals.members},
         n_opt=optimum.get(preferred.law.name) if optimum else None,
         d_opt=_over(n * d, optimum[preferred.law.name]) if optimum and preferred.law.name in optimum else None,
         n_opt_range=(min(i.low for i in optimum.values()), max(i.high for i in optimum.values())) if optimum else None,
@@ -129,6 +150,7 @@ def _assemble(outlook: Outlook, test: BackTest, points: Points, spec: FitSpec, t
         widening=test.widening,
         num_origins=len(test.cuts),
         origin=_origin(points, spec),
+        unique_tokens=None if outlook.u is None else float(outlook.u[0]),
     )
 
 
@@ -200,11 +222,14 @@ def _interval(log_loss: FloatArray, band: Band) -> Prediction:
     return Prediction(value, min(low, value), max(high, value))
 
 
-def _check(at: tuple[float, float] | None, compute: float | None, spec: FitSpec) -> None:
+def _check(at: tuple[float, float] | None, compute: float | None, unique_tokens: float | None, spec: FitSpec) -> None:
     if (at is None) == (compute is None):
         raise SpecError("A forecast needs one target: at=[N,D] for a model, or compute=C for the best model of a budget.")
     for value in at or (compute,):
         if value is None or not (math.isfinite(value) and value > 0):
             raise SpecError(f"The target {value!r} is not possible; give positive numbers of parameters, tokens or FLOPs.")
+    if unique_tokens is not None and (spec.law != "repeated" or at is None):
+        needed = "fit.law=repeated" if spec.law != "repeated" else "at=[N,D]"
+        raise SpecError(f"unique_tokens = {format_number(unique_tokens)}: has an effect only with {needed}.")
     if spec.bootstrap < 1:
         raise SpecError("fit.bootstrap: 0 resamples give no interval; a forecast needs at least 1.")

@@ -126,6 +126,8 @@ def next_cells(points: Points, spec: FitSpec, budget_flops: float, target_c: flo
         raise SpecError(f"Give a positive budget and target in FLOPs, not {budget_flops:g} and {target_c:g}.")
     if method not in ("ladder", "v_optimal"):
         raise SpecError(f"There is no method {method!r}; choose ladder or v_optimal.")
+    if spec.law == "repeated":
+        raise SpecError("fit.law = repeated: no cells of repeated data are proposed; fit the fresh rows with fit.law=auto.")
     count = compute_of(points)
     if count.withheld:
         raise FitError(f"{points.source}: {count.unusual} No cells are proposed before the units are stated (A17).")

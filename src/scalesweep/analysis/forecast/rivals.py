@@ -28,10 +28,21 @@ from scalesweep.settings.fit import FitSpec
 Of = Literal["mean", "run"]
 THEORIES = ("chinchilla", "coupled", "kaplan_floor")
 """Additive, coupled and Kaplan's with a floor: what forecasts are made of."""
+REPEATED = ("muennighoff", "lovelace")
+"""Laws of repeated data, of which a forecast is made where that was chosen (`fit.law`)."""
+_CHOICES = {"auto": None, "additive": "chinchilla", "coupled": "coupled", "repeated": "muennighoff"}
+"""The form that a value of `fit.law` stands for."""
 REFERENCE = "quadratic"
 """The flexible reference, quadratic in logs: it has no floor, so that it is compared with but not extrapolated."""
 RIVALS = (*THEORIES, REFERENCE)
-TITLES = {"chinchilla": "additive", "coupled": "coupled", "kaplan_floor": "Kaplan with E", "quadratic": "quadratic in logs"}
+TITLES = {
+    "chinchilla": "additive",
+    "coupled": "coupled",
+    "kaplan_floor": "Kaplan with E",
+    "quadratic": "quadratic in logs",
+    "muennighoff": "Muennighoff",
+    "lovelace": "Lovelace",
+}
 """What the texts call them; another form goes by its name."""
 MAX_FOLDS = 10
 """Neighbouring levels are left out together where there are more."""
@@ -51,19 +62,33 @@ class Draws:
     """Seed of residuals and of the walk."""
 
 
-def log_loss(fit: Fit, n: ArrayLike, d: ArrayLike) -> FloatArray:
-    """Log loss that a law of N and D predicts; the arguments are broadcast. Infinite where a law leaves double precision."""
+def log_loss(fit: Fit, n: ArrayLike, d: ArrayLike, u: ArrayLike | None = None) -> FloatArray:
+    """Log loss that a law predicts; the arguments are broadcast. Infinite where a law leaves double precision.
+
+    Args:
+        fit: a law of N and D, or of N, D and U.
+        n: parameters.
+        d: tokens.
+        u: unique ones; None: all are. A law of N and D knows no difference.
+    """
     with np.errstate(over="ignore", divide="ignore"):
-        return np.asarray(np.log(fit.law.predict(n, d)))
+        return np.asarray(np.log(fit.law.predict(*_columns(fit, n, d, u))))
 
 
-def predict_interval(fit: Fit, n: FloatArray, d: FloatArray, draws: Draws) -> tuple[FloatArray, FloatArray]:
-    """Ends in log loss at n, d of shape (targets,): percentiles of the resamples, or their union over both schemes.
+def _columns(fit: Fit, n: Any, d: Any, u: Any) -> tuple[Any, ...]:
+    return (n, d, d if u is None else u) if "U" in fit.law.variables else (n, d)
+
+
+def predict_interval(
+    fit: Fit, n: FloatArray, d: FloatArray, draws: Draws, u: FloatArray | None = None
+) -> tuple[FloatArray, FloatArray]:
+    """Ends in log loss at n, d, u of shape (targets,): percentiles of the resamples, or their union over both schemes.
 
     Of a new run, each resample has a residual of the fit added: the noise of one run, heavy tails included, and what the
     form misses inside the measured range.
     """
-    sets = [_draw(fit, part, n, d, draws) for part in (fit.samples, fit.cluster_samples) if len(part)]
+    columns = _columns(fit, n, d, u)
+    sets = [_draw(fit, part, columns, draws) for part in (fit.samples, fit.cluster_samples) if len(part)]
     percents = (50 * (1 - draws.confidence), 50 * (1 + draws.confidence))
     ends = np.array([_percentiles(part, percents) for part in sets])
     return ends[:, 0].min(axis=0), ends[:, 1].max(axis=0)
@@ -83,19 +108,19 @@ def _percentiles(values: FloatArray, percents: tuple[float, float]) -> FloatArra
     return ends
 
 
-def _draw(fit: Fit, samples: FloatArray, n: FloatArray, d: FloatArray, draws: Draws) -> FloatArray:
+def _draw(fit: Fit, samples: FloatArray, columns: Sequence[FloatArray], draws: Draws) -> FloatArray:
     """Log losses by each row of samples, shape (samples, targets); NaN where a resample predicts none."""
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        loss = np.log(type(fit.law).expand(list(samples.T[:, :, None]), (n, d))[0])
-    loss = np.broadcast_to(np.where(np.isfinite(loss), loss, np.nan), (len(samples), len(n)))
+        loss = np.log(type(fit.law).expand(list(samples.T[:, :, None]), columns)[0])
+    loss = np.broadcast_to(np.where(np.isfinite(loss), loss, np.nan), (len(samples), len(columns[0])))
     if draws.of == "mean":
         return loss
     return np.asarray(loss + np.random.default_rng(draws.seed).choice(inflated_residuals(fit), size=loss.shape))
 
 
-def slopes(fit: Fit, n: ArrayLike, d: ArrayLike) -> tuple[FloatArray, FloatArray]:
-    """Local exponents -d log L / d log N and -d log L / d log D."""
-    return local_slopes(lambda n, d: log_loss(fit, n, d), n, d)
+def slopes(fit: Fit, n: ArrayLike, d: ArrayLike, u: ArrayLike | None = None) -> tuple[FloatArray, FloatArray]:
+    """Local exponents -d log L / d log N and -d log L / d log D, the latter at a fixed number of unique tokens."""
+    return local_slopes(lambda n, d: log_loss(fit, n, d, u), n, d)
 
 
 def excess_slopes(fit: Fit, n: float, d: float) -> tuple[float, float] | None:
@@ -118,6 +143,8 @@ class Rivals:
     """Why a form was not fitted, by its name."""
     seed: int
     """Seed of resamples and of residuals."""
+    chosen: str | None = None
+    """The form that `fit.law` asks for; None: the points weigh them."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -131,21 +158,26 @@ class Rivals:
 
     @property
     def preferred(self) -> Fit:
-        """The theory with the lowest criterion."""
-        return min(self.theories, key=lambda fit: fit.aicc)
+        """The chosen form, or the theory with the lowest criterion."""
+        return self.find(self.chosen or "") or min(self.theories, key=lambda fit: fit.aicc)
 
     @property
     def weights(self) -> FloatArray:
-        """Weights of the theories by what the points say of them, shape (theories,); see `criterion.tempered_weights`."""
+        """Weights of the theories by what the points say of them, shape (theories,); see `criterion.tempered_weights`.
+
+        A chosen form has all the weight, so that it is the centre of a forecast; what the others differ from it still counts.
+        """
+        if self.chosen in self.names:
+            return np.array([float(fit.law.name == self.chosen) for fit in self.theories])
         return tempered_weights(np.array([fit.aicc for fit in self.theories]))
 
     def find(self, name: str) -> Fit | None:
         """The rival of this name, or None if it was refused or not asked for."""
         return next((fit for fit in self.members if fit.law.name == name), None)
 
-    def log_losses(self, n: FloatArray, d: FloatArray) -> FloatArray:
+    def log_losses(self, n: FloatArray, d: FloatArray, u: FloatArray | None = None) -> FloatArray:
         """Log loss of every theory, shape (theories, targets)."""
-        return np.stack([log_loss(fit, n, d) for fit in self.theories])
+        return np.stack([log_loss(fit, n, d, u) for fit in self.theories])
 
     def mean_log_loss(self, n: FloatArray, d: FloatArray) -> FloatArray:
         """Weighted mean log loss of the theories, shape (targets,)."""
@@ -164,16 +196,21 @@ class Rivals:
         return np.minimum(low, centre), np.maximum(high, centre)
 
 
+def theories_of(spec: FitSpec) -> tuple[str, ...]:
+    """The forms that forecasts are made of, by `fit.law`."""
+    return REPEATED if spec.law == "repeated" else THEORIES
+
+
 def fit_rivals(rows: Rows, spec: FitSpec, forms: Sequence[str] = RIVALS) -> Rivals:
     """Every form on the same rows, each fitted from nothing and resampled as the joint laws are, by `spec.interval`.
 
     Args:
         rows: measured runs.
         spec: Huber width, resampling, seed.
-        forms: names in `laws.LAWS` of laws of N and D.
+        forms: names in `laws.LAWS` of laws of N and D, or of N, D and U.
 
     Raises:
-        FitError: the design does not tell N from D, or no form can be fitted.
+        FitError: the design does not tell N from D, no form can be fitted, or not the one that `fit.law` asks for.
     """
     if refusal := refuse_joint(rows.n, rows.d):
         raise FitError(refusal.reason)
@@ -188,7 +225,9 @@ def fit_rivals(rows: Rows, spec: FitSpec, forms: Sequence[str] = RIVALS) -> Riva
             refusals[form] = Refused(f"The minimiser broke down on the law {form!r}: a start left double precision.")
     if not members:
         raise FitError(" ".join(map(str, refusals.values())))
-    return Rivals(tuple(members), refusals, spec.seed)
+    if (chosen := _CHOICES[spec.law]) in refusals:
+        raise FitError(f"fit.law={spec.law}: {refusals[str(chosen)]}")
+    return Rivals(tuple(members), refusals, spec.seed, chosen)
 
 
 def refit(fit: Fit, rows: Rows, weights: FloatArray) -> FloatArray:
@@ -209,7 +248,7 @@ def cross_validate(fit: Fit, rows: Rows, fold: IntArray) -> float:
     weights = (fold[None, :] != labels[:, None]).astype(np.float64)
     theta = refit(fit, rows, weights)
     with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        predicted = np.log(type(fit.law).expand(list(theta.T[:, :, None]), (rows.n, rows.d))[0])
+        predicted = np.log(type(fit.law).expand(list(theta.T[:, :, None]), rows.columns(fit.law.variables))[0])
     own = np.searchsorted(labels, fold)
     return float(np.sqrt(np.mean((np.log(rows.loss) - predicted[own, np.arange(len(rows))]) ** 2)))
 
@@ -233,7 +272,7 @@ def local_slopes(log_loss: Callable[[Any, Any], FloatArray], n: ArrayLike, d: Ar
 
 def _fit_rival(form: str, rows: Rows, spec: FitSpec) -> Fit:
     law = find_form(form)
-    check_columns(law, {"N": rows.n, "D": rows.d})
+    check_columns(law, dict(zip(law.variables, rows.columns(law.variables), strict=True)))
     if refusal := refuse_rows(law, len(rows)):
         raise FitError(refusal.reason)
     return fit_law(law, rows, spec)

@@ -8,6 +8,7 @@ import numpy as np
 
 from scalesweep.analysis.forecast.dated import DatedForecast, Forecast, hash_points, name_target
 from scalesweep.errors import PointsError
+from scalesweep.laws import LAWS
 from scalesweep.points.metric import METRICS
 from scalesweep.points.points import Points
 
@@ -55,8 +56,8 @@ class Score:
 def score(filed: DatedForecast, points: Points, tolerance: float = 0.05) -> Score:
     """Compare a filed forecast with rows that were measured later.
 
-    Of a model, these are the rows whose N and D are both within the tolerance; of a compute, the row with the lowest loss among
-    those whose k N D is.
+    Of a model, these are the rows whose N and D are both within the tolerance, and by a law of repeated data U too; of a
+    compute, the row with the lowest loss among those whose k N D is.
 
     Raises:
         PointsError: no used row is near the target, or the points are of another metric.
@@ -73,6 +74,8 @@ def score(filed: DatedForecast, points: Points, tolerance: float = 0.05) -> Scor
         assert made.n is not None  # a model is asked for by its N and D
         assert made.d is not None
         near = (np.abs(np.log(n / made.n)) <= limit) & (np.abs(np.log(d / made.d)) <= limit)
+        if made.unique_tokens or "U" in LAWS[made.form_name].variables:
+            near &= np.abs(np.log(points.u / (made.unique_tokens or made.d))) <= limit
     else:
         count = c if made.n is None else made.origin.flops_per_parameter_and_token * n * d
         near = np.abs(np.log(count / made.c)) <= limit

@@ -16,6 +16,7 @@ from numpy.typing import ArrayLike
 from scalesweep.analysis.forecast.backtest import BackTest, back_test
 from scalesweep.analysis.forecast.bands import Band
 from scalesweep.analysis.forecast.rivals import (
+    REPEATED,
     RIVALS,
     Rivals,
     cross_validate,
@@ -118,14 +119,14 @@ class Tournament:
 
 
 def run_tournament(
-    points: Points, spec: FitSpec, forms: Sequence[str] = RIVALS, at: tuple[float, float] | None = None
+    points: Points, spec: FitSpec, forms: Sequence[str] | None = None, at: tuple[float, float] | None = None
 ) -> Tournament:
     """Fit every form to the used rows, and rank them.
 
     Args:
         points: measured rows.
         spec: estimation, resamples and confidence; at least one resample.
-        forms: names in `laws.LAWS` of laws of N and D.
+        forms: names in `laws.LAWS`; by default `RIVALS`, or the laws of repeated data where `fit.law` asks for them.
         at: N and D of the local exponents; by default those of the measured row of the most compute.
 
     Raises:
@@ -135,6 +136,7 @@ def run_tournament(
     if spec.bootstrap < 1:
         raise SpecError("fit.bootstrap: 0 resamples give no envelope; a tournament needs at least 1.")
     rows = Rows.of(points)
+    forms = forms or (REPEATED if spec.law == "repeated" else RIVALS)
     rivals = fit_rivals(rows, spec, forms)
     tested = back_test(points, spec, forms=forms)
     largest = int(np.argmax(rows.n * rows.d))

@@ -31,12 +31,19 @@ from scalesweep.report.charts.chart import (
 )
 from scalesweep.report.figures.measured import loss_axis
 
-_APPROACHES: dict[str, Role] = {"envelope": "first", "isoflop": "second", "law": "third", "coupled": "third"}
+_APPROACHES: dict[str, Role] = {
+    "envelope": "first",
+    "isoflop": "second",
+    "law": "third",
+    "coupled": "third",
+    "repeated": "third",
+}
 LABELS = {
     "envelope": "1, envelope",
     "isoflop": "2, isoFLOP minima",
     "law": "3, additive law",
     "coupled": "3, coupled law (preferred)",
+    "repeated": "3, law of repeated data",
 }
 """Short names of the approaches."""
 _FAR = 1e9
@@ -143,7 +150,7 @@ def _optimum(approaches: Approaches, known: Sequence[Approach], name: str, spans
 def _colour(row: Approach, known: Sequence[Approach]) -> Role:
     """Faint where others have intervals and this one has none, and where another law is preferred."""
     has_none = not row.samples and any(other.samples for other in known)
-    beside = row.name == "law" and any(other.name == "coupled" for other in known)
+    beside = row.name == "law" and any(other.name in ("coupled", "repeated") for other in known)
     return "faint" if has_none or beside else _APPROACHES[row.name]
 
 

@@ -34,6 +34,7 @@ from scalesweep.report.charts.chart import (
 )
 from scalesweep.report.figures.material import Curves, Material
 from scalesweep.report.figures.measured import bars_in_words, hovers, loss_axis, measured
+from scalesweep.report.words.fit import preference
 from scalesweep.units import format_count, format_number
 
 _CLIPPED = 0.95
@@ -150,12 +151,10 @@ def joint_fit(analysis: Analysis) -> Chart | Refused:
     points, fit = analysis.points, analysis.fit
     best = fit.preferred
     if best is None:
-        return Refused(
-            "There is no joint law: " + " ".join(str(fit.refusals.get(name, "")) for name in ("joint", "coupled")).strip()
-        )
+        return Refused(f"There is no joint law: {fit.refusal}")
     law = best.law
     assert isinstance(law, JointLaw)
-    residual = 100 * np.log(points.loss / law.predict(points.n, points.d))
+    residual = 100 * np.log(points.loss / law.predict(*points.columns(law.variables)))
     every = np.ones(len(residual), dtype=bool)
     left_over = Dots(points.c, residual, points.n, hover=hovers(points, every))
     percent = linear_axis("percent", "log(measured / fitted), %", residual, around_zero=True)
@@ -165,7 +164,7 @@ def joint_fit(analysis: Analysis) -> Chart | Refused:
         "Left: loss against tokens with the preferred law's line for some sizes. "
         "Right: what the law leaves over of each loss; structure along compute means that the form is wrong. "
         f"{bars_in_words(points)}".strip(),
-        (_lines_by_size(points, law.predict, f"{fit.preferred_name} law".replace("joint", "additive")), right),
+        (_lines_by_size(points, law.predict, preference(fit)), right),
         log_scale("n", points.n),
     )
 

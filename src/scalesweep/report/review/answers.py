@@ -123,6 +123,8 @@ def data(seen: Evidence) -> Answer:
         return Answer(
             f"{text} Its directory is gone, so the copies that were left out are not known.", "partly", "prepare it again."
         )
+    if not facts.documents:
+        return Answer(f"{text} The tokens come without documents, so none was compared with others.", "answered")
     return Answer(f"{text} {facts.documents} distinct documents; {removed} exact copies left out before the split.", "answered")
 
 

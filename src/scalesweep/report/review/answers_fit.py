@@ -96,7 +96,7 @@ def _runs_test(seen: Evidence) -> str:
     fit, points = seen.analysis.fit.preferred, seen.points
     if fit is None or not isinstance(fit.law, JointLaw):
         return "No residuals of a joint law."
-    signs = (points.loss > fit.law.predict(points.n, points.d))[np.argsort(points.c, kind="stable")]
+    signs = (points.loss > fit.law.predict(*points.columns(fit.law.variables)))[np.argsort(points.c, kind="stable")]
     up, down = int(signs.sum()), int((~signs).sum())
     num = 1 + int(np.sum(signs[1:] != signs[:-1]))
     if min(up, down) < 2:

@@ -177,7 +177,8 @@ def law_in_words(points: Points, fit: SweepFit) -> str:
     law, n, d = best.law, *(float(np.exp(np.log(column).mean())) for column in (points.n, points.d))
     here = float(law.predict(n, d))
     by_n, by_d = here - float(law.predict(2 * n, d)), here - float(law.predict(n, 2 * d))
-    end = f"With both without limit it ends at E = {format_number(best.estimates['E'].value)}."
+    ends = f" {found.interval}" if (found := best.estimates["E"]).interval else ""
+    end = f"With both without limit it ends at E = {format_number(found.value)}{ends}, if this form holds so far."
     if any(finding.code == "A06" for finding in fit.findings):
         end = "Where it ends with both without limit, the points do not show (A06)."
     said = f"the {fit.metric.noun} is {fit.metric.of(f'{here:.3g}')}"

@@ -4,6 +4,7 @@ import textwrap
 from collections.abc import Callable
 
 from scalesweep.counting import flops_in_words, params_in_words
+from scalesweep.fit.criterion import strength
 from scalesweep.fit.estimates import Estimate
 from scalesweep.fit.results import Fit
 from scalesweep.fit.sweep_fit import FLOORS, Name, SweepFit
@@ -13,12 +14,14 @@ from scalesweep.units import format_count, format_number, format_rough, format_s
 
 WIDTH = 100
 MEANINGS = {
-    "E": "irreducible {phrase}",
+    "E": "irreducible {phrase}, of this form",
     "A": "coefficient of the parameter term",
     "B": "coefficient of the data term",
     "alpha": "exponent of N",
     "beta": "exponent of D",
     "kappa": "coupling: 0 larger term, 1 sum, above 1 more",
+    "R_D": "repetitions by which a token has lost 1 - 1/e of its worth",
+    "R_N": "the same of parameters beyond their optimum",
     "a": "compute-optimal N grows as C^a",
     "b": "compute-optimal D grows as C^b",
     "tokens_per_parameter": "compute-optimal D/N at the largest measured C",
@@ -28,6 +31,7 @@ MEANINGS = {
 TITLES: dict[Name, str] = {
     "joint": "Joint law of parameters and tokens, additive",
     "coupled": "Joint law of parameters and tokens, coupled",
+    "repeated": "Joint law of parameters, tokens and unique tokens, for repeated data",
     "by_n": "Loss against parameters",
     "by_d": "Loss against tokens",
     "by_c": "Loss against compute",
@@ -35,6 +39,8 @@ TITLES: dict[Name, str] = {
     "by_d_floor": "Loss against tokens, with a floor",
     "by_c_floor": "Loss against compute, with a floor",
 }
+JOINT = ("joint", "coupled", "repeated")
+_LAWS: dict[str, str] = {"joint": "additive law", "coupled": "coupled law", "repeated": "law of repeated data"}
 
 
 def meaning(name: Name, parameter: str, metric: Metric) -> str:
@@ -60,12 +66,22 @@ def law_blocks(fit: SweepFit) -> list[str]:
     beside = {name: other for name in fit.order if (other := fit.beside(name))}
     blocks = [
         "\n".join(
-            [_block(name, fit[name], fit.metric), *([wrap(in_one_line(fit, beside[name]), "  ")] if name in beside else [])]
+            [
+                _block(heading(fit, name), name, fit[name], fit.metric),
+                *([wrap(in_one_line(fit, beside[name]), "  ")] if name in beside else []),
+            ]
         )
         for name in fit.order
         if name not in beside.values()
     ]
     return blocks + [wrap(f"{TITLES[name]}: refused. {reason}", "") for name, reason in fit.stated_refusals.items()]
+
+
+def heading(fit: SweepFit, name: Name) -> str:
+    """The law's title; of a joint law beside the preferred one it says so first."""
+    if name not in JOINT or fit.preferred is None or name == fit.preferred_name:
+        return TITLES[name]
+    return f"Not the {'chosen' if fit.chosen else 'preferred'} law: {TITLES[name][0].lower()}{TITLES[name][1:]}"
 
 
 def in_one_line(fit: SweepFit, name: Name) -> str:
@@ -105,18 +121,29 @@ def footer(fit: SweepFit) -> list[str]:
         if fit.noise_ratio is not None:
             ratio = f"; the first law's residuals are {format_rough(fit.noise_ratio)} times that"
         lines.append(f"Seed noise: {format_share(fit.noise.log_loss_sd)} of the loss ({degrees} of freedom){ratio}.")
-    if {"joint", "coupled"} <= fit.fits.keys():
-        difference = fit["joint"].aicc - fit["coupled"].aicc
-        lines.insert(
-            1,
-            f"Preferred is the {preference(fit)}: AICc of the additive law minus that of the coupled one is {difference:.1f}.",
-        )
-    return [*lines, *fit.notes]
+    return [*lines[:1], *_choice(fit), *lines[1:], *fit.notes]
+
+
+def _choice(fit: SweepFit) -> list[str]:
+    """Which joint law stands for the result, and what the points say of it against the other, in a sentence."""
+    other: Name = "repeated" if fit.chosen == "repeated" else "coupled"
+    if not {"joint", other} <= fit.fits.keys():
+        return []
+    better, worse = sorted(("joint", other), key=lambda name: fit[name].aicc)
+    difference = fit[worse].aicc - fit[better].aicc
+    runs = format_rough(float(fit[better].shares.sum()))
+    criterion = (
+        f"of {runs} independent runs, AICc of the Huber objective {difference:.1f} lower than that of the {_LAWS[worse]}; "
+        f"{strength(difference)}"
+    )
+    if fit.chosen and fit.chosen != better:
+        return [f"Chosen (fit.law) is the {preference(fit)}. The points prefer the {_LAWS[better]} ({criterion})."]
+    return [f"{'Chosen (fit.law)' if fit.chosen else 'Preferred'} is the {preference(fit)} ({criterion})."]
 
 
 def preference(fit: SweepFit) -> str:
     """The preferred joint law in words."""
-    return "coupled law" if fit.preferred_name == "coupled" else "additive law"
+    return _LAWS[fit.preferred_name]
 
 
 def interval(estimate: Estimate) -> str:
@@ -124,7 +151,7 @@ def interval(estimate: Estimate) -> str:
     return str(estimate.interval or "-")
 
 
-def _block(name: Name, fit: Fit, metric: Metric) -> str:
+def _block(title: str, name: Name, fit: Fit, metric: Metric) -> str:
     delta = f", delta {format_number(fit.huber_delta)}" if fit.huber_delta is not None else ""
     rows = [
         f"  {parameter:<21}{format_number(estimate.value):>10}  {interval(estimate):<24}{meaning(name, parameter, metric)}"
@@ -132,8 +159,8 @@ def _block(name: Name, fit: Fit, metric: Metric) -> str:
     ]
     return "\n".join(
         [
-            TITLES[name],
-            f"  {fit.law.formula()}",
+            title,
+            wrap(fit.law.formula(), "  "),
             wrap(" ".join((fit.status.value, *fit.messages)), "  "),
             *(row.rstrip() for row in rows),
             f"  {plural(len(fit.rows), 'point')} ({fit.selection}); residual {format_share(fit.residual_rms)} rms;",

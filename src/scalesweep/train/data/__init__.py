@@ -3,6 +3,7 @@
 from scalesweep.train.data.batches import (
     batch,
     count_windows,
+    training_shortage,
     unique_tokens,
     validation_shortage,
     validation_windows,
@@ -20,6 +21,7 @@ __all__ = [
     "count_windows",
     "open_corpus",
     "prepare",
+    "training_shortage",
     "unique_tokens",
     "validation_shortage",
     "validation_windows",

@@ -45,11 +45,8 @@ def batch(tokens: Tokens, *, seed: int, step: int, sequences: int, context: int)
         DataError: the stream is shorter than one window.
     """
     windows = count_windows(len(tokens), context)
-    if windows == 0:
-        raise DataError(
-            f"the training text has {len(tokens)} tokens, fewer than one window of model.context + 1 = {context + 1}: "
-            "raise data.max_bytes or lower model.context."
-        )
+    if shortage := training_shortage(len(tokens), context):
+        raise DataError(shortage)
     return _gather(tokens, _visited(windows, seed, step * sequences, sequences), context)
 
 
@@ -77,6 +74,22 @@ def validation_windows(tokens: Tokens, num_tokens: int, context: int) -> NDArray
     if shortage := validation_shortage(len(tokens), num_tokens, context):
         raise DataError(shortage)
     return _gather(tokens, np.arange(wanted) * available // wanted, context)
+
+
+def training_shortage(stream_tokens: int, context: int, is_capped: bool = False) -> str:
+    """Why a training stream of `stream_tokens` gives no window of `context` inputs, and what to do; empty where it has one.
+
+    Args:
+        stream_tokens: length of the training stream.
+        context: inputs of a window, T.
+        is_capped: whether data.max_bytes is set, so that raising it gives more text.
+    """
+    if count_windows(stream_tokens, context) > 0:
+        return ""
+    return (
+        f"the training text has {stream_tokens:,} tokens, fewer than one window of model.context + 1 = {context + 1}: "
+        f"give more text{', raise data.max_bytes' if is_capped else ''} or lower model.context."
+    )
 
 
 def validation_shortage(stream_tokens: int, num_tokens: int, context: int, is_capped: bool = False) -> str:

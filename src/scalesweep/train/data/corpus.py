@@ -12,6 +12,8 @@ import numpy as np
 from scalesweep.errors import DataError
 from scalesweep.settings.data import DataSpec
 from scalesweep.train.data.batches import Tokens
+from scalesweep.train.data.reading import Reading, reading_of
+from scalesweep.train.data.round_trip import RoundTrip, percent
 
 
 @dataclass(frozen=True)
@@ -25,11 +27,11 @@ class Corpus:
     directory: Path
     vocab_size: int
     eod_id: int | None
-    """Id that follows every document; None for drawn tokens, which have no documents."""
+    """Id that follows every document; None for tokens that come without a tokenizer."""
     train_tokens: int
     validation_tokens: int
     train_bytes: int
-    """Training text in UTF-8 bytes; of drawn tokens their number."""
+    """Training text in UTF-8 bytes; of drawn tokens their number, and 0 where nothing is known of the text behind tokens."""
     validation_bytes: int
     documents: int
     """Distinct documents, both streams together."""
@@ -37,6 +39,19 @@ class Corpus:
     """Exact copies that were left out."""
     dtype: Literal["uint16", "uint32"]
     """Type of the ids on disk."""
+    round_trip: RoundTrip | None = None
+    """What the tokenizer loses of a sample of the text; None for drawn tokens, and where an older version did not ask."""
+    unknown_tokens: int = 0
+    """Tokens of both streams that stand for text which the vocabulary lacks."""
+    sample: str = ""
+    """The start of the training stream, decoded; empty without a tokenizer, and where an older version prepared it."""
+    spelled_ends: int = 0
+    """Places of the text that spell the end-of-document token of the tokenizer, or the common one."""
+    inner_ends: int = 0
+    """Tokens within documents that are the end-of-document token: the tokenizer has it as a word of text. Others of
+    `spelled_ends` are learnt as text."""
+    reading: Reading | None = None
+    """What was left out, replaced or cut when the text was read; None for drawn tokens, and where an older version read it."""
     entropy: float | None = None
     """Of a source where it is known, in nats per token given all tokens before; None for text."""
     window_excess: float = 0.0
@@ -50,9 +65,25 @@ class Corpus:
         return None if self.entropy is None else self.entropy + self.window_excess / context
 
     @property
-    def bytes_per_token(self) -> float:
-        """Of the validation text, where the loss is measured: bits per byte = L / (ln 2 * bytes_per_token). 1 if drawn."""
-        return self.validation_bytes / self.validation_tokens
+    def bytes_per_token(self) -> float | None:
+        """Of the validation text, where the loss is measured: bits per byte = L / (ln 2 * bytes_per_token). 1 if drawn; None
+        where nothing is known of the text behind tokens.
+        """
+        return self.validation_bytes / self.validation_tokens if self.validation_bytes else None
+
+    @property
+    def account(self) -> str:
+        """What the text lost on its way to tokens, as clauses; empty where nothing is known to be lost."""
+        clauses = [(self.reading or Reading(duplicates=self.duplicates_removed)).losses()]
+        if self.round_trip and self.round_trip.lost_characters:
+            clauses.append(f"{percent(self.round_trip.lost)} of the characters in a sample do not come back from their tokens")
+        if self.unknown_tokens:
+            clauses.append(f"{self.unknown_tokens:,} tokens are the unknown one")
+        if self.inner_ends:
+            clauses.append(f"{self.inner_ends:,} tokens within documents are the end-of-document token")
+        if (learnt := self.spelled_ends - self.inner_ends) > 0:
+            clauses.append(f"the end-of-document token is spelled {learnt:,} times in the text and learnt as text")
+        return "; ".join(clause for clause in clauses if clause and self.entropy is None)
 
     def train(self) -> Tokens:
         """The training stream, shape (train_tokens,), mapped read-only."""
@@ -84,7 +115,12 @@ def open_corpus(directory: str | Path) -> Corpus:
     try:
         stated = json.loads((directory / "corpus.json").read_text(encoding="utf-8"))
         fields = {field.name for field in dataclasses.fields(Corpus)} & stated.keys()
-        corpus = Corpus(directory=directory, **{name: stated[name] for name in fields})
+        values = {name: stated[name] for name in fields}
+        if values.get("round_trip") is not None:
+            values["round_trip"] = RoundTrip(**values["round_trip"])
+        if values.get("reading") is not None:
+            values["reading"] = reading_of(values["reading"])
+        corpus = Corpus(directory=directory, **values)
         sizes = [(directory / name).stat().st_size for name in ("train.bin", "validation.bin")]
     except (OSError, ValueError, TypeError, AttributeError) as error:
         raise DataError(f"{directory} is not a prepared corpus ({error!r}): prepare it again.") from None

@@ -124,8 +124,9 @@ def _read_member(archive: Path) -> bytes:
 
 def _from_hub(cache: Path) -> bytes:
     from scalesweep.train.data import hub
+    from scalesweep.train.data.reading import Reading, text_column
 
     name, revision, file = _HUB
     hub.ask_commit(name, revision)  # fails in seconds where there is no network
     rows = hub.hub_rows(name, data_files=file, revision=revision, split="train", cache=cache)
-    return b"".join(hub.text_column(rows, "text", name))
+    return b"".join(text_column(rows, "text", name, Reading()))

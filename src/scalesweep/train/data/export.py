@@ -6,16 +6,16 @@ from typing import Any
 
 from scalesweep.errors import DataError
 from scalesweep.train.data.corpus import Corpus
-from scalesweep.train.data.tokenizer import END_OF_DOCUMENT
+from scalesweep.train.data.encoding import END_OF_DOCUMENT
 
 
 def export_tokenizer(corpus: Corpus, directory: Path, context: int) -> bool:
-    """Write the tokenizer to `directory`; False for drawn tokens, which have none.
+    """Write the tokenizer to `directory`; False for tokens that came without one.
 
     The ids are those of training: text that spells a special token is ordinary text, and nothing is added at its ends.
 
     Raises:
-        DataError: the corpus was prepared without its tokenizer's file.
+        DataError: the tokenizer is of a library that has no tokenizer.json.
     """
     if corpus.eod_id is None:
         return False
@@ -24,10 +24,10 @@ def export_tokenizer(corpus: Corpus, directory: Path, context: int) -> bool:
 
     if (file := corpus.directory / "tokenizer.json").is_file():
         backend = Tokenizer.from_file(str(file))
-    elif corpus.vocab_size == 257:
+    elif (corpus.vocab_size, corpus.eod_id) == (257, 256):
         backend = bytes_backend()
     else:
-        raise DataError(f"{corpus.directory} holds no tokenizer.json; prepare the corpus again (scalesweep data).")
+        raise DataError(f"{corpus.directory} holds no tokenizer.json, which other libraries lack; use kind=hub.")
     backend.post_processor = None  # which could add tokens at the ends of a text
     end = backend.id_to_token(corpus.eod_id)
     PreTrainedTokenizerFast(

@@ -1,4 +1,4 @@
-"""The one place that loads with the `datasets` library: local .jsonl and .parquet files, and data sets of the hub.
+"""The one place that loads with the `datasets` library: data sets of the hub, and local directories of their layout.
 
 `datasets` is imported inside the functions: it takes seconds, and most corpora do not need it. What it raises is not part of
 its interface (the errors come from Arrow, the file systems and whichever HTTP client it uses), so each of its calls turns any
@@ -6,31 +6,14 @@ exception into the sentence that the user can act on.
 """
 
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from scalesweep.errors import DataError
+from scalesweep.train.data.reading import Row
 
-Row = Mapping[str, Any]
 CONNECT_SECONDS = 10.0
 """The first question to the hub is asked once, without retries, so that a machine without a network learns it in seconds."""
-
-
-def file_rows(builder: str, file: Path, cache: Path) -> Iterator[Row]:
-    """Rows of a local file in the format of `builder` ("json" or "parquet"), streamed.
-
-    Raises:
-        DataError: the file cannot be read in that format.
-    """
-    from datasets import load_dataset
-
-    try:
-        yield from load_dataset(
-            builder, data_files=[str(file)], split="train", streaming=True, cache_dir=str(cache / "datasets")
-        )
-    except Exception as error:
-        raise DataError(f"data.paths: {file} could not be read as {builder}: {first_line(error)}.") from None
 
 
 def hub_rows(
@@ -88,22 +71,6 @@ def ask_commit(name: str, revision: str | None) -> str | None:
     return commit
 
 
-def text_column(rows: Iterable[Row], column: str, where: str) -> Iterator[bytes]:
-    """The strings of `column` as UTF-8; rows without text are passed over.
-
-    Raises:
-        DataError: there is no such column, or it does not hold strings.
-    """
-    for row in rows:
-        if column not in row:
-            raise DataError(f"data.column={column!r} is not a column of {where}: it has {', '.join(sorted(row))}.")
-        text = row[column]
-        if text is not None and not isinstance(text, str):
-            raise DataError(f"data.column={column!r} of {where} holds {type(text).__name__} where text is needed.")
-        if text:
-            yield text.encode("utf-8", "replace")  # JSON can spell half a surrogate pair, UTF-8 cannot
-
-
 def first_line(error: BaseException) -> str:
     """The first line of what a library says of its error, without the final stop."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
@@ -112,6 +79,8 @@ def first_line(error: BaseException) -> str:
 def _unreachable(name: str, error: Exception) -> DataError:
     if isinstance(error, ValueError):  # it was reached, and has no such split, subset or name
         return DataError(f"data.name={name!r} could not be loaded: {first_line(error)}.")
+    if Path(name).is_dir():
+        return DataError(f"data.name={name!r} is a directory that datasets cannot load: {first_line(error)}; try data=files.")
     offline = os.environ.get("HF_HUB_OFFLINE")
     remedy = "unset HF_HUB_OFFLINE" if offline else "set HF_HUB_OFFLINE=1 to use a copy that was downloaded before"
     return DataError(

@@ -1,27 +1,18 @@
 """Prepared corpora: token files on disk, made once, opened by every cell.
 
     <cache>/corpora/<name>-<key>/train.bin, validation.bin    token ids, little-endian
-                                 tokenizer.json               where the tokenizer has one
+                                 tokenizer.json, .model       where the tokenizer has one
                                  corpus.json                  counts, hashes, provenance
-    <cache>/fingerprints/<stamp>                              fingerprint of a text that was read before
+    <cache>/fingerprints/<stamp>                              fingerprint of a text that was read before, and what reading lost
 
 The key is a hash of the documents' text, the split and the tokenizer. Reading all text to know its fingerprint takes long, so
 the fingerprint is kept under the source's stamp (names, sizes and times of files), and a second call neither reads nor
-tokenizes. Drawn tokens (synthetic.py) have no text; the key of their corpus is a hash of their source's settings.
-
-Several processes may prepare the same corpus at once. Each builds in a directory of its own beside the final one and renames
-it at the end, which succeeds for one of them; the others discard theirs and open the winner's. A killed process leaves a
-`.building-` directory, which nobody reads and a later call removes.
+tokenizes. Sources that give tokens themselves (given_tokens.py) have no text.
 """
 
-import hashlib
+import dataclasses
 import json
-import os
-import shutil
-import time
-import uuid
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -31,17 +22,17 @@ from scalesweep.errors import DataError
 from scalesweep.files import write_text
 from scalesweep.settings.data import DataSpec
 from scalesweep.train.data.corpus import Corpus, cache_dir, disk_type, open_corpus
+from scalesweep.train.data.encoding import END_OF_DOCUMENT, Tokenizer, decode, encode
+from scalesweep.train.data.given_tokens import prepare_drawn, prepare_tokens
+from scalesweep.train.data.reading import Reading, reading_of
+from scalesweep.train.data.round_trip import RoundTrip, check_loss, percent, round_trip, sample
+from scalesweep.train.data.shelf import FORMAT, id_type, open_if_usable, publish, scratch_directory, write_arrays
 from scalesweep.train.data.sources import Source, digest, open_source
 from scalesweep.train.data.spool import Split, Spool, split, write_spool
-from scalesweep.train.data.synthetic import TokenSource, token_source
-from scalesweep.train.data.tokenizer import Tokenizer, encode, make_tokenizer
+from scalesweep.train.data.tokenizer import identity, make_tokenizer
 
-FORMAT = 1
-"""Version of the layout, the split rule and the piece size; part of the key, so an old directory is never misread."""
-_ABANDONED_SECONDS = 24 * 3600
-"""Age at which a `.building-` directory is taken for that of a killed process; a judgement: no corpus takes so long."""
-_SOURCE_SETTINGS = ("alphabet", "keys", "zipf_alpha", "values")
-"""Settings of a drawn source beside its name, length, split and seed."""
+_SAMPLE_TOKENS = 48
+"""Tokens at the start of the training stream that are kept decoded, to be looked at."""
 
 
 def prepare(spec: DataSpec, announce: Callable[[str], None] = lambda _: None) -> Corpus:
@@ -59,130 +50,133 @@ def prepare(spec: DataSpec, announce: Callable[[str], None] = lambda _: None) ->
         (cache / "corpora").mkdir(parents=True, exist_ok=True)
         (cache / "fingerprints").mkdir(exist_ok=True)
         if spec.is_drawn:
-            return _prepare_drawn(cache, spec, announce)
+            return prepare_drawn(cache, spec, announce)
+        if spec.source == "tokens":
+            return prepare_tokens(cache, spec, announce)
         source = open_source(spec, cache, announce)
         memo = cache / "fingerprints" / source.stamp
         if memo.exists():
-            kept = _open_if_intact(_final(cache, source, spec, memo.read_text(encoding="utf-8")))
-            if kept is not None:
-                return kept
+            fingerprint, _, counts = memo.read_text(encoding="utf-8").partition("\n")
+            reading = reading_of(json.loads(counts)) if counts else None
+            kept = open_if_usable(_final(cache, source, spec, fingerprint), spec)
+            if kept is not None and (reading is not None or source.is_remote):  # older versions did not count
+                return dataclasses.replace(kept, reading=reading)
         return _build(cache, source, spec, announce)
     except OSError as error:
+        if error.filename and not Path(error.filename).absolute().is_relative_to(cache):
+            raise DataError(
+                f"{error.filename} could not be read ({error.strerror}): make it readable, or leave it out."
+            ) from error
         raise DataError(f"the corpus could not be prepared in {cache}: {error}; data.cache chooses another place.") from error
-
-
-def _open_if_intact(directory: Path) -> Corpus | None:
-    try:
-        return open_corpus(directory)
-    except DataError:
-        return None
 
 
 def _final(cache: Path, source: Source, spec: DataSpec, fingerprint: str) -> Path:
     """The directory of a corpus by its key."""
-    local = Path(spec.tokenizer.name or "").expanduser()
-    is_local = spec.tokenizer.kind == "hub" and local.is_file()
-    tokenizer_hash = hashlib.sha256(local.read_bytes()).hexdigest() if is_local else None  # a name of the hub stands for itself
     split_by = source.held_out_bytes or spec.validation_fraction
-    key = digest(FORMAT, fingerprint, split_by, spec.tokenizer.model_dump(), tokenizer_hash)
+    key = digest(FORMAT, fingerprint, split_by, *identity(spec.tokenizer))
     return cache / "corpora" / f"{source.name}-{key[:16]}"
 
 
 def _build(cache: Path, source: Source, spec: DataSpec, announce: Callable[[str], None]) -> Corpus:
-    with _scratch(cache) as scratch:
+    with scratch_directory(cache) as scratch:
         announce(f"reading {source.name}")
-        origin, documents = source.read()
+        reading = Reading()
+        origin, documents = source.read(reading)
         spool = write_spool(documents, scratch / "documents", spec.max_bytes)
+        reading.check(spec.max_skipped)
+        reading.documents, reading.characters = len(spool.regions), spool.characters
+        reading.duplicates, reading.is_cut = spool.duplicates, spool.is_cut
         final = _final(cache, source, spec, spool.fingerprint)
-        write_text(cache / "fingerprints" / source.stamp, spool.fingerprint)
-        if (kept := _open_if_intact(final)) is not None:
-            return kept
+        counts = json.dumps(dataclasses.asdict(reading))
+        write_text(cache / "fingerprints" / source.stamp, f"{spool.fingerprint}\n{counts}")
+        if (kept := open_if_usable(final, spec)) is not None:
+            return dataclasses.replace(kept, reading=reading)
         parts = split(spool, spec.validation_fraction, source.held_out_bytes)
         _announce_text(source, spec, spool, parts, announce)
         tokenizer = make_tokenizer(spec.tokenizer, spool.read(parts.train))
         if spec.tokenizer.kind == "bpe" and tokenizer.vocab_size < (spec.tokenizer.vocab_size or 0):
             announce(f"the text gives a vocabulary of {tokenizer.vocab_size}, not {spec.tokenizer.vocab_size}")
+        found = round_trip(tokenizer, sample(spool, parts.train))
+        check_loss(spec.tokenizer, found, unknown_tokens=0, tokens=0)
+        _announce_tokenizer(tokenizer, found, announce)
         facts = {
             "format": FORMAT,
-            "name": f"{source.name}-{_size(spool.num_bytes)}-{tokenizer.name}",
+            "name": f"{source.name}-{size_name(spool.num_bytes)}-{tokenizer.name}",
             **_write_streams(scratch, tokenizer, spool, parts),
+            "round_trip": dataclasses.asdict(found),
+            "reading": dataclasses.asdict(reading),
+            "spelled_ends": _spelled_ends(source, tokenizer, spool, announce),
             "origin": origin,
             "spec": spec.model_dump(mode="json", exclude={"cache"}),
         }
+        check_loss(spec.tokenizer, found, facts["unknown_tokens"], facts["train_tokens"] + facts["validation_tokens"])
         write_text(scratch / "corpus.json", json.dumps(facts, indent=2) + "\n")
         spool.path.unlink()
-        _publish(scratch, final)
+        publish(scratch, final, spec)
     return open_corpus(final)
-
-
-def _prepare_drawn(cache: Path, spec: DataSpec, announce: Callable[[str], None]) -> Corpus:
-    """The corpus of a source that gives tokens, drawn on the first call."""
-    source = token_source(spec)
-    settings = spec.model_dump(mode="json", include={"source", "max_tokens", "validation_fraction", "seed", *_SOURCE_SETTINGS})
-    final = cache / "corpora" / f"{source.name}-{digest(FORMAT, settings)[:16]}"
-    if (kept := _open_if_intact(final)) is not None:
-        return kept
-    announce(f"drawing {spec.max_tokens:,} tokens of {source.name}")
-    with _scratch(cache) as scratch:
-        facts = {"format": FORMAT, "spec": settings, **_write_drawn(scratch, source, spec)}
-        write_text(scratch / "corpus.json", json.dumps(facts, indent=2) + "\n")
-        _publish(scratch, final)
-    return open_corpus(final)
-
-
-def _write_drawn(scratch: Path, source: TokenSource, spec: DataSpec) -> dict[str, Any]:
-    """Write both token files; what corpus.json says of them."""
-    held_out = round(spec.max_tokens * spec.validation_fraction)
-    dtype = _id_type(source.vocab_size)
-    sha256 = {}
-    for stream, (name, num) in enumerate((("train", spec.max_tokens - held_out), ("validation", held_out))):
-        _, sha256[name] = _write_arrays(source.draw(stream, num), scratch / f"{name}.bin", dtype)
-    return {
-        "name": f"{source.name}-seed{spec.seed}",
-        "hash": digest(sha256["train"], sha256["validation"], source.name)[:16],
-        "dtype": dtype,
-        "vocab_size": source.vocab_size,
-        "eod_id": None,
-        "train_tokens": spec.max_tokens - held_out,
-        "validation_tokens": held_out,
-        "train_bytes": spec.max_tokens - held_out,
-        "validation_bytes": held_out,
-        "documents": 0,
-        "duplicates_removed": 0,
-        "entropy": source.entropy,
-        "window_excess": source.window_excess,
-        "origin": f"drawn from {source.name} with seed {spec.seed}",
-        "split": {"rule": "training and validation streams drawn apart"},
-        "sha256": sha256,
-    }
 
 
 def _announce_text(source: Source, spec: DataSpec, spool: Spool, parts: Split, announce: Callable[[str], None]) -> None:
     if spec.max_bytes is not None and spool.num_bytes < 0.99 * spec.max_bytes:
-        announce(f"{source.name} has only {_size(spool.num_bytes)} of text, less than data.max_bytes = {spec.max_bytes}")
+        announce(f"{source.name} has only {size_name(spool.num_bytes)} of text, less than data.max_bytes = {spec.max_bytes}")
     if source.held_out_bytes is not None or len(spool.regions) == 1:
         announce(f"{source.name} has no documents to choose from: {parts.rule}")
-    announce(f"tokenizing {_size(spool.num_bytes)} of {source.name} as {spec.tokenizer.kind}")
+    announce(f"tokenizing {size_name(spool.num_bytes)} of {source.name} as {spec.tokenizer.kind}")
+
+
+def _announce_tokenizer(tokenizer: Tokenizer, found: RoundTrip, announce: Callable[[str], None]) -> None:
+    if tokenizer.unused_ids:
+        announce(
+            f"{tokenizer.name} leaves {tokenizer.unused_ids:,} of its ids up to {tokenizer.vocab_size - 1:,} unused: "
+            f"the model's vocabulary is {tokenizer.vocab_size:,}"
+        )
+    if found.changed_texts:
+        announce(
+            f"{tokenizer.name} loses {percent(found.lost)} of the characters in a sample: {found.changed_texts} of its "
+            f"{found.texts} texts do not come back from their tokens ({found.example})"
+        )
+
+
+def _spelled_ends(source: Source, tokenizer: Tokenizer, spool: Spool, announce: Callable[[str], None]) -> int:
+    """How often the text spells the end-of-document token, or the common one, as separators in it do."""
+    words = {word.encode(): 0 for word in (tokenizer.end, END_OF_DOCUMENT)}
+    for text in spool.read(spool.regions):
+        words = {word: number + text.count(word) for word, number in words.items()}
+    for word, number in words.items():
+        if number:
+            announce(
+                f"{source.name} spells {word.decode()} {number:,} times; where it separates documents of .txt files, "
+                f"\"data.separator='{word.decode()}'\" ends them there"
+            )
+    return sum(words.values())
 
 
 def _write_streams(scratch: Path, tokenizer: Tokenizer, spool: Spool, parts: Split) -> dict[str, Any]:
     """Write both token files and the tokenizer; what corpus.json says of them."""
-    dtype = _id_type(tokenizer.vocab_size)
-    tokens, sha256 = {}, {}
+    written = {}
     for name, regions in (("train", parts.train), ("validation", parts.validation)):
         ids = encode(tokenizer, spool.read(regions))
-        tokens[name], sha256[name] = _write_arrays(ids, scratch / f"{name}.bin", dtype)
+        counted = (tokenizer.unknown_id, tokenizer.eod_id)
+        written[name] = write_arrays(ids, scratch / f"{name}.bin", tokenizer.vocab_size, counted)
+    sha256 = {name: stream.sha256 for name, stream in written.items()}
+    unknown, ends = (sum(stream.counted[index] for stream in written.values()) for index in range(2))
+    start = np.fromfile(scratch / "train.bin", disk_type(id_type(tokenizer.vocab_size)), _SAMPLE_TOKENS)
     if tokenizer.json is not None:
         write_text(scratch / "tokenizer.json", tokenizer.json)
+    if tokenizer.model is not None:
+        (scratch / "tokenizer.model").write_bytes(tokenizer.model)
     return {
         "hash": digest(sha256["train"], sha256["validation"], tokenizer.sha256)[:16],
-        "dtype": dtype,
+        "dtype": id_type(tokenizer.vocab_size),
         "vocab_size": tokenizer.vocab_size,
         "eod_id": tokenizer.eod_id,
-        "train_tokens": tokens["train"],
-        "validation_tokens": tokens["validation"],
+        "train_tokens": written["train"].tokens,
+        "validation_tokens": written["validation"].tokens,
+        "unknown_tokens": unknown,
+        "inner_ends": ends - len(parts.train) - len(parts.validation),
         "train_bytes": sum(length for _, length in parts.train),
         "validation_bytes": sum(length for _, length in parts.validation),
+        "sample": decode(tokenizer, start),
         "documents": len(spool.regions),
         "duplicates_removed": spool.duplicates,
         "split": {"rule": parts.rule, "train_documents": len(parts.train), "validation_documents": len(parts.validation)},
@@ -190,50 +184,7 @@ def _write_streams(scratch: Path, tokenizer: Tokenizer, spool: Spool, parts: Spl
     }
 
 
-def _size(num_bytes: int) -> str:
+def size_name(num_bytes: int) -> str:
     """8000000 as "8MB", 300123 as "300kB"."""
     unit, scale = ("MB", 1e6) if num_bytes >= 999_500 else ("kB", 1e3)
     return f"{float(f'{num_bytes / scale:.3g}'):g}{unit}"
-
-
-def _id_type(vocab_size: int) -> str:
-    return "uint16" if vocab_size <= 2**16 else "uint32"
-
-
-def _write_arrays(arrays: Iterable[np.ndarray], path: Path, dtype: str) -> tuple[int, str]:
-    """Write token ids end to end; their number, and the sha256 of the file."""
-    num_tokens, sha256 = 0, hashlib.sha256()
-    with path.open("wb") as file:
-        for ids in arrays:
-            data = ids.astype(disk_type(dtype)).tobytes()
-            sha256.update(data)
-            file.write(data)
-            num_tokens += len(ids)
-    return num_tokens, sha256.hexdigest()
-
-
-@contextmanager
-def _scratch(cache: Path) -> Iterator[Path]:
-    """A directory to build in; leftovers of processes that were killed are removed first."""
-    for leftover in (cache / "corpora").glob(".building-*"):
-        with suppress(FileNotFoundError):  # another process may be removing it
-            if time.time() - leftover.stat().st_mtime > _ABANDONED_SECONDS:
-                shutil.rmtree(leftover, ignore_errors=True)
-    scratch = cache / "corpora" / f".building-{uuid.uuid4().hex}"
-    scratch.mkdir()
-    try:
-        yield scratch
-    finally:
-        shutil.rmtree(scratch, ignore_errors=True)
-
-
-def _publish(scratch: Path, final: Path) -> None:
-    """Give `scratch` its final name, unless another process was first; a torn corpus of that name is put aside."""
-    torn = scratch.with_name(scratch.name + "-torn")
-    if final.exists() and _open_if_intact(final) is None:
-        os.rename(final, torn)
-    try:
-        os.rename(scratch, final)
-    except OSError:
-        open_corpus(final)  # the winner's; anything else is an error of this one's
-    shutil.rmtree(torn, ignore_errors=True)

@@ -1,13 +1,11 @@
 """Where text comes from: one `Source` for each kind of `DataSpec`.
 
-A source yields documents as UTF-8 bytes in an order that never changes. It does not cap, split or remove duplicates: that is
-`spool`'s part. Opening a source is cheap; reading it may download.
+A source yields documents as UTF-8 bytes in an order that never changes, and counts what it passes over. It does not cap, split
+or remove duplicates: that is `spool`'s part. Opening a source is cheap; reading it may download.
 """
 
-import glob
 import hashlib
 import json
-import os
 import platform
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -15,7 +13,9 @@ from pathlib import Path
 
 from scalesweep.errors import DataError
 from scalesweep.settings.data import DataSpec
-from scalesweep.train.data import enwik8, hub, python_text
+from scalesweep.train.data import enwik8, formats, hub, python_text
+from scalesweep.train.data.local_files import matching, seen
+from scalesweep.train.data.reading import Reading, text_column
 
 Announce = Callable[[str], None]
 
@@ -28,8 +28,10 @@ class Source:
     """For people, for example "python-code"."""
     stamp: str
     """sha256 of what tells cheaply whether the text may have changed: names, sizes and times of files, or the hub's name."""
-    read: Callable[[], tuple[str, Iterator[bytes]]]
-    """Where the text comes from, in words, and its documents as UTF-8."""
+    read: Callable[[Reading], tuple[str, Iterator[bytes]]]
+    """Where the text comes from, in words, and its documents as UTF-8; what is passed over is counted in the reading."""
+    is_remote: bool = False
+    """Whether reading it again may need a network."""
     held_out_bytes: int | None = None
     """The validation set is this many bytes at the end; None splits by document."""
 
@@ -52,11 +54,22 @@ def digest(*parts: object) -> str:
 def _open_python(spec: DataSpec, cache: Path, announce: Announce) -> Source:
     files = python_text.list_files()
     read = {"code": python_text.read_code, "prose": python_text.read_prose}[spec.content]
-    seen = [(str(file.path), file.size, file.mtime_ns) for file in files]
+    stamped = [(str(file.path), file.size, file.mtime_ns) for file in files]
+
+    def counted(reading: Reading) -> Iterator[bytes]:
+        for file in files:
+            texts = list(read([file]))  # none where it cannot be read or parsed, or has too little
+            reading.rows += 1
+            reading.without_text += not texts
+            yield from texts
+
     return Source(
         name=f"python-{spec.content}",
-        stamp=digest("python", spec.content, spec.max_bytes, platform.python_version(), seen),
-        read=lambda: (f"the environment of {platform.python_implementation()} {platform.python_version()}", read(files)),
+        stamp=digest("python", spec.content, spec.max_bytes, platform.python_version(), stamped),
+        read=lambda reading: (
+            f"the environment of {platform.python_implementation()} {platform.python_version()}",
+            counted(reading),
+        ),
     )
 
 
@@ -71,7 +84,8 @@ def _open_enwik8(spec: DataSpec, cache: Path, announce: Announce) -> Source:
     whole = spec.max_bytes is None
     path = spec.paths[0] if spec.paths else None
 
-    def read() -> tuple[str, Iterator[bytes]]:
+    def read(reading: Reading) -> tuple[str, Iterator[bytes]]:
+        reading.rows += 1
         text = enwik8.read(path, cache, announce)
         used = enwik8.TRAIN_BYTES + enwik8.VALIDATION_BYTES
         return f"enwik8, sha256 {enwik8.SHA256}", iter([text[:used]])
@@ -85,74 +99,65 @@ def _open_enwik8(spec: DataSpec, cache: Path, announce: Announce) -> Source:
 
 
 def _open_files(spec: DataSpec, cache: Path, announce: Announce) -> Source:
-    files = _matching(spec.paths)
-    seen = [(str(file), file.stat().st_size, file.stat().st_mtime_ns) for file in files]
+    packings = ", ".join(formats.PACKINGS)
+    allowed = f"{', '.join(formats.FORMATS)}, all but the last also packed ({packings})"
+    files = matching(spec.paths, formats.is_known, allowed)
+    is_text = [formats.format_of(file) == ".txt" for file in files]
+    if spec.separator is not None and not any(is_text):
+        raise DataError(f"data.separator={spec.separator!r} stands between the documents of .txt files; data.paths has none.")
+    further = {name: value for name in ("separator", "max_skipped") if (value := getattr(spec, name))}
+
+    def read(reading: Reading) -> Iterator[bytes]:
+        num_documents = 0
+        for file in files:
+            for document in formats.read_file(
+                file, reading, column=spec.column, separator=spec.separator, max_skipped=spec.max_skipped
+            ):
+                num_documents += 1
+                yield document
+        if num_documents == 0:
+            raise DataError(f"data.paths: the {len(files)} matching files hold no text (the first is {files[0]}).")
+
     return Source(
-        name=files[0].stem if len(files) == 1 else "files",
-        stamp=digest("files", spec.column, spec.max_bytes, seen),
-        read=lambda: (f"{len(files)} local files", _read_files(files, spec.column, cache)),
+        name=formats.unpacked(files[0]).stem if len(files) == 1 else "files",
+        stamp=digest("files", spec.column, spec.max_bytes, seen(files), *([further] if further else [])),
+        read=lambda reading: (f"{len(files)} local files", read(reading)),
     )
 
 
-_BUILDERS = {".jsonl": "json", ".parquet": "parquet"}
-_EXTENSIONS = (".txt", *_BUILDERS)
-
-
-def _matching(patterns: tuple[str, ...]) -> list[Path]:
-    found: set[Path] = set()
-    for pattern in patterns:
-        matches = [Path(match) for match in glob.glob(os.path.expanduser(pattern), recursive=True)]
-        if not matches:
-            raise DataError(f"data.paths: no file matches {pattern!r} (looked from {Path.cwd()}).")
-        found.update(path.resolve() for path in matches if path.is_file())
-    if not found:
-        raise DataError(f"data.paths={list(patterns)} matches only directories: add /*.txt, for example.")
-    for path in sorted(found):
-        if path.suffix not in _EXTENSIONS:
-            raise DataError(f"data.paths: {path} has the extension {path.suffix!r}; allowed are {', '.join(_EXTENSIONS)}.")
-    return sorted(found)
-
-
-def _read_files(files: list[Path], column: str, cache: Path) -> Iterator[bytes]:
-    num_documents = 0
-    for file in files:
-        for document in _read_file(file, column, cache):
-            num_documents += 1
-            yield document
-    if num_documents == 0:
-        raise DataError(f"data.paths: the {len(files)} matching files hold no text (the first is {files[0]}).")
-
-
-def _read_file(file: Path, column: str, cache: Path) -> Iterator[bytes]:
-    """A .txt file is one document; the others hold one in each row."""
-    if file.stat().st_size == 0:
-        return iter(())
-    if file.suffix == ".txt":
-        return iter([_read_text(file)])
-    return hub.text_column(hub.file_rows(_BUILDERS[file.suffix], file, cache), column, str(file))
-
-
-def _read_text(file: Path) -> bytes:
-    text = file.read_bytes()
-    try:
-        text.decode()
-    except UnicodeDecodeError as error:
-        raise DataError(f"data.paths: {file} is not UTF-8 text (byte {error.start}): leave it out or convert it.") from None
-    return text
-
-
 def _open_hub(spec: DataSpec, cache: Path, announce: Announce) -> Source:
-    """A data set of the hub.
+    """A data set of the hub, or a local directory of the same layout.
 
-    Its stamp does not ask the hub for the newest commit: a corpus that was prepared once is used again, online or not, and
-    data.revision is how to move on. The commit that was read is recorded.
+    The stamp of a name does not ask the hub for the newest commit: a corpus that was prepared once is used again, online or
+    not, and data.revision is how to move on. The commit that was read is recorded. A directory is stamped by its files.
     """
     name = spec.name or ""
+    local = Path(name).expanduser()
+    is_local = local.is_dir()
+    if not is_local and name.startswith(("/", "./", "../", "~")):
+        raise DataError(f"data.name={name!r}: there is no such directory (looked from {Path.cwd()}).")
 
-    def read() -> tuple[str, Iterator[bytes]]:
-        commit = hub.resolve_commit(name, spec.revision)
-        rows = hub.hub_rows(name, subset=spec.subset, split=spec.split, revision=commit, streaming=spec.streaming, cache=cache)
-        return f"data set {name}, commit {commit or 'of the local copy'}", hub.text_column(rows, spec.column, name)
+    def read(reading: Reading) -> tuple[str, Iterator[bytes]]:
+        commit = None if is_local else hub.resolve_commit(name, spec.revision)
+        rows = hub.hub_rows(
+            str(local) if is_local else name,
+            subset=spec.subset,
+            split=spec.split,
+            revision=commit,
+            streaming=spec.streaming,
+            cache=cache,
+        )
+        known = f"data set {name}, commit {commit or 'of the local copy'}"
+        return f"local directory {local.absolute()}" if is_local else known, text_column(
+            rows, spec.column, name, reading, spec.max_skipped, is_uniform=True
+        )
 
     wanted = (name, spec.subset, spec.split, spec.revision, spec.column, spec.max_bytes)
-    return Source(name=name.rsplit("/", 1)[-1], stamp=digest("hub", *wanted), read=read)
+    files_seen = [seen(sorted(path for path in local.rglob("*") if path.is_file()))] if is_local else []
+    further = [spec.max_skipped] if spec.max_skipped else []
+    return Source(
+        name=local.absolute().name if is_local else name.rsplit("/", 1)[-1],
+        stamp=digest("hub", *wanted, *files_seen, *further),
+        read=read,
+        is_remote=not is_local,
+    )

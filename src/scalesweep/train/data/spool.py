@@ -10,6 +10,8 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from scalesweep.errors import DataError
 
 Region = tuple[int, int]
@@ -27,6 +29,9 @@ class Spool:
     """sha256 of each document."""
     duplicates: int
     """Exact copies of an earlier document that were left out."""
+    characters: int
+    is_cut: bool
+    """Whether the last document was cut at the cap."""
 
     @property
     def num_bytes(self) -> int:
@@ -64,7 +69,8 @@ def write_spool(documents: Iterable[bytes], path: Path, max_bytes: int | None) -
     regions: list[Region] = []
     digests: list[bytes] = []
     seen: set[bytes] = set()
-    duplicates = offset = 0
+    duplicates = characters = offset = 0
+    is_cut = False
     with path.open("wb") as file:
         for document in documents:
             sha256 = hashlib.sha256(document).digest()
@@ -76,12 +82,14 @@ def write_spool(documents: Iterable[bytes], path: Path, max_bytes: int | None) -
             if text:
                 regions.append((offset, len(text)))
                 digests.append(hashlib.sha256(text).digest())
+                characters += int(np.count_nonzero(np.frombuffer(text, np.uint8) & 0xC0 != 0x80))  # all but continuation bytes
                 offset += file.write(text)
-            if len(text) < len(document) or offset == max_bytes:
+            is_cut = len(text) < len(document)
+            if is_cut or offset == max_bytes:
                 break
     if not regions:
         raise DataError("the source holds no text: look at data.source and the settings that belong to it.")
-    return Spool(path, tuple(regions), tuple(digests), duplicates)
+    return Spool(path, tuple(regions), tuple(digests), duplicates, characters, is_cut)
 
 
 def cut(text: bytes, limit: int) -> bytes:

@@ -1,0 +1,91 @@
+"""The command `data`: prepares a corpus and says what it holds, what was lost on the way, and what the model will read."""
+
+import dataclasses
+import json
+import sys
+from typing import Any
+
+from scalesweep.cli.command import Command, Given, flag
+from scalesweep.cli.tables import wrapped
+from scalesweep.errors import EXIT_OK, DataError
+from scalesweep.settings.compose import compose_settings
+from scalesweep.train.data import prepare, training_shortage, validation_shortage
+from scalesweep.train.data.corpus import Corpus
+from scalesweep.train.data.round_trip import percent
+
+JSON = flag("--json", "Print the facts as JSON.")
+_SHOWN_IDS = 24
+"""Ids of the training stream that are shown where there is no text."""
+
+
+def data(given: Given) -> int:
+    """Prepare a corpus and say what it holds."""
+    settings = compose_settings(given.words)
+    to = sys.stderr if given[JSON] else sys.stdout
+    corpus = prepare(settings.data, lambda line: print(line, file=to, flush=True))
+    if given[JSON]:
+        print(json.dumps(as_json(corpus), indent=1))
+    else:
+        print("\n".join(_lines(corpus)), flush=True)
+    wanted, is_capped = settings.train.validation_tokens, settings.data.max_bytes is not None
+    if shortage := training_shortage(corpus.train_tokens, settings.model.context, is_capped):
+        raise DataError(shortage)
+    if shortage := validation_shortage(corpus.validation_tokens, wanted, settings.model.context, is_capped):
+        print(wrapped(f"warning: {shortage}"), file=sys.stderr, flush=True)
+    return EXIT_OK
+
+
+def as_json(corpus: Corpus) -> dict[str, Any]:
+    """The facts of a corpus by the names of its fields."""
+    facts = {**dataclasses.asdict(corpus), "directory": str(corpus.directory), "bytes_per_token": corpus.bytes_per_token}
+    return {**facts, "account": corpus.account}
+
+
+def _lines(corpus: Corpus) -> list[str]:
+    streams = f"{corpus.train_tokens:,} training and {corpus.validation_tokens:,} validation"
+    rows = {
+        "tokens": f"{streams}, vocabulary {corpus.vocab_size:,}",
+        "bytes per token": f"{corpus.bytes_per_token:.2f}" if corpus.bytes_per_token else "not stated (data.bytes_per_token)",
+        **({} if corpus.eod_id is None else _of_text(corpus)),
+        **({} if corpus.entropy is None else _of_source(corpus)),
+        "sample": repr(corpus.sample) if corpus.sample else f"ids {corpus.train()[:_SHOWN_IDS].tolist()}",
+        "directory": str(corpus.directory),
+    }
+    width = max(map(len, rows))
+    return [f"{corpus.name} ({corpus.hash})", *(wrapped(f"  {name:{width}}  {value}") for name, value in rows.items())]
+
+
+def _of_text(corpus: Corpus) -> dict[str, str]:
+    reading, trip = corpus.reading, corpus.round_trip
+    unknown = "not counted by the version that prepared it"
+    rows = reading and f"{reading.rows:,} read, {reading.without_text:,} without text, {reading.unreadable:,} skipped"
+    texts = trip and f"{percent(1 - trip.lost)} of {trip.characters:,} characters in {trip.texts} sampled texts come back"
+    example = f": {trip.example}" if trip and trip.example else ""
+    return {
+        "documents": f"{corpus.documents:,}, {corpus.duplicates_removed:,} exact copies left out",
+        "characters": f"{reading.characters:,}" if reading else unknown,
+        "rows": rows or unknown,
+        "round trip": f"{texts}{example}" if texts else unknown,
+        "lost": corpus.account or "nothing",
+    }
+
+
+def _of_source(corpus: Corpus) -> dict[str, str]:
+    return {"entropy": f"{corpus.entropy:.5f} nats per token; a window costs {corpus.window_excess:.5f} nats more"}
+
+
+DATA = Command(
+    "data",
+    about="Prepare a corpus: read, split, tokenize, cache. Says what it holds and what was lost on the way.",
+    usage="[data=SOURCE] [data.key=value ...] [--json]",
+    run=data,
+    examples=(
+        "scalesweep data",
+        "scalesweep data data=files \"data.paths=['texts/*.txt']\" data.tokenizer.vocab_size=2048",
+        "scalesweep data data=files 'data.paths=[a.jsonl.gz]' data.column=doc.text data.max_skipped=0.01",
+        "scalesweep data data=hub data.name=roneneldan/TinyStories data.max_bytes=50M",
+    ),
+    groups=("data",),
+    options=(JSON,),
+)
+COMMANDS = (DATA,)
