@@ -42,7 +42,7 @@ def run(given: Given) -> int:
 RUN = Command(
     "run",
     about="Plan a sweep, train what is not yet measured, fit the law, write the report.",
-    usage="[sweep=PRESET] [key=value ...]",
+    usage="[sweep=PRESET] [key=value ...] [trust=package.module]",
     run=run,
     examples=(
         "scalesweep run",
@@ -82,7 +82,7 @@ def plan(given: Given) -> int:
 PLAN = Command(
     "plan",
     about="Print the cells of a sweep with their price, by a short benchmark. Trains nothing; may cache the corpus.",
-    usage="[sweep=PRESET] [key=value ...]",
+    usage="[sweep=PRESET] [key=value ...] [trust=package.module]",
     run=plan,
     examples=(
         "scalesweep plan",

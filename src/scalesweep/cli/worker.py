@@ -62,7 +62,7 @@ COMMANDS = (
     Command(
         "worker",
         about="Join a sweep that another process has planned, from any machine that sees its directory.",
-        usage="DIR [--device auto|cpu|cuda|cuda:K] [--workers 1|N|auto]",
+        usage="DIR [--device auto|cpu|cuda|cuda:K] [--workers 1|N|auto] [--trust package.module]",
         run=worker,
         examples=(
             "scalesweep worker runs/demo",
@@ -70,7 +70,7 @@ COMMANDS = (
             "scalesweep worker /shared/runs/demo --workers auto",
         ),
         options=(DEVICE, WORKERS, TRUSTED, NAME, PARENT),
-        takes="one directory, and --device, --workers or --trust",
+        takes="one directory, and --device or --workers",
         num_words=1,
         is_measuring=True,
     ),
