@@ -46,6 +46,13 @@ def test_without_a_law_nothing_is_supported() -> None:
     assert "There is no joint law." in support.words
 
 
+def test_along_a_ray_the_law_of_compute_says_how_far_it_reaches() -> None:
+    n = np.geomspace(1e6, 1e8, 8)
+    words = analyse(measure(LAW, n, 20 * n, 0.001, 0), QUICK).support.words
+    assert "L(C) = " in words
+    assert f"up to {format_rough(10.0**4)} times" in words
+
+
 def test_the_back_test_says_how_far_it_was_tried() -> None:
     found = analyse(grid((1e6, 1e8), (1e7, 1e9)), FitSpec(bootstrap=10))
     support = found.support

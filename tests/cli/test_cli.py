@@ -263,8 +263,15 @@ def test_training_one_cell_is_a_hydra_application(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     records = [json.loads(p.read_text()) for p in (tmp_path / "many").glob("*/sweep/cells/*/record.json")]
     assert sorted(r["cell"]["seed"] for r in records) == [0, 1]
+    refused = [f"hydra.sweep.dir={tmp_path}/some", "seed=-1,2", "--multirun"]
+    done = subprocess.run([*command, *cell, *refused], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "job #0: seed = -1: must be greater than or equal to 0" in done.stderr
+    records = [json.loads(p.read_text()) for p in (tmp_path / "some").glob("*/sweep/cells/*/record.json")]
+    assert [r["cell"]["seed"] for r in records] == [2]
     for word, sentence in (
         ("budget=-5", "budget = -5: must be greater than 0"),
+        ("data.name=x", "data.name=x has no effect with data.source=python: it needs data=hub"),
         ("bugdet=5", "bugdet is not a setting (did you mean budget?)"),
     ):
         wrong = subprocess.run([*command, word], capture_output=True, text=True, cwd=tmp_path)
@@ -341,10 +348,15 @@ def test_every_option_composes(option: str) -> None:
         ("sweep.budgets=[-5]", "sweep.budgets.0 = -5: must be greater than 0."),
         ("recipe.lr=fast", "recipe.lr = 'fast': must be a number."),
         ("sweep.sizes=[10k,", "'sweep.sizes=[10k,' has a bracket that is not closed; a list with spaces needs quotes"),
-        ("sweep.sizes=10k]", "the overrides sweep.sizes=10k] cannot be read; put a value"),
+        ("sweep.sizes=10k]", "'sweep.sizes=10k]' has a bracket that is not opened"),
         ("smoke", "'smoke' is not an override; write key=value"),
-        ("=1", "the overrides =1 cannot be read"),
-        ("dir=ünï", "the overrides dir=ünï cannot be read; put a value with special characters in quotes"),
+        ("=1", "'=1' is not an override; write key=value"),
+        ("dir=ünï", "'dir=ünï' cannot be read; put a value with special characters in quotes"),
+        ("recipe.lr=1,2", "'recipe.lr=1,2' names several values; repeat the sweep at each: sweep.axes.recipe.lr=[1,2]"),
+        ("recipe.lr=choice(1,2)", "'recipe.lr=choice(1,2)' names several values; repeat the sweep at each: "),
+        ("sweep.sizes=10k,20k", "'sweep.sizes=10k,20k' names several values; a list is in brackets, sweep.sizes=[10k,20k]"),
+        ("hydra.run.dir=x", "'hydra.run.dir=x' has no effect"),
+        ("hydra/launcher=basic", "'hydra/launcher=basic' has no effect"),
         ("recipe.lr=true", "recipe: lr = True: must not be true or false"),
         ("--verbose", "'--verbose' is not an override; write key=value"),
     ],
@@ -353,6 +365,14 @@ def test_wrong_overrides_are_one_sentence(override: str, sentence: str) -> None:
     with pytest.raises(SpecError) as caught:
         compose_settings([override])
     assert str(caught.value).startswith(sentence)
+
+
+def test_of_many_overrides_the_one_that_cannot_be_read_is_named() -> None:
+    good = ["sweep=smoke", "recipe.lr=0.004", "logger=none", "sweep.seeds=[0,1]", "report.title='a b'"]
+    with pytest.raises(SpecError) as caught:
+        compose_settings([*good, "dir=ünï", *good])
+    assert "'dir=ünï'" in str(caught.value)
+    assert not any(word in str(caught.value) for word in good)
 
 
 def test_wrong_settings_end_with_code_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -444,9 +464,27 @@ def test_a_diverged_cell_is_shown_and_makes_the_exit_code_3(tmp_path: Path, caps
 
 def test_settings_that_mean_nothing_here_are_refused(sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (tmp_path / "points.csv").write_text("N,D,loss\n")
-    assert "means nothing to report of a sweep's directory" in refused(capsys, "report", str(sweep), "dir=x")
+    assert "means nothing to report of a sweep's directory" in refused(capsys, "report", str(sweep), "recipe.lr=1")
+    assert "dir=... has no effect on tournament" in refused(capsys, "tournament", str(sweep), "dir=x")
     words = ("fit", str(tmp_path / "points.csv"), "count.params=total")
     assert "means nothing to fit of a file of points" in refused(capsys, *words)
+
+
+def test_a_sweep_that_must_not_be_written_is_fitted_and_reported_elsewhere(
+    sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def content() -> dict[Path, tuple[int, int]]:
+        return {path: (path.stat().st_mtime_ns, path.stat().st_ino) for path in [sweep, *sweep.rglob("*")]}
+
+    before, place = content(), tmp_path / "else where"
+    assert main(["fit", str(sweep), "fit.bootstrap=20", f"dir='{place}'"]) == 0
+    assert main(["report", str(sweep), "fit.bootstrap=20", f"dir='{place}'"]) == 0
+    assert content() == before
+    assert {"fit.json", "report.html", "report.md", "figures"} <= {path.name for path in place.iterdir()}
+    assert json.loads((place / "fit.json").read_text())["laws"]
+    (tmp_path / "other").mkdir()
+    (tmp_path / "other" / "sweep.json").write_text("{}")
+    assert "another sweep and its report" in refused(capsys, "report", str(sweep), f"dir={tmp_path / 'other'}")
 
 
 @pytest.mark.slow

@@ -253,6 +253,62 @@ def test_nothing_is_submitted_while_slurm_does_not_answer(
     assert queue.describe() == "Slurm does not answer (squeue)"
 
 
+SILENT = "#!/bin/sh\necho 'slurm_load_jobs error: Unable to contact slurm controller (connect failure)' >&2\nexit 1\n"
+"""A command of Slurm while its controller is down."""
+
+
+def commands(place: Path, script: str, *names: str) -> None:
+    place.mkdir(exist_ok=True)
+    for name in names:
+        (place / name).write_text(script)
+        (place / name).chmod(0o755)
+
+
+@pytest.fixture
+def down(tmp_path: Path, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """A sweep for a Slurm whose controller does not answer."""
+    pytest.importorskip("submitit")
+    commands(tmp_path / "bin", SILENT, "squeue", "sbatch", "srun", "scontrol", "scancel")
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}:{os.environ['PATH']}")
+    monkeypatch.setattr(slurm, "LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(slurm, "ANSWER_SECONDS", 0.5)
+    return settings.model_copy(update={"launcher": LauncherSpec(name="slurm", workers=2)})
+
+
+def test_a_controller_that_is_down_is_not_waited_for_without_end(
+    store: Store, down: Settings, capsys: pytest.CaptureFixture
+) -> None:
+    started = time.monotonic()
+    with pytest.raises(StoreError, match=r"Slurm has not answered for .* \(squeue\); see scontrol ping"):
+        slurm.run_slurm(store, down, "cpu", Monitor(store, store.plan_file.plan(), sys.stdout))
+    assert 0.5 < time.monotonic() - started < 10
+    out = capsys.readouterr().out
+    assert "it is not known whether jobs of this sweep stay in its queue" in out
+    assert "stay in the queue (" not in out
+
+
+def test_jobs_that_train_are_followed_however_long_the_controller_is_down(
+    store: Store, down: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue = slurm.SlurmQueue(store, down, "cpu")
+    claim = store.claims.take(store.plan_file.keys()[0])
+    assert claim is not None
+    monkeypatch.setattr(slurm, "ANSWER_SECONDS", -1.0)
+    assert queue.alive() == queue.most
+    store.claims.release(claim)
+    with pytest.raises(StoreError, match="Slurm has not answered"):
+        queue.alive()
+
+
+def test_what_sbatch_says_of_its_controller_is_not_laid_to_the_settings(tmp_path: Path, store: Store, down: Settings) -> None:
+    commands(tmp_path / "bin", "#!/bin/sh\nexit 0\n", "squeue")
+    failure = "sbatch: error: Batch job submission failed: Unable to contact slurm controller (connect failure)"
+    commands(tmp_path / "bin", f"#!/bin/sh\necho '{failure}' >&2\nexit 1\n", "sbatch")
+    with pytest.raises(StoreError, match=r"sbatch refuses the jobs: .*contact slurm controller.* See scontrol ping") as caught:
+        slurm.run_slurm(store, down, "cpu", Monitor(store, store.plan_file.plan()))
+    assert "launcher.partition" not in str(caught.value)
+
+
 def test_the_device_of_a_cluster_is_what_its_jobs_ask_for(settings: Settings) -> None:
     def device(gpus: int, asked: str) -> str:
         launcher = LauncherSpec(name="slurm", workers=1, gpus=gpus)

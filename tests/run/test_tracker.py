@@ -2,6 +2,7 @@
 
 import dataclasses
 import io
+import itertools
 import json
 import struct
 import sys
@@ -13,19 +14,23 @@ from typing import Any
 
 import numpy as np
 import pytest
-from builders import small_settings
+from builders import make_store, small_settings
 
 from scalesweep.analysis.analyse import analyse
 from scalesweep.cli import main
 from scalesweep.errors import Refused, SpecError
+from scalesweep.plan.grid import CorpusFacts
 from scalesweep.points.points import Points, points_from_rows
 from scalesweep.points.reading import read_points
 from scalesweep.report import ReportContext, write_report
 from scalesweep.run import tracker
-from scalesweep.run.tracker import SweepSummary, log_sweep, require_installed, start_tracker
+from scalesweep.run.tracker import SweepSummary, log_sweep, require_ready, start_tracker
+from scalesweep.run.worker import work
 from scalesweep.settings.fit import FitSpec
 from scalesweep.settings.run import LoggerSpec
 from scalesweep.sweep.tracking import summarise_sweep
+from scalesweep.train.data.corpus import Corpus
+from scalesweep.train.device import prepare_device
 
 ROW = {"key": "0123456789ab", "n": 1000, "d": 4096, "seed": 0, "lr": 0.004, "optimizer": "adamw"}
 CURVE = [{"step": step, "tokens": 128 * step, "phase": "stable", "loss": 5 / step, "lr": 0.004} for step in (1, 2, 4)]
@@ -214,6 +219,33 @@ def test_wandb_keeps_one_unsynced_folder_of_a_sweep(summary: SweepSummary, tmp_p
     assert Logged(new).summary["cells"] == 9
 
 
+def test_a_cell_that_was_interrupted_has_one_folder_with_the_curve_of_the_store(
+    tmp_path: Path, corpus: Corpus, facts: CorpusFacts
+) -> None:
+    grid = {"name": "tiny", "sizes": [{"width": 16, "depth": 1}], "budgets": [16384]}
+    settings = small_settings(tmp_path, sweep=grid, logger={"mode": "offline"}, train={"checkpoint_seconds": 1e-6})
+    store = make_store(tmp_path / "sweep", settings, corpus, facts)
+    (key,) = store.plan_file.keys()
+    asked = itertools.count()
+    assert not work(store, prepare_device("cpu"), lambda: next(asked) > 60)
+    (first,) = offline_folders(store.directory, key)
+    half = [row["_step"] for row in Logged(first).history]
+    time.sleep(1.1)  # wandb calls folders after the second
+    assert work(store, prepare_device("cpu"), lambda: False)
+    (folder,) = offline_folders(store.directory, key)
+    logged, curve = Logged(folder), store.curve(key)
+    assert folder != first and logged.exit_code == 0
+    assert [(row["_step"], row["train/loss"]) for row in logged.history] == [(p["step"], p["loss"]) for p in curve]
+    assert 0 < len(half) < len(curve)
+
+
+def test_a_log_of_a_cell_that_somebody_else_finishes_is_no_second_folder(tmp_path: Path) -> None:
+    log = start_tracker(LoggerSpec(), tmp_path, "d6cf4fd0c16a", ROW, no_warning)
+    log.curve(CURVE[:2])
+    log.finish({"state": "LOST"})
+    assert not offline_folders(tmp_path, ROW["key"])
+
+
 def test_a_sweep_is_logged_once_however_often_it_is_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["run", *GRID, *SMALL, "logger=wandb", f"dir={tmp_path / 'x'}"]
     for _ in range(2):
@@ -235,6 +267,30 @@ def no_key(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path))
     monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
     monkeypatch.setenv("HOME", str(tmp_path))
+
+
+@pytest.mark.usefixtures("no_key")
+@pytest.mark.parametrize(("key", "trouble"), [("", "nobody is logged in to wandb"), ("short", "40+ characters")])
+def test_without_a_key_nothing_is_measured_for_a_server(
+    key: str, trouble: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("WANDB_API_KEY", key)
+    assert main(["run", *GRID, "logger=wandb", "logger.mode=online", f"dir={tmp_path / 'x'}"]) == 2
+    err = capsys.readouterr().err
+    assert trouble in err and "logger.mode=offline" in err
+    assert not (tmp_path / "x").exists()
+    require_ready(LoggerSpec(mode="offline"))
+
+
+@pytest.mark.usefixtures("no_key")
+def test_a_key_is_enough_to_begin_and_no_server_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise AssertionError("a connection is opened")
+
+    monkeypatch.setattr("socket.socket.connect", refuse)
+    monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
+    monkeypatch.setenv("WANDB_BASE_URL", "http://192.0.2.1")  # TEST-NET-1: nobody answers
+    require_ready(LoggerSpec(mode="online"))
 
 
 @pytest.mark.usefixtures("no_key")
@@ -335,7 +391,7 @@ def test_a_directory_named_like_a_package_is_no_package(tmp_path: Path, monkeypa
     monkeypatch.delitem(sys.modules, "trackio", raising=False)
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
     with pytest.raises(SpecError, match=r"scalesweep\[trackio\]"):
-        require_installed(LoggerSpec(kind="trackio"))
+        require_ready(LoggerSpec(kind="trackio"))
 
 
 # -- TensorBoard --------------------------------------------------------------------------------------------------------------

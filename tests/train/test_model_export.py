@@ -157,3 +157,35 @@ def test_from_a_sweep_to_generated_text(tmp_path: Path, capsys: pytest.CaptureFi
     assert key in capsys.readouterr().err
     assert main(["model", str(kept)]) == 2
     assert "model takes a directory and the key of a cell, such as: scalesweep model" in capsys.readouterr().err
+
+
+def test_the_corpus_of_a_model_is_found_where_its_cache_was_moved_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    text = tmp_path / "text.jsonl"
+    text.write_text(
+        "".join(f'{{"text": "document {i} of a text that is long enough to be trained on"}}\n' for i in range(3000))
+    )
+    words = [w for w in WORDS if not w.startswith("data.")] + [
+        "data=files",
+        f"data.paths=[{text}]",
+        "data.tokenizer.kind=bytes",
+    ]
+    sweep, old, new = tmp_path / "sweep", tmp_path / "old", tmp_path / "new"
+    assert main(["run", *words, "train.keep_weights=true", f"data.cache={old}", f"dir={sweep}"]) == 0
+    (key,) = (path.name for path in (sweep / "cells").iterdir())
+    old.rename(new)
+    kept = text.rename(tmp_path / "kept.jsonl")
+    capsys.readouterr()
+    assert main(["model", str(sweep), key, f"to={tmp_path / 'a'}"]) == 2
+    assert "SCALESWEEP_CACHE" in capsys.readouterr().err
+    monkeypatch.setenv("SCALESWEEP_CACHE", str(new))
+    assert main(["model", str(sweep), key, f"to={tmp_path / 'b'}"]) == 0
+    monkeypatch.delenv("SCALESWEEP_CACHE")
+    text.write_text(kept.read_text().replace("document 1 ", "document one "))
+    assert main(["model", str(sweep), key, f"to={tmp_path / 'c'}"]) == 2
+    assert "prepared anew its text is another" in capsys.readouterr().err
+    kept.rename(text)
+    assert main(["model", str(sweep), key, f"to={tmp_path / 'd'}"]) == 0
+    saved = [(tmp_path / name / "tokenizer.json").read_bytes() for name in ("b", "d")]
+    assert saved[0] == saved[1]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from scalesweep.analysis.forecast.backtest import BackTest
-from scalesweep.fit.horizon import Range, supported_horizon
+from scalesweep.fit.horizon import MIN_SPAN, Range, supported_horizon
 from scalesweep.fit.sweep_fit import SweepFit
 from scalesweep.laws import JointLaw
 from scalesweep.points.points import Points
@@ -48,7 +48,7 @@ def support_of(points: Points, fit: SweepFit, tested: BackTest | None) -> Suppor
     if fit.compute.is_contradiction:
         return Support(None, f"How far it reaches in compute is withheld. {fit.compute.withheld}", tried)
     if not isinstance(law, JointLaw):
-        return Support(None, "There is no joint law.", tried)
+        return Support(None, f"There is no joint law.{_along(points, fit)}", tried)
     if min(law.A, law.B, law.alpha, law.beta) <= 0:
         return Support(None, "A term of the law vanishes, so that it has no compute optimum.", tried)
     measured, largest = Range.of(points.n, points.d), 6 * float(np.max(points.n * points.d))
@@ -66,6 +66,19 @@ def support_of(points: Points, fit: SweepFit, tested: BackTest | None) -> Suppor
         middle = (low + high) / 2
         low, high = (low, middle) if refusal(middle) else (middle, high)
     return Support(10**low, refusal(high + 1e-3), tried)
+
+
+def _along(points: Points, fit: SweepFit) -> str:
+    """How far L(C) may be used where it is all there is, in a sentence with a space before; empty where there is none."""
+    name = fit.preferred_of("C")
+    span = float(np.ptp(np.log10(points.c)))
+    if name is None or np.isnan(span) or span < MIN_SPAN:
+        return ""
+    reach = format_rough(10 ** supported_horizon(span))
+    return (
+        f" Along these points {fit[name].law.formula()} may be used up to {reach} times the largest measured compute: "
+        "`scalesweep forecast compute=C`."
+    )
 
 
 def _tested(tested: BackTest | None) -> float | None:

@@ -5,12 +5,13 @@ torch, pandas, scipy and matplotlib are imported by what uses them, so that help
 
 import contextlib
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 
 from scalesweep.cli.command import Command
 from scalesweep.cli.help import command_help, main_help
-from scalesweep.cli.output import forgiving_output
+from scalesweep.cli.output import forgiving_output, spell_out
 from scalesweep.cli.paths import refusal
 from scalesweep.errors import EXIT_AGAIN, EXIT_BAD_INPUT, EXIT_INTERRUPTED, EXIT_OK, Requeue, ScaleSweepError, did_you_mean
 from scalesweep.version import __version__
@@ -50,6 +51,7 @@ def load_command(name: str) -> Command:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one sub-command; the return value is the exit code."""
+    spell_out()
     words = list(sys.argv[1:] if arguments is None else arguments)
     if not words or words[0] in ("-h", "--help", "help"):
         print(main_help(map(load_command, NAMES)), end="")
@@ -66,6 +68,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if chosen.options is not None and any(word in ("-h", "--help") for word in rest):
         print(command_help(chosen), end="")
         return EXIT_OK
+    try:
+        os.getcwd()
+    except OSError as error:
+        print(f"scalesweep: the working directory is gone ({error.strerror}); change to one that is there.", file=sys.stderr)
+        return EXIT_BAD_INPUT
     with forgiving_output() if chosen.is_measuring else contextlib.nullcontext():
         return _answer(chosen, rest)
 

@@ -1,5 +1,6 @@
 """`scalesweep model`: a trained cell as a directory for transformers."""
 
+import sys
 from pathlib import Path
 
 from scalesweep.cli.command import Command, Given, Option
@@ -14,7 +15,7 @@ def model(given: Given) -> int:
     """Save a cell's trained model and the tokenizer of its corpus."""
     directory, key = Path(given.words[0]), given.words[1]
     to = (given[TO] or directory / "models" / key).expanduser()
-    has_tokenizer = export_cell(Store(directory), key, to)
+    has_tokenizer = export_cell(Store(directory), key, to, lambda line: print(line, file=sys.stderr, flush=True))
     with_it = "with its tokenizer" if has_tokenizer else "without a tokenizer, as its tokens came without one"
     print(f"{to}: {key}, {with_it}; transformers.AutoModelForCausalLM.from_pretrained({str(to)!r}) opens it.")
     return EXIT_OK

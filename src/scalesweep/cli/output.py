@@ -1,10 +1,40 @@
-"""Output that nobody may read any more."""
+"""Output that nobody may read any more, or that has not every character."""
 
+import codecs
 import contextlib
 import io
+import re
 import sys
 from collections.abc import Iterator
 from typing import Any, TextIO
+
+_RAISED = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-", strict=True))
+_IN_ASCII = {
+    **dict(zip("±×÷·–—−│•●◦√", ["+-", "x", "/", "*", "-", "-", "-", "|", "*", "*", "o", "sqrt "], strict=True)),
+    **dict(zip("≤≥≈∝∞αβκΔ…", ["<=", ">=", "~", "~", "inf", "alpha", "beta", "kappa", "D", "..."], strict=True)),
+    **{chr(line): "+" for line in range(0x2500, 0x2580)},
+    "─": "-",
+    "│": "|",
+    **{chr(dots): "." for dots in range(0x2801, 0x2900)},  # braille, of which charts are made
+    "\u2800": " ",
+}
+"""What stands for a character on a terminal that does not have it; a question mark for any other."""
+
+
+def spell_out() -> None:
+    """Let standard output and error spell out what their encoding lacks, such as ± in ASCII, instead of raising."""
+    codecs.register_error("spelled", _spelled)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="spelled")
+
+
+def _spelled(error: UnicodeError) -> tuple[str, int]:
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    text = error.object[error.start : error.end]
+    text = re.sub(f"[{''.join(_RAISED)}]+", lambda power: "^" + "".join(map(_RAISED.__getitem__, power[0])), text)
+    return "".join(letter if letter.isascii() else _IN_ASCII.get(letter, "?") for letter in text), error.end
 
 
 class _Forgiving(io.FileIO):
@@ -39,5 +69,6 @@ def _forgiving(stream: TextIO) -> TextIO:
         file = io.BufferedWriter(_Forgiving(stream.fileno(), "wb", closefd=False))
     except OSError:
         return stream
-    lines, at_once = stream.line_buffering, stream.write_through
-    return io.TextIOWrapper(file, stream.encoding, stream.errors, line_buffering=lines, write_through=at_once)
+    # A stream without a buffer (PYTHONUNBUFFERED) gets one here, which is then emptied at each line.
+    lines = stream.line_buffering or stream.write_through
+    return io.TextIOWrapper(file, stream.encoding, stream.errors, line_buffering=lines, write_through=stream.write_through)

@@ -1,5 +1,6 @@
 """`scalesweep train`: one cell as an ordinary Hydra application."""
 
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,24 +8,41 @@ from typing import Any
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from scalesweep.cli.command import TRUST, Command, Given
 from scalesweep.errors import EXIT_BAD_INPUT, EXIT_OK, ScaleSweepError
-from scalesweep.settings.compose import compose_values, config_dir
+from scalesweep.settings.compose import compose_values, config_dir, named_settings
+from scalesweep.settings.effect import refuse_idle
 from scalesweep.settings.own import CONFIG_DIR, is_own, own_word
 from scalesweep.settings.settings import parse_settings
 from scalesweep.settings.trust import trust
+from scalesweep.units import plural
 
 
 def train(given: Given) -> int:
-    """Hand the arguments to Hydra, which calls `_train_cell` once a job."""
+    """Hand the arguments to Hydra, which calls the function below once a job; a job that is refused does not end the others."""
     words = _with_own_code(given.words)
     if not any(word.startswith("-") and not is_own(word) for word in words):
         compose_values(words, root="cell")  # a mistake is one sentence here, and several lines there
     sys.argv = ["scalesweep train", *words]
-    hydra.main(config_path=str(config_dir()), config_name="cell", version_base="1.3")(_train_cell)()
-    return EXIT_OK
+    refused: list[str] = []
+
+    def job(config: DictConfig) -> float:
+        try:
+            return _train_cell(config)
+        except ScaleSweepError as error:
+            hydra_config = HydraConfig.get()
+            name = f"job #{hydra_config.job.num}" if hydra_config.mode == RunMode.MULTIRUN else ""
+            refused.append(name)
+            print(f"scalesweep: {name and f'{name}: '}{_as_written(error)}", file=sys.stderr, flush=True)
+            return math.nan
+
+    hydra.main(config_path=str(config_dir()), config_name="cell", version_base="1.3")(job)()
+    if all(refused) and refused:
+        print(f"scalesweep: {plural(len(refused), 'job')} refused ({', '.join(refused)}).", file=sys.stderr)
+    return EXIT_BAD_INPUT if refused else EXIT_OK
 
 
 def _with_own_code(words: Sequence[str]) -> list[str]:
@@ -60,11 +78,14 @@ def _train_cell(config: DictConfig) -> float:
     values["dir"] = HydraConfig.get().runtime.output_dir
     values["sweep"] = {"name": "cell", "sizes": [size], "budgets": [budget], "seeds": [seed]}
     values["launcher"] = {"name": "inline"}
-    try:
-        return measure_cell(parse_settings(values), Path(values["dir"]) / "sweep", lambda line: print(line, flush=True))
-    except ScaleSweepError as error:
-        sentence = str(error)
-        for long, short in (("sweep.sizes.0", "size"), ("sweep.budgets.0", "budget"), ("sweep.seeds.0", "seed")):
-            sentence = sentence.replace(long, short)
-        sys.stderr.write(f"scalesweep: {sentence}\n")
-        sys.exit(EXIT_BAD_INPUT)
+    settings = parse_settings(values)
+    refuse_idle(named_settings(HydraConfig.get().overrides.task), settings)
+    return measure_cell(settings, Path(values["dir"]) / "sweep", lambda line: print(line, flush=True))
+
+
+def _as_written(error: ScaleSweepError) -> str:
+    """The sentence, with the settings as this command has them."""
+    sentence = str(error)
+    for long, short in (("sweep.sizes.0", "size"), ("sweep.budgets.0", "budget"), ("sweep.seeds.0", "seed")):
+        sentence = sentence.replace(long, short)
+    return sentence

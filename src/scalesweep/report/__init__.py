@@ -14,7 +14,7 @@ from scalesweep.report.context import ReportContext
 
 __all__ = ["ReportContext", "write_report", "write_tables"]
 
-_HINT = "make it writable or, for a table of points, name another place with dir=...."
+_HINT = "make it writable, or name another place with dir=...."
 
 
 def write_tables(directory: Path, analysis: Analysis, context: ReportContext) -> tuple[str, ...]:

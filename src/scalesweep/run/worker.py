@@ -7,6 +7,7 @@ directory that is full, read-only or gone ends it with one line and exit code 74
 
 import argparse
 import contextlib
+import io
 import math
 import os
 import signal
@@ -303,6 +304,8 @@ class Worker:
     def _say_and_log(self, cell: Cell, outcome: Outcome | None, live: Tracker | None) -> None:
         if outcome is None:
             self.say(f"{cell.key} was taken over by another worker; left to it")
+            if live:
+                live.finish({"state": "LOST"})
             return
         shared = f", {outcome.shared_steps} steps from its trunk" if outcome.shared_steps else ""
         self.say(f"{cell.key} {outcome.state} loss {outcome.loss:.4f} in {outcome.seconds:.1f} s{shared}")
@@ -336,6 +339,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--trust", action="append", default=[], help="a module of the user's own that it may import")
     options = parser.parse_args(arguments)
     trust(tuple(options.trust))
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # no character of a message may end the worker
     if options.core is not None and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {options.core})
     hangup = [] if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else [signal.SIGHUP]  # ignored under nohup

@@ -8,6 +8,7 @@ from typing import Any
 
 from scalesweep.errors import SpecError
 from scalesweep.settings.compose import compose_settings, compose_values, config_dir
+from scalesweep.settings.effect import unmet_by
 from scalesweep.settings.settings import Settings
 
 _NAMES = {"sweep": "name", "recipe": "name", "data": "source", "optim": "name", "launcher": "name", "logger": "kind"}
@@ -26,8 +27,12 @@ def command_of(settings: Settings, overrides: Sequence[str]) -> str:
 
 
 def overrides_of(settings: Settings) -> list[str] | None:
-    """Overrides that compose to these settings; None where none do, as of a sweep of another version."""
+    """Overrides that compose to these settings; None where none do, as of a sweep of another version.
+
+    Settings that can have no effect, which older versions took, are left out: they would be refused now.
+    """
     wanted = settings.model_dump(mode="json")
+    effective = {name: value for name, value in _leaves(wanted) if unmet_by(name, settings) is None}
     try:
         chosen = _chosen(wanted)
         preset = _options(chosen, ["sweep"])
@@ -35,11 +40,12 @@ def overrides_of(settings: Settings) -> list[str] | None:
         groups = [*preset, *_options(chosen, [name for name in chosen if name != "sweep" and chosen[name] != base[name]])]
         if chosen["model"] == "custom":
             groups.append(f"model.target='{wanted['model']['target']}'")
-        groups += [f"data.{name}={_write(wanted['data'][name])}" for name in _REQUIRED if wanted["data"][name]]
+        groups += [f"data.{name}={_write(wanted['data'][name])}" for name in _REQUIRED if effective.get(f"data.{name}")]
         known = dict(_leaves(compose_settings(groups).model_dump(mode="json")))
-        changed = {name: value for name, value in _leaves(wanted) if name not in known or known[name] != value}
+        changed = {name: value for name, value in effective.items() if name not in known or known[name] != value}
         words = [*groups, *(f"{name}={_write(value)}" for name, value in changed.items())]
-        return words if compose_settings(words).model_dump(mode="json") == wanted else None
+        found = dict(_leaves(compose_settings(words).model_dump(mode="json")))
+        return words if all(name in found and found[name] == value for name, value in effective.items()) else None
     except SpecError:
         return None
 

@@ -7,28 +7,51 @@ from pathlib import Path
 from typing import Any
 
 from hydra import compose, initialize_config_dir
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from yaml import YAMLError  # type: ignore[import-untyped]  # PyYAML is what OmegaConf reads files with
 
 from scalesweep.errors import SpecError, did_you_mean
+from scalesweep.settings.effect import refuse_idle
 from scalesweep.settings.own import is_own, own_dirs
 from scalesweep.settings.plan import ArchitectureSpec
 from scalesweep.settings.run import LauncherSpec, LoggerSpec
 from scalesweep.settings.settings import Settings, parse_settings
+from scalesweep.settings.tune import TUNED_SECTIONS
 
 _BY_OPTION = {"launcher": tuple(LauncherSpec.model_fields), "logger": tuple(LoggerSpec.model_fields)}
 """Keys of the groups whose options have keys of their own."""
+_AXES = ("recipe", "model", "optim", "train", "data")
+"""Groups whose settings and options may be axes of a sweep."""
 
 
 def compose_settings(overrides: Sequence[str]) -> Settings:
     """The settings of run.yaml under `overrides`.
 
     Raises:
-        SpecError: an override cannot be read, names a group, option or key that is not there, or has a wrong value.
+        SpecError: an override cannot be read, names a group, option or key that is not there, has a wrong value, or can have
+            no effect.
     """
-    return parse_settings(compose_values(overrides))
+    settings = parse_settings(compose_values(overrides))
+    refuse_idle(named_settings(overrides), settings)
+    return settings
+
+
+def named_settings(overrides: Sequence[str]) -> dict[str, Any]:
+    """The settings that overrides name, with their values; those in a table too, and options of groups not."""
+    named: dict[str, Any] = {}
+    words = [word for word in overrides if not is_own(word)]
+    for override in map(OverridesParser.create().parse_override, words):
+        key, value = override.key_or_group, override.value()
+        if not isinstance(value, Mapping):
+            named[key] = value
+            continue
+        leaves = dict(_leaf_paths(value, f"{key}."))
+        named |= {name: inner for name, inner in leaves.items() if not isinstance(inner, Mapping)}
+    return named
 
 
 def compose_values(overrides: Sequence[str], root: str = "run") -> dict[str, Any]:
@@ -39,11 +62,7 @@ def compose_values(overrides: Sequence[str], root: str = "run") -> dict[str, Any
     """
     own, overrides = own_dirs(overrides), [word for word in overrides if not is_own(word)]
     for word in overrides:
-        if _is_open(word):
-            key = word.partition("=")[0]
-            raise SpecError(f"{word!r} has a bracket that is not closed; a list with spaces needs quotes: '{key}=[10k, 20k]'.")
-        if word.startswith("-") or "=" not in word.lstrip("~"):
-            raise SpecError(f"{word!r} is not an override; write key=value, such as sweep=smoke or recipe.lr=0.004.")
+        _check(word, root)
     try:
         with initialize_config_dir(str(config_dir()), version_base="1.3"):
             config = compose(root, overrides=[*_search_path(own), *(_addable(word) for word in overrides)])
@@ -61,10 +80,47 @@ def _search_path(own: Sequence[Path]) -> list[str]:
     return [f"hydra.searchpath=[{places}]"] if own else []
 
 
-def _is_open(word: str) -> bool:
-    """Whether a list or table of a word is cut off, as an unquoted space in it does."""
+def _check(word: str, root: str) -> None:
+    """Refuse a word that is no override, cannot be read, names several values, or is of Hydra where Hydra runs nothing."""
+    key, sign, value = word.partition("=")
+    if word.startswith("-") or not key or not (sign or word.startswith("~")):
+        raise SpecError(f"{word!r} is not an override; write key=value, such as sweep=smoke or recipe.lr=0.004.")
+    if pair := _unpaired(word):
+        raise SpecError(f"{word!r} has a bracket that is not {pair}; a list with spaces needs quotes: '{key}=[10k, 20k]'.")
+    try:
+        override = OverridesParser.create().parse_override(word)
+    except HydraException:
+        quoted = f"{key}='{value}'"
+        raise SpecError(
+            f'{word!r} cannot be read; put a value with special characters in quotes, twice for the shell: "{quoted}".'
+        ) from None
+    if root == "run" and override.is_sweep_override():
+        raise SpecError(_several(override))
+    if root == "run" and override.key_or_group.split(".")[0].split("/")[0] == "hydra":
+        raise SpecError(
+            f"{word!r} has no effect: Hydra composes the settings here and runs nothing; dir=PLACE is where a sweep is kept."
+        )
+
+
+def _several(override: Override) -> str:
+    """What to write in place of key=1,2."""
+    key, line = override.key_or_group, str(override.input_line)
+    values = ",".join(override.sweep_string_iterator()) if override.is_discrete_sweep() else line.partition("=")[2]
+    section, _, name = key.partition(".")
+    if section not in _AXES:
+        quoted = f"\"{key}='{values}'\""
+        return f"{line!r} names several values; a list is in brackets, {key}=[{values}], and a text in quotes, {quoted}."
+    tuned = f", or tune it at every size and budget: sweep.tune.{key}=[{values}]" if name and section in TUNED_SECTIONS else ""
+    return f"{line!r} names several values; repeat the sweep at each: sweep.axes.{key}=[{values}]{tuned}."
+
+
+def _unpaired(word: str) -> str:
+    """Whether a bracket of a word is not closed, as an unquoted space in a list leaves it, or not opened; else empty."""
     bare = re.sub(r"'[^']*'|\"[^\"]*\"", "", word)
-    return "=" in word and any(bare.count(opening) > bare.count(closing) for opening, closing in ("[]", "{}", "()"))
+    for opening, closing in ("[]", "{}", "()"):
+        if bare.count(opening) != bare.count(closing):
+            return "closed" if bare.count(opening) > bare.count(closing) else "opened"
+    return ""
 
 
 def _addable(word: str) -> str:
@@ -87,15 +143,6 @@ def _sentence(error: Exception, overrides: Sequence[str], root: str, own: Sequen
         return _unknown_key(match[1] or match[2] or match[3], root, overrides, own)
     if match := re.search(r"No match in the defaults list|Could not override '?([\w/]+)", text):
         return f"an override names a group that is not there: {text}"
-    if (
-        "LexerNoViableAlt" in text
-        or "mismatched input" in text
-        or "token recognition" in text
-        or "viable" in text
-        or "extraneous" in text
-    ):
-        said = " ".join(overrides)
-        return f"the overrides {said} cannot be read; put a value with special characters in quotes: \"dir='my runs'\"."
     return f"the overrides {' '.join(overrides)} cannot be read: {text}"
 
 
@@ -105,7 +152,7 @@ def _unknown_key(key: str, root: str, overrides: Sequence[str], own: Sequence[Pa
     ]
     optional = {f"{group}.{name}" for group, names in _BY_OPTION.items() for name in names}
     from_own = {word for word in groups for place in own if (place / f"{word.replace('=', '/')}.yaml").is_file()}
-    keys = sorted({*_leaf_paths(compose_values([word for word in groups if word not in from_own], root)), *optional})
+    keys = sorted({*dict(_leaf_paths(compose_values([word for word in groups if word not in from_own], root))), *optional})
     if key.removeprefix("model.") in ArchitectureSpec.model_fields and "model=hf" not in groups:
         return f"{key} is a setting of model=hf; add model=hf."
     if key in optional:
@@ -122,9 +169,10 @@ def _has_key(path: Path, key: str) -> bool:
     return key.partition(".")[2] in OmegaConf.load(path)
 
 
-def _leaf_paths(values: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+def _leaf_paths(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every key with its value, the tables on the way too."""
     for name, value in values.items():
-        yield prefix + name
+        yield f"{prefix}{name}", value
         if isinstance(value, Mapping):
             yield from _leaf_paths(value, f"{prefix}{name}.")
 

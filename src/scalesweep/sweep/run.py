@@ -21,7 +21,7 @@ from scalesweep.run.launch.pricing import Prices, limits_of
 from scalesweep.run.launch.signals import signals_interrupt
 from scalesweep.run.store.measured import Measured, read_measured
 from scalesweep.run.store.store import FINISHED, Store
-from scalesweep.run.tracker import require_installed
+from scalesweep.run.tracker import require_ready
 from scalesweep.settings.again import command_of
 from scalesweep.settings.plan import ArchitectureSpec, CustomSpec
 from scalesweep.settings.settings import Settings
@@ -69,7 +69,7 @@ def run_sweep(settings: Settings, say: Say, warn: Say) -> Swept:
         Cancelled: somebody cancelled the sweep.
         KeyboardInterrupt: SIGINT or SIGTERM ended it; checkpoints are written.
     """
-    require_installed(settings.logger)
+    require_ready(settings.logger)
     device = device_of_sweep(settings)
     corpus = prepared(settings, say)
     store = Store(Path(settings.dir).expanduser())
@@ -157,7 +157,7 @@ def measure_edges(store: Store, plan: Plan, settings: Settings, corpus: Corpus, 
 @signals_interrupt()
 def measure_cell(settings: Settings, directory: Path, say: Say) -> float:
     """Measure the single cell of `settings` in `directory`; its validation loss, nan if it diverged."""
-    require_installed(settings.logger)
+    require_ready(settings.logger)
     device = device_of_sweep(settings)
     corpus = prepared(settings, say)
     planned = plan_sweep(settings, corpus, device)

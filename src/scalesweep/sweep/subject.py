@@ -85,13 +85,27 @@ def _read_sweep(asked: _Asked) -> Subject:
     """A sweep, under the settings that it was run with and those that were named now."""
     measured = read_measured(Store(asked.path))
     now: dict[str, Any] = {}
-    for name in asked.named:
+    for name in (name for name in asked.named if name != "dir"):
         value = operator.attrgetter(name)(asked.settings)
         now |= {name: value} if "." in name else {f"{name}.{key}": inner for key, inner in value}  # or a whole section
     settings = with_values(measured.settings, now)
     context = report_context(measured, settings, command_of(measured.settings, asked.words[1:]))
     points, context = fitted_points(measured.points(settings.count), context)
-    return Subject(points, settings.fit, context, asked.path)
+    return Subject(points, settings.fit, context, _place(asked, asked.path))
+
+
+def _place(asked: _Asked, usual: Path) -> Path:
+    """Where results are written: as `dir` says, else the usual place.
+
+    Raises:
+        SpecError: `dir` is the directory of another sweep, whose report would be replaced.
+    """
+    if "dir" not in asked.named:
+        return usual
+    place = Path(asked.settings.dir).expanduser()
+    if (place / "sweep.json").exists() and place.resolve() != asked.path.resolve():
+        raise SpecError(f"dir = {asked.settings.dir!r}: another sweep and its report are kept there; choose another place.")
+    return place
 
 
 def _read_file(asked: _Asked) -> Subject:
@@ -123,6 +137,8 @@ TABLE_OPTIONS = {"tune": "tune=lr,batch_size", "by": "by=arch"}
 """What may follow a table beside settings, with an example: columns to tune over, the column that names families."""
 BY_COMMANDS = ("fit", "report")
 """Commands that fit families side by side."""
+WRITING_COMMANDS = ("fit", "report")
+"""Commands whose results go to the directory that `dir` names."""
 
 
 class _Kind(NamedTuple):
@@ -146,7 +162,7 @@ _IS_PUBLISHED = "a published study is read as it was published; choose its rows 
 _OF_TABLES = ("fit", "report", "dir", *TABLE_OPTIONS)
 _KINDS = (
     _Kind("a file of points", lambda word: word.startswith(_PUBLISHED), _OF_TABLES, _read_published, _IS_PUBLISHED),
-    _Kind("a sweep's directory", lambda word: Path(word).is_dir(), ("fit", "report", "count"), _read_sweep, _IS_SWEEP),
+    _Kind("a sweep's directory", lambda word: Path(word).is_dir(), ("fit", "report", "count", "dir"), _read_sweep, _IS_SWEEP),
     _Kind("a file of points", lambda word: True, (*_OF_TABLES, "count.loss", "units"), _read_file),
 )
 
@@ -174,6 +190,8 @@ def read_subject(arguments: Sequence[str], command: str) -> Subject:
         raise SpecError(
             f"by=... is of {' and '.join(BY_COMMANDS)}: {command} takes rows of one family, which where=... chooses."
         )
+    if command not in WRITING_COMMANDS and any(word.startswith("dir=") for word in overrides):
+        raise SpecError(f"dir=... has no effect on {command}: it is of {' and '.join(WRITING_COMMANDS)}, which write a report.")
     table = dict(_option(word) for word in overrides if is_of_table(word))
     settings = compose_settings([word for word in overrides if word.split("=", 1)[0] not in table])
     return kind.read(_Asked(command, arguments, Path(first.removeprefix(_PUBLISHED)), settings, _reading_of(reading), table))
@@ -236,7 +254,7 @@ def _table_subject(asked: _Asked, points: Points, name: str, place: Path, origin
     by = asked.table.get("by", "")
     if by:
         split_families(points, by)
-    return Subject(points, settings.fit, context, Path(settings.dir) if "dir" in asked.named else place, by)
+    return Subject(points, settings.fit, context, _place(asked, place), by)
 
 
 def report_context(measured: Measured, settings: Settings, command: str) -> ReportContext:

@@ -46,8 +46,9 @@ _LAWS: dict[str, str] = {"joint": "additive law", "coupled": "coupled law", "rep
 def meaning(name: Name, parameter: str, metric: Metric) -> str:
     """What a parameter of the law of this name is."""
     for variable, floor in FLOORS.items():
-        if name == floor and parameter in ("A", "alpha"):
-            return f"exponent of {variable}" if parameter == "alpha" else f"coefficient of the term in {variable}"
+        if name == floor:
+            said = {"alpha": "exponent of {}", "A": "coefficient of the term in {}", "E": "where it ends as {} grows"}
+            return said[parameter].format(variable)
     return MEANINGS[parameter].format(phrase=metric.phrase, one=metric.one)
 
 

@@ -20,7 +20,7 @@ import subprocess
 import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from scalesweep.errors import EXIT_AGAIN, EXIT_INTERRUPTED, EXIT_OK, SpecError, StoreError
@@ -33,13 +33,19 @@ from scalesweep.settings.run import LauncherSpec
 from scalesweep.settings.settings import Settings
 from scalesweep.settings.trust import trust_words
 from scalesweep.train.data.corpus import cache_dir
+from scalesweep.units import format_duration
 
 LOOK_SECONDS = 10.0
 """Between two questions to Slurm's controller, which serves everybody."""
+ANSWER_SECONDS = 300.0
+"""Silence of Slurm that is waited for while no cell is held: by default a second controller takes over after 120 s of it
+(SlurmctldTimeout of slurm.conf). While cells are trained it is waited for as long as they take, as jobs need no controller."""
 SIGNAL_SECONDS = 90
 """Before the time limit, at most: when the job is told to write checkpoints."""
 KILL_SECONDS = 600.0
 """A job that got SIGTERM is about to be killed, and requeued if it was preempted; it waits for that so long at most."""
+_SILENT = ("contact slurm controller", "timed out", "onnection refused")
+"""In what sbatch says where it gets no answer."""
 NEVER = 10**6
 """Timeouts after which submitit would not requeue a job any more."""
 
@@ -65,6 +71,8 @@ class SlurmQueue:
     seen: Counter[str] | None = None
     """Jobs by state and, where they wait, reason, as last seen; None where Slurm does not answer."""
     looked: float = -1e9
+    answered: float = field(default_factory=time.monotonic)
+    """When Slurm last answered."""
 
     def __post_init__(self) -> None:
         require_slurm()
@@ -85,21 +93,41 @@ class SlurmQueue:
         try:
             executor.map_array(pilot, range(number))
         except submitit.core.utils.FailedJobError as error:
-            raise StoreError(
-                f"sbatch refuses the jobs: {_said(error)} What they ask for is in launcher.partition, qos, account, "
-                "constraint, gres, minutes, sbatch; sinfo lists the partitions."
-            ) from None
+            said = _said(error)
+            remedy = "See scontrol ping, and repeat the command when the controller answers."
+            if not any(word in said for word in _SILENT):
+                remedy = (
+                    "What they ask for is in launcher.partition, qos, account, constraint, gres, minutes, sbatch; sinfo lists "
+                    "the partitions."
+                )
+            raise StoreError(f"sbatch refuses the jobs: {said} {remedy}") from None
         self.looked = -1e9
 
     def alive(self) -> int:
-        """Jobs that wait or run, by squeue; while Slurm does not answer, as many as may be, so that none is added blindly."""
+        """Jobs that wait or run, by squeue; while Slurm does not answer, as many as may be, so that none is added blindly.
+
+        Raises:
+            StoreError: Slurm does not answer for long, and no cell is being trained.
+        """
+        self._look()
+        silence = time.monotonic() - self.answered
+        if self.seen is None and silence > ANSWER_SECONDS and "RUNNING" not in self.store.states().values():
+            raise StoreError(
+                f"Slurm has not answered for {format_duration(silence)} (squeue); see scontrol ping, and repeat the command "
+                "when it does, or use launcher=local."
+            )
+        return self.most if self.seen is None else self.seen.total()
+
+    def _look(self) -> None:
+        """Ask Slurm for the jobs, if that was not done just now."""
         if time.monotonic() - self.looked > LOOK_SECONDS:
             self.seen, self.looked = jobs_of(self.store), time.monotonic()
-        return self.most if self.seen is None else self.seen.total()
+            if self.seen is not None:
+                self.answered = self.looked
 
     def describe(self) -> str:
         """Jobs by state, with the reasons for which they wait."""
-        self.alive()
+        self._look()
         return "Slurm does not answer (squeue)" if self.seen is None else in_words(self.seen)
 
     def last_words(self) -> str:
@@ -112,7 +140,13 @@ class SlurmQueue:
         if end != "left":
             withdraw(self.store)
             return ""
-        if not self.alive():
+        self._look()
+        if self.seen is None:
+            return (
+                "Slurm does not answer, so that it is not known whether jobs of this sweep stay in its queue; scalesweep "
+                f"cancel {self.store.directory} ends those that there are."
+            )
+        if not self.seen:
             return ""
         return (
             f"The jobs stay in the queue ({self.describe()}) and go on. The same command follows them again, scalesweep status "

@@ -15,7 +15,7 @@ from scalesweep.errors import SpecError
 from scalesweep.run.tracker.base import Backend, CellLog, SweepSummary
 from scalesweep.settings.run import LoggerSpec
 
-__all__ = ["SweepSummary", "Tracker", "is_off", "log_sweep", "require_installed", "start_tracker"]
+__all__ = ["SweepSummary", "Tracker", "is_off", "log_sweep", "require_ready", "start_tracker"]
 FINISH_SECONDS = 60.0
 """What a tracker has to upload the end of a cell's log."""
 Warn = Callable[[str], None]
@@ -62,11 +62,11 @@ def is_off(spec: LoggerSpec) -> bool:
     return spec.kind == "none" or (spec.kind == "wandb" and spec.mode == "disabled")
 
 
-def require_installed(spec: LoggerSpec) -> None:
-    """Refuse a tracker whose package is missing, before anything is measured.
+def require_ready(spec: LoggerSpec) -> None:
+    """Refuse a tracker that cannot start here, before anything is measured; no server is asked.
 
     Raises:
-        SpecError: the package is not installed.
+        SpecError: its package is not installed, or it is to send and has no key.
     """
     if is_off(spec):
         return
@@ -77,6 +77,10 @@ def require_installed(spec: LoggerSpec) -> None:
             f"logger = {spec.kind}: needs the package {spec.kind}, which is not installed; run pip install '{extra}', or "
             "choose logger=none."
         )
+    if spec.kind == "wandb" and spec.mode == "online":
+        from scalesweep.run.tracker import wandb
+
+        wandb.require_login()
 
 
 def start_tracker(

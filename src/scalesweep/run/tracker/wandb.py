@@ -1,8 +1,9 @@
 """Weights & Biases: one run a cell and one of the sweep, in one group.
 
 A cell's run has the cell's key as its id, the sweep's run `sweep-HASH`, so that a second log of either goes to the same run.
-Offline, where nothing can be resumed, each log is a folder of its own, and `wandb sync` merges folders of one id; of the sweep
-only the last folder that was not synced is kept.
+Offline, where nothing can be resumed, each log is a folder of its own, with the whole curve: a cell that goes on is logged from
+its first step. Of a finished cell and of the sweep only the last folder that was not synced is kept, because of two of one id
+`wandb sync` keeps the rows of one.
 """
 
 import contextlib
@@ -14,11 +15,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from scalesweep.errors import SpecError
 from scalesweep.points.points import Points
 from scalesweep.run.tracker.base import CellLog, SweepSummary
 from scalesweep.settings.run import LoggerSpec
 
 INIT_TIMEOUT_SECONDS = 20
+_OFFLINE = "offline-run-"
+"""Begins the names of wandb's folders of what was not sent."""
 MAX_TAG = 64
 """Characters of a tag, more of which wandb refuses."""
 
@@ -26,19 +30,50 @@ MAX_TAG = 64
 @dataclass(frozen=True)
 class _Cell:
     run: Any
+    folder: Path
 
     def log(self, values: Mapping[str, Any], step: int) -> None:
         self.run.log(values, step=step)
 
     def finish(self, summary: Mapping[str, Any]) -> None:
         self.run.summary.update(dict(summary))
-        self.run.finish(exit_code=0 if summary.get("state") == "COMPLETE" else 1)
+        state = summary.get("state")
+        self.run.finish(exit_code=0 if state == "COMPLETE" else 1)
+        if state in ("COMPLETE", "DIVERGED"):
+            _remove_earlier(self.folder, self.run.id)
+        elif state == "LOST" and self.folder.name.startswith(_OFFLINE):  # the worker that has the cell now logs all of it
+            shutil.rmtree(self.folder, ignore_errors=True)
+
+
+def require_login() -> None:
+    """Refuse to begin where wandb has no key for its server, which is not asked.
+
+    Raises:
+        SpecError: there is no key, or not one that wandb takes.
+    """
+    os.environ.setdefault("WANDB_SILENT", "true")
+    import wandb
+    from wandb.sdk.lib.wbauth import authenticate_session  # wandb.login looks for no key where WANDB_MODE=offline
+
+    trouble = "nobody is logged in to wandb here"
+    try:
+        if authenticate_session(
+            host=wandb.setup().settings.base_url, source="scalesweep", prompt=False, verify=False, update_session=False
+        ):
+            return
+    except wandb.errors.Error as error:
+        trouble = " ".join(str(error).split()).rstrip(".")
+    raise SpecError(
+        f"logger.mode = online: {trouble}; run wandb login, set WANDB_API_KEY, or choose logger.mode=offline, which wandb sync "
+        "uploads later."
+    )
 
 
 def start(spec: LoggerSpec, directory: Path, group: str, row: Mapping[str, Any], tags: Sequence[str]) -> CellLog:
     """Open the run of a cell."""
     name = f"N{row['n']}-D{row['d']}-s{row['seed']}"
-    return _Cell(_init(spec, directory, group=group, id=row["key"], name=name, job_type="cell", tags=tags, config=dict(row)))
+    run = _init(spec, directory, group=group, id=row["key"], name=name, job_type="cell", tags=tags, config=dict(row))
+    return _Cell(run, Path(run.settings.sync_dir).absolute())
 
 
 def log_sweep(spec: LoggerSpec, directory: Path, sweep: SweepSummary) -> None:
@@ -125,6 +160,6 @@ def _staging(folder: Path) -> Iterator[None]:
 
 def _remove_earlier(folder: Path, identity: str) -> None:
     """Remove offline folders of the run that `folder` takes the place of, unless they were synced."""
-    for other in folder.parent.glob(f"offline-run-*-{identity}"):
+    for other in folder.parent.glob(f"{_OFFLINE}*-{identity}"):
         if other.name != folder.name and not any(other.glob("*.synced")):
             shutil.rmtree(other, ignore_errors=True)

@@ -1,5 +1,6 @@
 """A prepared corpus: two token streams with the hash of both and of the tokenizer."""
 
+import contextlib
 import dataclasses
 import json
 import os
@@ -131,6 +132,23 @@ def open_corpus(directory: str | Path) -> Corpus:
             "delete the directory and prepare it again."
         )
     return corpus
+
+
+def find_corpus(stated: Path, hash: str, spec: DataSpec) -> Corpus | None:
+    """A corpus that was prepared earlier, where it was or, if its cache was moved, in a cache of today; None if in neither.
+
+    Args:
+        stated: where it was.
+        hash: that it must have.
+        spec: what it was prepared from.
+    """
+    caches = [cache_dir(spec), cache_dir(spec.model_copy(update={"cache": None}))]
+    for directory in [stated, *(cache / "corpora" / stated.name for cache in caches)]:
+        with contextlib.suppress(DataError):
+            corpus = open_corpus(directory)
+            if corpus.hash == hash:
+                return corpus
+    return None
 
 
 def disk_type(dtype: str) -> np.dtype[Any]:
