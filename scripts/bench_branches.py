@@ -18,7 +18,7 @@ from scalesweep.run.store.store import Store
 from scalesweep.run.worker import work
 from scalesweep.settings.compose import compose_settings
 from scalesweep.settings.settings import Settings
-from scalesweep.sweep.run import corpus_facts
+from scalesweep.sweep.corpora import corpus_facts
 from scalesweep.train.data import prepare, unique_tokens
 from scalesweep.train.data.corpus import Corpus
 from scalesweep.train.device import prepare_device

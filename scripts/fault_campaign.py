@@ -168,7 +168,7 @@ def new_store(directory: Path, settings: Settings) -> Store:
     """A sweep that nothing is measured of."""
     from scalesweep.plan.grid import CorpusFacts
     from scalesweep.plan.plan import make_plan
-    from scalesweep.sweep.run import corpus_facts
+    from scalesweep.sweep.corpora import corpus_facts
     from scalesweep.train.data import prepare, unique_tokens
 
     corpus = prepare(settings.data, lambda _: None)

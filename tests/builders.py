@@ -18,7 +18,7 @@ from scalesweep.plan.plan import make_plan
 from scalesweep.run.checkpoints import load_checkpoint, save_checkpoint
 from scalesweep.run.store.store import Store
 from scalesweep.settings.settings import Settings, parse_settings
-from scalesweep.sweep.run import corpus_facts
+from scalesweep.sweep.corpora import corpus_facts
 from scalesweep.train.data.corpus import Corpus
 from scalesweep.train.device import prepare_device
 from scalesweep.train.gradient import Execution

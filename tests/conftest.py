@@ -66,7 +66,7 @@ def reviewed_store(home: Path, corpus: Corpus, facts: CorpusFacts) -> "Store":
     from scalesweep.plan.plan import make_plan
     from scalesweep.run.store.store import Store
     from scalesweep.run.worker import work
-    from scalesweep.sweep.run import corpus_facts
+    from scalesweep.sweep.corpora import corpus_facts
     from scalesweep.train.device import prepare_device
 
     sizes = [{"width": width, "depth": 1} for width in (8, 16, 32)]

@@ -1,15 +1,24 @@
 """Families side by side, and the compute multiplier between them."""
 
 import math
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from scalesweep.analysis.analyse import analyse
 from scalesweep.analysis.families import Families, Multiplier, fit_families
 from scalesweep.errors import PointsError, Refused
+from scalesweep.fit import Fit
+from scalesweep.laws import Chinchilla
+from scalesweep.points.metric import METRICS
+from scalesweep.points.points import Points, points_from_rows
 from scalesweep.points.reading import read_points
+from scalesweep.report import ReportContext
+from scalesweep.report.pages.cells import cell_rows
 from scalesweep.settings.fit import FitSpec
 
 DATA = Path(__file__).parents[1] / "data"
@@ -88,3 +97,57 @@ def test_the_interval_holds_as_often_as_it_says() -> None:
     held = [one.ratio.interval.holds(1.6) for one in found if isinstance(one, Multiplier) and one.ratio.interval]
     assert len(held) == 40
     assert sum(held) >= 31
+
+
+def corpora(**columns: list[object]) -> Points:
+    """24 exact losses each of two corpora with laws of their own, and further columns with a value for each corpus."""
+    rows = []
+    for i, (arm, law) in enumerate(LAWS.items()):
+        for n in np.geomspace(2e7, 1e9, 6):
+            for d in n * np.array([5, 15, 45, 135]):
+                further = {name: values[i] for name, values in columns.items()}
+                row = {"key": f"{arm}{len(rows)}", "arm": arm, "n": n, "d": d, "c": 6 * n * d, "loss": law.predict(n, d)}
+                rows.append({**row, **further})
+    return points_from_rows(rows, "total", "six_n", "simulated")
+
+
+LAWS = {
+    "code": Chinchilla(E=1.1, A=400, B=410, alpha=0.34, beta=0.28),
+    "prose": Chinchilla(E=2.3, A=300, B=900, alpha=0.3, beta=0.33),
+}
+
+
+def test_of_corpora_that_are_not_pooled_all_else_is_of_the_reference() -> None:
+    points = corpora()
+    found = analyse(points, FitSpec(bootstrap=0), by="arm", is_pooled=False)
+    assert found.families is not None
+    assert set(found.points.frame["arm"]) == {"code"}
+    for family in found.families.families:
+        assert isinstance(family.law, Fit)
+        truth = LAWS[family.name]
+        assert family.law.estimates["E"].value == pytest.approx(truth.E, rel=1e-3)
+        assert family.law.estimates["beta"].value == pytest.approx(truth.beta, rel=1e-3)
+    cells = [{str(k): v for k, v in row.items()} for row in points.frame.to_dict("records")]
+    for row, cell in zip(cell_rows(found, ReportContext("x", {}, cells, {}, [], "")), cells, strict=True):
+        assert row["used"] == "yes"
+        assert row["fitted loss"].value == pytest.approx(cell["loss"], rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("columns", "metric", "said"),
+    [
+        ({"validation_set": ["a", "b"], "bytes_per_token": [1.0, 1.0]}, "nats_per_token", r"different texts.*data\.validation"),
+        (
+            {"validation_set": ["a", "a"], "bytes_per_token": [1.0, 2.0]},
+            "nats_per_token",
+            r"different tokenizers.*bits_per_byte",
+        ),
+        ({"validation_set": ["a", "a"], "bytes_per_token": [1.0, 2.0]}, "bits_per_byte", ""),
+        ({"validation_set": ["a", "a"], "bytes_per_token": [2.0, 2.0]}, "nats_per_token", ""),
+    ],
+)
+def test_losses_are_compared_of_one_text_in_one_unit(columns: dict[str, list[object]], metric: str, said: str) -> None:
+    points = replace(corpora(**columns), metric=METRICS[metric])
+    found = fit_families(points, "arm", FitSpec(bootstrap=0)).multipliers["prose"]
+    reason = found.reason if isinstance(found, Refused) else ""
+    assert re.search(said, reason) if said else "different" not in reason

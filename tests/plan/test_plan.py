@@ -60,7 +60,8 @@ def test_full_grid_with_seeds_and_axes() -> None:
 @pytest.mark.parametrize(
     "axes",
     [
-        {"data": {"column": ["a"]}},
+        {"fit": {"huber_delta": [0.1]}},
+        {"optim": ["adamw", "muon"]},  # composed from configs/ by the command line alone
         {"recipe": {"lr": 0.1}},
         {"recipe": {"lr": []}},
         {"recipe": [1]},

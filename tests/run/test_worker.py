@@ -24,7 +24,7 @@ from scalesweep.run.store.measured import read_sweep
 from scalesweep.run.store.store import Store
 from scalesweep.run.worker import sleep_watch, work
 from scalesweep.settings.settings import Settings
-from scalesweep.sweep.run import corpus_facts
+from scalesweep.sweep.corpora import corpus_facts
 from scalesweep.train.data import prepare
 from scalesweep.train.data.corpus import Corpus
 from scalesweep.train.device import prepare_device
@@ -394,11 +394,11 @@ def test_a_micro_batch_that_is_too_large_is_halved_and_remembered(
     """Cells have 4 sequences of 32 tokens a step; more than one of width 32 at once does not fit."""
     tried = []
 
-    def with_little_memory(runs: list[Any], train_tokens: Any, validation_tokens: Any, execution: Any, hooks: Any) -> Any:
+    def with_little_memory(runs: list[Any], train_tokens: Any, validation_tokens: Any, execution: Any, *rest: Any) -> Any:
         tried.append((runs[0].cell.shape.width, execution.micro_batch))
         if runs[0].cell.shape.width == 32 and execution.micro_batch > 1:
             raise torch.OutOfMemoryError("CUDA out of memory.")
-        return train(runs, train_tokens, validation_tokens, execution, hooks)
+        return train(runs, train_tokens, validation_tokens, execution, *rest)
 
     monkeypatch.setattr("scalesweep.run.worker.train", with_little_memory)
     store, said = make_store(tmp_path / "sweep", settings, corpus, facts), list[str]()

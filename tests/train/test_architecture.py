@@ -24,7 +24,7 @@ from scalesweep.run.store.store import Store
 from scalesweep.run.worker import work
 from scalesweep.settings.plan import ArchitectureSpec, CountSpec
 from scalesweep.settings.settings import Settings
-from scalesweep.sweep.run import corpus_facts
+from scalesweep.sweep.corpora import corpus_facts
 from scalesweep.train.data.corpus import Corpus
 from scalesweep.train.device import prepare_device
 from scalesweep.train.gradient import Execution

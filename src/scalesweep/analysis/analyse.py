@@ -79,17 +79,25 @@ class Analysis:
         return json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n"
 
 
-def analyse(points: Points, spec: FitSpec | None = None, by: str = "") -> Analysis:
+def analyse(points: Points, spec: FitSpec | None = None, by: str = "", is_pooled: bool = True) -> Analysis:
     """Fit the laws, and compare approaches and rivals on the same rows; with `by`, also each value of that column by itself.
 
-    Without resamples in `spec` there are no rivals: their ranking is by intervals and errors that need them.
+    Where the values of `by` are not pooled, because their losses are not of one kind, all but `families` is of the value with
+    the most rows. Without resamples in `spec` there are no rivals: their ranking is by intervals and errors that need them.
 
     Raises:
         FitError: there are fewer than 5 used points, or neither loss nor design varies.
         PointsError: `by` is no column of families.
     """
     spec = spec or FitSpec()
-    fit = fit_laws(points, spec)
+    families = fit_families(points, by, spec, is_pooled) if by else None
+    if families is None or is_pooled:
+        fit = fit_laws(points, spec)
+    else:
+        points = families.reference.points
+        if isinstance(families.reference.fit, Refused):
+            raise FitError(families.reference.fit.reason)
+        fit = families.reference.fit
     tournament = _rivals(points, spec)
     if not isinstance(tournament, Refused):
         fit = fit.with_findings([*fit.findings, *_missed(tournament.tested)])
@@ -98,7 +106,7 @@ def analyse(points: Points, spec: FitSpec | None = None, by: str = "") -> Analys
         fit,
         compare_approaches(points, spec, fit=fit),
         tournament,
-        fit_families(points, by, spec) if by else None,
+        families,
         forecast_running(points.curves, spec.confidence) if points.curves else {},
     )
 

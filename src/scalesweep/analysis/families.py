@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from scalesweep.arrays import FloatArray
-from scalesweep.errors import FitError, PointsError, Refused
+from scalesweep.errors import FitError, PointsError, Refused, did_you_mean
 from scalesweep.fit import fit_laws
 from scalesweep.fit.estimates import Estimate, estimate, join
 from scalesweep.fit.results import Fit
@@ -75,6 +75,8 @@ class Families:
     """The reference, which has the most rows, first; the others in the order of the table."""
     multipliers: Mapping[str, Multiplier | Refused]
     """Of every family but the reference, by name."""
+    is_pooled: bool = True
+    """Whether the rows of all families are fitted as one law too; else the analysis around this is of the reference alone."""
 
     @property
     def reference(self) -> Family:
@@ -86,6 +88,7 @@ class Families:
         return {
             "column": self.column,
             "reference": self.reference.name,
+            "is_pooled": self.is_pooled,
             "laws": {family.name: _content(family) for family in self.families},
             "multipliers": {
                 name: {"refusal": found.reason}
@@ -96,13 +99,14 @@ class Families:
         }
 
 
-def fit_families(points: Points, column: str, spec: FitSpec | None = None) -> Families:
+def fit_families(points: Points, column: str, spec: FitSpec | None = None, is_pooled: bool = True) -> Families:
     """Fit every family of a table its own laws, and compare their compute at equal loss.
 
     Args:
         points: measured rows of all families.
         column: whose values name the families; rows without one are a family called `(none)`.
         spec: estimation and intervals.
+        is_pooled: see `Families`.
 
     Raises:
         PointsError: there is no such column, or its values are not 2 to `MAX_FAMILIES`.
@@ -110,14 +114,20 @@ def fit_families(points: Points, column: str, spec: FitSpec | None = None) -> Fa
     spec = spec or FitSpec()
     parts = split_families(points, column)
     families = [Family(name, part, _fitted(part, spec)) for name, part in parts.items()]
-    first = max(families, key=lambda family: len(family.points.loss))
+    reference = reference_of(parts)
+    first = next(family for family in families if family.name == reference)
     families = [first, *(family for family in families if family is not first)]
     same = Refused(f"{column} tells evaluation sets apart: their losses are of different texts, so no two of them are equal.")
     found = {
         family.name: same if is_evaluation(points.used, column) else compute_multiplier(first, family, spec.confidence)
         for family in families[1:]
     }
-    return Families(column, tuple(families), found)
+    return Families(column, tuple(families), found, is_pooled)
+
+
+def reference_of(parts: Mapping[str, Points]) -> str:
+    """The family with the most used rows, the first of equals."""
+    return max(parts, key=lambda name: len(parts[name].loss))
 
 
 def split_families(points: Points, column: str) -> dict[str, Points]:
@@ -126,20 +136,33 @@ def split_families(points: Points, column: str) -> dict[str, Points]:
     Raises:
         PointsError: there is no such column, or its values are not 2 to `MAX_FAMILIES`.
     """
-    frame = points.frame
-    if column not in frame:
-        others = ", ".join(str(name) for name in frame.columns if name != "excluded_reason")
-        raise PointsError(f"by = {column!r}: {points.source} has no such column; it has {others}.")
-    labels = frame[column].map(family_name)
-    names = list(dict.fromkeys(labels[frame["excluded_reason"] == ""]))
+    names = list(dict.fromkeys(_labels(points, column)[points.frame["excluded_reason"] == ""]))
     if not 2 <= len(names) <= MAX_FAMILIES:
         raise PointsError(
             f"by = {column!r}: it has {plural(len(names), 'value')} in used rows; families have 2 to {MAX_FAMILIES}."
         )
-    return {
-        name: replace(points, frame=frame[labels == name].reset_index(drop=True), source=f"{points.source}, {column} {name}")
-        for name in names
-    }
+    return {name: rows_of(points, column, name) for name in names}
+
+
+def rows_of(points: Points, column: str, name: str) -> Points:
+    """The points of one value of a column.
+
+    Raises:
+        PointsError: there is no such column, or no such value in it.
+    """
+    labels = _labels(points, column)
+    if not (chosen := labels == name).any():
+        known = list(dict.fromkeys(labels))
+        raise PointsError(f"{name!r} is no value of {column}{did_you_mean(name, known)}; it has {', '.join(map(repr, known))}.")
+    return replace(points, frame=points.frame[chosen].reset_index(drop=True), source=f"{points.source}, {column} {name}")
+
+
+def _labels(points: Points, column: str) -> Any:
+    """The family of each row."""
+    if column not in points.frame:
+        others = ", ".join(str(name) for name in points.frame.columns if name != "excluded_reason")
+        raise PointsError(f"by = {column!r}: {points.source} has no such column; it has {others}.")
+    return points.frame[column].map(family_name)
 
 
 def family_name(value: Any) -> str:
@@ -155,8 +178,11 @@ def compute_multiplier(reference: Family, family: Family, confidence: float) -> 
     The interval is that of the resamples of both laws, drawn independently. Of 200 simulated pairs of 24 runs on a grid, and of
     30 runs on five isoFLOP budgets, with 1 % noise, the nominal 90 % held 91.5 % and 91.5 %.
 
-    Refused: one of the laws was, they measured no range in common, or one of them reaches the loss only beyond its own compute.
+    Refused: their losses are not of one text in one unit, one of the laws was refused, they measured no range in common, or one
+    of them reaches the loss only beyond its own compute.
     """
+    if reason := _incomparable(reference.points, family.points):
+        return Refused(f"{family.name} and {reference.name} {reason}.")
     one, other = reference.law, family.law
     for name, law in ((reference.name, one), (family.name, other)):
         if isinstance(law, Refused):
@@ -190,6 +216,19 @@ def compute_multiplier(reference: Family, family: Family, confidence: float) -> 
         second = np.random.default_rng(0).permutation(second[:num])
         ratio = join(ratio, estimate(ratio.value, np.exp(value + first[:num] - second), confidence))
     return Multiplier(family.name, reference.name, ratio, n, d, math.exp(log_loss), confidence)
+
+
+def _incomparable(one: Points, other: Points) -> str:
+    """Why equal losses of two families are not equal, as far as their columns `validation_set` and `bytes_per_token` tell."""
+    sets, sizes = (
+        [set(points.used[name].dropna()) if name in points.used else set() for points in (one, other)]
+        for name in ("validation_set", "bytes_per_token")
+    )
+    if sets[0] != sets[1]:
+        return "were evaluated on different texts, so no two of their losses are equal; data.validation gives all one set"
+    if sizes[0] != sizes[1] and one.metric.unit.endswith("per token"):
+        return "have different tokenizers, so no two of their losses per token are equal; fit count.loss=bits_per_byte"
+    return ""
 
 
 def _count_ratio(family: Family) -> float:

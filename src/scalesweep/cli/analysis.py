@@ -3,7 +3,6 @@
 import shlex
 from pathlib import Path
 
-from scalesweep.analysis.analyse import analyse
 from scalesweep.cli.command import TABLE_NOTES, Command, Given, Option, whole
 from scalesweep.cli.laws import print_analysis, print_fit
 from scalesweep.errors import EXIT_OK
@@ -23,7 +22,7 @@ def fit(given: Given) -> int:
     if subject.context.tuning:
         print(f"{subject.context.tuning}\n", flush=True)
     keep_frontier(subject.directory, subject.context)
-    analysis = analyse(subject.points, subject.spec, by=subject.by)
+    analysis = subject.analyse()
     print_analysis(analysis)
     earlier = _content(subject.directory / "fit.json")
     names = write_tables(subject.directory, analysis, subject.context)
@@ -37,7 +36,8 @@ def fit(given: Given) -> int:
 
 
 _NOTES = f"""{TABLE_NOTES}
-by=arch fits the rows of each value of a column their own laws, with the compute multiplier between them."""
+by=arch fits the rows of each value of a column their own laws, with the compute multiplier between them.
+Of a sweep with axes of data each arm has its own law: arm=NAME takes one alone, by=none pools all."""
 
 FIT = Command(
     "fit",

@@ -14,7 +14,7 @@ from scalesweep.run.launch.device import resolve_device
 from scalesweep.settings.compose import compose_settings
 from scalesweep.settings.plan import ModelSpec
 from scalesweep.sweep.transfer import RateGrid, measure_coordinates, measure_learning_rates
-from scalesweep.train.data import prepare
+from scalesweep.train.data.validation import prepare_with_sets
 
 _CHECKS = ("transfer",)
 _LR_FACTORS = (0.25, 0.5, 1, 2, 4)
@@ -104,7 +104,7 @@ def _transfer(given: Given) -> int:
     named = any(word.startswith("dir=") for word in overrides)
     directory = Path(settings.dir if named else f"runs/transfer-{settings.recipe.name}").expanduser()
     device = resolve_device(settings.train)
-    corpus = prepare(settings.data, _say)
+    corpus, _ = prepare_with_sets(settings.data, _say)
     axes = (("width", given[WIDTHS]), ("depth", given[DEPTHS]))
     checks = [measure_coordinates(settings, corpus, axis, sizes) for axis, sizes in axes if sizes]
     for made in checks:

@@ -3,15 +3,17 @@
 import dataclasses
 import json
 import sys
+from collections.abc import Sequence
 from typing import Any
 
 from scalesweep.cli.command import Command, Given, flag
 from scalesweep.cli.tables import wrapped
 from scalesweep.errors import EXIT_OK, DataError
 from scalesweep.settings.compose import compose_settings
-from scalesweep.train.data import prepare, training_shortage, validation_shortage
+from scalesweep.train.data import training_shortage, validation_shortage
 from scalesweep.train.data.corpus import Corpus
 from scalesweep.train.data.round_trip import percent
+from scalesweep.train.data.validation import ValidationSet, prepare_with_sets, validation_text
 
 JSON = flag("--json", "Print the facts as JSON.")
 _SHOWN_IDS = 24
@@ -22,11 +24,11 @@ def data(given: Given) -> int:
     """Prepare a corpus and say what it holds."""
     settings = compose_settings(given.words)
     to = sys.stderr if given[JSON] else sys.stdout
-    corpus = prepare(settings.data, lambda line: print(line, file=to, flush=True))
+    corpus, sets = prepare_with_sets(settings.data, lambda line: print(line, file=to, flush=True))
     if given[JSON]:
-        print(json.dumps(as_json(corpus), indent=1))
+        print(json.dumps({**as_json(corpus), "sets": {one.name: one.stated() for one in sets}}, indent=1))
     else:
-        print("\n".join(_lines(corpus)), flush=True)
+        print("\n".join(_lines(corpus, sets)), flush=True)
     wanted, is_capped = settings.train.validation_tokens, settings.data.max_bytes is not None
     if shortage := training_shortage(corpus.train_tokens, settings.model.context, is_capped):
         raise DataError(shortage)
@@ -41,7 +43,7 @@ def as_json(corpus: Corpus) -> dict[str, Any]:
     return {**facts, "account": corpus.account}
 
 
-def _lines(corpus: Corpus) -> list[str]:
+def _lines(corpus: Corpus, sets: Sequence[ValidationSet]) -> list[str]:
     streams = f"{corpus.train_tokens:,} training and {corpus.validation_tokens:,} validation"
     rows = {
         "tokens": f"{streams}, vocabulary {corpus.vocab_size:,}",
@@ -49,6 +51,11 @@ def _lines(corpus: Corpus) -> list[str]:
         **({} if corpus.eod_id is None else _of_text(corpus)),
         **({} if corpus.entropy is None else _of_source(corpus)),
         "sample": repr(corpus.sample) if corpus.sample else f"ids {corpus.train()[:_SHOWN_IDS].tolist()}",
+        "held-out text": validation_text(corpus),
+        **{
+            f"set {one.name}": f"{one.num_tokens:,} tokens, {one.bytes_per_token:.2f} bytes each, text {one.text}"
+            for one in sets
+        },
         "directory": str(corpus.directory),
     }
     width = max(map(len, rows))

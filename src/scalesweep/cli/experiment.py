@@ -6,6 +6,7 @@ from pathlib import Path
 
 from scalesweep.cli.analysis import print_law
 from scalesweep.cli.command import TRUST, Command, Given
+from scalesweep.cli.laws import print_analysis
 from scalesweep.cli.tables import print_plan, wrapped
 from scalesweep.errors import EXIT_INCOMPLETE, EXIT_OK, Refused
 from scalesweep.run.launch.device import device_of_sweep
@@ -14,10 +15,10 @@ from scalesweep.run.launch.pricing import Prices, price_of
 from scalesweep.run.store.store import Store
 from scalesweep.settings.compose import compose_settings
 from scalesweep.settings.trust import trust
+from scalesweep.sweep.corpora import prepare_corpora
 from scalesweep.sweep.extend import keys_present
 from scalesweep.sweep.pooling import pooled_keys
 from scalesweep.sweep.run import plan_sweep, run_sweep
-from scalesweep.train.data import prepare
 
 
 def run(given: Given) -> int:
@@ -27,6 +28,9 @@ def run(given: Given) -> int:
     measured = done.measured
     if isinstance(done.fit, Refused) or done.page is None:
         _say(f"No law: {done.fit}")
+    elif done.analysis and done.analysis.families:
+        print_analysis(done.analysis)
+        _say(f"\nReport: {done.page}")
     else:
         print_law((done.fit, done.page))
     if not done.num_lacking:
@@ -61,10 +65,10 @@ def plan(given: Given) -> int:
     trust(given[TRUST])
     settings = compose_settings(given.words)
     device = device_of_sweep(settings)
-    corpus = prepare(settings.data, _say)
+    corpora = prepare_corpora(settings, _say)
     present = keys_present(Store(Path(settings.dir).expanduser()))
     prices = Prices(settings, device)
-    planned = plan_sweep(settings, corpus, device, present, present, prices)
+    planned = plan_sweep(settings, corpora, device, present, present, prices)
     price = price_of(planned, prices)
     print_plan(planned, settings, price)
     _say(wrapped(prices.describe()))

@@ -236,8 +236,8 @@ def _table(*names: str, left: Sequence[str] = ()) -> Table:
 def state_table(progress: Progress) -> Table:
     """One row a cell with its state, and its loss or how far it is."""
     measured, plan = progress.measured, progress.measured.plan
-    tuned = ["tuned"] if plan.columns else []
-    table = _table("key", "N", "D", "seed", *tuned, "state", "loss", "seconds", left=("key", "state", "tuned"))
+    tuned = ["settings"] if plan.columns else []
+    table = _table("key", "N", "D", "seed", *tuned, "state", "loss", "seconds", left=("key", "state", "settings"))
     for cell in plan.cells:
         record = measured.records.get(cell.key)
         loss, seconds = "", ""

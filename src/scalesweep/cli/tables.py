@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.measure import Measurement
 from rich.table import Table
 
+from scalesweep.plan.axes import AXIS, axes_of
 from scalesweep.plan.cell import Cell
 from scalesweep.plan.flops import ModuleShape
 from scalesweep.plan.plan import Plan
@@ -38,12 +39,12 @@ def print_plan(plan: Plan, settings: Settings, price: Price | None) -> None:
     """The cells with their minutes, where they are known, and below them what the sweep costs."""
     console = Console(highlight=False, width=output_width())
     rows = [_plan_row(cell, plan.count, price) for cell in plan.cells]
-    axes = [name for names in settings.sweep.axes.values() for name in names if name in plan.cells[0].row(plan.count)]
+    axes = [name.rsplit(".", 1)[-1] for name in axes_of(settings)]
     for row, cell in zip(rows, plan.cells, strict=True):
-        values = {name: cell.row(plan.count)[name] for name in axes if name != "lr"}
-        row |= {name: value if isinstance(value, str) else f"{value:g}" for name, value in values.items()}
-        tuned = plan.columns.get(cell.key, {})
-        row |= {name.removeprefix("tune."): f"{v:.3g}" for name, v in tuned.items() if name.startswith("tune.")}
+        declared = plan.columns.get(cell.key, {})
+        placed = {name.rsplit(".", 1)[-1]: value for name, value in declared.items() if name.startswith(AXIS)}
+        row |= {name: f"{v:g}" if isinstance(v, float) else str(v) for name, v in placed.items() if name != "lr"}
+        row |= {name.removeprefix("tune."): f"{v:.3g}" for name, v in declared.items() if name.startswith("tune.")}
     spare = [name for name in _DROPPED_FIRST if name not in axes]
     table, notes = fitting_table(rows, spare, console)
     counted = f"N counted {plan.count.params}, C counted {plan.count.flops}"

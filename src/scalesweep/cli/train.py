@@ -13,8 +13,9 @@ from omegaconf import DictConfig, OmegaConf
 
 from scalesweep.cli.command import TRUST, Command, Given
 from scalesweep.errors import EXIT_BAD_INPUT, EXIT_OK, ScaleSweepError
-from scalesweep.settings.compose import compose_values, config_dir, named_settings
+from scalesweep.settings.compose import compose_values, config_dir, data_option, named_settings
 from scalesweep.settings.effect import refuse_idle
+from scalesweep.settings.held_out import with_validation
 from scalesweep.settings.own import CONFIG_DIR, is_own, own_word
 from scalesweep.settings.settings import parse_settings
 from scalesweep.settings.trust import trust
@@ -78,6 +79,7 @@ def _train_cell(config: DictConfig) -> float:
     values["dir"] = HydraConfig.get().runtime.output_dir
     values["sweep"] = {"name": "cell", "sizes": [size], "budgets": [budget], "seeds": [seed]}
     values["launcher"] = {"name": "inline"}
+    values["data"] = with_validation(values["data"], data_option)
     settings = parse_settings(values)
     refuse_idle(named_settings(HydraConfig.get().overrides.task), settings)
     return measure_cell(settings, Path(values["dir"]) / "sweep", lambda line: print(line, flush=True))

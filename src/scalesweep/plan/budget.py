@@ -97,10 +97,27 @@ def shrink(plan: Plan, settings: Settings, limits: Sequence[Limit], keep: Collec
 
 def _places(plan: Plan, settings: Settings, keep: Collection[str]) -> list[_Place]:
     groups: dict[Any, list[Cell]] = {}
+    sizes = _common_sizes(plan.cells)
     for cell in plan.cells:
-        size = (0, 0) if settings.sweep.design == "isoflop" else (cell.shape.width, cell.shape.depth)
+        size = (0, 0) if settings.sweep.design == "isoflop" else sizes[cell.corpus_hash, _size(cell)]
         groups.setdefault((size, declared_budget(settings, cell), cell.seed, cell.key in keep), []).append(cell)
     return [_Place(size, budget, seed, stands, tuple(cells)) for (size, budget, seed, stands), cells in groups.items()]
+
+
+def _size(cell: Cell) -> tuple[int, int]:
+    return cell.shape.width, cell.shape.depth
+
+
+def _common_sizes(cells: Sequence[Cell]) -> dict[tuple[str, tuple[int, int]], tuple[int, int]]:
+    """Corpus and size -> the size of the first corpus with the same rank in N: with another vocabulary a declared size has
+    another width, and the arms of a size are to stay or go together.
+    """
+    by_corpus: dict[str, dict[tuple[int, int], int]] = {}
+    for cell in cells:
+        by_corpus.setdefault(cell.corpus_hash, {})[_size(cell)] = cell.num_params(CountSpec())
+    ranked = {corpus: [size for _, size in sorted((n, size) for size, n in ns.items())] for corpus, ns in by_corpus.items()}
+    first = next(iter(ranked.values()))
+    return {(corpus, size): first[min(i, len(first) - 1)] for corpus, sizes in ranked.items() for i, size in enumerate(sizes)}
 
 
 def _order(places: Sequence[_Place], settings: Settings) -> list[_Place]:

@@ -2,7 +2,6 @@
 
 import functools
 import hashlib
-import itertools
 import math
 import operator
 from collections import Counter
@@ -11,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from scalesweep.errors import SpecError, did_you_mean
+from scalesweep.plan.axes import ARM, AXIS, Variant, axes_of, data_key, variants
 from scalesweep.plan.cell import Cell
 from scalesweep.plan.flops import ModelShape, num_params
 from scalesweep.plan.grid import (
@@ -27,7 +27,8 @@ from scalesweep.points.metric import rate_from_nats
 from scalesweep.settings.plan import CountSpec
 from scalesweep.settings.settings import Settings, with_values
 
-_AXIS_SECTIONS = ("recipe", "model", "optim", "train")
+Corpora = CorpusFacts | Mapping[str, CorpusFacts]
+"""One corpus, or that of each `DataSpec` of the sweep by its `axes.data_key`."""
 _OFF = 0.01
 """Share by which rounding may move D before it is said. A judgement: with beta of 0.3 it moves a loss's excess by 0.3 %."""
 _MISSED = 1.1
@@ -43,7 +44,8 @@ class Plan:
     cells: tuple[Cell, ...]
     warnings: tuple[str, ...]
     columns: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    """Of a tuned sweep: key -> the cell's tuned settings (`tune.recipe.lr`) and axes (`axis.model.context`), as declared."""
+    """Of a tuned sweep, or one with axes: key -> the cell's tuned settings (`tune.recipe.lr`), axes (`axis.model.context`) and
+    arm, as declared."""
 
     @property
     def hash(self) -> str:
@@ -52,7 +54,7 @@ class Plan:
 
     def tuned(self, key: str) -> str:
         """The tuned settings and axes by which a cell differs from others of its size, budget and seed; empty without any."""
-        named = {name.partition(".")[2]: value for name, value in self.columns.get(key, {}).items()}
+        named = {name.partition(".")[2]: value for name, value in self.columns.get(key, {}).items() if name != ARM}
         return ", ".join(f"{name} {f'{v:.3g}' if isinstance(v, float) else v}" for name, v in named.items())
 
     @functools.cached_property
@@ -78,15 +80,17 @@ class Plan:
 
 @dataclass(frozen=True)
 class TunedCell:
-    """A cell and the combination of the tuned settings that it was resolved with."""
+    """A cell, the combination of the tuned settings that it was resolved with, and its place on the axes."""
 
     cell: Cell
     trial: Trial
+    place: Mapping[str, Any] = field(default_factory=dict)
+    """See `axes.Variant`."""
 
 
 def make_plan(
     settings: Settings,
-    corpus: CorpusFacts,
+    corpus: Corpora,
     device: Device,
     extended: Collection[str] = (),
     left_out: Collection[str] = (),
@@ -106,62 +110,45 @@ def make_plan(
     if (metric := settings.count.loss) is not None:
         rate_from_nats(metric, math.inf)  # refuses what no cross-entropy is, before anything is measured
     tried = [
-        [t for t in tuned_cells(variant, corpus, device, bool(extended)) if t.trial.extension is None or t.cell.key in extended]
-        for variant in _variants(settings)
+        [
+            t
+            for t in tuned_cells(variant, corpus, device, bool(extended))
+            if (t.trial.extension is None or t.cell.key in extended) and t.cell.key not in left_out
+        ]
+        for variant in variants(settings)
     ]
-    tried = [[t for t in variant if t.cell.key not in left_out] for variant in tried] if left_out else tried
-    variants = [[t.cell for t in variant] for variant in tried]
-    cells = tuple({cell.key: cell for grid in variants for cell in grid}.values())
+    grids = [[t.cell for t in variant] for variant in tried]
+    cells = tuple({cell.key: cell for grid in grids for cell in grid}.values())
     if not cells:
         low, high = settings.sweep.tokens_per_parameter or (0, math.inf)
         raise SpecError(f"sweep.tokens_per_parameter = [{low:g}, {high:g}] leaves no cell of the grid; widen it.")
-    if len({frozenset(c.key for c in grid) for grid in variants}) < len(variants):
+    if len({frozenset(c.key for c in grid) for grid in grids}) < len(grids):
         raise SpecError(
-            f"sweep.axes: some values of {' and '.join(_axes(settings))} make no difference to any cell; remove them."
+            f"sweep.axes: some values of {' and '.join(axes_of(settings))} make no difference to any cell; remove them."
         )
     if settings.sweep.tune is not None and len(cells) == len({(c.shape, c.tokens, c.seed) for c in cells}):
         raise SpecError(
             f"sweep.tune: the values of {' and '.join(settings.sweep.tune.choices)} make no difference to any cell."
         )
-    warnings = _warnings(settings, corpus, cells, declared=sum(map(len, variants)))
-    return Plan(settings.sweep.name, settings.count, cells, tuple(warnings), _columns(settings, tried))
+    warnings = _warnings(settings, corpus, cells, declared=sum(map(len, grids)))
+    return Plan(settings.sweep.name, settings.count, cells, tuple(warnings), _columns(tried))
 
 
-def _variants(settings: Settings) -> Iterator[Settings]:
-    """The settings at every combination of the further axes."""
-    axes = _axes(settings)
-    for combination in itertools.product(*axes.values()):
-        yield with_values(settings, dict(zip(axes, combination, strict=True)))
+def _facts(corpus: Corpora, settings: Settings) -> CorpusFacts:
+    """Those of the corpus that the settings name."""
+    return corpus if isinstance(corpus, CorpusFacts) else corpus[data_key(settings.data)]
 
 
-def _axes(settings: Settings) -> dict[str, list[Any]]:
-    """The further axes: dotted setting -> its values."""
-    axes: dict[str, list[Any]] = {}
-    for section, names in settings.sweep.axes.items():
-        here = f"sweep.axes.{section}"
-        if section not in _AXIS_SECTIONS or not isinstance(names, Mapping):
-            raise SpecError(
-                f"{here}: an axis is a setting of {', '.join(_AXIS_SECTIONS)}, such as sweep.axes.recipe.lr=[1e-3,3e-3]."
-            )
-        for name, choices in names.items():
-            allowed = list(type(getattr(settings, section)).model_fields)
-            if name not in allowed:
-                raise SpecError(f"{here}.{name} is not a setting of {section}{did_you_mean(str(name), allowed)}.")
-            if not isinstance(choices, list | tuple) or not choices:
-                raise SpecError(f"{here}.{name} = {choices!r}: give a list of values, such as [1e-3,3e-3].")
-            axes[f"{section}.{name}"] = list(choices)
-    return axes
-
-
-def tuned_cells(settings: Settings, corpus: CorpusFacts, device: Device, extensions: bool) -> Iterator[TunedCell]:
+def tuned_cells(variant: Variant, corpora: Corpora, device: Device, extensions: bool) -> Iterator[TunedCell]:
     """The cells of every combination of the tuned settings; with `extensions` also those past the ends of their ranges.
 
     Raises:
         SpecError: a tuned setting that is not one, is an axis too, or changes the model.
     """
-    tune = settings.sweep.tune
+    settings = variant.settings
+    tune, corpus = settings.sweep.tune, _facts(corpora, settings)
     if tune is None:
-        yield from (TunedCell(cell, Trial({})) for cell in grid_cells(settings, corpus, device))
+        yield from (TunedCell(cell, Trial({}), variant.place) for cell in grid_cells(settings, corpus, device))
         return
     _check_tuned(settings)
     shapes: set[ModelShape] = set()
@@ -178,17 +165,17 @@ def tuned_cells(settings: Settings, corpus: CorpusFacts, device: Device, extensi
         if shapes != {cell.shape for cell in grid}:
             names = " and ".join(tune.choices)
             raise SpecError(f"sweep.tune: {names} changes the model, which a tuned setting must not; use sweep.axes.")
-        yield from (TunedCell(cell, trial) for cell in grid)
+        yield from (TunedCell(cell, trial, variant.place) for cell in grid)
 
 
-def tuned_variants(settings: Settings, corpus: CorpusFacts, device: Device, extensions: bool) -> Iterator[TunedCell]:
+def tuned_variants(settings: Settings, corpora: Corpora, device: Device, extensions: bool) -> Iterator[TunedCell]:
     """`tuned_cells` at every combination of the further axes."""
-    for variant in _variants(settings):
-        yield from tuned_cells(variant, corpus, device, extensions)
+    for variant in variants(settings):
+        yield from tuned_cells(variant, corpora, device, extensions)
 
 
 def _check_tuned(settings: Settings) -> None:
-    axes = _axes(settings)
+    axes = axes_of(settings)
     for setting in settings.sweep.tune.choices if settings.sweep.tune else ():
         section, name = setting.split(".", 1)
         allowed = [
@@ -213,22 +200,21 @@ def _whole(values: Mapping[str, float], settings: Settings) -> dict[str, float]:
     return {name: round(value) if isinstance(present[name], int) else value for name, value in values.items()}
 
 
-def _columns(settings: Settings, tried: list[list[TunedCell]]) -> dict[str, dict[str, Any]]:
-    """What identifies each cell of a tuned sweep among the declared settings."""
-    if settings.sweep.tune is None:
-        return {}
+def _columns(tried: list[list[TunedCell]]) -> dict[str, dict[str, Any]]:
+    """What identifies each cell among the declared settings; of a cell of several combinations, the first."""
     columns: dict[str, dict[str, Any]] = {}
-    axes = _axes(settings)
-    for combination, variant in zip(itertools.product(*axes.values()), tried, strict=True):
-        place = {f"axis.{name}": value for name, value in zip(axes, combination, strict=True)}
-        for t in variant:
-            columns.setdefault(t.cell.key, {**place, **{f"tune.{name}": value for name, value in t.trial.values.items()}})
+    for t in (t for variant in tried for t in variant):
+        if found := {**t.place, **{f"tune.{name}": value for name, value in t.trial.values.items()}}:
+            columns.setdefault(t.cell.key, found)
     return columns
 
 
-def _warnings(settings: Settings, corpus: CorpusFacts, cells: tuple[Cell, ...], declared: int) -> Iterator[str]:
+def _warnings(settings: Settings, corpus: Corpora, cells: tuple[Cell, ...], declared: int) -> Iterator[str]:
     """Sentences about a design that is not quite what was declared, or cannot answer what will be asked of it."""
-    yield from _missed_targets(settings, corpus)
+    yield from dict.fromkeys(
+        line for v in variants(settings) for line in _missed_targets(v.settings, _facts(corpus, v.settings))
+    )
+    corpora = {c.corpus_hash for c in cells}
     off = [c for c in cells if abs(c.tokens / declared_tokens(settings, c.shape, declared_budget(settings, c)) - 1) > _OFF]
     if off:
         yield f"{len(off)} budgets are more than 1 % off after rounding to whole steps, because they are few steps long."
@@ -237,7 +223,8 @@ def _warnings(settings: Settings, corpus: CorpusFacts, cells: tuple[Cell, ...], 
         yield f"sweep.seeds = {list(seeds)} names seed {doubled[0]} more than once: a replicate needs a seed of its own."
     if declared * len(set(seeds)) > len(cells) * len(seeds):
         yield f"{declared - len(cells)} declared cells equal others, as rounding can make them, and are measured once."
-    if len({c.num_params(settings.count) for c in cells}) == 1:
+    # With another vocabulary the same size has another N: each corpus is looked at by itself.
+    if len({(c.corpus_hash, c.num_params(settings.count)) for c in cells}) == len(corpora):
         yield "One size: the effect of N cannot be measured; add sizes to sweep.sizes."
     if len({c.tokens for c in cells}) == 1:
         yield "One token budget: the effect of D cannot be measured; add budgets to sweep.budgets."
@@ -246,9 +233,10 @@ def _warnings(settings: Settings, corpus: CorpusFacts, cells: tuple[Cell, ...], 
             "One ray of tokens per parameter: D is proportional to N, so their effects cannot be told apart "
             "(Kricheli et al. 2026); add a second value to sweep.budgets, or use design=full."
         )
-    if settings.sweep.axes:
-        names = " and ".join(_axes(settings))
-        yield f"The laws pool all values of {names} as if they were replicates; fit a sweep of one value for a law to rely on."
+    if pooled := [name for name in axes_of(settings) if name.split(".")[0] != "data"]:
+        columns = " or ".join(f"by={AXIS}{name}" for name in pooled)
+        names = " and ".join(pooled)
+        yield f"The laws pool all values of {names} as if they were replicates, unless they are fitted with {columns}."
     most = max(cells, key=lambda c: c.epochs)
     if most.epochs > 1:
         yield (

@@ -86,5 +86,7 @@ class ReportContext:
     counts: Mapping[tuple[str, str], Mapping[str, tuple[float, float]]] = field(default_factory=dict)
     """For each convention of N and of C (`count.params`, `count.flops`): key of a cell -> N and training FLOPs per token; empty
     where the points have one count only."""
+    sets: Sequence[Mapping[str, Any]] = ()
+    """Rows of the table of validation sets; empty where cells were evaluated on one alone."""
     facts: Facts = Facts()
     """What else is known of the experiment."""

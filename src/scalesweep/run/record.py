@@ -11,9 +11,10 @@ import torch
 
 from scalesweep.plan.cell import Cell
 from scalesweep.plan.flops import ModuleShape, flops_per_token
+from scalesweep.run.corpora import OpenCorpus
 from scalesweep.settings.plan import CountSpec
-from scalesweep.train.data import check_entropy
-from scalesweep.train.data.corpus import Corpus
+from scalesweep.train.data import check_entropy, count_windows
+from scalesweep.train.data.validation import ValidationSet
 from scalesweep.train.device import device_name, peak_memory_bytes
 from scalesweep.train.measure import peak_flops
 from scalesweep.train.pack import Outcome
@@ -21,9 +22,11 @@ from scalesweep.version import __version__, commit_words
 
 
 def make_record(
-    cell: Cell, outcome: Outcome, device: torch.device, corpus: Corpus, started: float, pack: int
+    cell: Cell, outcome: Outcome, device: torch.device, opened: OpenCorpus, started: float, pack: int
 ) -> dict[str, Any]:
     """The immutable outcome of a cell; on CPUs of one kind only `times` and `where` differ between two measurements."""
+    corpus = opened.corpus
+    further = {name: further_loss(loss, opened.sets[name], cell) for name, loss in outcome.further.items()}
     entropy = corpus.window_entropy(cell.shape.context)
     return {
         "key": cell.key,
@@ -37,6 +40,7 @@ def make_record(
         "cell": dataclasses.asdict(cell),
         "row": cell.row(CountSpec()),
         "bytes_per_token": corpus.bytes_per_token,
+        **({"validation": further} if further else {}),
         "where": {
             "device": device_name(device),
             "host": platform.node(),
@@ -51,6 +55,19 @@ def make_record(
 
 def _is_of_library(cell: Cell) -> bool:
     return isinstance(cell.shape, ModuleShape) and not cell.shape.is_custom
+
+
+def further_loss(loss: tuple[float, float], of: ValidationSet, cell: Cell) -> dict[str, Any]:
+    """The loss on a further validation set, in nats per token, and what it was measured on."""
+    context = cell.shape.context
+    tokens = min(-(-cell.validation_tokens // context), count_windows(of.num_tokens, context)) * context
+    return {
+        "loss": _finite(loss[0]),
+        "loss_se": _finite(loss[1]),
+        "text": of.text,
+        "tokens": tokens,
+        "bytes_per_token": of.bytes_per_token,
+    }
 
 
 def _times(cell: Cell, outcome: Outcome, device: torch.device, pack: int) -> dict[str, Any]:

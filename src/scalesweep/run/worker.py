@@ -14,11 +14,10 @@ import signal
 import sys
 import time
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
 import torch
 
 from scalesweep.errors import (
@@ -29,12 +28,12 @@ from scalesweep.errors import (
     EXIT_STORAGE,
     DeviceLost,
     ScaleSweepError,
-    StoreError,
 )
 from scalesweep.files import StorageFailed, is_storage_error, plain_storage_errors, storage_sentence
 from scalesweep.plan.cell import Cell, pack_signature
 from scalesweep.plan.plan import Plan
 from scalesweep.run.checkpoints import load_start
+from scalesweep.run.corpora import OpenCorpus, open_corpora
 from scalesweep.run.keeper import Job, Keeper
 from scalesweep.run.lease import Lease, LeaseLost, Stop
 from scalesweep.run.packing import PackLimits
@@ -45,8 +44,6 @@ from scalesweep.run.store.store import CLAIMABLE, HEARTBEAT_SECONDS, Store
 from scalesweep.run.tracker import Tracker, start_tracker
 from scalesweep.settings.settings import Settings
 from scalesweep.settings.trust import trust
-from scalesweep.train.data import prepare
-from scalesweep.train.data.corpus import Corpus, open_corpus
 from scalesweep.train.device import device_name, is_device_lost, prepare_device, reset_peak_memory
 from scalesweep.train.gradient import Execution
 from scalesweep.train.loop import Hooks, Interrupted, train
@@ -101,14 +98,13 @@ def work(store: Store, device: torch.device, stop: Callable[[], bool], say: Say 
         say: takes lines for the log.
         workers: how many share the sweep, so that a pack whose size is measured leaves cells to the others.
     """
-    corpus, stop = _open_corpus(store, say), or_cancelled(stop, store)
+    corpora, stop = open_corpora(store, say), or_cancelled(stop, store)
     require_custom(cell.shape for cell in store.plan_file.plan().cells)
     worker = Worker(
         store,
         store.plan_file.plan(),
         store.plan_file.settings(),
-        corpus,
-        (corpus.train(), corpus.validation()),
+        corpora,
         device,
         stop,
         say,
@@ -136,19 +132,6 @@ def work(store: Store, device: torch.device, stop: Callable[[], bool], say: Say 
     return False
 
 
-def _open_corpus(store: Store, say: Say) -> Corpus:
-    """The corpus of the sweep, which must be the one that the plan was made with; prepared anew where this machine lacks it."""
-    facts = store.plan_file.content()["facts"]
-    directory = Path(facts["corpus_directory"])
-    corpus = open_corpus(directory) if directory.is_dir() else prepare(store.plan_file.settings().data, say)
-    if corpus.hash != facts["corpus_hash"]:
-        raise StoreError(
-            f"{corpus.directory} holds corpus {corpus.hash}, the sweep was planned with {facts['corpus_hash']}; "
-            "prepare the corpus anew (scalesweep data) or start the sweep in another directory with dir=...."
-        )
-    return corpus
-
-
 @dataclass(frozen=True)
 class Worker:
     """What stays the same while a process works on a sweep."""
@@ -156,8 +139,8 @@ class Worker:
     store: Store
     plan: Plan
     settings: Settings
-    corpus: Corpus
-    tokens: tuple[np.ndarray, np.ndarray]
+    corpora: Mapping[str, OpenCorpus]
+    """By hash."""
     device: torch.device
     stop: Callable[[], bool]
     say: Say
@@ -266,10 +249,11 @@ class Worker:
             on_note=lambda line: self.say(f"{job.names} {line}"),
         )
         execution = Execution(self.device, job.micro_batch, spec.curve_points, spec.fast, spec.checkpoint_seconds)
-        outcomes = train(job.runs, *self.tokens, execution, hooks)
+        opened = self.corpora[job.runs[0].cell.corpus_hash]  # one for all, as of what is stepped together
+        outcomes = train(job.runs, opened.train, opened.validation, execution, hooks, opened.further)
         lease.check()
         records = (  # each made as late as it is written: it holds the time
-            make_record(run.cell, outcome, self.device, self.corpus, started, len(job.runs))
+            make_record(run.cell, outcome, self.device, opened, started, len(job.runs))
             for run, outcome in zip(job.runs, outcomes, strict=True)
         )
         keeper.keep_records(outcomes, records)
@@ -314,7 +298,7 @@ class Worker:
         tracker.finish({"state": outcome.state, "loss": outcome.loss, "loss_se": outcome.loss_se})
 
     def _tracker(self, cell: Cell) -> Tracker:
-        row = cell.row(self.settings.count)
+        row = {**cell.row(self.settings.count), **self.plan.columns.get(cell.key, {})}
         sweep = self.store.plan_file.content()
         return start_tracker(self.settings.logger, self.store.directory, sweep["hash"], row, self.say, [sweep["name"]])
 

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from scalesweep.errors import SpecError
-from scalesweep.settings.compose import compose_settings, compose_values, config_dir
+from scalesweep.settings.compose import compose_settings, compose_values, config_dir, data_option
 from scalesweep.settings.effect import unmet_by
+from scalesweep.settings.held_out import short
 from scalesweep.settings.settings import Settings
 
 _NAMES = {"sweep": "name", "recipe": "name", "data": "source", "optim": "name", "launcher": "name", "logger": "kind"}
@@ -35,19 +36,36 @@ def overrides_of(settings: Settings) -> list[str] | None:
     effective = {name: value for name, value in _leaves(wanted) if unmet_by(name, settings) is None}
     try:
         chosen = _chosen(wanted)
+        axes = {name: values for name, values in wanted["sweep"]["axes"].items() if isinstance(values, list)}
+        asked = {group: _asked(group, values[0]["asked"]) for group, values in axes.items()}
         preset = _options(chosen, ["sweep"])
         base = _chosen(compose_values(preset))
-        groups = [*preset, *_options(chosen, [name for name in chosen if name != "sweep" and chosen[name] != base[name]])]
+        groups = [*preset, *_options(chosen, [n for n in chosen if n not in ("sweep", *asked) and chosen[n] != base[n]])]
         if chosen["model"] == "custom":
             groups.append(f"model.target='{wanted['model']['target']}'")
         groups += [f"data.{name}={_write(wanted['data'][name])}" for name in _REQUIRED if effective.get(f"data.{name}")]
-        known = dict(_leaves(compose_settings(groups).model_dump(mode="json")))
-        changed = {name: value for name, value in effective.items() if name not in known or known[name] != value}
+        # The settings of a group whose options are an axis are those of its first option, to which nothing need be said.
+        first = _options({group: option for group, (option, _) in asked.items()}, [g for g in asked if asked[g][0]])
+        known = dict(_leaves(compose_settings([*groups, *first]).model_dump(mode="json")))
+        own = {f"{group}.{name}" for group, (_, further) in asked.items() for name, _ in _leaves(further)}
+        differing = {name: value for name, value in effective.items() if name not in known or known[name] != value}
+        changed = {name: value for name, value in differing.items() if name not in own}
+        sets = {name: short(text, data_option) for name, text in wanted["data"]["validation"].items()}
+        changed = {name: value for name, value in changed.items() if not name.startswith("data.validation")}
+        changed |= {"data.validation": sets} if sets else {}
+        changed |= {f"sweep.axes.{group}": [value["asked"] for value in values] for group, values in axes.items()}
         words = [*groups, *(f"{name}={_write(value)}" for name, value in changed.items())]
         found = dict(_leaves(compose_settings(words).model_dump(mode="json")))
         return words if all(name in found and found[name] == value for name, value in effective.items()) else None
     except SpecError:
         return None
+
+
+def _asked(group: str, asked: Any) -> tuple[str, Mapping[str, Any]]:
+    """The option and the further settings of a value of an axis; the option is empty where none was named."""
+    if isinstance(asked, Mapping):
+        return str(asked.get(group, "")), {name: value for name, value in asked.items() if name != group}
+    return asked, {}
 
 
 def _chosen(values: Mapping[str, Any]) -> dict[str, str]:
@@ -74,6 +92,8 @@ def _write(value: Any) -> str:
     """The value as Hydra reads it."""
     if isinstance(value, list):
         return f"[{','.join(map(_write, value))}]"
+    if isinstance(value, Mapping):
+        return "{" + ",".join(f"{name}:{_write(inner)}" for name, inner in value.items()) + "}"
     if isinstance(value, str) and not _PLAIN.fullmatch(value):
         return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
     return value if isinstance(value, str) else json.dumps(value)

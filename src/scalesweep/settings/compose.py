@@ -16,6 +16,8 @@ from yaml import YAMLError  # type: ignore[import-untyped]  # PyYAML is what Ome
 
 from scalesweep.errors import SpecError, did_you_mean
 from scalesweep.settings.effect import refuse_idle
+from scalesweep.settings.held_out import with_validation
+from scalesweep.settings.options import merged, with_options
 from scalesweep.settings.own import is_own, own_dirs
 from scalesweep.settings.plan import ArchitectureSpec
 from scalesweep.settings.run import LauncherSpec, LoggerSpec
@@ -26,6 +28,8 @@ _BY_OPTION = {"launcher": tuple(LauncherSpec.model_fields), "logger": tuple(Logg
 """Keys of the groups whose options have keys of their own."""
 _AXES = ("recipe", "model", "optim", "train", "data")
 """Groups whose settings and options may be axes of a sweep."""
+_TABLES = ("sweep.axes.", "sweep.tune.", "model.config.", "launcher.sbatch.", "data.validation.")
+"""Settings that are tables of names of the user's own."""
 
 
 def compose_settings(overrides: Sequence[str]) -> Settings:
@@ -35,9 +39,32 @@ def compose_settings(overrides: Sequence[str]) -> Settings:
         SpecError: an override cannot be read, names a group, option or key that is not there, has a wrong value, or can have
             no effect.
     """
-    settings = parse_settings(compose_values(overrides))
+
+    def option_of(group: str, option: str) -> Mapping[str, Any]:
+        others = [word for word in overrides if word.partition("=")[0] != group]
+        values: Mapping[str, Any] = compose_values([*others, f"{group}={option}"])[group]
+        return with_validation(values, data_option) if group == "data" else values
+
+    composed = compose_values(overrides)
+    composed["data"] = with_validation(composed["data"], data_option)
+    settings = parse_settings(with_options(composed, option_of))
     refuse_idle(named_settings(overrides), settings)
     return settings
+
+
+def data_option(name: str) -> dict[str, Any] | None:
+    """The settings of an option of `data` without any override; None where there is no such option.
+
+    Read without Hydra, which composes one configuration at a time and is at it in `scalesweep train`.
+    """
+    path = config_dir() / "data" / f"{name}.yaml"
+    if not path.is_file() or path.parent != config_dir() / "data":
+        return None
+    found: dict[str, Any] = {}
+    content: Any = OmegaConf.to_container(OmegaConf.load(path))
+    for base in content.pop("defaults", ["_self_"]):
+        found = merged(found, content if base == "_self_" else data_option(base) or {})
+    return found
 
 
 def named_settings(overrides: Sequence[str]) -> dict[str, Any]:
@@ -124,8 +151,8 @@ def _unpaired(word: str) -> str:
 
 
 def _addable(word: str) -> str:
-    """Axes, tuned settings, settings of an architecture and options of sbatch start as empty tables, so naming one adds it."""
-    return f"++{word}" if word.startswith(("sweep.axes.", "sweep.tune.", "model.config.", "launcher.sbatch.")) else word
+    """The tables of names of the user's own start empty, so naming one adds it."""
+    return f"++{word}" if word.startswith(_TABLES) else word
 
 
 def _sentence(error: Exception, overrides: Sequence[str], root: str, own: Sequence[Path]) -> str:

@@ -46,6 +46,10 @@ class TokenizerSpec(Spec):
         return self
 
 
+SetName = Annotated[str, Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
+"""Name of a validation set, of which files and columns are called."""
+
+
 class DataSpec(Spec):
     """A corpus, its tokenizer and its split."""
 
@@ -95,6 +99,11 @@ class DataSpec(Spec):
     values: Annotated[int, Field(ge=2, le=2**16)] = 256
     """zipf_facts only: number of values, V_v."""
     tokenizer: TokenizerSpec
+    validation: Annotated[dict[SetName, "DataSpec | None"], BeforeValidator(lambda value: value or {})] = Field(
+        default_factory=dict
+    )
+    """Validation sets of one's own, the same for every arm: a path, an option of data, or a table of named ones, of which the
+    first is L and the others are measured beside it. `own` is the share that validation_fraction holds out."""
     cache: str | None = None
     """Directory of prepared corpora; by default the user's cache directory."""
 
@@ -110,6 +119,11 @@ class DataSpec(Spec):
         if gives_tokens != (self.tokenizer.kind == "none"):
             allowed = "none" if gives_tokens else "bytes, bpe, hub, sentencepiece or tiktoken"
             raise ValueError(f"source={self.source} needs tokenizer.kind={allowed}, not {self.tokenizer.kind}")
+        if self.validation and self.tokenizer.kind == "none":
+            raise ValueError(f"validation is of text, and source={self.source} gives tokens that no tokenizer makes")
+        for name, text in self.validation.items():
+            if text is not None and (text.tokenizer.kind != "bytes" or text.validation):
+                raise ValueError(f"validation.{name} is a text, without a tokenizer and a validation set of its own")
         return self
 
     @property

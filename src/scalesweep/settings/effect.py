@@ -154,7 +154,7 @@ ALWAYS = frozenset(
     recipe.batch_exponent recipe.warmup_steps recipe.warmup_fraction
     model.target
     model.architecture model.config model.context model.ffn_ratio model.qk_norm model.rope_theta model.embedding_std
-    data.source data.cache data.tokenizer.kind
+    data.source data.cache data.validation data.tokenizer.kind
     optim.name optim.beta1 optim.beta2 optim.eps optim.weight_decay optim.grad_clip optim.z_loss
     train.schedule train.device train.precision train.pack train.fast train.micro_batch train.validation_tokens
     train.curve_points train.checkpoint_seconds train.keep_weights

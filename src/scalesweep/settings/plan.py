@@ -16,9 +16,9 @@ class CountSpec(Spec):
     """What N counts: with_head (all but the input embedding), total, non_embedding, matmul."""
     flops: FlopsConvention = "attention"
     """What C counts per token: attention (6 N_matmul + 12 layers d T), kaplan, six_n (6 N), chinchilla (appendix F)."""
-    loss: LossMetric | None = None
+    loss: Annotated[LossMetric | None, BeforeValidator(lambda value: "bits_per_byte" if value == "bpb" else value)] = None
     """What the loss is. Null: of a sweep nats_per_token, of a table what its header says, else nats_per_token, which is said. A
-    sweep's can be turned into bits_per_token, nats_per_byte, bits_per_byte or perplexity; a table's may be any."""
+    sweep's can be turned into bits_per_token, nats_per_byte, bits_per_byte (or bpb) or perplexity; a table's may be any."""
 
 
 class SweepSpec(Spec):
@@ -38,7 +38,8 @@ class SweepSpec(Spec):
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)] = (0,)
     """Seeds; each one sets initialisation and data order of a replicate of the grid."""
     axes: Annotated[dict[str, Any], BeforeValidator(lambda value: value or {})] = Field(default_factory=dict)
-    """Further axes: a nested table of settings of recipe, model, optim or train with a list of values at each leaf."""
+    """Further axes: a nested table of settings of data, recipe, model, optim or train with a list of values at each leaf, or
+    such a group with a list of its options, as names or tables."""
     tune: TuneSpec | None = None
     """Settings that are tuned at every size and budget; the laws are then fitted to the tuned frontier."""
 

@@ -62,18 +62,31 @@ class Settings(Spec):
 
 
 def with_values(settings: Settings, values: Mapping[str, Any]) -> Settings:
-    """The settings with other values of some settings, dotted, such as recipe.lr; each is validated anew.
+    """The settings with other values of some settings, dotted, such as recipe.lr, or of a whole section, such as optim.
+
+    Each section that changes is validated anew.
 
     Raises:
         SpecError: as of `parse_settings`, in a section that changes.
     """
+    whole = {name: value for name, value in values.items() if "." not in name}
+    if whole:  # a model is one of two tables, which only the settings as a whole tell apart
+        settings = parse_settings({**settings.model_dump(mode="json"), **whole})
     changed: dict[str, dict[str, Any]] = {}
     for name, value in values.items():
-        section, key = name.split(".", 1)
-        changed.setdefault(section, {})[key] = value
-    sections = {name: getattr(settings, name) for name in changed}
-    update = {n: parse(type(spec), {**dict(spec), **changed[n]}, prefix=f"{n}.") for n, spec in sections.items()}
+        section, _, key = name.partition(".")
+        if key:
+            changed[section] = _placed(changed.get(section, getattr(settings, section)), key, value)
+    update = {n: parse(type(getattr(settings, n)), values, prefix=f"{n}.") for n, values in changed.items()}
     return settings.model_copy(update=update)
+
+
+def _placed(table: Any, key: str, value: Any) -> dict[str, Any]:
+    """The table with another value of a setting, which may lie in a table within it."""
+    name, _, rest = key.partition(".")
+    found = {name: value for name, value in table} if isinstance(table, Spec) else dict(table or {})
+    found[name] = _placed(found.get(name), rest, value) if rest else value
+    return found
 
 
 def parse_settings(values: Mapping[str, Any]) -> Settings:

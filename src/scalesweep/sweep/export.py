@@ -7,7 +7,9 @@ from scalesweep.errors import DataError, StoreError, did_you_mean
 from scalesweep.files import plain_write_errors
 from scalesweep.plan.cell import Cell
 from scalesweep.plan.flops import ModuleShape
+from scalesweep.run.store.stated import stated_corpora
 from scalesweep.run.store.store import Store
+from scalesweep.settings.data import DataSpec
 from scalesweep.train.data import prepare
 from scalesweep.train.data.corpus import Corpus, find_corpus
 from scalesweep.train.data.export import export_tokenizer
@@ -53,7 +55,9 @@ def export_cell(store: Store, key: str, to: Path, say: Callable[[str], None] = l
 
 def _corpus(store: Store, cell: Cell, say: Callable[[str], None]) -> Corpus:
     """The corpus of the cell, where it was prepared or in a cache of today, else prepared anew."""
-    stated, spec = Path(store.plan_file.content()["facts"]["corpus_directory"]), store.plan_file.settings().data
+    known = stated_corpora(store.plan_file.content()["facts"])[cell.corpus_hash]
+    spec = store.plan_file.settings().data if known.data is None else DataSpec.model_validate(known.data)
+    stated = Path(known.directory)
     if (found := find_corpus(stated, cell.corpus_hash, spec)) is not None:
         return found
     gone = f"the corpus of cell {cell.key}, {cell.corpus} ({cell.corpus_hash}), is not in {stated} any more"

@@ -3,15 +3,17 @@
 import dataclasses
 import math
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from scalesweep.analysis.tuning.frontier import Edge, Gap
 from scalesweep.analysis.tuning.laws import describe
 from scalesweep.analysis.tuning.optima import is_tuned, tuned_frontier
 from scalesweep.files import plain_write_errors
-from scalesweep.plan.grid import CorpusFacts, Device
-from scalesweep.plan.plan import TunedCell, tuned_variants
+from scalesweep.plan.axes import AXIS
+from scalesweep.plan.grid import Device
+from scalesweep.plan.plan import Corpora, TunedCell, tuned_variants
 from scalesweep.plan.trials import Extension, Refinement
 from scalesweep.points.points import Points
 from scalesweep.report import ReportContext
@@ -43,30 +45,34 @@ def keep_frontier(directory: Path, context: ReportContext) -> None:
         context.frontier.points.to_csv(directory / "frontier.csv")
 
 
-def extend(measured: Measured, settings: Settings, facts: CorpusFacts, device: Device) -> tuple[list[str], list[str]]:
+def extend(measured: Measured, settings: Settings, facts: Corpora, device: Device) -> tuple[list[str], list[str]]:
     """Keys of the cells past the edges at which optima lie, or between settings too coarse, and sentences that say so.
 
-    Every edge asks for the next extension of its range that the directory does not hold, at its size and budget, for all seeds;
-    every gap for the next refinement beside its best setting.
+    Every edge asks for the next extension of its range that the directory does not hold, at its size and budget and at its own
+    values of the axes, for all seeds; every gap for the next refinement beside its best setting.
     """
     tune = settings.sweep.tune
     points = measured.points(settings.count)
     if tune is None or not is_tuned(points):
         return [], []
     frontier = tuned_frontier(points)
-    edges = {(e.n, round(math.log(e.d), 2), e.setting, e.side): e for e in frontier.edges}
-    gaps = {(g.n, round(math.log(g.d), 2), g.setting, g.best): g for g in frontier.gaps}
+    edges: dict[Any, tuple[Any, Edge]] = {}
+    gaps: dict[Any, tuple[Any, Gap]] = {}
+    for group in frontier.groups:
+        place = _axes_of_row(group.row)
+        edges |= {(place, e.n, round(math.log(e.d), 2), e.setting, e.side): (place, e) for e in group.edges}
+        gaps |= {(place, g.n, round(math.log(g.d), 2), g.setting, g.best): (place, g) for g in group.gaps}
     beyond = [t for t in tuned_variants(settings, facts, device, True) if t.trial.extension is not None]
     budgets = {(group.n, group.d) for group in frontier.groups}
     keys: list[str] = []
     said: Counter[str] = Counter()
-    for edge in edges.values():
-        mine = [t for t in beyond if _is_past(t, edge, budgets, settings)]
+    for place, edge in edges.values():
+        mine = [t for t in beyond if _axes_of_row(t.place) == place and _is_past(t, edge, budgets, settings)]
         new = _next_time(mine, measured.states)
         keys += [t.cell.key for t in new]
         said[_sentence(edge, mine, new, tune.extensions)] += 1
-    for gap in gaps.values():
-        mine = [t for t in beyond if _is_in(t, gap, budgets, settings)]
+    for place, gap in gaps.values():
+        mine = [t for t in beyond if _axes_of_row(t.place) == place and _is_in(t, gap, budgets, settings)]
         new = _next_time(mine, measured.states)
         keys += [t.cell.key for t in new]
         if new:
@@ -74,6 +80,11 @@ def extend(measured: Measured, settings: Settings, facts: CorpusFacts, device: D
     return list(dict.fromkeys(keys)), [
         f"{sentence} ({number} {'optimum' if number == 1 else 'optima'})" for sentence, number in said.items()
     ]
+
+
+def _axes_of_row(row: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """Axes and values of a row, as text, since a table of points writes a whole number as 2.0 beside a missing one."""
+    return tuple((name, f"{v:g}" if isinstance(v, int | float) else str(v)) for name, v in row.items() if name.startswith(AXIS))
 
 
 def _is_past(candidate: TunedCell, edge: Edge, budgets: Iterable[tuple[float, float]], settings: Settings) -> bool:

@@ -2,11 +2,11 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Iterable, Sequence
 from typing import Any
 
-from scalesweep.errors import DataError, SpecError
+from scalesweep.errors import SpecError
+from scalesweep.plan.axes import data_specs
 from scalesweep.plan.cell import Cell
 from scalesweep.plan.cost import Cost, Rates, cost_of, rates_of
 from scalesweep.plan.flops import ModuleShape, flops_per_token, num_params
@@ -17,7 +17,7 @@ from scalesweep.run.store.measured import Measured, Record
 from scalesweep.run.store.pool import is_pooled
 from scalesweep.settings.plan import CountSpec
 from scalesweep.settings.settings import Settings
-from scalesweep.train.data.corpus import Corpus, open_corpus
+from scalesweep.sweep.corpora import known_corpora
 
 
 def counts_of(cells: Sequence[Cell]) -> dict[tuple[str, str], dict[str, tuple[float, float]]]:
@@ -37,14 +37,16 @@ def counts_of(cells: Sequence[Cell]) -> dict[tuple[str, str], dict[str, tuple[fl
 
 def facts_of(measured: Measured, settings: Settings) -> Facts:
     """What is known of a sweep beside its points; what only records say is unknown where there is none, or one lacks it."""
-    cells, corpus = measured.plan.cells, _prepared_corpus(measured.content["facts"])
+    cells, corpora = measured.plan.cells, known_corpora(measured.content["facts"])
+    planned = {cell.corpus_hash: cell.corpus for cell in cells}
+    are_known = len(corpora) == len(planned)
     facts = Facts(
         states={str(state): number for state, number in measured.counts.items()},
-        tokenizer=settings.data.tokenizer.kind,
-        corpus=cells[0].corpus,
-        corpus_hash=cells[0].corpus_hash,
-        documents=corpus.documents if corpus else None,
-        duplicates_removed=corpus.duplicates_removed if corpus else None,
+        tokenizer=" and ".join(dict.fromkeys(spec.tokenizer.kind for spec in data_specs(settings))),
+        corpus=" and ".join(planned.values()),
+        corpus_hash=" and ".join(planned),
+        documents=sum(corpus.documents for corpus in corpora) if are_known else None,
+        duplicates_removed=sum(corpus.duplicates_removed for corpus in corpora) if are_known else None,
         validation_tokens=_distinct(cell.validation_tokens for cell in cells),
         schedules=_distinct(cell.schedule for cell in cells),
         precisions=_distinct(cell.precision for cell in cells),
@@ -85,14 +87,6 @@ def cost_rows(settings: Settings, records: Sequence[Record]) -> dict[str, str]:
         return {}
     cost, rates = cost_of_records(settings, records)
     return {"device-hours": f"{cost.hours} of training", "energy and cost": f"{cost.bill}, at {', '.join(rates.sources)}"}
-
-
-def _prepared_corpus(stated: Mapping[str, str]) -> Corpus | None:
-    """The corpus that the sweep was planned with; None where it is not on this machine any more."""
-    with contextlib.suppress(DataError, KeyError):
-        corpus = open_corpus(Path(stated["corpus_directory"]))
-        return corpus if corpus.hash == stated["corpus_hash"] else None
-    return None
 
 
 def _distinct(values: Iterable[Any]) -> tuple[Any, ...]:

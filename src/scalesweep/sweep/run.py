@@ -7,30 +7,28 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
-from scalesweep.errors import DataError, FitError, PointsError, Refused, SpecError, StoreError
+from scalesweep.analysis.analyse import Analysis
+from scalesweep.errors import FitError, PointsError, Refused, StoreError
 from scalesweep.files import plain_storage_errors
 from scalesweep.fit.sweep_fit import SweepFit
 from scalesweep.plan.budget import describe, exceeded, shrink
-from scalesweep.plan.grid import CorpusFacts, Device
+from scalesweep.plan.grid import Device
 from scalesweep.plan.plan import Plan, make_plan
-from scalesweep.plan.recipe import Scaled
 from scalesweep.run.launch import launch
 from scalesweep.run.launch.device import device_of_sweep
 from scalesweep.run.launch.monitor import Monitor
 from scalesweep.run.launch.pricing import Prices, limits_of
 from scalesweep.run.launch.signals import signals_interrupt
 from scalesweep.run.store.measured import Measured, read_measured
+from scalesweep.run.store.stated import stated_corpora
 from scalesweep.run.store.store import FINISHED, Store
 from scalesweep.run.tracker import require_ready
-from scalesweep.settings.again import command_of
-from scalesweep.settings.plan import ArchitectureSpec, CustomSpec
 from scalesweep.settings.settings import Settings
-from scalesweep.sweep.extend import extend, fitted_points, keys_present
+from scalesweep.sweep.corpora import Corpora, prepare_corpora
+from scalesweep.sweep.extend import extend, keys_present
 from scalesweep.sweep.pooling import take_here
-from scalesweep.sweep.subject import Subject, report_context, write
+from scalesweep.sweep.subject import sweep_subject, write
 from scalesweep.sweep.tracking import track_sweep
-from scalesweep.train.data import prepare, training_shortage, unique_tokens, validation_shortage
-from scalesweep.train.data.corpus import Corpus
 
 Say = Callable[[str], None]
 """Takes one line on what is being done."""
@@ -44,6 +42,8 @@ class Swept:
     fit: SweepFit | Refused
     page: Path | None
     """The report; None where there are no laws."""
+    analysis: Analysis | None = None
+    """All that was found; None where there are no laws."""
 
     @property
     def num_lacking(self) -> int:
@@ -71,46 +71,71 @@ def run_sweep(settings: Settings, say: Say, warn: Say) -> Swept:
     """
     require_ready(settings.logger)
     device = device_of_sweep(settings)
-    corpus = prepared(settings, say)
+    corpora = prepare_corpora(settings, say)
     store = Store(Path(settings.dir).expanduser())
     with plain_storage_errors(store.directory):
         store.clear_cancel()
     present = keys_present(store)
-    plan = plan_sweep(settings, corpus, device, present, present)
-    added = _keep_plan(store, plan, settings, corpus)
+    plan = plan_sweep(settings, corpora, device, present, present)
+    added = keep_plan(store, plan, settings, corpora)
     for warning in plan.warnings:
         warn(warning)
     with plain_storage_errors(store.directory):
         store.claims.reopen_failed()
     measure(store, plan, settings, device, added, say)
     if settings.sweep.tune is not None:
-        measure_edges(store, plan, settings, corpus, device, say)
-    measured, page = read_measured(store), None
+        measure_edges(store, plan, settings, corpora, device, say)
+    measure_sets(store, plan, device, say)
+    measured, page, analysis = read_measured(store), None, None
     found: SweepFit | Refused
     try:
-        context = report_context(measured, settings, command_of(settings, []))
-        points, context = fitted_points(measured.points(), context)
-        if context.tuning:
-            say(f"\n{context.tuning}")
-        analysis, page = write(Subject(points, settings.fit, context, store.directory))
+        subject = sweep_subject(measured, settings, [])
+        if subject.context.tuning:
+            say(f"\n{subject.context.tuning}")
+        analysis, page = write(subject)
         found = analysis.fit
     except (FitError, PointsError) as error:
         found = Refused(str(error))
-    track_sweep(measured, settings, found, warn)
-    return Swept(measured, found, page)
+    track_sweep(measured, settings, found, warn, analysis.families if analysis else None)
+    return Swept(measured, found, page, analysis)
 
 
-def prepared(settings: Settings, say: Say) -> Corpus:
-    """The corpus that is to be trained on; what its text lost on the way is said, each time."""
-    corpus = prepare(settings.data, say)
-    if corpus.account:
-        say(f"Corpus {corpus.name}: {corpus.account}.")
-    return corpus
+def keep_plan(store: Store, plan: Plan, settings: Settings, corpora: Corpora) -> int:
+    """Write or extend the plan in the directory; the number of new cells.
+
+    Raises:
+        StoreError: the directory cannot be written, holds another sweep, or one with another text of a validation set.
+    """
+    before = store.plan_file.content()["facts"].get("validation", {}) if store.plan_file.path.is_file() else {}
+    for name, text in corpora.texts.items():
+        if before.get(name, text) != text:
+            raise StoreError(
+                f"data.validation.{name} is another text ({text}) than the one that {store.directory} was measured on "
+                f"({before[name]}); restore it, give it another name, or choose another directory with dir=...."
+            )
+    return store.plan_file.create(plan, settings.model_dump(mode="json"), corpora.stated())
 
 
-def _keep_plan(store: Store, plan: Plan, settings: Settings, corpus: Corpus) -> int:
-    """Write or extend the plan in the directory; the number of new cells."""
-    return store.plan_file.create(plan, settings.model_dump(mode="json"), corpus_facts(corpus))
+def measure_sets(store: Store, plan: Plan, device: Device, say: Say) -> None:
+    """Evaluate complete cells that lack a further validation set from their kept weights, or say that they have none."""
+    stated, lacking = stated_corpora(store.plan_file.content()["facts"]), []
+    for cell in plan.cells:
+        record = store.record(cell.key) if stated[cell.corpus_hash].sets else None
+        if record and record["state"] == "COMPLETE":
+            lacking += [(cell, name) for name in stated[cell.corpus_hash].sets.keys() - store.further(cell.key, record).keys()]
+    kept = [(cell, name) for cell, name in lacking if store.weights(cell.key).is_file()]
+    names = " and ".join(sorted({name for _, name in lacking}))
+    if kept:
+        from scalesweep.run.further import evaluate_kept
+
+        say(f"Evaluating {len({cell.key for cell, _ in kept})} cells on validation set {names}, from their kept weights.")
+        with plain_storage_errors(store.directory):
+            evaluate_kept(store, kept, device, say)
+    if without := {cell.key for cell, _ in lacking} - {cell.key for cell, _ in kept}:
+        say(
+            f"{len(without)} complete cells lack the loss on validation set {names}, and their weights were not kept: measure "
+            "them again with train.keep_weights=true in another directory (dir=...) to have it."
+        )
 
 
 def measure(store: Store, plan: Plan, settings: Settings, device: Device, added: int, say: Say) -> None:
@@ -134,23 +159,23 @@ def measure(store: Store, plan: Plan, settings: Settings, device: Device, added:
     say(f"Measured in {(time.monotonic() - started) / 60:.1f} minutes.")
 
 
-def measure_edges(store: Store, plan: Plan, settings: Settings, corpus: Corpus, device: Device, say: Say) -> None:
+def measure_edges(store: Store, plan: Plan, settings: Settings, corpora: Corpora, device: Device, say: Say) -> None:
     """Extend the tuned ranges at whose ends optima lie, and measure again, until none does or none may be extended."""
     while True:
         try:
             measured = read_measured(store, with_curves=False)
-            keys, sentences = extend(measured, settings, facts_of_corpus(corpus, settings), device)
+            keys, sentences = extend(measured, settings, corpora.facts(settings), device)
         except PointsError:  # nothing was measured
             return
         for sentence in sentences:
             say(f"{sentence}.")
         if not keys:
             return
-        plan = plan_sweep(settings, corpus, device, [*store.plan_file.keys(), *keys], store.plan_file.keys())
+        plan = plan_sweep(settings, corpora, device, [*store.plan_file.keys(), *keys], store.plan_file.keys())
         if not set(keys) & {c.key for c in plan.cells}:
             say("The budget has no room for these extensions: such points are left out of the fit.")
             return
-        added = _keep_plan(store, plan, settings, corpus)
+        added = keep_plan(store, plan, settings, corpora)
         measure(store, plan, settings, device, added, say)
 
 
@@ -159,10 +184,10 @@ def measure_cell(settings: Settings, directory: Path, say: Say) -> float:
     """Measure the single cell of `settings` in `directory`; its validation loss, nan if it diverged."""
     require_ready(settings.logger)
     device = device_of_sweep(settings)
-    corpus = prepared(settings, say)
-    planned = plan_sweep(settings, corpus, device)
+    corpora = prepare_corpora(settings, say)
+    planned = plan_sweep(settings, corpora, device)
     store = Store(directory)
-    _keep_plan(store, planned, settings, corpus)
+    keep_plan(store, planned, settings, corpora)
     if taken := take_here(store, planned, settings, device):
         say(taken)
     launch(store, settings, device, Monitor(store, planned))
@@ -173,44 +198,19 @@ def measure_cell(settings: Settings, directory: Path, say: Say) -> float:
     return math.nan if record["loss"] is None else float(record["loss"])
 
 
-def facts_of_corpus(corpus: Corpus, settings: Settings) -> CorpusFacts:
-    """What a plan needs to know of the corpus.
-
-    Raises:
-        DataError: the training text is shorter than one window.
-    """
-    if shortage := training_shortage(corpus.train_tokens, settings.model.context, settings.data.max_bytes is not None):
-        raise DataError(shortage)
-    unique = unique_tokens(corpus.train_tokens, settings.model.context)
-    return CorpusFacts(corpus.name, corpus.hash, corpus.vocab_size, unique, scaled(settings))
-
-
-def scaled(settings: Settings) -> Scaled | None:
-    """What scales and counts the architecture, where there is one; its libraries take seconds to import."""
-    if isinstance(settings.model, CustomSpec):
-        from scalesweep.train.model.custom import scaled_custom
-
-        return scaled_custom
-    if not isinstance(settings.model, ArchitectureSpec):
-        return None
-    from scalesweep.train.model.architecture import scaled_shape
-
-    return scaled_shape
-
-
 def plan_sweep(
     settings: Settings,
-    corpus: Corpus,
+    corpora: Corpora,
     device: Device,
     extended: Collection[str] = (),
     present: Collection[str] = (),
     prices: Prices | None = None,
 ) -> Plan:
-    """The plan within its budget, with those of `extended` that lie past a tuned range; the corpus can serve every cell.
+    """The plan within its budget, with those of `extended` that lie past a tuned range; the corpora can serve every cell.
 
     Cells of `present` stand in the directory, and stay whatever the budget.
     """
-    facts = facts_of_corpus(corpus, settings)
+    facts = corpora.facts(settings)
     planned = make_plan(settings, facts, device, extended)
     if limits := limits_of(planned, prices or Prices(settings, device)):
         left_out = shrink(planned, settings, limits, present)
@@ -218,22 +218,5 @@ def plan_sweep(
         planned = make_plan(settings, facts, device, extended, {c.key for c in left_out})
         said += exceeded(planned.cells, limits, settings.dir)
         planned = dataclasses.replace(planned, warnings=(*said, *planned.warnings))
-    is_capped = settings.data.max_bytes is not None
-    for context, tokens in sorted({(c.shape.context, c.validation_tokens) for c in planned.cells}):
-        if shortage := training_shortage(corpus.train_tokens, context, is_capped):  # of a context that is an axis
-            raise DataError(shortage)
-        if tokens < 2 * context:
-            raise SpecError(f"train.validation_tokens = {tokens}: must be at least two windows of {context} tokens.")
-        if shortage := validation_shortage(corpus.validation_tokens, tokens, context, is_capped):
-            raise DataError(shortage)
+    corpora.check(planned.cells)
     return planned
-
-
-def corpus_facts(corpus: Corpus) -> dict[str, str]:
-    """What the sweep's file records of its surroundings."""
-    return {
-        "corpus": corpus.name,
-        "corpus_hash": corpus.hash,
-        "corpus_directory": str(corpus.directory),
-        "corpus_account": corpus.account or ("nothing left out, replaced or cut" if corpus.reading else ""),
-    }

@@ -1,5 +1,6 @@
 """What a report is of: a sweep, a file, a published table."""
 
+import dataclasses
 import hashlib
 import operator
 import shlex
@@ -10,18 +11,20 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from scalesweep.analysis.analyse import Analysis, analyse
-from scalesweep.analysis.families import split_families
+from scalesweep.analysis.families import reference_of, rows_of, split_families
 from scalesweep.analysis.health import entropy_lines, spike_lines
 from scalesweep.analysis.tuning.own import tune_by
 from scalesweep.counting import LossMetric
 from scalesweep.errors import SpecError
+from scalesweep.plan.axes import ARM, AXIS
 from scalesweep.points.metric import rate_from_nats
 from scalesweep.points.points import Points
 from scalesweep.points.published import published_points
 from scalesweep.points.reading import Reading, read_points
 from scalesweep.points.table import SUFFIXES, name_of
 from scalesweep.report import ReportContext, write_report
-from scalesweep.run.store.measured import Measured, Record, read_measured
+from scalesweep.run.store.measured import Measured, Record, further_losses, read_measured
+from scalesweep.run.store.stated import stated_corpora
 from scalesweep.run.store.store import Store
 from scalesweep.settings.again import command_of
 from scalesweep.settings.compose import compose_settings, is_setting
@@ -31,6 +34,7 @@ from scalesweep.settings.settings import Settings, with_values
 from scalesweep.sweep.extend import fitted_points, keep_frontier
 from scalesweep.sweep.facts import cost_rows, counts_of, facts_of
 from scalesweep.sweep.pooling import pool_rows
+from scalesweep.sweep.sets import validation_rows
 from scalesweep.version import __version__, commit_words
 
 
@@ -45,6 +49,16 @@ class Subject:
     """Where results are written."""
     by: str = ""
     """The column whose values are families with laws of their own; empty: the rows are of one."""
+    is_pooled: bool = True
+    """Whether the rows of all families are one law too, which losses of different corpora are not."""
+
+    def analyse(self) -> Analysis:
+        """All that the points say.
+
+        Raises:
+            FitError: they cannot be fitted at all.
+        """
+        return analyse(self.points, self.spec, self.by, self.is_pooled)
 
 
 def write(subject: Subject) -> tuple[Analysis, Path]:
@@ -55,7 +69,7 @@ def write(subject: Subject) -> tuple[Analysis, Path]:
         StoreError: the directory cannot be written.
     """
     keep_frontier(subject.directory, subject.context)
-    analysis = analyse(subject.points, subject.spec, by=subject.by)
+    analysis = subject.analyse()
     return analysis, write_report(subject.directory, analysis, subject.context)
 
 
@@ -73,7 +87,7 @@ class _Asked:
     reading: Reading
     """How a table is to be read."""
     table: Mapping[str, str]
-    """Options of a table that are no settings: `tune`, `by`, `units.n`, `units.d`, `units.c`."""
+    """Options that are no settings: `tune`, `by`, `arm`, `units.n`, `units.d`, `units.c`."""
 
     @property
     def named(self) -> list[str]:
@@ -89,9 +103,42 @@ def _read_sweep(asked: _Asked) -> Subject:
         value = operator.attrgetter(name)(asked.settings)
         now |= {name: value} if "." in name else {f"{name}.{key}": inner for key, inner in value}  # or a whole section
     settings = with_values(measured.settings, now)
-    context = report_context(measured, settings, command_of(measured.settings, asked.words[1:]))
-    points, context = fitted_points(measured.points(settings.count), context)
-    return Subject(points, settings.fit, context, _place(asked, asked.path))
+    subject = sweep_subject(measured, settings, asked.words[1:], asked.table.get("by", ""), asked.table.get("arm", ""))
+    if subject.by and asked.command not in BY_COMMANDS:
+        names = ", ".join(map(repr, split_families(subject.points, subject.by)))
+        raise SpecError(f"{asked.command} takes the rows of one {subject.by}: choose it by arm=NAME, of {names}.")
+    return dataclasses.replace(subject, directory=_place(asked, asked.path))
+
+
+def sweep_subject(measured: Measured, settings: Settings, words: Sequence[str], by: str = "", arm: str = "") -> Subject:
+    """What was measured of a sweep, under its own or other settings.
+
+    Args:
+        measured: the sweep.
+        settings: how to count, fit and report.
+        words: of the command, by which the report is made again.
+        by: column whose values have laws of their own; empty: the arms of data, where there are several; none: no column.
+        arm: the value of that column whose rows alone are wanted; empty: all.
+
+    Raises:
+        PointsError: nothing is measured, or there is no such column or arm.
+    """
+    context = report_context(measured, settings, command_of(measured.settings, words))
+    measured_points = measured.points(settings.count)
+    num_arms = measured_points.frame[ARM].nunique() if ARM in measured_points.frame else 0
+    column = "" if by == "none" else by or (ARM if num_arms > 1 else "")
+    points, context = fitted_points(rows_of(measured_points, column or ARM, arm) if arm else measured_points, context)
+    if column and not arm and not by and points.used[column].nunique() < 2:
+        # Of the other arms nothing that can be fitted is there, or not yet.
+        arm = str((points.used if len(points.used) else points.frame)[column].iloc[0])
+        points, context = fitted_points(rows_of(measured_points, column, arm), context)
+    if arm:
+        return Subject(points, settings.fit, dataclasses.replace(context, title=f"{context.title}: {arm}"), measured.directory)
+    is_pooled = column != ARM and not column.startswith(f"{AXIS}data")
+    if column and not is_pooled and context.frontier is not None:  # figures and laws of tuned settings are of one arm, too
+        first = reference_of(split_families(points, column))
+        _, context = fitted_points(rows_of(measured_points, column, first), context)
+    return Subject(points, settings.fit, context, measured.directory, column, is_pooled)
 
 
 def _place(asked: _Asked, usual: Path) -> Path:
@@ -135,6 +182,8 @@ def _read_published(asked: _Asked) -> Subject:
 
 TABLE_OPTIONS = {"tune": "tune=lr,batch_size", "by": "by=arch"}
 """What may follow a table beside settings, with an example: columns to tune over, the column that names families."""
+OF_SWEEPS = {"by": "by=axis.optim", "arm": "arm=prose"}
+"""What may follow a sweep's directory beside settings: the column that names families, and the one of them that is wanted."""
 BY_COMMANDS = ("fit", "report")
 """Commands that fit families side by side."""
 WRITING_COMMANDS = ("fit", "report")
@@ -159,10 +208,11 @@ _READING = ("columns.", "where=")
 """Words that say which columns and rows are read."""
 _IS_SWEEP = "a sweep's cells are all of its plan; choose rows of a table, such as that of: scalesweep export DIR out=points.csv"
 _IS_PUBLISHED = "a published study is read as it was published; choose its rows by a variant, points=STUDY:VARIANT"
+_OF_SWEEPS = ("fit", "report", "count", "dir", *OF_SWEEPS)
 _OF_TABLES = ("fit", "report", "dir", *TABLE_OPTIONS)
 _KINDS = (
     _Kind("a file of points", lambda word: word.startswith(_PUBLISHED), _OF_TABLES, _read_published, _IS_PUBLISHED),
-    _Kind("a sweep's directory", lambda word: Path(word).is_dir(), ("fit", "report", "count", "dir"), _read_sweep, _IS_SWEEP),
+    _Kind("a sweep's directory", lambda word: Path(word).is_dir(), _OF_SWEEPS, _read_sweep, _IS_SWEEP),
     _Kind("a file of points", lambda word: True, (*_OF_TABLES, "count.loss", "units"), _read_file),
 )
 
@@ -216,13 +266,13 @@ def _option(word: str) -> tuple[str, str]:
     """Name and value of an option of a table."""
     name, _, value = word.partition("=")
     if not value.strip():
-        raise SpecError(f"{name}= lacks its value, such as {TABLE_OPTIONS.get(name, f'{name}=billions')}.")
+        raise SpecError(f"{name}= lacks its value, such as {(TABLE_OPTIONS | OF_SWEEPS).get(name, f'{name}=billions')}.")
     return name, value.strip()
 
 
 def is_of_table(word: str) -> bool:
-    """Whether a word is an option of how a table is read, such as units.c=GFLOPs, and no setting of configs/."""
-    return word.split("=", 1)[0] in TABLE_OPTIONS or word.startswith((_UNITS, *_READING))
+    """Whether a word says how rows are read or told apart, such as units.c=GFLOPs, and is no setting of configs/."""
+    return word.split("=", 1)[0] in (*TABLE_OPTIONS, *OF_SWEEPS) or word.startswith((_UNITS, *_READING))
 
 
 def _digest(content: str | bytes) -> str:
@@ -262,12 +312,16 @@ def report_context(measured: Measured, settings: Settings, command: str) -> Repo
     sweep, plan, records = measured.content, measured.plan, list(measured.records.values())
     where = ("scalesweep", "python", "torch", "device")
     made = {name: ", ".join(sorted({r["where"][name] for r in records})) for name in where}
+    corpora = stated_corpora(sweep["facts"])
+    several = len(corpora) > 1
+    accounts = [f"{one.name}: {one.account}" if several else one.account for one in corpora.values() if one.account]
     return ReportContext(
         title=settings.report.title or sweep["name"],
         curves={key: [(p["tokens"], p["loss"]) for p in curve] for key, curve in measured.curves.items()},
         cells=[
             {
                 **cell.row(settings.count),
+                **{n: v for n, v in plan.columns.get(cell.key, {}).items() if n == ARM or n.startswith(AXIS)},
                 "state": measured.states[cell.key],
                 **_outcome(measured.records.get(cell.key), settings.count.loss),
             }
@@ -275,8 +329,8 @@ def report_context(measured: Measured, settings: Settings, command: str) -> Repo
         ],
         provenance={
             "sweep": f"{sweep['name']} ({sweep['hash']})",
-            "corpus": f"{sweep['facts']['corpus']} ({sweep['facts']['corpus_hash']})",
-            **({"text": account} if (account := sweep["facts"].get("corpus_account")) else {}),  # older sweeps lack it
+            "corpus": ", ".join(f"{stated.name} ({hash})" for hash, stated in corpora.items()),
+            **({"text": "; ".join(accounts)} if accounts else {}),  # older sweeps lack it
             "measured with scalesweep": made["scalesweep"],
             "Python": made["python"],
             "PyTorch": made["torch"],
@@ -293,6 +347,7 @@ def report_context(measured: Measured, settings: Settings, command: str) -> Repo
         command=command,
         counts=counts_of(plan.cells),
         facts=facts_of(measured, settings),
+        sets=validation_rows(measured, settings.count.loss),
     )
 
 
@@ -301,4 +356,5 @@ def _outcome(record: Record | None, metric: LossMetric | None) -> dict[str, Any]
         return {"loss": None, "loss_se": None, "seconds": None}
     rate = rate_from_nats(metric or "nats_per_token", record.get("bytes_per_token"))
     losses = {name: None if record[name] is None else rate * record[name] for name in ("loss", "loss_se")}
-    return {**losses, "seconds": record["times"]["training_seconds"]}
+    further = further_losses(record, metric or "nats_per_token")
+    return {**losses, **further, "seconds": record["times"]["training_seconds"]}

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from scalesweep.analysis.families import Families, Family
 from scalesweep.errors import PointsError, Refused
 from scalesweep.fit.sweep_fit import SweepFit
 from scalesweep.points.points import Points
@@ -14,7 +15,9 @@ from scalesweep.run.tracker.base import SweepSummary
 from scalesweep.settings.settings import Settings
 
 
-def track_sweep(measured: Measured, settings: Settings, fit: SweepFit | Refused, warn: Warn) -> None:
+def track_sweep(
+    measured: Measured, settings: Settings, fit: SweepFit | Refused, warn: Warn, families: Families | None = None
+) -> None:
     """Log the sweep as a run of its own, with its laws or why there are none; trouble is one line to `warn`."""
     if is_off(settings.logger):
         return
@@ -24,7 +27,7 @@ def track_sweep(measured: Measured, settings: Settings, fit: SweepFit | Refused,
     except PointsError:  # nothing is measured
         points = None
     counts = {str(state): number for state, number in measured.counts.items()}
-    swept = summarise_sweep(measured.content, counts, points, fit, measured.directory)
+    swept = summarise_sweep(measured.content, counts, points, fit, measured.directory, families)
     log_sweep(settings.logger, measured.directory, swept, warn)
 
 
@@ -34,6 +37,7 @@ def summarise_sweep(
     points: Points | None,
     fit: SweepFit | Refused,
     directory: Path,
+    families: Families | None = None,
 ) -> SweepSummary:
     """The sweep whose sweep.json holds `sweep`.
 
@@ -43,6 +47,7 @@ def summarise_sweep(
         points: every measured point.
         fit: the laws, or why there are none; without them the files of an earlier report in `directory` are left out.
         directory: where the report was written.
+        families: the arms of data, whose laws are logged under their names; `fit` is that of the first.
     """
     counts = {f"cells/{state.lower()}": number for state, number in states.items()}
     cells = {"cells": len(sweep["cells"]), **counts}
@@ -50,17 +55,24 @@ def summarise_sweep(
         return SweepSummary(
             sweep["name"], sweep["hash"], sweep["settings"], {**cells, "verdict": fit.reason}, fit.reason, points
         )
+    arms = {f"{family.name}/{name}": value for family, law in _laws(families) for name, value in law_values(law).items()}
     names = ("report.html", "report.md", "fit.json", "laws.csv", "back_test.csv", "frontier.csv")
     return SweepSummary(
         name=sweep["name"],
         hash=sweep["hash"],
         config=sweep["settings"],
-        values={**cells, **law_values(fit)},
+        values={**cells, **law_values(fit), **arms},
         text=summary(fit),
         points=points,
         figures=tuple(sorted((directory / "figures").glob("*.png"))),
         files=tuple(directory / name for name in names if (directory / name).is_file()),
     )
+
+
+def _laws(families: Families | None) -> list[tuple[Family, SweepFit]]:
+    """Families that have laws, with these."""
+    found = [] if families is None else families.families
+    return [(family, family.fit) for family in found if not isinstance(family.fit, Refused)]
 
 
 def law_values(fit: SweepFit) -> dict[str, float | int | str]:

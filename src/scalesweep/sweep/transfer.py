@@ -13,7 +13,8 @@ from scalesweep.plan.plan import make_plan
 from scalesweep.settings.base import parse
 from scalesweep.settings.plan import SweepSpec
 from scalesweep.settings.settings import Settings, with_values
-from scalesweep.sweep.run import Say, facts_of_corpus
+from scalesweep.sweep.corpora import facts_of_corpus
+from scalesweep.sweep.run import Say
 from scalesweep.train.data.corpus import Corpus
 
 UPDATES = 10

@@ -6,6 +6,8 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from scalesweep.plan.cell import Cell
+from scalesweep.train.data import count_windows, validation_windows
 from scalesweep.train.gradient import Autocast
 from scalesweep.train.model.module import Model
 from scalesweep.train.stepper import to_device
@@ -17,12 +19,23 @@ EVALUATION_LOGITS = {"cpu": 2**24, "cuda": 2**28}
 """Logits at a time, which bounds the memory of a large vocabulary: 64 MiB and 1 GiB in float32."""
 
 
+Loss = tuple[float, float]
+"""A mean loss in nats per token, and its standard error."""
+
+
+def further_windows(tokens: np.ndarray, cell: Cell) -> np.ndarray:
+    """The windows of a further validation set, shape (K, T + 1): as many tokens as of the first one, or all that it has."""
+    context = cell.shape.context
+    most = count_windows(len(tokens), context) * context
+    return validation_windows(tokens, min(cell.validation_tokens, most), context)
+
+
 def evaluate(
     model: Model,
     windows: np.ndarray,
     autocast: Autocast,
     after_part: Callable[[], None] = lambda: None,
-) -> list[tuple[float, float]]:
+) -> list[Loss]:
     """Each run's mean loss over windows of shape (K, T + 1), in nats per token, and its standard error over windows.
 
     Windows count as independent, though those of one document resemble each other, so that the error is rather too small.

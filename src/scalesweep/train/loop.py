@@ -8,7 +8,7 @@ order. Nothing here reads or writes a file; the hooks do.
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from torch import Tensor
 
 from scalesweep.plan.cell import pack_signature
 from scalesweep.train.data import validation_windows
-from scalesweep.train.evaluate import evaluate
+from scalesweep.train.evaluate import Loss, evaluate, further_windows
 from scalesweep.train.gradient import Execution, autocast_of
 from scalesweep.train.model.module import build_model
 from scalesweep.train.optim import make_optimizer
@@ -50,7 +50,12 @@ class Hooks:
 
 
 def train(
-    runs: Sequence[Run], train_tokens: np.ndarray, validation_tokens: np.ndarray, execution: Execution, hooks: Hooks
+    runs: Sequence[Run],
+    train_tokens: np.ndarray,
+    validation_tokens: np.ndarray,
+    execution: Execution,
+    hooks: Hooks,
+    further: Mapping[str, np.ndarray] | None = None,
 ) -> list[Outcome]:
     """Train cells of one pack (`pack_signature`), all from one step on, and evaluate them.
 
@@ -60,6 +65,7 @@ def train(
         validation_tokens: 1-D array of held-out token ids.
         execution: device, micro-batch, intervals.
         hooks: called on the way.
+        further: token ids of validation sets that are evaluated too, by name.
 
     Returns:
         An outcome for each run. A run whose loss is no longer finite at a point of its curve has diverged; the others go on.
@@ -106,11 +112,15 @@ def train(
     pack.charge()
     stepper.release()
     losses = [(math.nan, math.nan)] * len(runs)
+    beside: dict[str, list[Loss]] = {}
     if pack.alive:
         windows = validation_windows(validation_tokens, first.validation_tokens, first.shape.context)
         losses = evaluate(model, windows, autocast_of(first, device), stop_if_asked)
+        for name, tokens in (further or {}).items():
+            windows = further_windows(tokens, first)
+            beside[name] = evaluate(model, windows, autocast_of(first, device), stop_if_asked)
     if hooks.on_weights:
         for i in pack.alive:
             if math.isfinite(losses[i][0]):
                 hooks.on_weights(i, slices(model, optimizer, i)[0])
-    return [pack.outcome(i, *loss) for i, loss in enumerate(losses)]
+    return [pack.outcome(i, *loss, {name: each[i] for name, each in beside.items()}) for i, loss in enumerate(losses)]

@@ -2,8 +2,8 @@
 
 import math
 import time
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import torch
@@ -73,6 +73,8 @@ class Outcome:
     seconds: float
     """Time spent in training steps: the cell's share of it where several were stepped together."""
     shared_steps: int
+    further: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    """Loss on each further validation set with its standard error, in nats per token; empty if diverged."""
 
 
 @dataclass
@@ -147,9 +149,9 @@ class Pack:
         curve, shared = list(self.curves[i]), self._shared_steps(i)
         return Checkpoint(key, self.step, weights, moments, curve, loss_sum, count, self._seconds[i], shared)
 
-    def outcome(self, i: int, loss: float, loss_se: float) -> Outcome:
-        """The outcome of run `i`, given its validation loss."""
-        return self.diverged.get(i) or self._outcome(i, loss, loss_se)
+    def outcome(self, i: int, loss: float, loss_se: float, further: Mapping[str, tuple[float, float]]) -> Outcome:
+        """The outcome of run `i`, given its validation losses."""
+        return self.diverged.get(i) or replace(self._outcome(i, loss, loss_se), further=dict(further))
 
     def _outcome(self, i: int, loss: float, loss_se: float) -> Outcome:
         state: Literal["COMPLETE", "DIVERGED"] = "COMPLETE" if math.isfinite(loss) else "DIVERGED"

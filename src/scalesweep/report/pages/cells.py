@@ -5,6 +5,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from scalesweep.analysis.analyse import Analysis
+from scalesweep.errors import Refused
+from scalesweep.fit import Fit
 from scalesweep.laws import JointLaw
 from scalesweep.report.charts.chart import format_power
 from scalesweep.report.context import ReportContext
@@ -20,9 +22,12 @@ _RENAMED = ("n", "d", "c", "loss", "loss_se", "tokens_per_param", "excluded_reas
 def cell_rows(analysis: Analysis, context: ReportContext) -> list[dict[str, Any]]:
     """All measured cells with the loss of the preferred law, what is left over, and whether fits use them."""
     frame = analysis.points.frame
+    families = analysis.families.families if analysis.families else ()
+    frames = [frame, *(family.points.frame for family in families)]
     is_known = "key" in frame and context.frontier is None  # a frontier's rows are no cells
-    reasons = dict(zip(frame["key"].astype(str), frame["excluded_reason"], strict=True)) if is_known else {}
-    found = [_row(cell, i, analysis, reasons) for i, cell in enumerate(context.cells, start=1)]
+    reasons = {str(k): why for f in frames for k, why in zip(f["key"], f["excluded_reason"], strict=True)} if is_known else {}
+    laws = _laws(analysis)
+    found = [_row(cell, i, laws(str(cell.get("key"))), reasons) for i, cell in enumerate(context.cells, start=1)]
     kept = [name for name in LEADING if any(row.get(name) is not None for row in found)]
     kept = [name for name in kept if name != "row" or "key" not in kept]
     kept += dict.fromkeys(name for cell in context.cells for name in cell if name not in _RENAMED)
@@ -34,9 +39,20 @@ def num_leading(rows: Sequence[Mapping[str, Any]]) -> int:
     return len([name for name in rows[0] if name in LEADING]) if rows else 0
 
 
-def _row(cell: Mapping[str, Any], place: int, analysis: Analysis, reasons: Mapping[str, str]) -> dict[str, Any]:
+def _laws(analysis: Analysis) -> Callable[[str], Fit | None]:
+    """The preferred law of a cell by its key: where families are not pooled, that of its own."""
+    if analysis.families is None or analysis.families.is_pooled:
+        return lambda key: analysis.fit.preferred
+    own = {
+        str(key): None if isinstance(family.law, Refused) else family.law
+        for family in analysis.families.families
+        for key in family.points.frame.get("key", ())
+    }
+    return own.get
+
+
+def _row(cell: Mapping[str, Any], place: int, best: Fit | None, reasons: Mapping[str, str]) -> dict[str, Any]:
     n, d, c, loss, error = (_number(cell.get(name)) for name in ("n", "d", "c", "loss", "loss_se"))
-    best = analysis.fit.preferred
     fitted = float(best.law.predict(n, d)) if best and isinstance(best.law, JointLaw) and n and d else None
     residual = loss / fitted - 1 if loss and fitted else None
     return {

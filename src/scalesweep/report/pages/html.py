@@ -36,7 +36,7 @@ from scalesweep.report.words.analysis import (
     rivals_table,
 )
 from scalesweep.report.words.approaches import approaches_table, sentences
-from scalesweep.report.words.families import families_sentences, families_table, running_sentences
+from scalesweep.report.words.families import families_sentences, families_table, running_sentences, whose
 from scalesweep.report.words.fit import TITLES, footer, meaning
 from scalesweep.units import format_count, format_number
 
@@ -130,7 +130,8 @@ def _lead(analysis: Analysis, context: ReportContext) -> dict[str, Any]:
         state = "clear" if best.status is Status.IDENTIFIED and not best.messages and not doubted else "limited"
     verdict, reasons = (best.status.value, best.messages) if best else (fit.verdict, ())
     unusual = [fit.compute.unusual] if fit.compute.is_contradiction else []
-    said = [*unusual, *reasons, law_in_words(analysis.points, fit), analysis.support.words]
+    apart = [whose(analysis.families)] if analysis.families and not analysis.families.is_pooled else []
+    said = [*apart, *unusual, *reasons, law_in_words(analysis.points, fit), analysis.support.words]
     return {
         "fit": fit,
         "labels": _LABELS,
@@ -146,9 +147,11 @@ def _lead(analysis: Analysis, context: ReportContext) -> dict[str, Any]:
 
 def _analysed(analysis: Analysis) -> dict[str, Any]:
     """Families, approaches, rivals and back-test."""
+    families = analysis.families
     values: dict[str, Any] = {
-        "families": families_table(analysis.families) if analysis.families else None,
-        "family_sentences": families_sentences(analysis.families) if analysis.families else [],
+        "families": families_table(families) if families else None,
+        "family_sentences": families_sentences(families) if families else [],
+        "only": families.reference.name if families and not families.is_pooled else "",
         "running": running_sentences(analysis.running),
         "approaches": approaches_table(analysis.approaches),
         "approach_sentences": sentences(analysis.approaches),
@@ -175,6 +178,7 @@ def _measured(analysis: Analysis, context: ReportContext) -> dict[str, Any]:
     rows = cell_rows(analysis, context)
     return {
         "tuning": context.tuning,
+        "sets": from_records(context.sets),
         "cells": from_records(rows),
         "num_leading": num_leading(rows),
         "excluded": from_records(excluded_rows(analysis.points)),

@@ -15,7 +15,7 @@ from scalesweep.report.review.published import caveat, sources_table, values_tab
 from scalesweep.report.review.warnings import meanings
 from scalesweep.report.tables import from_records, plain_markdown, write_markdown
 from scalesweep.report.words.analysis import allocation_text, back_test_text, in_words, rivals_text
-from scalesweep.report.words.families import families_sentences, families_table, running_sentences
+from scalesweep.report.words.families import families_sentences, families_table, running_sentences, whose
 from scalesweep.report.words.fit import summarise
 
 
@@ -32,6 +32,7 @@ def render_markdown(analysis: Analysis, context: ReportContext, found: Reviewed,
     if analysis.families is not None:
         table, said = families_table(analysis.families), families_sentences(analysis.families)
         parts += ["## Families", write_markdown(table), "\n".join(f"- {plain_markdown(line)}" for line in said)]
+        parts += [plain_markdown(whose(analysis.families))]
     if analysis.running:
         parts += ["## Running", "\n".join(f"- {plain_markdown(line)}" for line in running_sentences(analysis.running))]
     parts += [f"## {title}\n\n```text\n{text}\n```" for title, text in _texts(analysis).items()]
@@ -45,6 +46,8 @@ def render_markdown(analysis: Analysis, context: ReportContext, found: Reviewed,
             "## What the warnings mean",
             write_markdown(from_records([{"code": code, **asdict(row)} for code, row in meant.items()])),
         ]
+    if context.sets:
+        parts += ["## Validation sets", write_markdown(from_records(context.sets))]
     if context.cells:
         parts += ["## Cells", write_markdown(from_records(cell_rows(analysis, context)))]
     if len(points.excluded):

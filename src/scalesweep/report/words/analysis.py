@@ -14,7 +14,7 @@ from scalesweep.laws import JointLaw
 from scalesweep.points.points import Points
 from scalesweep.report.tables import Table, cell, percent, write_plain
 from scalesweep.report.words.approaches import approaches_table, sentences
-from scalesweep.report.words.families import each_family, families_text, running_sentences
+from scalesweep.report.words.families import each_family, families_text, running_sentences, whose
 from scalesweep.report.words.fit import closing, contradiction, law_blocks, wrap
 from scalesweep.units import format_count, format_number
 
@@ -40,7 +40,7 @@ def beside(analysis: Analysis) -> list[str]:
     """What a table holds beside one law: families, and runs that are still training; before the laws, which leave them out."""
     blocks = []
     if analysis.families is not None:
-        together = f"Laws of all rows together, whatever their {analysis.families.column}, are in fit.json and the report."
+        together = wrap(whose(analysis.families), "")
         blocks += [families_text(analysis.families), *each_family(analysis.families), together]
     if analysis.running:
         blocks.append("\n".join(wrap(sentence, "") for sentence in running_sentences(analysis.running)))

@@ -81,6 +81,16 @@ def _sentence(found: Families, name: str, multiplier: Multiplier | Refused) -> s
     )
 
 
+def whose(found: Families) -> str:
+    """Whose all else is that stands beside the families' laws."""
+    if found.is_pooled:
+        return f"Laws of all rows together, whatever their {found.column}, are in fit.json and the report."
+    return (
+        f"Each {found.column} has a law of its own, as losses of different corpora are not one law. Figures, allocation, "
+        f"rivals and back-test of the report are of {found.reference.name}; arm=NAME chooses another, by=none pools all."
+    )
+
+
 def each_family(found: Families) -> list[str]:
     """Of each family its preferred joint law, how far the points determine it, and its warnings, or why it has none."""
     blocks = []

@@ -8,11 +8,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from scalesweep.counting import LossMetric
 from scalesweep.plan.plan import Plan
 from scalesweep.points.metric import METRICS, rate_from_nats
 from scalesweep.points.points import Points, points_from_rows
 from scalesweep.run.store.claims import State
 from scalesweep.run.store.contents import CurveEnd, plan_of, read_cell
+from scalesweep.run.store.stated import validation_sets
 from scalesweep.run.store.store import FINISHED, Store, finished_state
 from scalesweep.settings.plan import CountSpec
 from scalesweep.settings.settings import Settings, parse_settings
@@ -65,6 +67,7 @@ class Measured:
         count = count or CountSpec(**self.content["count"])
         metric = METRICS[count.loss or "nats_per_token"]
         rows, columns = [], self.content.get("columns", {})
+        sets = validation_sets(self.content["facts"])
         for key, record in self.records.items():
             cell = read_cell(record["cell"], self.directory / "cells" / key / "record.json")
             reason = (
@@ -72,8 +75,20 @@ class Measured:
             )
             rate = rate_from_nats(metric.name, record.get("bytes_per_token"))
             measured = {name: math.nan if record[name] is None else rate * record[name] for name in ("loss", "loss_se")}
-            rows.append({**cell.row(count), **columns.get(cell.key, {}), **measured, "excluded_reason": reason})
+            text = {"validation_set": sets[cell.corpus_hash]} if len(sets) > 1 else {}
+            size = {"bytes_per_token": record["bytes_per_token"]} if "bytes_per_token" in record else {}
+            place, beside = columns.get(cell.key, {}), further_losses(record, metric.name)
+            rows.append({**cell.row(count), **place, **size, **text, **measured, **beside, "excluded_reason": reason})
         return replace(points_from_rows(rows, count.params, count.flops, str(self.directory)), metric=metric)
+
+
+def further_losses(record: Record, metric: LossMetric) -> dict[str, float | None]:
+    """Columns `loss.NAME` and `loss_se.NAME` of the further validation sets, in the unit of the metric."""
+    found: dict[str, float | None] = {}
+    for name, loss in record.get("validation", {}).items():
+        rate = rate_from_nats(metric, loss["bytes_per_token"])
+        found |= {f"{what}.{name}": None if loss[what] is None else rate * loss[what] for what in ("loss", "loss_se")}
+    return found
 
 
 def read_measured(store: Store, with_curves: bool = True) -> Measured:
@@ -90,7 +105,8 @@ def read_measured(store: Store, with_curves: bool = True) -> Measured:
         if record is None and (state := store.state(key)) in FINISHED:  # it was finished between the two looks
             record = store.record(key)
         if record is not None:
-            records[key] = record
+            further = store.further(key, record)
+            records[key] = {**record, "validation": further} if further else record
         states[key] = state if record is None else finished_state(record)
     return Measured(
         directory=store.directory,

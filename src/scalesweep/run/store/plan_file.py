@@ -26,7 +26,7 @@ class PlanFile:
         """Where it is, or will be."""
         return self.directory / "sweep.json"
 
-    def create(self, plan: Plan, settings: Mapping[str, Any], facts: Mapping[str, str]) -> int:
+    def create(self, plan: Plan, settings: Mapping[str, Any], facts: Mapping[str, Any]) -> int:
         """Write the plan, or extend the one that stands here, and return the number of cells that are new.
 
         A plan may grow: cells are added as long as none that stands here is missing from it.

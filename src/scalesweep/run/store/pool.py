@@ -52,6 +52,8 @@ class Conditions:
     micro_batch: int | None
     pack: int | str
     """As asked for; with `fast` and `micro_batch` it decides in which order sums are rounded."""
+    validation: str
+    """The named validation sets as JSON, of which all but the first are in the record and in no key."""
 
     def of(self, cell: Cell) -> "Conditions":
         """The conditions of one cell."""
@@ -81,7 +83,8 @@ def conditions_of(settings: Settings, device: str, torch: str) -> Conditions:
     except PackageNotFoundError:
         transformers = ""
     processor = _processor() if on_cpu else ""
-    return Conditions(device, processor, torch, transformers, spec.curve_points, spec.fast, spec.micro_batch, spec.pack)
+    sets = json.dumps(settings.data.model_dump(mode="json")["validation"], sort_keys=True)
+    return Conditions(device, processor, torch, transformers, spec.curve_points, spec.fast, spec.micro_batch, spec.pack, sets)
 
 
 def _processor() -> str:

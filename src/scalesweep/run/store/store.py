@@ -6,6 +6,7 @@
     DIR/cells/KEY/checkpoint.pt  state of a cell in training; checkpoint.previous.pt is the one before
     DIR/cells/KEY/model.safetensors  the trained weights, where train.keep_weights asks for them
     DIR/cells/KEY/record.json    the outcome, written last; nothing else means finished
+    DIR/cells/KEY/validation-NAME.json  loss on a validation set that was asked for after the record was written
     DIR/trunks/TRUNK/STEP.pt     state of a trunk where the decay of a cell without a record begins
     DIR/cancel                   asks all workers to end; a new run removes it
     DIR/memory.json              what fitted into the memory of a device, by shape
@@ -220,6 +221,20 @@ class Store:
     def weights(self, key: str) -> Path:
         """Where the trained weights of a cell are kept, if they are."""
         return self.cell_dir(key) / "model.safetensors"
+
+    def write_further(self, key: str, name: str, loss: Mapping[str, Any]) -> None:
+        """Keep the loss of a finished cell on a validation set that its record lacks; one that stands is kept."""
+        write_new(self.cell_dir(key) / f"validation-{name}.json", sealed({"schema": SCHEMA, "loss": dict(loss)}))
+
+    def further(self, key: str, record: Mapping[str, Any]) -> dict[str, Mapping[str, Any]]:
+        """Losses of a finished cell on further validation sets by name: of its record, and those that were added to it."""
+        found = dict(record.get("validation", {}))
+        for path in self.cell_dir(key).glob("validation-*.json"):
+            try:
+                found.setdefault(path.stem.removeprefix("validation-"), read_json(path)["loss"])
+            except Damaged as error:
+                set_aside(path, error)
+        return found
 
     # -- states in training -----------------------------------------------------------------------------------------------
 

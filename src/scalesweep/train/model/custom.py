@@ -11,15 +11,26 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from scalesweep.errors import SpecError
 from scalesweep.plan.flops import ModuleCounts, ModuleShape, attention_flops_per_token
-from scalesweep.settings.plan import CustomSpec
+from scalesweep.settings.plan import ArchitectureSpec, CustomSpec
 from scalesweep.settings.trust import load_class
-from scalesweep.train.model.architecture import FORMULA_TOLERANCE, count_groups
+from scalesweep.train.model.architecture import FORMULA_TOLERANCE, count_groups, scaled_shape
 
 _SETTING = "model.target"
 _BATCH = 2
 """Sequences of the trial."""
 _CAUSAL = 1e-4
 """Most that a logit may change with a later token, as products of another content may be rounded elsewhere; a judgement."""
+
+
+def scaled_model(spec: ArchitectureSpec | CustomSpec, width: int, depth: int, head_dim: int, vocab_size: int) -> ModuleShape:
+    """The model of either kind at a width and a depth.
+
+    Raises:
+        SpecError: it cannot be scaled so.
+    """
+    scale: Any = scaled_custom if isinstance(spec, CustomSpec) else scaled_shape
+    shape: ModuleShape = scale(spec, width, depth, head_dim, vocab_size)
+    return shape
 
 
 def scaled_custom(spec: CustomSpec, width: int, depth: int, head_dim: int, vocab_size: int) -> ModuleShape:

@@ -1,0 +1,201 @@
+"""Validation sets of one's own: a text apart from the training text, as tokens of each arm's own tokenizer.
+
+    <cache>/validation/<key>/tokens.bin, set.json             one text by one tokenizer
+    <cache>/corpora/<corpus>-on-<text>/                       a corpus whose validation stream is such a set
+
+The first set of `data.validation` takes the place of the share that a corpus holds out of its own text: that makes another
+corpus, with a hash of its own, in a directory like any other; the training stream is the same file. The further sets are
+evaluated beside it and are no part of a corpus or a cell. A text is prepared like a corpus of bytes, from whose tokens its
+documents are read again, so that it may be whatever a corpus may be; its hash is of its documents, whatever the tokenizer.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from scalesweep.errors import DataError
+from scalesweep.settings.data import DataSpec
+from scalesweep.train.data.batches import Tokens
+from scalesweep.train.data.corpus import Corpus, cache_dir, disk_type, open_corpus
+from scalesweep.train.data.encoding import encode
+from scalesweep.train.data.prepare import prepare
+from scalesweep.train.data.round_trip import check_loss, round_trip
+from scalesweep.train.data.sources import digest
+from scalesweep.train.data.spool import cut
+from scalesweep.train.data.tokenizer import tokenizer_of
+
+_END = 256
+"""End of a document among tokens that are bytes."""
+_SAMPLE_TEXTS, _SAMPLE_BYTES = 64, 4096
+"""What a tokenizer loses of a set is looked at in the beginnings of so many documents. A judgement: a second's work."""
+Announce = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class ValidationSet:
+    """A held-out text by one tokenizer."""
+
+    name: str
+    text: str
+    """Twelve hex digits of the text, whatever the tokenizer."""
+    file: Path
+    """Token ids, end to end."""
+    dtype: str
+    num_tokens: int
+    num_bytes: int
+    """Of the text, in UTF-8."""
+
+    @property
+    def bytes_per_token(self) -> float:
+        """As `Corpus.bytes_per_token`."""
+        return self.num_bytes / self.num_tokens
+
+    def stated(self) -> dict[str, Any]:
+        """All but the name, as plain values."""
+        return {
+            "text": self.text,
+            "file": str(self.file),
+            "dtype": self.dtype,
+            "num_tokens": self.num_tokens,
+            "num_bytes": self.num_bytes,
+        }
+
+    def is_there(self) -> bool:
+        """Whether the file is there, of the size that it must have."""
+        return self.file.is_file() and self.file.stat().st_size == self.num_tokens * disk_type(self.dtype).itemsize
+
+    def tokens(self) -> Tokens:
+        """The stream, shape (num_tokens,), mapped read-only."""
+        return np.memmap(self.file, dtype=disk_type(self.dtype), mode="r")
+
+
+def prepare_with_sets(spec: DataSpec, announce: Announce = lambda _: None) -> tuple[Corpus, tuple[ValidationSet, ...]]:
+    """The corpus of `spec` with its first validation set as its validation stream, and the further sets.
+
+    Raises:
+        DataError: as of `prepare`, of the corpus or of a set; a tokenizer loses more of a set than it may; the cache cannot be
+            written.
+    """
+    corpus = prepare(spec.model_copy(update={"validation": {}}), announce)
+    sets = [_prepare_set(name, text, spec, corpus, announce) for name, text in spec.validation.items()]
+    first = next(iter(spec.validation.values()), None)
+    return corpus if first is None else _pinned(corpus, sets[0], cache_dir(spec)), tuple(sets[1:])
+
+
+def set_from(name: str, stated: Mapping[str, Any]) -> ValidationSet:
+    """Inverse of `ValidationSet.stated`."""
+    return ValidationSet(name, **{**stated, "file": Path(stated["file"])})
+
+
+def validation_text(corpus: Corpus) -> str:
+    """Twelve hex digits that are equal for corpora with the same held-out text, however it is tokenized.
+
+    Of a corpus that holds out a share of its own, they are of the whole text and of the rule by which it was split.
+    """
+    stated = _stated(corpus)
+    if "validation_text" in stated:
+        return str(stated["validation_text"])
+    hashes = stated["sha256"]
+    if "text" not in hashes:  # drawn tokens
+        return digest(hashes["validation"])[:12]
+    return digest(hashes["text"], stated["split"]["rule"])[:12]
+
+
+def _stated(corpus: Corpus) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads((corpus.directory / "corpus.json").read_text(encoding="utf-8"))
+    return content
+
+
+def _prepare_set(name: str, text: DataSpec | None, spec: DataSpec, corpus: Corpus, announce: Announce) -> ValidationSet:
+    """One set by the corpus's tokenizer; None stands for what the corpus holds out of its own text."""
+    if text is None:
+        file, tokens, size = corpus.directory / "validation.bin", corpus.validation_tokens, corpus.validation_bytes
+        return ValidationSet(name, validation_text(corpus), file, corpus.dtype, tokens, size)
+    documents = _documents(prepare(text.model_copy(update={"cache": spec.cache}), announce))
+    fingerprint = hashlib.sha256(b"".join(hashlib.sha256(document).digest() for document in documents)).hexdigest()
+    key = digest(fingerprint, _stated(corpus)["sha256"]["tokenizer"], corpus.dtype)[:16]
+    directory = cache_dir(spec) / "validation" / key
+    if not (directory / "set.json").is_file():
+        announce(f"tokenizing validation set {name} for {corpus.name}")
+        tokenizer = tokenizer_of(corpus)
+        with _built(directory) as scratch:
+            ids = np.concatenate([*encode(tokenizer, documents)]).astype(disk_type(corpus.dtype))
+            seen = [cut(document, _SAMPLE_BYTES).strip() for document in documents[:_SAMPLE_TEXTS]]
+            unknown = 0 if tokenizer.unknown_id is None else int((ids == tokenizer.unknown_id).sum())
+            check_loss(spec.tokenizer, round_trip(tokenizer, seen), unknown, len(ids))
+            (scratch / "tokens.bin").write_bytes(ids.tobytes())
+            facts = {"text": fingerprint, "num_tokens": len(ids), "num_bytes": sum(map(len, documents))}
+            (scratch / "set.json").write_text(json.dumps(facts) + "\n", encoding="utf-8")
+    stated = json.loads((directory / "set.json").read_text(encoding="utf-8"))
+    file, tokens, size = directory / "tokens.bin", stated["num_tokens"], stated["num_bytes"]
+    return ValidationSet(name, fingerprint[:12], file, corpus.dtype, tokens, size)
+
+
+def _documents(text: Corpus) -> list[bytes]:
+    """The documents of a corpus of bytes in the order of their sha256; of a single one, which was cut in two, the whole."""
+    found = []
+    for stream in (text.train(), text.validation()):
+        whole = np.asarray(stream)
+        ends = np.flatnonzero(whole == _END)
+        starts = np.concatenate([[0], ends[:-1] + 1])
+        found += [whole[start:end].astype(np.uint8).tobytes() for start, end in zip(starts, ends, strict=True)]
+    return [b"".join(found)] if text.documents == 1 else sorted(found, key=lambda document: hashlib.sha256(document).digest())
+
+
+def _pinned(corpus: Corpus, held_out: ValidationSet, cache: Path) -> Corpus:
+    """The corpus with another validation stream, in a directory of its own."""
+    directory = cache / "corpora" / f"{corpus.directory.name}-on-{held_out.text}"
+    if not (directory / "corpus.json").is_file():
+        stated = _stated(corpus)
+        sha256 = {**stated["sha256"], "validation": hashlib.sha256(held_out.file.read_bytes()).hexdigest()}
+        facts = {
+            **stated,
+            "hash": digest(sha256["train"], sha256["validation"], sha256["tokenizer"])[:16],
+            "validation_tokens": held_out.num_tokens,
+            "validation_bytes": held_out.num_bytes,
+            "validation_text": held_out.text,
+            "split": {"rule": f"trained on what was kept by: {stated['split']['rule']}; validation set {held_out.name}"},
+            "sha256": sha256,
+        }
+        with _built(directory) as scratch:
+            _link(corpus.directory / "train.bin", scratch / "train.bin")
+            _link(held_out.file, scratch / "validation.bin")
+            for file in corpus.directory.glob("tokenizer.*"):
+                _link(file, scratch / file.name)
+            (scratch / "corpus.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
+    made = open_corpus(directory)  # what is known of the training text, a later version may know better
+    own = {name: getattr(made, name) for name in ("directory", "hash", "validation_tokens", "validation_bytes")}
+    return dataclasses.replace(corpus, **own)
+
+
+def _link(source: Path, target: Path) -> None:
+    """The same file under another name, or a copy where the disk has no such links; prepared files never change."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+@contextmanager
+def _built(final: Path) -> Iterator[Path]:
+    """A directory to build in, which gets its final name at the end, unless another process was first."""
+    scratch = final.parent / f".building-{uuid.uuid4().hex}"
+    try:
+        scratch.mkdir(parents=True)
+        yield scratch
+        with suppress(OSError):  # the winner's directory stands there
+            os.rename(scratch, final)
+    except OSError as error:
+        raise DataError(f"{final.parent} cannot be written ({error}); data.cache chooses another place.") from None
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
