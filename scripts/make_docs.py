@@ -42,9 +42,9 @@ def render() -> str:
         if first is not None:
             options = "\n".join(_option(path) for path in sorted((ROOT / "configs" / name).glob("*.yaml")))
             parts += [f"## {name}", str(first.__doc__), options, HEAD + "".join(_rows(first, values[name], f"{name}."))]
-        for spec in others:  # what model=hf takes in place of the same group
-            hf: Any = OmegaConf.to_container(OmegaConf.load(ROOT / "configs" / name / "hf.yaml"))
-            parts += [f"### {name}=hf", str(spec.__doc__), HEAD + "".join(_rows(spec, hf[name], f"{name}."))]
+        for spec, option in zip(others, ("hf", "custom"), strict=False):  # what other models take in place of the same group
+            own: Any = OmegaConf.to_container(OmegaConf.load(ROOT / "configs" / name / f"{option}.yaml"))
+            parts += [f"### {name}={option}", str(spec.__doc__), HEAD + "".join(_rows(spec, own[name], f"{name}."))]
     forms = [*_rows(Ladder, {}, "sweep.sizes."), *_rows(Shape, {}, "sweep.sizes[i].")]
     tuned = [
         *_rows(TuneSpec, {}, "sweep.tune."),

@@ -101,7 +101,7 @@ def command_line(directory: Path, settings: Settings) -> list[str]:
     (configs / "sweep").mkdir(parents=True, exist_ok=True)
     values = settings.model_dump(mode="json", exclude={"dir"})
     (configs / "sweep" / "tiny.yaml").write_text("# @package _global_\n" + yaml.safe_dump(values))
-    overrides = [f"hydra.searchpath=[file://{configs}]", "sweep=tiny", f"dir={directory / 'killed'}"]
+    overrides = ["--config-dir", str(configs), "sweep=tiny", f"dir={directory / 'killed'}"]
     return [sys.executable, "-m", "scalesweep", "run", *overrides]
 
 

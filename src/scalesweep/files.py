@@ -50,11 +50,11 @@ def digest(content: bytes | memoryview) -> str:
     return hashlib.sha256(content).hexdigest()[:32]
 
 
-def read_json(path: Path) -> dict[str, Any]:
+def read_json(path: Path, sealed_only: bool = False) -> dict[str, Any]:
     """The content of a JSON file without its checksum, which is compared where there is one.
 
     Raises:
-        Damaged: the file is no JSON object, or not the one that was written.
+        Damaged: the file is no JSON object, not the one that was written, or, with `sealed_only`, without a checksum.
     """
     try:
         value = json.loads(read_bytes(path))
@@ -63,6 +63,8 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise Damaged(f"{path} is damaged (no object)")
     stated = value.pop("checksum", None)
+    if stated is None and sealed_only:
+        raise Damaged(f"{path} is damaged (it has no checksum)")
     if stated is not None and stated != digest(json.dumps(value).encode()):
         raise Damaged(f"{path} is damaged (its checksum is wrong)")
     return value

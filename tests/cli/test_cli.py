@@ -329,8 +329,13 @@ def test_axes_are_added_by_name() -> None:
 )
 def test_every_option_composes(option: str) -> None:
     tokens = ["data.paths=[x.npy]", "data.tokenizer.vocab_size=99"]
-    needs = {"data=files": ["data.paths=[x.txt]"], "data=hub": ["data.name=x"], "data=tokens": tokens}.get(option, [])
-    compose_settings([option, *needs])
+    needs = {
+        "data=files": ["data.paths=[x.txt]"],
+        "data=hub": ["data.name=x"],
+        "data=tokens": tokens,
+        "model=custom": ["model.target=a.b:C"],
+    }
+    compose_settings([option, *needs.get(option, [])])
 
 
 @pytest.mark.parametrize(

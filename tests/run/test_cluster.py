@@ -21,6 +21,7 @@ from scalesweep.run.launch.monitor import Monitor
 from scalesweep.run.launch.slurm import in_words, sbatch_parameters
 from scalesweep.run.store.store import Store
 from scalesweep.run.worker import work
+from scalesweep.settings import trust as trusting
 from scalesweep.settings.run import LauncherSpec
 from scalesweep.settings.settings import Settings
 from scalesweep.train.data.corpus import Corpus
@@ -146,7 +147,7 @@ def test_what_becomes_of_jobs_that_wait_depends_on_who_ends(store: Store, end: E
 def test_what_a_job_runs_joins_the_sweep_and_ends_when_nothing_is_left(
     tmp_path: Path, store: Store, settings: Settings, corpus: Corpus, facts: CorpusFacts
 ) -> None:
-    assert start_worker(str(store.directory), "cpu", 2, "node-1").wait(120) == 0
+    assert start_worker(str(store.directory), "cpu", 2, "node-1", []).wait(120) == 0
     alone = make_store(tmp_path / "alone", settings, corpus, facts)
     assert work(alone, prepare_device("cpu"), lambda: False)
     assert measured(store) == measured(alone)
@@ -317,3 +318,11 @@ def test_the_device_of_a_cluster_is_what_its_jobs_ask_for(settings: Settings) ->
     assert (device(0, "auto"), device(1, "auto"), device(1, "cuda")) == ("cpu", "cuda", "cuda")
     with pytest.raises(SpecError, match=r"train\.device = 'cuda': launcher\.gpus = 0 .* use launcher\.gpus=1"):
         device(0, "cuda")
+
+
+def test_a_job_trusts_what_the_command_does(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trusting, "TRUSTED", [])
+    trusting.trust(("mine.models", "mine.more"))
+    (tmp_path / "logs").mkdir()
+    assert start_worker(str(tmp_path), "cpu", 1, "node-1", trusting.trust_words()).wait(60) == 2
+    assert "holds no sweep" in (tmp_path / "logs" / "node-1.log").read_text()  # its words were read

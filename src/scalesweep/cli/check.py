@@ -12,7 +12,7 @@ from scalesweep.errors import EXIT_OK, SpecError
 from scalesweep.report.words.summary import summary
 from scalesweep.run.launch.device import resolve_device
 from scalesweep.settings.compose import compose_settings
-from scalesweep.settings.plan import ArchitectureSpec
+from scalesweep.settings.plan import ModelSpec
 from scalesweep.sweep.transfer import RateGrid, measure_coordinates, measure_learning_rates
 from scalesweep.train.data.validation import prepare_with_sets
 
@@ -97,7 +97,7 @@ def _transfer(given: Given) -> int:
 
     overrides = given.words[1:]
     settings = compose_settings(overrides)
-    if isinstance(settings.model, ArchitectureSpec):
+    if not isinstance(settings.model, ModelSpec):
         raise SpecError(f"check transfer is for model=decoder: nothing carries over to {settings.model.architecture} models.")
     lrs = given[LRS] or tuple(settings.recipe.lr * factor for factor in _LR_FACTORS)
     grid = RateGrid(given[SIZES], lrs, given[TOKENS])

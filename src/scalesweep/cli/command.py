@@ -7,6 +7,8 @@ from typing import Any, Generic, TypeVar
 from scalesweep.errors import SpecError, did_you_mean
 from scalesweep.settings.base import parse_quantity, shown
 from scalesweep.settings.compose import config_dir, is_setting
+from scalesweep.settings.own import CONFIG_DIR, own_word
+from scalesweep.settings.trust import module_names
 
 T = TypeVar("T")
 Name = TypeVar("Name", bound=str)
@@ -115,11 +117,17 @@ class Command:
             return Given(tuple(arguments), {})
         own = {option.name: option for option in self.options}
         words: list[str] = []
+        found: list[str] = []
         values = {option.name: option.default for option in self.options}
         rest = iter(arguments)
         for word in rest:
             name, sign, text = word.partition("=")
             option = own.get(name)
+            if name == CONFIG_DIR and self.groups:
+                if not (text := text or next(rest, "")):
+                    raise SpecError(f"{name} lacks its value: {name} DIR, such as: {self._example} {name} mine.")
+                found.append(own_word(text, config_dir()))
+                continue
             if option is not None and option.metavar and (sign or name.startswith("--")):
                 if not sign and not (text := next(rest, "")):
                     raise SpecError(f"{name} lacks its value: {option.spelling}, such as: {self._example}.")
@@ -132,12 +140,12 @@ class Command:
             raise SpecError(f"{self.name} takes {self.takes}, such as: {self._example}.")
         if missing := [option for option in self.options if values[option.name] is REQUIRED]:
             raise SpecError(f"{self.name} needs {missing[0].spelling}, such as: {self._example}.")
-        return Given(tuple(words), values)
+        return Given((*words, *found), values)
 
     def _checked(self, word: str) -> str:
         """A word that is no option of the command, if it does not look like one."""
         name = word.partition("=")[0]
-        hint = did_you_mean(name, [option.name for option in self.options or ()])
+        hint = did_you_mean(name, [*(option.name for option in self.options or ()), *([CONFIG_DIR] if self.groups else [])])
         if self.num_words is not None:
             is_mistake = name.startswith("--") or is_setting(word)
         else:  # settings go on to Hydra, which has near misses of its own
@@ -151,6 +159,9 @@ class Command:
     @property
     def _example(self) -> str:
         return next(example for example in self.examples if example.startswith(f"scalesweep {self.name} "))
+
+
+TRUST = Option[tuple[str, ...]]("trust", module_names, (), "Module of your own that model.target names.", "package.module")
 
 
 def positive(text: str) -> float:

@@ -1,10 +1,11 @@
 """The commands that plan and measure: run, plan."""
 
+import dataclasses
 import sys
 from pathlib import Path
 
 from scalesweep.cli.analysis import print_law
-from scalesweep.cli.command import Command, Given
+from scalesweep.cli.command import TRUST, Command, Given
 from scalesweep.cli.laws import print_analysis
 from scalesweep.cli.tables import print_plan, wrapped
 from scalesweep.errors import EXIT_INCOMPLETE, EXIT_OK, Refused
@@ -13,13 +14,16 @@ from scalesweep.run.launch.monitor import failure_line
 from scalesweep.run.launch.pricing import Prices, price_of
 from scalesweep.run.store.store import Store
 from scalesweep.settings.compose import compose_settings
+from scalesweep.settings.trust import trust
 from scalesweep.sweep.corpora import prepare_corpora
 from scalesweep.sweep.extend import keys_present
+from scalesweep.sweep.pooling import pooled_keys
 from scalesweep.sweep.run import plan_sweep, run_sweep
 
 
 def run(given: Given) -> int:
     """Plan, train what is not yet measured, fit, report."""
+    trust(given[TRUST])
     done = run_sweep(compose_settings(given.words), _say, _warn)
     measured = done.measured
     if isinstance(done.fit, Refused) or done.page is None:
@@ -42,7 +46,7 @@ def run(given: Given) -> int:
 RUN = Command(
     "run",
     about="Plan a sweep, train what is not yet measured, fit the law, write the report.",
-    usage="[sweep=PRESET] [key=value ...]",
+    usage="[sweep=PRESET] [key=value ...] [trust=package.module]",
     run=run,
     examples=(
         "scalesweep run",
@@ -51,20 +55,29 @@ RUN = Command(
         "scalesweep run 'sweep.seeds=[0,1]' recipe.lr=0.004 dir=runs/lr4",
     ),
     groups=("sweep", "recipe", "model", "data", "optim", "train", "launcher", "logger", "fit", "report"),
+    options=(TRUST,),
     is_measuring=True,
 )
 
 
 def plan(given: Given) -> int:
     """Print the priced table of cells."""
+    trust(given[TRUST])
     settings = compose_settings(given.words)
     device = device_of_sweep(settings)
     corpora = prepare_corpora(settings, _say)
     present = keys_present(Store(Path(settings.dir).expanduser()))
     prices = Prices(settings, device)
     planned = plan_sweep(settings, corpora, device, present, present, prices)
-    print_plan(planned, settings, price_of(planned, prices))
+    price = price_of(planned, prices)
+    print_plan(planned, settings, price)
     _say(wrapped(prices.describe()))
+    keys, said = pooled_keys(planned, settings, device)
+    if said:
+        rest = dataclasses.replace(planned, cells=tuple(cell for cell in planned.cells if cell.key not in keys))
+        left = price_of(rest, prices) if keys and rest.cells else price
+        cost = f"; the others take {left.cost.hours}" if keys and rest.cells and left else ""
+        _say(wrapped(f"{said}{cost}."))
     for warning in planned.warnings:
         _warn(warning)
     return EXIT_OK
@@ -73,7 +86,7 @@ def plan(given: Given) -> int:
 PLAN = Command(
     "plan",
     about="Print the cells of a sweep with their price, by a short benchmark. Trains nothing; may cache the corpus.",
-    usage="[sweep=PRESET] [key=value ...]",
+    usage="[sweep=PRESET] [key=value ...] [trust=package.module]",
     run=plan,
     examples=(
         "scalesweep plan",
@@ -83,6 +96,7 @@ PLAN = Command(
         "scalesweep plan budget.hours=0.1 cost.usd_per_device_hour=0.05",
     ),
     groups=("sweep", "recipe", "model", "data", "optim", "train", "launcher"),
+    options=(TRUST,),
 )
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from scalesweep.cli.command import Command
 from scalesweep.settings.compose import config_dir
+from scalesweep.settings.own import CONFIG_DIR
 
 
 def main_help(commands: Iterable[Command]) -> str:
@@ -19,9 +20,15 @@ def command_help(command: Command) -> str:
     """The text of `scalesweep NAME --help`."""
     lines = [f"usage: scalesweep {command.name} {command.usage}", "", command.about]
     lines += [command.notes] if command.notes else []
-    if told := [option for option in command.options or () if option.about]:
-        width = max(len(option.spelling) for option in told)
-        lines += ["", "Options:", *(f"  {option.spelling:{width}}  {option.about}" for option in told)]
+    told = [(option.spelling, option.about) for option in command.options or () if option.about]
+    told += (
+        [(f"{CONFIG_DIR} DIR", "Your own options of these groups, DIR/GROUP/NAME.yaml (docs/own.md).")]
+        if command.groups
+        else []
+    )
+    if told:
+        width = max(len(spelling) for spelling, _ in told)
+        lines += ["", "Options:", *(f"  {spelling:{width}}  {about}" for spelling, about in told)]
     if command.groups:
         lines += ["", "Config groups (choose with group=option, change a setting with group.key=value):"]
         for group in command.groups:

@@ -10,10 +10,12 @@ from scalesweep.files import plain_storage_errors
 from scalesweep.points.export import LAYOUTS, layout_of, write_table
 from scalesweep.run.launch.slurm import withdraw
 from scalesweep.run.store.measured import read_measured
+from scalesweep.run.store.pool import is_pooled
 from scalesweep.run.store.progress import logs_of
 from scalesweep.run.store.store import Store
 from scalesweep.settings.base import parse
 from scalesweep.settings.plan import CountSpec
+from scalesweep.units import plural
 
 
 def logs(given: Given) -> int:
@@ -127,6 +129,9 @@ def export(given: Given) -> int:
     if layout != "scalesweep" and points.used.empty:
         raise PointsError(f"{store.directory} has no measured loss yet; see: scalesweep status {store.directory}.")
     table = layout_of(points, layout)
+    pooled = {key for key, record in measured.records.items() if is_pooled(record)}
+    if pooled and layout == "scalesweep":
+        table = table.assign(from_pool=[key in pooled for key in table["key"]])
     write_table(table, path)
     left_out = "" if layout == "scalesweep" or points.excluded.empty else f", {len(points.excluded)} without a loss left out"
     counted = f"N counted {points.params_convention}, C counted {points.flops_convention}"
@@ -134,6 +139,8 @@ def export(given: Given) -> int:
         f"{len(table)} points in {path} ({', '.join(map(str, table.columns[:8]))}{', ...' if len(table.columns) > 8 else ''})"
     )
     print(f"{counted}{left_out}.")
+    if pooled:
+        print(f"{plural(len(pooled), 'cell')} came from a pool{' (from_pool)' if layout == 'scalesweep' else ''}.")
     return EXIT_OK
 
 

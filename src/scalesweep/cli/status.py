@@ -26,6 +26,7 @@ from scalesweep.plan.plan import Plan
 from scalesweep.run.launch.monitor import cell_line
 from scalesweep.run.launch.slurm import in_words, jobs_of
 from scalesweep.run.store.measured import Measured
+from scalesweep.run.store.pool import is_pooled
 from scalesweep.run.store.progress import Progress, progress_of
 from scalesweep.run.store.store import Store
 from scalesweep.train.power import watts_now
@@ -166,7 +167,8 @@ def _summary(progress: Progress) -> str:
     elif not progress.is_over:
         parts.append("no worker is running")
     counts = ", ".join(f"{progress.counts[s]} {s.lower()}" for s in STATES if progress.counts[s])  # type: ignore[index]
-    return "; ".join([*parts, counts])
+    pooled = [f"{len(progress.pooled)} of them from a pool"] if progress.pooled else []
+    return "; ".join([*parts, ", ".join([counts, *pooled])])
 
 
 def _failure_lines(progress: Progress) -> list[str]:
@@ -241,7 +243,7 @@ def state_table(progress: Progress) -> Table:
         loss, seconds = "", ""
         if record is not None:
             loss = "" if record["loss"] is None else f"{record['loss']:.4f}"
-            seconds = f"{record['times']['training_seconds']:.1f}"
+            seconds = "from pool" if is_pooled(record) else f"{record['times']['training_seconds']:.1f}"
         elif end := measured.ends.get(cell.key):
             loss = f"step {end.step} of {cell.steps}"
         n = format_count(cell.num_params(plan.count))
@@ -294,6 +296,7 @@ def as_json(progress: Progress, store: Store, health: bool = True) -> dict[str, 
         "is_over": progress.is_over,
         "counts": {state: progress.counts[state] for state in STATES},  # type: ignore[index]
         "cells": dict(progress.states),
+        "pooled": progress.pooled,
         "share": progress.share,
         "flops": progress.flops,
         "finished_flops": progress.finished_flops,

@@ -13,6 +13,7 @@ from scalesweep.run.launch.device import num_gpus, resolve_device
 from scalesweep.run.launch.local import num_workers
 from scalesweep.run.launch.monitor import Monitor
 from scalesweep.run.store.store import Store
+from scalesweep.settings.trust import module_names, trust
 
 
 def _device_name(text: str) -> str:
@@ -33,6 +34,7 @@ DEVICE = Option("--device", _device_name, "auto", "What it trains on (default au
 WORKERS = Option[int | None](
     "--workers", _number_or_auto, 1, "Processes; auto is one a GPU, or one a CPU core (default 1).", "1|N|auto"
 )
+TRUSTED = Option[tuple[str, ...]]("--trust", module_names, (), "Modules of your own that model.target names.", "package.module")
 # For the jobs of a cluster.
 NAME = Option("--name", str, "", metavar="NAME")
 PARENT = Option[int | None]("--parent", whole, None, metavar="PID")
@@ -40,6 +42,7 @@ PARENT = Option[int | None]("--parent", whole, None, metavar="PID")
 
 def worker(given: Given) -> int:
     """Work on a sweep from this machine until no cell can be claimed."""
+    trust(given[TRUSTED])
     store, parent = Store(Path(given.words[0])), given[PARENT]
     plan, device = store.plan_file.plan(), _device(store, given[DEVICE])
     if parent is not None:
@@ -59,14 +62,14 @@ COMMANDS = (
     Command(
         "worker",
         about="Join a sweep that another process has planned, from any machine that sees its directory.",
-        usage="DIR [--device auto|cpu|cuda|cuda:K] [--workers 1|N|auto]",
+        usage="DIR [--device auto|cpu|cuda|cuda:K] [--workers 1|N|auto] [--trust package.module]",
         run=worker,
         examples=(
             "scalesweep worker runs/demo",
             "scalesweep worker runs/demo --device cuda:3",
             "scalesweep worker /shared/runs/demo --workers auto",
         ),
-        options=(DEVICE, WORKERS, NAME, PARENT),
+        options=(DEVICE, WORKERS, TRUSTED, NAME, PARENT),
         takes="one directory, and --device or --workers",
         num_words=1,
         is_measuring=True,

@@ -67,16 +67,22 @@ class ModuleCounts:
 
 @dataclass(frozen=True)
 class ModuleShape:
-    """A causal language model of `transformers` at one size (`model.architecture`)."""
+    """A causal language model of `transformers` at one size, or of a class of the user's own."""
 
     architecture: str
+    """`model.architecture`, or `model.target`, which has a colon."""
     width: int
     depth: int
     vocab_size: int
     context: int
     config: str
-    """The whole configuration as JSON."""
+    """The whole configuration as JSON; of a class of the user's own its target, arguments and the hash of its source."""
     counts: ModuleCounts
+
+    @property
+    def is_custom(self) -> bool:
+        """Whether it is of a class of the user's own."""
+        return ":" in self.architecture
 
 
 ModelShape = DecoderShape | ModuleShape

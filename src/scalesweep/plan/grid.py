@@ -15,7 +15,7 @@ from scalesweep.plan.selection import Part, Selection, Transform, WindowKind
 from scalesweep.plan.trials import lr_from_law
 from scalesweep.settings.base import Ladder, Shape
 from scalesweep.settings.data import PLACES, TransformSpec
-from scalesweep.settings.plan import ArchitectureSpec, RecipeSpec
+from scalesweep.settings.plan import ModelSpec, RecipeSpec
 from scalesweep.settings.settings import Settings
 from scalesweep.settings.train import TrainSpec
 
@@ -79,17 +79,17 @@ def resolve_shape(size: Shape | int, settings: Settings, corpus: CorpusFacts) ->
         SpecError: heads that do not divide the width, or an architecture that cannot be scaled so.
     """
     recipe, model, convention = settings.recipe, settings.model, settings.count.params
-    if not isinstance(model, ArchitectureSpec):
+    if isinstance(model, ModelSpec):
         return rules.resolve_shape(size, recipe, model, corpus.vocab_size, convention)
     if recipe.parametrisation != "sp":
         raise SpecError(
             f"recipe.parametrisation = {recipe.parametrisation!r}: its rules are those of model=decoder; "
-            f"use recipe=sp with model.architecture = {model.architecture!r}."
+            f"use recipe=sp with {model.architecture}."
         )
     if settings.optim.name != "adamw":
         raise SpecError(
             f"optim.name = {settings.optim.name!r}: it must know which matrices lie fused in a parameter, which it does of "
-            f"model=decoder alone; use optim=adamw with model.architecture = {model.architecture!r}."
+            f"model=decoder alone; use optim=adamw with {model.architecture}."
         )
     assert corpus.scaled is not None
     return rules.resolve_module(size, recipe, model, corpus.vocab_size, convention, corpus.scaled)

@@ -6,16 +6,17 @@ The numbers in them are settings: configs/recipe/, configs/model/ and configs/op
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from scalesweep.counting import ParamsConvention
 from scalesweep.errors import SpecError
 from scalesweep.plan.flops import DecoderShape, ModelShape, ModuleShape, num_params
 from scalesweep.settings.base import Ladder, Shape
-from scalesweep.settings.plan import ArchitectureSpec, ModelSpec, RecipeSpec
+from scalesweep.settings.plan import ArchitectureSpec, CustomSpec, ModelSpec, RecipeSpec
 from scalesweep.settings.train import OptimSpec
 
-Scaled = Callable[[ArchitectureSpec, int, int, int, int], ModuleShape]
-"""An architecture at a width and a depth, with the head's width and the vocabulary."""
+Scaled = Callable[[Any, int, int, int, int], ModuleShape]
+"""An architecture, or a class of the user's own, at a width and a depth, with the head's width and the vocabulary."""
 FARTHEST = 2.0
 """Factor in N beyond which the nearest model is not what was asked for; a judgement."""
 _MOST_HEADS = 1 << 14
@@ -63,7 +64,7 @@ def _check_width(width: int, recipe: RecipeSpec) -> None:
 def resolve_module(
     size: Shape | int,
     recipe: RecipeSpec,
-    model: ArchitectureSpec,
+    model: ArchitectureSpec | CustomSpec,
     vocab_size: int,
     convention: ParamsConvention,
     scaled: Scaled,

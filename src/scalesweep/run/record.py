@@ -51,7 +51,7 @@ def make_record(
             "python": platform.python_version(),
             "torch": torch.__version__,
             "scalesweep": f"{__version__}{commit_words()}",
-            **({"transformers": version("transformers")} if isinstance(cell.shape, ModuleShape) else {}),
+            **({"transformers": version("transformers")} if _is_of_library(cell) else {}),
         },
         "times": {"started": started, "ended": time.time(), **_times(cell, outcome, device, pack)},
     }
@@ -67,6 +67,10 @@ def _parts(cell: Cell, corpus: Corpus) -> list[dict[str, Any]]:
         {"name": part.name, "hash": part.hash, "weight": p / PLACES, "tokens": d, "unique_tokens": u, "epochs": d / u}
         for part, p, d, u in zip(corpus.parts, places, visited, unique, strict=True)
     ]
+
+
+def _is_of_library(cell: Cell) -> bool:
+    return isinstance(cell.shape, ModuleShape) and not cell.shape.is_custom
 
 
 def further_loss(loss: tuple[float, float], of: ValidationSet, cell: Cell) -> dict[str, Any]:

@@ -39,13 +39,16 @@ from scalesweep.run.lease import Lease, LeaseLost, Stop
 from scalesweep.run.packing import PackLimits
 from scalesweep.run.record import make_record
 from scalesweep.run.store import free_cells
+from scalesweep.run.store.pool import Pool, give_to_pool, pool_of, take_from_pool
 from scalesweep.run.store.store import CLAIMABLE, HEARTBEAT_SECONDS, Store
 from scalesweep.run.tracker import Tracker, start_tracker
 from scalesweep.settings.settings import Settings
-from scalesweep.train.device import is_device_lost, prepare_device, reset_peak_memory
+from scalesweep.settings.trust import trust
+from scalesweep.train.device import device_name, is_device_lost, prepare_device, reset_peak_memory
 from scalesweep.train.gradient import Execution
 from scalesweep.train.loop import Hooks, Interrupted, train
 from scalesweep.train.measure import free_memory
+from scalesweep.train.model.custom import require_custom
 from scalesweep.train.pack import Outcome, Run
 
 WAIT_SECONDS = 0.5
@@ -96,6 +99,7 @@ def work(store: Store, device: torch.device, stop: Callable[[], bool], say: Say 
         workers: how many share the sweep, so that a pack whose size is measured leaves cells to the others.
     """
     corpora, stop = open_corpora(store, say), or_cancelled(stop, store)
+    require_custom(cell.shape for cell in store.plan_file.plan().cells)
     worker = Worker(
         store,
         store.plan_file.plan(),
@@ -104,11 +108,12 @@ def work(store: Store, device: torch.device, stop: Callable[[], bool], say: Say 
         device,
         stop,
         say,
+        pool_of(store.plan_file.settings(), device_name(device), torch.__version__),
     )
     limits = PackLimits(store, worker.settings, device, workers)
     has_slept = sleep_watch()
     with plain_storage_errors(store.directory):
-        left, looked = free_cells.unfinished(store, worker.plan), time.monotonic()
+        left, looked = worker.left(), time.monotonic()
         while not stop():
             if has_slept():
                 time.sleep(2 * HEARTBEAT_SECONDS)  # all heartbeats look old now; those who live renew them first
@@ -118,7 +123,7 @@ def work(store: Store, device: torch.device, stop: Callable[[], bool], say: Say 
                 left = [cell for cell in left if cell.key not in mine]
                 if time.monotonic() - looked < LOOK_SECONDS:
                     continue
-            left, looked = free_cells.unfinished(store, worker.plan), time.monotonic()
+            left, looked = worker.left(), time.monotonic()
             if job is None:
                 if not any(store.state(cell.key) in CLAIMABLE for cell in left):
                     return True
@@ -139,10 +144,25 @@ class Worker:
     device: torch.device
     stop: Callable[[], bool]
     say: Say
+    pool: Pool | None = None
+
+    def left(self) -> list[Cell]:
+        """The cells that must be trained, once those that the pool holds are taken from it."""
+        left = free_cells.unfinished(self.store, self.plan)
+        taken = {cell.key for cell in self._from_pool(left)}
+        return [cell for cell in left if cell.key not in taken]
+
+    def _from_pool(self, cells: Sequence[Cell]) -> list[Cell]:
+        taken = take_from_pool(self.store, self.pool, self.plan, cells) if self.pool else []
+        for cell in taken:
+            self.say(f"{cell.key} taken from the pool")
+        return taken
 
     def take(self, left: Sequence[Cell], limits: PackLimits) -> Job | None:
         """Claim the longest cell that can be claimed, and those that can be stepped with it from where it stands."""
         for cell in free_cells.claimable(self.store, self.plan, left):
+            if self._from_pool([cell]):  # another sweep may have added it since the last look at all cells
+                continue
             alike, limit = self._alike(cell, left, limits)
             if claim := self.store.claims.take(cell.key):
                 break
@@ -237,6 +257,9 @@ class Worker:
             for run, outcome in zip(job.runs, outcomes, strict=True)
         )
         keeper.keep_records(outcomes, records)
+        if self.pool:
+            kept = [run.cell for i, run in enumerate(job.runs) if i not in keeper.lost]
+            give_to_pool(self.store, self.pool, kept, self.say)
         for trunk in {run.cell.trunk for run in job.runs}:
             self.store.prune_trunk(self.plan.siblings[trunk])
         return [None if i in keeper.lost else outcome for i, outcome in enumerate(outcomes)]
@@ -297,7 +320,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--core", type=int, help="pin the process to this CPU core")
     parser.add_argument("--workers", type=int, default=1, help="how many workers share the sweep")
     parser.add_argument("--parent", type=int, help="stop when this process, which started the worker, is gone")
+    parser.add_argument("--trust", action="append", default=[], help="a module of the user's own that it may import")
     options = parser.parse_args(arguments)
+    trust(tuple(options.trust))
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # no character of a message may end the worker
     if options.core is not None and hasattr(os, "sched_setaffinity"):

@@ -41,6 +41,8 @@ def overrides_of(settings: Settings) -> list[str] | None:
         preset = _options(chosen, ["sweep"])
         base = _chosen(compose_values(preset))
         groups = [*preset, *_options(chosen, [n for n in chosen if n not in ("sweep", *asked) and chosen[n] != base[n]])]
+        if chosen["model"] == "custom":
+            groups.append(f"model.target='{wanted['model']['target']}'")
         groups += [f"data.{name}={_write(wanted['data'][name])}" for name in _REQUIRED if effective.get(f"data.{name}")]
         # The settings of a group whose options are an axis are those of its first option, to which nothing need be said.
         first = _options({group: option for group, (option, _) in asked.items()}, [g for g in asked if asked[g][0]])
@@ -71,7 +73,8 @@ def _asked(group: str, asked: Any) -> tuple[str, Mapping[str, Any]]:
 def _chosen(values: Mapping[str, Any]) -> dict[str, str]:
     """The option of each group, as far as the values tell it."""
     found = {group: str(values[group].get(name)) for group, name in _NAMES.items()}
-    return {**found, "model": "hf" if "architecture" in values["model"] else "decoder"}
+    model = values["model"]
+    return {**found, "model": "hf" if "architecture" in model else "custom" if "target" in model else "decoder"}
 
 
 def _options(chosen: Mapping[str, str], groups: Sequence[str]) -> list[str]:

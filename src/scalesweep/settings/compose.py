@@ -3,6 +3,7 @@
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,13 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError  # type: ignore[import-untyped]  # PyYAML is what OmegaConf reads files with
 
 from scalesweep.errors import SpecError, did_you_mean
 from scalesweep.settings.effect import refuse_idle
 from scalesweep.settings.held_out import with_validation
 from scalesweep.settings.options import merged, with_options
+from scalesweep.settings.own import is_own, own_dirs
 from scalesweep.settings.parts import with_parts
 from scalesweep.settings.plan import ArchitectureSpec
 from scalesweep.settings.run import LauncherSpec, LoggerSpec
@@ -42,34 +45,37 @@ def compose_settings(overrides: Sequence[str]) -> Settings:
     def option_of(group: str, option: str) -> Mapping[str, Any]:
         others = [word for word in overrides if word.partition("=")[0] != group]
         values: Mapping[str, Any] = compose_values([*others, f"{group}={option}"])[group]
-        return with_validation(values, data_option) if group == "data" else values
+        return with_validation(values, options) if group == "data" else values
 
+    options = partial(data_option, own=own_dirs(overrides))
     composed = compose_values(overrides)
-    composed["data"] = with_validation(composed["data"], data_option)
+    composed["data"] = with_validation(composed["data"], options)
     settings = parse_settings(with_options(composed, option_of))
     refuse_idle(named_settings(overrides), settings)
     return settings
 
 
-def data_option(name: str) -> dict[str, Any] | None:
+def data_option(name: str, own: Sequence[Path] = ()) -> dict[str, Any] | None:
     """The settings of an option of `data` without any override; None where there is no such option.
 
-    Read without Hydra, which composes one configuration at a time and is at it in `scalesweep train`.
+    It stands in configs/ or in the user's own directories. Read without Hydra, which composes one configuration at a time and
+    is at it in `scalesweep train`.
     """
-    path = config_dir() / "data" / f"{name}.yaml"
-    if not path.is_file() or path.parent != config_dir() / "data":
+    places = [place / "data" / f"{name}.yaml" for place in (config_dir(), *own) if Path(name).name == name]
+    if (path := next(filter(Path.is_file, places), None)) is None:
         return None
     found: dict[str, Any] = {}
     content: Any = OmegaConf.to_container(OmegaConf.load(path))
     for base in content.pop("defaults", ["_self_"]):
-        found = merged(found, content if base == "_self_" else data_option(base) or {})
+        found = merged(found, content if base == "_self_" else data_option(base, own) or {})
     return found
 
 
 def named_settings(overrides: Sequence[str]) -> dict[str, Any]:
     """The settings that overrides name, with their values; those in a table too, and options of groups not."""
     named: dict[str, Any] = {}
-    for override in map(OverridesParser.create().parse_override, overrides):
+    words = [word for word in overrides if not is_own(word)]
+    for override in map(OverridesParser.create().parse_override, words):
         key, value = override.key_or_group, override.value()
         if not isinstance(value, Mapping):
             named[key] = value
@@ -85,23 +91,32 @@ def compose_values(overrides: Sequence[str], root: str = "run") -> dict[str, Any
     Raises:
         SpecError: an override that Hydra cannot read or apply.
     """
+    own, overrides = own_dirs(overrides), [word for word in overrides if not is_own(word)]
     for word in overrides:
         _check(word, root)
     try:
         with initialize_config_dir(str(config_dir()), version_base="1.3"):
-            config = compose(root, overrides=[_addable(word) for word in overrides])
+            config = compose(root, overrides=[*_search_path(own), *(_addable(word) for word in overrides)])
             values: dict[str, Any] = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-            return with_parts(values, part_option)
+            return with_parts(values, partial(part_option, own=own))
     except SpecError:
         raise
     except (HydraException, OmegaConfBaseException, ValueError) as error:
-        raise SpecError(_sentence(error, overrides, root)) from None
+        raise SpecError(_sentence(error, overrides, root, own)) from None
+    except YAMLError as error:  # of a file of the user's own
+        raise SpecError(f"{', '.join(map(str, own))} holds a file that is no YAML: {' '.join(str(error).split())}.") from None
 
 
-def part_option(name: str) -> Mapping[str, Any]:
+def _search_path(own: Sequence[Path]) -> list[str]:
+    """The override by which Hydra looks for options in these directories too, after configs/."""
+    places = ",".join("'" + f"file://{place}".replace("\\", "\\\\").replace("'", "\\'") + "'" for place in own)
+    return [f"hydra.searchpath=[{places}]"] if own else []
+
+
+def part_option(name: str, own: Sequence[Path] = ()) -> Mapping[str, Any]:
     """`data_option` of a mixture's part, which must be there."""
-    if (found := data_option(name)) is None:
-        options = sorted(path.stem for path in (config_dir() / "data").glob("*.yaml"))
+    if (found := data_option(name, own)) is None:
+        options = sorted(path.stem for place in (config_dir(), *own) for path in (place / "data").glob("*.yaml"))
         near, others = did_you_mean(name, options), ", ".join(options)
         raise SpecError(f"data.parts: data = {name!r} is not an option{near}; the options are {others}.")
     return found
@@ -155,26 +170,31 @@ def _addable(word: str) -> str:
     return f"++{word}" if word.startswith(_TABLES) else word
 
 
-def _sentence(error: Exception, overrides: Sequence[str], root: str) -> str:
+def _sentence(error: Exception, overrides: Sequence[str], root: str, own: Sequence[Path]) -> str:
     """What Hydra refused, in one sentence with near misses."""
     text = " ".join(f"{error} {error.__cause__ or ''}".split())
     if match := re.search(r"Could not find '([\w-]+)/([\w.-]+)'", text):
         group, option = match[1], match[2]
-        options = sorted(path.stem for path in (config_dir() / group).glob("*.yaml"))
+        options = sorted(path.stem for place in (config_dir(), *own) for path in (place / group).glob("*.yaml"))
         return f"{group} = {option!r} is not an option{did_you_mean(option, options)}; the options are {', '.join(options)}."
+    if match := re.search(r"Missing mandatory value: .*full_key: ([\w.]+)", text):
+        return f"{match[1]} is missing; give it a value, such as {match[1]}=..."
+    if match := re.search(r"In '([^']+)': Could not load '([^']+)'", text):
+        return f"{match[1]} takes {match[2]} into its defaults, and there is no such file in {', '.join(map(str, own))}."
     if match := re.search(r"Could not override '([^']+)'|Could not find key '?([\w.]+)|Key '([^']+)' is not in struct", text):
-        return _unknown_key(match[1] or match[2] or match[3], root, overrides)
+        return _unknown_key(match[1] or match[2] or match[3], root, overrides, own)
     if match := re.search(r"No match in the defaults list|Could not override '?([\w/]+)", text):
         return f"an override names a group that is not there: {text}"
     return f"the overrides {' '.join(overrides)} cannot be read: {text}"
 
 
-def _unknown_key(key: str, root: str, overrides: Sequence[str]) -> str:
+def _unknown_key(key: str, root: str, overrides: Sequence[str], own: Sequence[Path]) -> str:
     groups = [
         word for word in overrides if "." not in word.split("=", 1)[0] and (config_dir() / word.split("=", 1)[0]).is_dir()
     ]
     optional = {f"{group}.{name}" for group, names in _BY_OPTION.items() for name in names}
-    keys = sorted({*dict(_leaf_paths(compose_values(groups, root))), *optional})
+    from_own = {word for word in groups for place in own if (place / f"{word.replace('=', '/')}.yaml").is_file()}
+    keys = sorted({*dict(_leaf_paths(compose_values([word for word in groups if word not in from_own], root))), *optional})
     if key.removeprefix("model.") in ArchitectureSpec.model_fields and "model=hf" not in groups:
         return f"{key} is a setting of model=hf; add model=hf."
     if key in optional:

@@ -160,6 +160,7 @@ ALWAYS = frozenset(
     sweep.tune.recipe sweep.tune.optim sweep.tune.train sweep.tune.method sweep.tune.extensions
     recipe.name recipe.parametrisation recipe.head_dim recipe.lr_law recipe.embedding_lr_ratio recipe.batch_tokens
     recipe.batch_exponent recipe.warmup_steps recipe.warmup_fraction
+    model.target
     model.architecture model.config model.context model.ffn_ratio model.qk_norm model.rope_theta model.embedding_std
     data.source data.cache data.validation data.unique_tokens data.tokenizer.kind
     data.transform.kind data.transform.share data.transform.seed
@@ -168,7 +169,7 @@ ALWAYS = frozenset(
     train.curve_points train.checkpoint_seconds train.keep_weights
     launcher.name launcher.retries.failed launcher.retries.lost launcher.retries.diverged
     logger.kind
-    budget.hours budget.flops budget.usd
+    budget.hours budget.flops budget.usd store.pool
     cost.usd_per_device_hour cost.watts cost.kg_co2_per_kwh cost.remeasure
     fit.law fit.huber_delta fit.interval fit.floor fit.bootstrap fit.confidence fit.seed report.title
     """.split()

@@ -107,6 +107,22 @@ class ArchitectureSpec(Spec):
     """Further settings of the architecture's config, by the names of transformers."""
 
 
+class CustomSpec(Spec):
+    """A model class of your own in place of the decoder, apart from its size ([own.md](own.md#a-model-of-your-own))."""
+
+    target: Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$")]
+    """The class, as package.module:Class; imported where the command says trust=package.module, and nowhere else."""
+    context: Annotated[int, Field(ge=2)]
+    """Context length T in tokens."""
+    config: Annotated[dict[str, Any], BeforeValidator(lambda value: value or {})] = Field(default_factory=dict)
+    """Further keyword arguments of the class, beside width, depth, head_dim, vocab_size and context."""
+
+    @property
+    def architecture(self) -> str:
+        """What its cells are called."""
+        return self.target
+
+
 class BudgetSpec(Spec):
     """The most that a sweep may cost. A grid that costs more is shrunk by the rule of docs/runs.md; null sets no limit."""
 

@@ -1,8 +1,9 @@
-"""Where and how it is measured: launcher, retries, logger."""
+"""Where and how it is measured: launcher, retries, pool, logger."""
 
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
+from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveFloat, PositiveInt, field_validator, model_validator
 
 from scalesweep.settings.base import AutoCount, Spec
 
@@ -22,6 +23,20 @@ class RetrySpec(Spec):
     """After its worker died or hung while it had this cell alone."""
     diverged: NonNegativeInt = 0
     """After its loss diverged. A diverged cell is a result; on CPU the next try comes to the same."""
+
+
+class StoreSpec(Spec):
+    """Cells that sweeps share, each measured once: see [runs.md](runs.md#cells-measured-once)."""
+
+    pool: Annotated[str, Field(min_length=1)] | None = None
+    """Directory of complete cells, made when it is missing. A cell that stands there, measured by the same version of torch on
+    the same kind of device, is taken with its curve instead of trained; a newly finished one is added. Null shares nothing."""
+
+    @field_validator("pool")
+    @classmethod
+    def _absolute(cls, pool: str | None) -> str | None:
+        """Workers may start in other directories than the command that was given this path."""
+        return None if pool is None else str(Path(pool).expanduser().absolute())
 
 
 class LoggerSpec(Spec):

@@ -13,13 +13,30 @@ from pydantic import Discriminator, Field, Tag
 from scalesweep.settings.base import Spec, parse
 from scalesweep.settings.data import DataSpec
 from scalesweep.settings.fit import FitSpec, ReportSpec
-from scalesweep.settings.plan import ArchitectureSpec, BudgetSpec, CostSpec, CountSpec, ModelSpec, RecipeSpec, SweepSpec
-from scalesweep.settings.run import LauncherSpec, LoggerSpec
+from scalesweep.settings.plan import (
+    ArchitectureSpec,
+    BudgetSpec,
+    CostSpec,
+    CountSpec,
+    CustomSpec,
+    ModelSpec,
+    RecipeSpec,
+    SweepSpec,
+)
+from scalesweep.settings.run import LauncherSpec, LoggerSpec, StoreSpec
 from scalesweep.settings.train import OptimSpec, TrainSpec
 
+
+def _model_of(values: Mapping[str, Any]) -> str:
+    """Which of the tables of settings a model has."""
+    return "<CustomSpec>" if "target" in values else "<ArchitectureSpec>" if "architecture" in values else "<ModelSpec>"
+
+
 Model = Annotated[
-    Annotated[ModelSpec, Tag("<ModelSpec>")] | Annotated[ArchitectureSpec, Tag("<ArchitectureSpec>")],
-    Discriminator(lambda value: "<ArchitectureSpec>" if "architecture" in dict(value) else "<ModelSpec>"),
+    Annotated[ModelSpec, Tag("<ModelSpec>")]
+    | Annotated[ArchitectureSpec, Tag("<ArchitectureSpec>")]
+    | Annotated[CustomSpec, Tag("<CustomSpec>")],
+    Discriminator(lambda value: _model_of(dict(value))),
 ]
 
 
@@ -36,6 +53,7 @@ class Settings(Spec):
     optim: OptimSpec
     train: TrainSpec
     launcher: LauncherSpec
+    store: StoreSpec = StoreSpec()
     budget: BudgetSpec = BudgetSpec()
     cost: CostSpec = CostSpec()
     logger: LoggerSpec = LoggerSpec()

@@ -14,7 +14,7 @@ from scalesweep.plan.recipe import Scaled
 from scalesweep.plan.selection import Part, Selection
 from scalesweep.run.store.stated import stated_corpora
 from scalesweep.settings.data import DataSpec
-from scalesweep.settings.plan import ArchitectureSpec
+from scalesweep.settings.plan import ModelSpec
 from scalesweep.settings.settings import Settings
 from scalesweep.train.data import count_windows, training_shortage, validation_shortage
 from scalesweep.train.data.corpus import Corpus, open_corpus
@@ -113,11 +113,11 @@ def facts_of_corpus(corpus: Corpus, settings: Settings) -> CorpusFacts:
 
 def scaled(settings: Settings) -> Scaled | None:
     """What scales and counts the architectures, where a variant has one; its libraries take seconds to import."""
-    if not any(isinstance(variant.settings.model, ArchitectureSpec) for variant in variants(settings)):
+    if all(isinstance(variant.settings.model, ModelSpec) for variant in variants(settings)):
         return None
-    from scalesweep.train.model.architecture import scaled_shape
+    from scalesweep.train.model.custom import scaled_model
 
-    return scaled_shape
+    return scaled_model
 
 
 def stated_facts(*corpora: Prepared) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from pathlib import Path
 from scalesweep.errors import DataError, StoreError, did_you_mean
 from scalesweep.files import plain_write_errors
 from scalesweep.plan.cell import Cell
+from scalesweep.plan.flops import ModuleShape
 from scalesweep.run.store.stated import stated_corpora
 from scalesweep.run.store.store import Store
 from scalesweep.settings.data import DataSpec
@@ -31,6 +32,12 @@ def export_cell(store: Store, key: str, to: Path, say: Callable[[str], None] = l
     if key not in cells:
         raise StoreError(
             f"{key!r} is not a cell of {store.directory}{did_you_mean(key, cells)}; see: scalesweep status {store.directory}"
+        )
+    shape = cells[key].shape
+    if isinstance(shape, ModuleShape) and shape.is_custom:
+        raise StoreError(
+            f"cell {key} is a model of {shape.architecture}, which transformers does not know; its weights are "
+            f"{store.weights(key)} where train.keep_weights=true has kept them."
         )
     weights = store.weights(key)
     if not weights.is_file():

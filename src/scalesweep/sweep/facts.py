@@ -14,6 +14,7 @@ from scalesweep.plan.grid import Device
 from scalesweep.points.published.results import published_results
 from scalesweep.report.context import Bill, Facts
 from scalesweep.run.store.measured import Measured, Record
+from scalesweep.run.store.pool import is_pooled
 from scalesweep.settings.plan import CountSpec
 from scalesweep.settings.settings import Settings
 from scalesweep.sweep.corpora import known_corpora
@@ -71,10 +72,13 @@ def facts_of(measured: Measured, settings: Settings) -> Facts:
 
 
 def cost_of_records(settings: Settings, records: Sequence[Record]) -> tuple[Cost, Rates]:
-    """Hours, energy, money and carbon of the training of these cells, diverged ones included, at the sweep's rates."""
+    """Hours, energy, money and carbon of what was trained for these cells, diverged ones included, at the sweep's rates.
+
+    What a pool has served was paid for by another sweep.
+    """
     device: Device = "cpu" if all(record["where"]["device"].startswith("CPU") for record in records) else "cuda"
     rates = rates_of(settings.cost, device)
-    return cost_of(sum(record["times"]["training_seconds"] for record in records), device, rates), rates
+    return cost_of(sum(r["times"]["training_seconds"] for r in records if not is_pooled(r)), device, rates), rates
 
 
 def cost_rows(settings: Settings, records: Sequence[Record]) -> dict[str, str]:

@@ -26,6 +26,7 @@ from scalesweep.run.tracker import require_ready
 from scalesweep.settings.settings import Settings
 from scalesweep.sweep.corpora import Corpora, prepare_corpora
 from scalesweep.sweep.extend import extend, keys_present
+from scalesweep.sweep.pooling import take_here
 from scalesweep.sweep.subject import sweep_subject, write
 from scalesweep.sweep.tracking import track_sweep
 
@@ -138,7 +139,10 @@ def measure_sets(store: Store, plan: Plan, device: Device, say: Say) -> None:
 
 
 def measure(store: Store, plan: Plan, settings: Settings, device: Device, added: int, say: Say) -> None:
-    """Train the cells that have no record, or say that there are none."""
+    """Train the cells that have neither a record nor a place in the pool, or say that there are none."""
+    with plain_storage_errors(store.directory):
+        if taken := take_here(store, plan, settings, device):
+            say(taken)
     unfinished = [k for k, s in store.states().items() if s not in FINISHED]
     if not unfinished:
         say(f"Nothing new to measure: all {len(plan.cells)} cells of {store.directory} have their records.")
@@ -184,6 +188,8 @@ def measure_cell(settings: Settings, directory: Path, say: Say) -> float:
     planned = plan_sweep(settings, corpora, device)
     store = Store(directory)
     keep_plan(store, planned, settings, corpora)
+    if taken := take_here(store, planned, settings, device):
+        say(taken)
     launch(store, settings, device, Monitor(store, planned))
     record = store.record(planned.cells[0].key)
     if record is None:

@@ -29,9 +29,11 @@ from scalesweep.run.store.store import Store
 from scalesweep.settings.again import command_of
 from scalesweep.settings.compose import compose_settings, is_setting
 from scalesweep.settings.fit import FitSpec
+from scalesweep.settings.own import is_own
 from scalesweep.settings.settings import Settings, with_values
 from scalesweep.sweep.extend import fitted_points, keep_frontier
 from scalesweep.sweep.facts import cost_rows, counts_of, facts_of
+from scalesweep.sweep.pooling import pool_rows
 from scalesweep.sweep.sets import validation_rows
 from scalesweep.version import __version__, commit_words
 
@@ -90,7 +92,7 @@ class _Asked:
     @property
     def named(self) -> list[str]:
         """The settings that are named."""
-        return [word.split("=", 1)[0] for word in self.words[1:] if not is_of_table(word)]
+        return [word.split("=", 1)[0] for word in self.words[1:] if not is_of_table(word) and not is_own(word)]
 
 
 def _read_sweep(asked: _Asked) -> Subject:
@@ -228,7 +230,7 @@ def read_subject(arguments: Sequence[str], command: str) -> Subject:
     overrides = [word for word in overrides if word not in reading]
     if reading and kind.refuses:
         raise SpecError(f"{reading[0]!r} is of a file of points: {kind.refuses}.")
-    for word in overrides:
+    for word in (word for word in overrides if not is_own(word)):
         name = word.split("=", 1)[0]
         if not {name, name.split(".")[0]} & set(kind.sections):
             raise SpecError(
@@ -334,6 +336,7 @@ def report_context(measured: Measured, settings: Settings, command: str) -> Repo
             "PyTorch": made["torch"],
             "devices": made["device"],
             **cost_rows(settings, records),
+            **pool_rows(measured.records),
             "reported with scalesweep": f"{__version__}{commit_words()}",
         },
         warnings=[

@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -104,14 +105,14 @@ def _keep_jobs(store: Store, queue: Queue, monitor: Monitor) -> None:
         time.sleep(max(POLL_SECONDS, POLL_SHARE * (time.monotonic() - started)))
 
 
-def start_worker(directory: str, device: str, workers: int, name: str) -> subprocess.Popen[bytes]:
+def start_worker(directory: str, device: str, workers: int, name: str, more: Sequence[str]) -> subprocess.Popen[bytes]:
     """Start `scalesweep worker` in a job, as a child that ends in order when this process is gone, with a log of its own."""
     log = Path(directory) / "logs" / f"{name}.log"
     log.parent.mkdir(exist_ok=True)
     command = [sys.executable, "-P", "-m", "scalesweep", "worker", directory, "--device", device, "--workers", str(workers)]
     with log.open("ab") as file:
         return subprocess.Popen(
-            [*command, "--name", name, "--parent", str(os.getpid())],
+            [*command, *more, "--name", name, "--parent", str(os.getpid())],
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=subprocess.STDOUT,

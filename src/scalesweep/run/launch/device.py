@@ -51,6 +51,18 @@ def _has_nvidia_driver() -> bool:
 
 
 @functools.cache
+def name_of_device(device: Device) -> tuple[str, str]:
+    """What records call this machine's device, and the version of torch, asked in a process of its own."""
+    code = (
+        "import sys, torch; from scalesweep.train.device import device_name; "
+        "print(device_name(torch.device(sys.argv[1]))); print(torch.__version__)"
+    )
+    said = subprocess.run([sys.executable, "-P", "-c", code, device], capture_output=True, text=True, check=True).stdout
+    name, version = said.splitlines()[-2:]
+    return name, version
+
+
+@functools.cache
 def num_gpus() -> int:
     """GPUs that PyTorch sees, asked in a process of its own."""
     code = "import torch; print(torch.cuda.device_count())"

@@ -28,6 +28,7 @@ from scalesweep.run.store import free_cells
 from scalesweep.run.store.owner import LOG_VARIABLE
 from scalesweep.run.store.store import CLAIMABLE, HEARTBEAT_SECONDS, State, Store
 from scalesweep.settings.settings import Settings
+from scalesweep.settings.trust import trust_words
 
 POLL_SECONDS = 0.3
 """Between two looks at the cells; a worker that died leaves its place empty for so long."""
@@ -153,7 +154,7 @@ def _start(store: Store, slot: Slot, here: int) -> None:
     sharing = here if asked == "auto" else max(here, asked)
     command = [sys.executable, "-P", "-m", "scalesweep.run.worker", str(store.directory.resolve())]
     command += ["--device", slot.device, "--workers", str(sharing), "--parent", str(os.getpid())]
-    command += [] if slot.core is None else ["--core", str(slot.core)]
+    command += [*([] if slot.core is None else ["--core", str(slot.core)]), *trust_words()]
     path = _log(store, slot)
     path.parent.mkdir(exist_ok=True)
     with path.open("ab") as log:

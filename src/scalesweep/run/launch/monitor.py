@@ -9,6 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextC
 
 from scalesweep.plan.cell import Cell
 from scalesweep.plan.plan import Plan
+from scalesweep.run.store.pool import is_pooled
 from scalesweep.run.store.store import FINISHED, State, Store
 from scalesweep.settings.plan import CountSpec
 from scalesweep.units import format_count
@@ -88,4 +89,5 @@ def cell_line(cell: Cell, record: Mapping[str, Any], plan: Plan) -> str:
     outcome = f"loss {record['loss']:.4f}{error}" if record["state"] == "COMPLETE" else "diverged"
     size = f"N {format_count(cell.num_params(plan.count)):>6}  D {format_count(cell.tokens):>6}  seed {cell.seed}"
     size = "  ".join(part for part in (size, plan.tuned(cell.key)) if part)
-    return f"{cell.key}  {size}  {outcome}  {record['times']['training_seconds']:.1f} s"
+    cost = "from the pool" if is_pooled(record) else f"{record['times']['training_seconds']:.1f} s"
+    return f"{cell.key}  {size}  {outcome}  {cost}"

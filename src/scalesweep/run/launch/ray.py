@@ -19,6 +19,7 @@ from scalesweep.run.launch.monitor import Monitor
 from scalesweep.run.launch.signals import STOP_SECONDS
 from scalesweep.run.store.store import Store
 from scalesweep.settings.settings import Settings
+from scalesweep.settings.trust import trust_words
 
 
 def run_ray(store: Store, settings: Settings, device: str, monitor: Monitor) -> None:
@@ -88,7 +89,7 @@ class RayQueue:
     def submit(self, number: int) -> None:
         """Add tasks."""
         directory = str(self.store.directory.resolve())
-        self.tasks += [self._task.remote(directory, self.device, self.workers_per_job) for _ in range(number)]
+        self.tasks += [self._task.remote(directory, self.device, self.workers_per_job, trust_words()) for _ in range(number)]
 
     def alive(self) -> int:
         """Tasks that wait or run."""
@@ -132,9 +133,9 @@ class RayQueue:
         return ", ".join(f"{need:g} {units[name]}" for name, need in self._needs.items() if need)
 
 
-def run_pilot(directory: str, device: str, workers: int) -> int:
+def run_pilot(directory: str, device: str, workers: int, more: list[str]) -> int:
     """What a task runs: `scalesweep worker`, stopped in order when the task is cancelled."""
-    child = start_worker(directory, device, workers, f"ray-{socket.gethostname()}-{os.getpid()}")
+    child = start_worker(directory, device, workers, f"ray-{socket.gethostname()}-{os.getpid()}", more)
     try:
         while (code := child.poll()) is None:
             time.sleep(0.2)

@@ -31,6 +31,7 @@ from scalesweep.run.store.owner import is_running
 from scalesweep.run.store.store import Store
 from scalesweep.settings.run import LauncherSpec
 from scalesweep.settings.settings import Settings
+from scalesweep.settings.trust import trust_words
 from scalesweep.train.data.corpus import cache_dir
 from scalesweep.units import format_duration
 
@@ -88,7 +89,7 @@ class SlurmQueue:
             shutil.rmtree(folder, ignore_errors=True)  # of jobs that are gone
         executor = submitit.SlurmExecutor(folder / str(time.time_ns()), max_num_timeout=NEVER)
         executor.update_parameters(**sbatch_parameters(self.settings.launcher, job_name(self.store), number))
-        pilot = Pilot(str(self.store.directory.resolve()), self.device, self.workers_per_job)
+        pilot = Pilot(str(self.store.directory.resolve()), self.device, self.workers_per_job, tuple(trust_words()))
         try:
             executor.map_array(pilot, range(number))
         except submitit.core.utils.FailedJobError as error:
@@ -247,10 +248,12 @@ class Pilot:
     directory: str
     device: str
     workers: int
+    more: tuple[str, ...] = ()
+    """Further words of `scalesweep worker`."""
 
     def __call__(self, number: int) -> int:
         """Join the sweep; the exit code of `scalesweep worker`."""
-        child = start_worker(self.directory, self.device, self.workers, f"slurm-{_job_id(number)}")
+        child = start_worker(self.directory, self.device, self.workers, f"slurm-{_job_id(number)}", self.more)
         _children.append(child.pid)
         while (code := child.poll()) is None:  # not wait(), whose lock the signal handler would find taken
             time.sleep(0.2)

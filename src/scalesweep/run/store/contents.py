@@ -23,7 +23,7 @@ Signature = tuple[int, int, int]
 """Modification time in ns, size and inode of a file: what changes with every new one."""
 _KEY = re.compile(r"[0-9a-f]{1,64}")
 """Keys name directories; nothing that could lead out of the store is one."""
-IDLE = ("dir", "fit", "report", "launcher", "logger")
+IDLE = ("dir", "fit", "report", "launcher", "logger", "store")
 """Sections of the settings that are no part of a cell."""
 
 

@@ -16,6 +16,7 @@ from scalesweep.plan.grid import Device
 from scalesweep.plan.plan import Plan
 from scalesweep.run.store.contents import CurveEnd
 from scalesweep.run.store.measured import Measured, read_measured
+from scalesweep.run.store.pool import is_pooled
 from scalesweep.run.store.store import FINISHED, State, Store
 from scalesweep.settings.plan import CountSpec
 
@@ -80,6 +81,11 @@ class Progress:
         return self.measured.counts
 
     @property
+    def pooled(self) -> list[str]:
+        """Keys of the cells that were taken from a pool."""
+        return [key for key, record in self.measured.records.items() if is_pooled(record)]
+
+    @property
     def is_over(self) -> bool:
         """Whether every cell is finished or failed."""
         return self.counts.keys() <= {*FINISHED, "FAILED"}
@@ -119,7 +125,7 @@ def progress_of(store: Store, with_curves: bool = False) -> Progress:
     left = (
         None if step_seconds is None else _work_left(store, plan, states, {k: s for k, (s, _) in begun.items()}, step_seconds)
     )
-    spent = sum(r["times"]["training_seconds"] for r in records.values())
+    spent = sum(r["times"]["training_seconds"] for r in records.values() if not is_pooled(r))
     spent += sum(step * step_seconds(cells[key]) for key, (step, _) in begun.items()) if step_seconds else 0.0
     return Progress(
         measured=measured,

@@ -1,5 +1,6 @@
 """A causal language model of `transformers` behind the interface of `Decoder`, and which of both a cell asks for."""
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,13 +11,14 @@ from torch.func import functional_call
 from scalesweep.plan.cell import Cell
 from scalesweep.plan.flops import DecoderShape, ModuleShape
 from scalesweep.train.model.architecture import ParameterGroup, build_module, config_from_json, parameter_groups, quiet
+from scalesweep.train.model.custom import build_custom
 from scalesweep.train.model.decoder import Decoder, cross_entropy
 
 
 class ModuleModel(nn.Module):
-    """One run of a `transformers` model; parameters have a leading run axis of size 1, as the trainer expects.
+    """One run of a model of `transformers`, or of the user's own class, with a leading run axis of size 1 in its parameters.
 
-    Their names are those of the library with slashes for dots.
+    Their names are those of the module with slashes for dots.
 
     Args:
         shape: the model.
@@ -27,7 +29,8 @@ class ModuleModel(nn.Module):
         super().__init__()
         with torch.random.fork_rng(devices=[]), quiet():
             torch.manual_seed(seed)
-            module = build_module(config_from_json(shape.config))
+            module = _made(shape)
+        self._is_custom = shape.is_custom
         self.groups: dict[str, ParameterGroup] = {_ours(n): g for n, g in parameter_groups(module).items()}
         table: Any = module.get_input_embeddings()  # type: ignore[operator]
         (self._embedding_name,) = (_ours(name) for name, p in module.named_parameters() if p is table.weight)
@@ -50,6 +53,8 @@ class ModuleModel(nn.Module):
     def forward(self, tokens_RBT: Tensor) -> Tensor:
         """Logits of shape (1, B, T, V) for token ids of shape (1, B, T)."""
         weights = {_theirs(name): p.squeeze(0) for name, p in self.named_parameters()}
+        if self._is_custom:
+            return functional_call(self.library_module[0], weights, (tokens_RBT.squeeze(0),))[None]
         arguments = {"input_ids": tokens_RBT.squeeze(0), "use_cache": False}
         with quiet():
             return functional_call(self.library_module[0], weights, (), arguments).logits[None]
@@ -60,6 +65,11 @@ class ModuleModel(nn.Module):
 
 
 Model = Decoder | ModuleModel
+
+
+def _made(shape: ModuleShape) -> nn.Module:
+    """The module with weights from torch's generator."""
+    return build_custom(json.loads(shape.config)) if shape.is_custom else build_module(config_from_json(shape.config))
 
 
 def build_model(cells: Sequence[Cell]) -> Model:
