@@ -1,10 +1,11 @@
 """Settings, stores, cells and trained runs that the tests share."""
 
+import contextlib
 import dataclasses
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from scalesweep.plan.grid import CorpusFacts
 from scalesweep.plan.plan import make_plan
 from scalesweep.run.checkpoints import load_checkpoint, save_checkpoint
 from scalesweep.run.store.store import Store
+from scalesweep.settings import trust as trusting
 from scalesweep.settings.settings import Settings, parse_settings
 from scalesweep.sweep.corpora import corpus_facts
 from scalesweep.train.data.corpus import Corpus
@@ -76,6 +78,25 @@ def small_settings(directory: Path, **sections: dict[str, Any]) -> Settings:
     for name, section in sections.items():
         values[name] = {**values[name], **section} if isinstance(values.get(name), dict) else section
     return parse_settings(values)
+
+
+@contextlib.contextmanager
+def own_package(home: Path, patch: pytest.MonkeyPatch, module: str, source: str) -> Iterator[str]:
+    """The name of a package of the user's own with one module, which can be imported and is not trusted yet."""
+    name = f"own_{abs(hash(home)) % 10**8}"
+    (home / "lib" / name).mkdir(parents=True)
+    (home / "lib" / name / "__init__.py").touch()
+    (home / "lib" / name / f"{module}.py").write_text(source)
+    patch.syspath_prepend(str(home / "lib"))
+    patch.setattr(trusting, "TRUSTED", [])
+    yield name
+    forget(name)
+
+
+def forget(package: str) -> None:
+    """Let what was imported of a package be imported anew."""
+    for module in [module for module in sys.modules if module.startswith(package)]:
+        del sys.modules[module]
 
 
 def make_store(directory: Path, settings: Settings, corpus: Corpus, facts: CorpusFacts) -> Store:

@@ -334,6 +334,7 @@ def test_every_option_composes(option: str) -> None:
         "data=hub": ["data.name=x"],
         "data=tokens": tokens,
         "model=custom": ["model.target=a.b:C"],
+        "optim=custom": ["optim.target=a.b:C"],
     }
     compose_settings([option, *needs.get(option, [])])
 

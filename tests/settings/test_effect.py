@@ -120,10 +120,10 @@ def test_a_setting_that_matters_in_some_cell_is_taken(words: list[str]) -> None:
 @pytest.mark.parametrize("group", sorted(path.name for path in config_dir().iterdir() if path.is_dir()))
 def test_what_options_inherit_is_not_the_user_s(group: str) -> None:
     tokens = ["data.paths=[x.bin]", "data.tokenizer.vocab_size=99"]
-    needs = {"files": ["data.paths=[x.txt]"], "hub": ["data.name=x"], "tokens": tokens, "custom": ["model.target=a.b:C"]}
+    needs = {"files": ["data.paths=[x.txt]"], "hub": ["data.name=x"], "tokens": tokens, "custom": [f"{group}.target=a.b:C"]}
     needs["mix"] = ["data.parts=[{data: python, weight: 1}]"]
     for path in (config_dir() / group).glob("*.yaml"):
-        compose_settings([f"{group}={path.stem}", *(needs.get(path.stem, []) if group in ("data", "model") else [])])
+        compose_settings([f"{group}={path.stem}", *(needs.get(path.stem, []) if group in ("data", "model", "optim") else [])])
 
 
 @pytest.mark.parametrize(

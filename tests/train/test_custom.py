@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 import torch
-from builders import make_store, measured, small_settings
+from builders import forget, make_store, measured, own_package, small_settings
 
 from scalesweep.cli import main
 from scalesweep.errors import SpecError
@@ -81,17 +81,9 @@ class NoModule:
 
 
 @pytest.fixture
-def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> Iterator[str]:
-    """The name of a package of one's own that can be imported, and is not trusted yet."""
-    name = f"own_{abs(hash(request.node.nodeid)) % 10**8}"
-    (tmp_path / "lib" / name).mkdir(parents=True)
-    (tmp_path / "lib" / name / "__init__.py").touch()
-    (tmp_path / "lib" / name / "models.py").write_text(SOURCE)
-    monkeypatch.syspath_prepend(str(tmp_path / "lib"))
-    monkeypatch.setattr(trusting, "TRUSTED", [])
-    yield name
-    for module in [module for module in sys.modules if module.startswith(name)]:
-        del sys.modules[module]
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    with own_package(tmp_path, monkeypatch, "models", SOURCE) as name:
+        yield name
 
 
 def custom_settings(home: Path, package: str, **sections: Any) -> Settings:
@@ -127,8 +119,7 @@ def test_a_sweep_of_it_resumes_bit_for_bit_and_is_read_without_it(
     assert work(stopped, prepare_device("cpu"), lambda: False)
     assert measured(stopped) == measured(straight)
     assert set(straight.states().values()) == {"COMPLETE"}
-    for module in [module for module in sys.modules if module.startswith(package)]:
-        del sys.modules[module]
+    forget(package)
     trusting.TRUSTED.clear()
     for command in (["status"], ["export", f"out={tmp_path / 'points.csv'}"], ["fit", "fit.bootstrap=0"]):
         assert main([command[0], str(straight.directory), *command[1:]]) == 0

@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from scalesweep.analysis.tuning.transfer import CoordinateCheck, LearningRates
-from scalesweep.cli.command import Command, Given, Option, list_of, positive, whole
+from scalesweep.cli.command import TRUST, Command, Given, Option, list_of, positive, whole
 from scalesweep.errors import EXIT_OK, SpecError
 from scalesweep.report.words.summary import summary
 from scalesweep.run.launch.device import resolve_device
 from scalesweep.settings.compose import compose_settings
 from scalesweep.settings.plan import ModelSpec
+from scalesweep.settings.trust import trust
 from scalesweep.sweep.transfer import RateGrid, measure_coordinates, measure_learning_rates
 from scalesweep.train.data.validation import prepare_with_sets
 
@@ -85,7 +86,7 @@ COMMANDS = (
             "scalesweep check transfer widths=[] depths=[] sizes=[32x2,32x4,32x8] tokens=256k dir=runs/depths",
         ),
         groups=("recipe", "model", "data", "optim", "train"),
-        options=(WIDTHS, DEPTHS, SIZES, LRS, TOKENS),
+        options=(WIDTHS, DEPTHS, SIZES, LRS, TOKENS, TRUST),
     ),
 )
 
@@ -95,6 +96,7 @@ def _transfer(given: Given) -> int:
     from scalesweep.report.charts.canvas import draw
     from scalesweep.report.figures.transfer import coordinates, learning_rates
 
+    trust(given[TRUST])
     overrides = given.words[1:]
     settings = compose_settings(overrides)
     if not isinstance(settings.model, ModelSpec):

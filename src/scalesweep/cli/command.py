@@ -161,7 +161,9 @@ class Command:
         return next(example for example in self.examples if example.startswith(f"scalesweep {self.name} "))
 
 
-TRUST = Option[tuple[str, ...]]("trust", module_names, (), "Module of your own that model.target names.", "package.module")
+TRUST = Option[tuple[str, ...]](
+    "trust", module_names, (), "Module of your own that model.target or optim.target names.", "package.module"
+)
 
 
 def positive(text: str) -> float:

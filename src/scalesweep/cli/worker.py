@@ -34,7 +34,9 @@ DEVICE = Option("--device", _device_name, "auto", "What it trains on (default au
 WORKERS = Option[int | None](
     "--workers", _number_or_auto, 1, "Processes; auto is one a GPU, or one a CPU core (default 1).", "1|N|auto"
 )
-TRUSTED = Option[tuple[str, ...]]("--trust", module_names, (), "Modules of your own that model.target names.", "package.module")
+TRUSTED = Option[tuple[str, ...]](
+    "--trust", module_names, (), "Modules of your own that model.target or optim.target names.", "package.module"
+)
 # For the jobs of a cluster.
 NAME = Option("--name", str, "", metavar="NAME")
 PARENT = Option[int | None]("--parent", whole, None, metavar="PID")

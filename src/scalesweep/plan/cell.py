@@ -41,8 +41,8 @@ class Cell:
     warmup_steps: int
     schedule: Literal["wsd", "cosine"]
     decay_steps: int
-    optimizer: Literal["adamw", "muon"]
-    """Of the layers' matrices; all else has AdamW."""
+    optimizer: Literal["adamw", "muon", "custom"]
+    """Of the layers' matrices; all else has AdamW, unless the class is the user's own."""
     hidden_lr: float
     """Peak learning rate of the layers' matrices."""
     head_lr: float
@@ -69,6 +69,8 @@ class Cell:
     validation_tokens: int
     selection: Selection | None = None
     """Which windows of the training stream may be visited; None where all are, as they are."""
+    own_optimizer: str = ""
+    """Of an optimizer of the user's own its target, arguments and the hash of its source, as JSON."""
 
     @functools.cached_property
     def key(self) -> str:
@@ -136,7 +138,7 @@ class Cell:
             "seed": self.seed,
             "batch_tokens": self.batch_tokens,
             "steps": self.steps,
-            "optimizer": self.optimizer,
+            "optimizer": json.loads(self.own_optimizer)["target"] if self.own_optimizer else self.optimizer,
             "lr": self.hidden_lr,
             "embedding_lr": self.embedding_lr,
             "weight_decay": self.weight_decay,
@@ -183,9 +185,9 @@ def pack_signature(cell: Cell) -> Any:
     """Cells with equal signatures can be stepped together: one shape, batch, length, schedule, precision and corpus.
 
     Learning rates, epsilons and `_PER_RUN` may differ; all else, also a future field, must be equal. Only the decoder has a run
-    axis: every other model goes alone.
+    axis: every other model goes alone, and so does an optimizer of the user's own.
     """
-    if isinstance(cell.shape, ModuleShape):
+    if isinstance(cell.shape, ModuleShape) or cell.own_optimizer:
         return cell.key
     content = dataclasses.asdict(cell)
     free = {name for name in content if name in _PER_RUN or name.endswith(("_lr", "_eps"))}

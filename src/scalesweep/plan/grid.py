@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, cast
 
@@ -17,7 +17,7 @@ from scalesweep.settings.base import Ladder, Shape
 from scalesweep.settings.data import PLACES, TransformSpec
 from scalesweep.settings.plan import ModelSpec, RecipeSpec
 from scalesweep.settings.settings import Settings
-from scalesweep.settings.train import TrainSpec
+from scalesweep.settings.train import OptimSpec, TrainSpec
 
 Device = Literal["cpu", "cuda"]
 
@@ -36,6 +36,8 @@ class CorpusFacts:
     """Scales and counts an architecture of `transformers`; None where only the decoder is planned."""
     parts: tuple[Part, ...] = ()
     """Of a mixture; empty for one stream."""
+    own_optimizer: Callable[[OptimSpec], str] | None = None
+    """Tries an optimizer of the user's own, and gives what cells hold of it; None where none is planned."""
 
 
 def resolve_precision(spec: TrainSpec, device: Device) -> Precision:
@@ -49,7 +51,7 @@ def grid_cells(settings: Settings, corpus: CorpusFacts, device: Device) -> Itera
     """The cells of one variant of a sweep, by size, budget and seed.
 
     Raises:
-        SpecError: a budget below one batch, or two sizes that become one.
+        SpecError: a budget below one batch, two sizes that become one, or a class of the user's own that breaks its contract.
     """
     sweep, convention = settings.sweep, settings.count.params
     sizes = declared_sizes(settings)
@@ -58,12 +60,22 @@ def grid_cells(settings: Settings, corpus: CorpusFacts, device: Device) -> Itera
     rules.check_distinct(shapes, sizes, convention)
     shapes.sort(key=lambda shape: num_params(shape, convention))
     low, high = sweep.tokens_per_parameter or (0.0, math.inf)
+    own = _own_optimizer(settings.optim, corpus)
     for (i, shape), (j, budget), seed in itertools.product(
         enumerate(shapes), enumerate(sorted(set(sweep.budgets))), sweep.seeds
     ):
         on_grid = sweep.design != "lshape" or i == 0 or j == 0
         if on_grid and low <= declared_tokens(settings, shape, budget) / num_params(shape, convention) <= high:
-            yield _cell(settings, shape, budget, seed, corpus, device)
+            cell = _cell(settings, shape, budget, seed, corpus, device)
+            yield dataclasses.replace(cell, own_optimizer=own) if own else cell
+
+
+def _own_optimizer(optim: OptimSpec, corpus: CorpusFacts) -> str:
+    """What cells hold of an optimizer of the user's own; empty of the others."""
+    if optim.name != "custom":
+        return ""
+    assert corpus.own_optimizer is not None
+    return corpus.own_optimizer(optim)
 
 
 def declared_sizes(settings: Settings) -> list[Shape | int]:
@@ -86,7 +98,7 @@ def resolve_shape(size: Shape | int, settings: Settings, corpus: CorpusFacts) ->
             f"recipe.parametrisation = {recipe.parametrisation!r}: its rules are those of model=decoder; "
             f"use recipe=sp with {model.architecture}."
         )
-    if settings.optim.name != "adamw":
+    if settings.optim.name == "muon":
         raise SpecError(
             f"optim.name = {settings.optim.name!r}: it must know which matrices lie fused in a parameter, which it does of "
             f"model=decoder alone; use optim=adamw with {model.architecture}."

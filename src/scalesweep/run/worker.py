@@ -49,6 +49,7 @@ from scalesweep.train.gradient import Execution
 from scalesweep.train.loop import Hooks, Interrupted, train
 from scalesweep.train.measure import free_memory
 from scalesweep.train.model.custom import require_custom
+from scalesweep.train.optim.custom import require_own_optimizers
 from scalesweep.train.pack import Outcome, Run
 
 WAIT_SECONDS = 0.5
@@ -100,6 +101,7 @@ def work(store: Store, device: torch.device, stop: Callable[[], bool], say: Say 
     """
     corpora, stop = open_corpora(store, say), or_cancelled(stop, store)
     require_custom(cell.shape for cell in store.plan_file.plan().cells)
+    require_own_optimizers(store.plan_file.plan().cells)
     worker = Worker(
         store,
         store.plan_file.plan(),

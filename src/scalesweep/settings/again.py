@@ -44,8 +44,11 @@ def overrides_of(settings: Settings) -> list[str] | None:
         if chosen["model"] == "custom":
             groups.append(f"model.target='{wanted['model']['target']}'")
         groups += [f"data.{name}={_write(wanted['data'][name])}" for name in _REQUIRED if effective.get(f"data.{name}")]
+        own_optimizer = [f"optim.target='{wanted['optim']['target']}'"] if chosen["optim"] == "custom" else []
+        groups += own_optimizer if "optim" not in asked else []
         # The settings of a group whose options are an axis are those of its first option, to which nothing need be said.
         first = _options({group: option for group, (option, _) in asked.items()}, [g for g in asked if asked[g][0]])
+        first += own_optimizer if "optim" in asked and asked["optim"][0] else []
         known = dict(_leaves(compose_settings([*groups, *first]).model_dump(mode="json")))
         own = {f"{group}.{name}" for group, (_, further) in asked.items() for name, _ in _leaves(further)}
         whole = {name for name, value in known.items() if value is None and name.startswith("data.")}  # tables that are null

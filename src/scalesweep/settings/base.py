@@ -50,6 +50,8 @@ NonNegativeAmount = Annotated[NonNegativeFloat, Field(le=_LARGEST), BeforeValida
 """The same, or zero."""
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 """A seed of a pseudo-random generator."""
+Target = Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$")]
+"""A class of the user's own, as package.module:Class."""
 
 
 class Spec(BaseModel):

@@ -30,7 +30,7 @@ _BY_OPTION = {"launcher": tuple(LauncherSpec.model_fields), "logger": tuple(Logg
 """Keys of the groups whose options have keys of their own."""
 _AXES = ("recipe", "model", "optim", "train", "data")
 """Groups whose settings and options may be axes of a sweep."""
-_TABLES = ("sweep.axes.", "sweep.tune.", "model.config.", "launcher.sbatch.", "data.validation.")
+_TABLES = ("sweep.axes.", "sweep.tune.", "model.config.", "optim.arguments.", "launcher.sbatch.", "data.validation.")
 """Settings that are tables of names of the user's own."""
 
 

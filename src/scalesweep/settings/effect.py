@@ -61,6 +61,7 @@ _CLUSTER = _one_of("launcher.name", "launcher", "slurm", "ray")
 _SLURM = _one_of("launcher.name", "launcher", "slurm")
 _PROCESSES = _one_of("launcher.name", "launcher", "local", "slurm", "ray")
 _MUON = _one_of("optim.name", "optim", "muon")
+_OWN_OPTIMIZER = _one_of("optim.name", "optim", "custom")
 _DRAWS = _one_of("sweep.tune.method", "sweep.tune.method", "sobol", "random")
 
 WHEN: Mapping[str, tuple[When, ...]] = {
@@ -123,6 +124,8 @@ WHEN: Mapping[str, tuple[When, ...]] = {
     "recipe.reference_tokens": (When("recipe.batch_exponent", lambda power: power > 0, ("recipe.batch_exponent=0.383",)),),
     "optim.momentum": (_MUON,),
     "optim.lr_ratio": (_MUON,),
+    "optim.target": (_OWN_OPTIMIZER,),
+    "optim.arguments": (_OWN_OPTIMIZER,),
     "train.decay_fraction": (_one_of("train.schedule", "train.schedule", "wsd"),),
     "sweep.tune.num": (_DRAWS,),
     "sweep.tune.seed": (_DRAWS,),

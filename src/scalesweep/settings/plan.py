@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from scalesweep.counting import FlopsConvention, LossMetric, ParamsConvention
-from scalesweep.settings.base import Amount, Count, Seed, Sizes, Spec
+from scalesweep.settings.base import Amount, Count, Seed, Sizes, Spec, Target
 from scalesweep.settings.tune import LrLaw, TuneSpec
 
 
@@ -110,7 +110,7 @@ class ArchitectureSpec(Spec):
 class CustomSpec(Spec):
     """A model class of your own in place of the decoder, apart from its size ([own.md](own.md#a-model-of-your-own))."""
 
-    target: Annotated[str, Field(pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$")]
+    target: Target
     """The class, as package.module:Class; imported where the command says trust=package.module, and nowhere else."""
     context: Annotated[int, Field(ge=2)]
     """Context length T in tokens."""

@@ -1,17 +1,18 @@
 """How a cell is trained: optimizer and training."""
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
+from pydantic import BeforeValidator, Field, NonNegativeFloat, PositiveFloat, PositiveInt, model_validator
 
-from scalesweep.settings.base import AutoCount, Count, Spec
+from scalesweep.settings.base import AutoCount, Count, Spec, Target
 
 
 class OptimSpec(Spec):
-    """AdamW (Loshchilov & Hutter 2019), or Muon for the matrices of the layers (Jordan et al. 2024) and AdamW for the rest."""
+    """AdamW (Loshchilov & Hutter 2019); Muon (Jordan et al. 2024) for the layers' matrices, AdamW for the rest; or your own."""
 
-    name: Literal["adamw", "muon"] = "adamw"
-    """adamw, or muon: the momentum of every matrix of the layers is orthogonalised; embedding, head and norms have AdamW."""
+    name: Literal["adamw", "muon", "custom"] = "adamw"
+    """adamw. muon: the momentum of every matrix of the layers is orthogonalised; embedding, head and norms have AdamW. custom:
+    a class of your own ([own.md](own.md#an-optimizer-of-your-own)), which is given betas, eps and weight decay."""
     beta1: Annotated[float, Field(ge=0, lt=1)]
     """Decay of AdamW's first moment."""
     beta2: Annotated[float, Field(ge=0, lt=1)]
@@ -30,6 +31,10 @@ class OptimSpec(Spec):
     """muon only: decay of the momentum, which is Nesterov's."""
     lr_ratio: PositiveFloat | None = None
     """muon only: learning rate of Muon in the base model, as a multiple of `recipe.lr`."""
+    target: Target | None = None
+    """custom only: the class, as package.module:Class; imported where the command says trust=package.module, else nowhere."""
+    arguments: Annotated[dict[str, Any], BeforeValidator(lambda value: value or {})] = Field(default_factory=dict)
+    """custom only: further keyword arguments of the class."""
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -38,6 +43,10 @@ class OptimSpec(Spec):
             if (self.name == "muon") == (value is None):
                 needs = f"needs {key}, such as {key}=0.95" if key == "momentum" else f"needs {key}, such as {key}=1"
                 raise ValueError(f"name=muon {needs}" if value is None else f"{key}={value:g} is a setting of optim=muon alone")
+        if self.name == "custom" and self.target is None:
+            raise ValueError("name=custom needs target, such as target=package.module:Class")
+        if self.name != "custom" and (self.target or self.arguments):
+            raise ValueError(f"{'target' if self.target else 'arguments'} is a setting of optim=custom alone")
         return self
 
 

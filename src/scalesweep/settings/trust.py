@@ -7,6 +7,7 @@ command has named the module too. Launchers hand the names on to their workers.
 import hashlib
 import importlib
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -67,6 +68,25 @@ def load_class(target: str, setting: str) -> tuple[Any, str]:
     if not isinstance(found := getattr(module, attribute, None), type):
         raise SpecError(f"{setting} = {target!r}: module {name} has no class {attribute}.")
     return found, _source_hash(module, f"{setting} = {target!r}")
+
+
+def load_planned(content: Mapping[str, Any], setting: str) -> Any:
+    """The class that a plan names.
+
+    Args:
+        content: its target and the hash of its source, as planned.
+        setting: which setting names it.
+
+    Raises:
+        SpecError: its module is not trusted, or its source is not the one that was planned.
+    """
+    made, source = load_class(content["target"], setting)
+    if source != content["source"]:
+        raise SpecError(
+            f"{setting} = {content['target']!r}: its source has changed since the sweep was planned ({content['source']}, now "
+            f"{source}); other code is other cells: repeat scalesweep run in another directory with dir=...."
+        )
+    return made
 
 
 def _source_hash(module: ModuleType, what: str) -> str:

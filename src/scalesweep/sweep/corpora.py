@@ -16,6 +16,7 @@ from scalesweep.run.store.stated import stated_corpora
 from scalesweep.settings.data import DataSpec
 from scalesweep.settings.plan import ModelSpec
 from scalesweep.settings.settings import Settings
+from scalesweep.settings.train import OptimSpec
 from scalesweep.train.data import count_windows, training_shortage, validation_shortage
 from scalesweep.train.data.corpus import Corpus, open_corpus
 from scalesweep.train.data.validation import ValidationSet, prepare_with_sets, validation_text
@@ -108,7 +109,7 @@ def facts_of_corpus(corpus: Corpus, settings: Settings) -> CorpusFacts:
         raise DataError(shortage)
     parts = tuple(Part(part.train_tokens, part.places) for part in corpus.parts)
     unique = sum(Selection(parts=parts).unique_tokens(corpus.train_tokens, settings.model.context))
-    return CorpusFacts(corpus.name, corpus.hash, corpus.vocab_size, unique, scaled(settings), parts)
+    return CorpusFacts(corpus.name, corpus.hash, corpus.vocab_size, unique, scaled(settings), parts, own_optimizer(settings))
 
 
 def scaled(settings: Settings) -> Scaled | None:
@@ -118,6 +119,15 @@ def scaled(settings: Settings) -> Scaled | None:
     from scalesweep.train.model.custom import scaled_model
 
     return scaled_model
+
+
+def own_optimizer(settings: Settings) -> Callable[[OptimSpec], str] | None:
+    """What tries an optimizer of the user's own, where a variant has one; torch takes seconds to import."""
+    if all(variant.settings.optim.name != "custom" for variant in variants(settings)):
+        return None
+    from scalesweep.train.optim.custom import tried_optimizer
+
+    return tried_optimizer
 
 
 def stated_facts(*corpora: Prepared) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from scalesweep.plan.cell import Cell
 from scalesweep.train.model.module import Model, ModuleModel
+from scalesweep.train.optim.custom import OwnOptimizer
 from scalesweep.train.optim.groups import Optimizer
 from scalesweep.train.schedule import lr_factor, phase
 from scalesweep.train.stepper import Stepper
@@ -40,6 +41,8 @@ class Checkpoint:
     """Training time that this cell has cost so far."""
     shared_steps: int
     """Steps that were taken from a trunk instead of being trained."""
+    own_optimizer: dict[str, Any] | None = None
+    """State of an optimizer of the user's own, which has no `moments`."""
 
 
 @dataclass(frozen=True)
@@ -147,7 +150,8 @@ class Pack:
         weights, moments = slices(self.model, self.optimizer, i)
         loss_sum, count = float(self.stepper.loss_sum_R[i].item()), self._loss_counts[i]
         curve, shared = list(self.curves[i]), self._shared_steps(i)
-        return Checkpoint(key, self.step, weights, moments, curve, loss_sum, count, self._seconds[i], shared)
+        own = self.optimizer.state() if isinstance(self.optimizer, OwnOptimizer) else None
+        return Checkpoint(key, self.step, weights, moments, curve, loss_sum, count, self._seconds[i], shared, own)
 
     def outcome(self, i: int, loss: float, loss_se: float, further: Mapping[str, tuple[float, float]]) -> Outcome:
         """The outcome of run `i`, given its validation losses."""
@@ -172,6 +176,9 @@ def restore(model: Model, optimizer: Optimizer, starts: Sequence[Checkpoint | No
             for name, parameter in model.named_parameters():
                 parameter[run].copy_(start.model[name])
             optimizer.load(run, start.moments, step)
+            if isinstance(optimizer, OwnOptimizer):
+                assert start.own_optimizer is not None
+                optimizer.restore(start.own_optimizer)
     return step
 
 

@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from scalesweep.errors import SpecError
 from scalesweep.plan.flops import ModuleCounts, ModuleShape, attention_flops_per_token
 from scalesweep.settings.plan import ArchitectureSpec, CustomSpec
-from scalesweep.settings.trust import load_class
+from scalesweep.settings.trust import load_class, load_planned
 from scalesweep.train.model.architecture import FORMULA_TOLERANCE, count_groups, scaled_shape
 
 _SETTING = "model.target"
@@ -80,13 +80,7 @@ def build_custom(content: Mapping[str, Any]) -> nn.Module:
     Raises:
         SpecError: its module is not trusted, or its source is not the one that was planned.
     """
-    made, source = load_class(content["target"], _SETTING)
-    if source != content["source"]:
-        raise SpecError(
-            f"{_SETTING} = {content['target']!r}: its source has changed since the sweep was planned ({content['source']}, now "
-            f"{source}); other code is other cells: repeat scalesweep run in another directory with dir=...."
-        )
-    module = made(**content["arguments"])
+    module = load_planned(content, _SETTING)(**content["arguments"])
     if not isinstance(module, nn.Module):
         raise SpecError(f"{_SETTING} = {content['target']!r} is no class of torch.nn.Module.")
     return module.eval()

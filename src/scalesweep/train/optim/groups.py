@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, get_args
 
 import torch
 from torch import Tensor
@@ -14,6 +14,8 @@ CLIP_EPS = 1e-6
 """Added to the norm before dividing by it, as torch.nn.utils.clip_grad_norm_ has it."""
 GroupName = Literal["matrices", "gains", "qk_gains", "table", "head"]
 """Matrices and norms' gains of the layers, gains of queries and keys, embedding with the last norm's gain, head."""
+
+GROUPS: tuple[GroupName, ...] = get_args(GroupName)
 
 
 @dataclass(frozen=True)
