@@ -23,7 +23,8 @@ from scalesweep.run.store.measured import read_measured
 from scalesweep.run.store.store import Store
 from scalesweep.settings.again import overrides_of
 from scalesweep.settings.compose import compose_settings, config_dir
-from scalesweep.sweep.subject import read_subject, report_context
+from scalesweep.sweep.context import report_context
+from scalesweep.sweep.subject import read_subject
 from scalesweep.version import __version__
 
 TINY = [

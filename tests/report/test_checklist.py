@@ -20,8 +20,8 @@ from scalesweep.report.review.checklist import ChecklistRow, checklist_table, co
 from scalesweep.run.store.measured import read_measured, read_sweep
 from scalesweep.run.store.store import Store
 from scalesweep.settings.fit import FitSpec
+from scalesweep.sweep.context import report_context
 from scalesweep.sweep.facts import cost_of_records
-from scalesweep.sweep.subject import report_context
 
 LAW = Chinchilla(E=1.5, A=60, B=90, alpha=0.35, beta=0.3)
 EMPTY = ReportContext("empty", {}, [], {}, [], "scalesweep report points.csv")

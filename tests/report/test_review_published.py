@@ -34,8 +34,8 @@ from scalesweep.run.store.measured import read_measured, read_sweep
 from scalesweep.run.store.store import Store
 from scalesweep.settings.fit import FitSpec
 from scalesweep.settings.plan import CountSpec
+from scalesweep.sweep.context import report_context
 from scalesweep.sweep.facts import counts_of
-from scalesweep.sweep.subject import report_context
 
 LAW = Chinchilla(E=1.5, A=60, B=90, alpha=0.35, beta=0.3)
 

@@ -12,10 +12,10 @@ from scalesweep.errors import SpecError
 from scalesweep.run.store.measured import read_measured
 from scalesweep.run.store.store import Store
 from scalesweep.settings.settings import Settings, with_values
+from scalesweep.sweep.context import report_context
 from scalesweep.sweep.facts import cost_of_records
 from scalesweep.sweep.pooling import pooled_keys
 from scalesweep.sweep.run import run_sweep
-from scalesweep.sweep.subject import report_context
 
 
 def silent(line: str) -> None:

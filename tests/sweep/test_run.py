@@ -13,8 +13,8 @@ from scalesweep.points.metric import METRICS
 from scalesweep.run.store.measured import read_measured
 from scalesweep.run.store.store import Store
 from scalesweep.settings.settings import with_values
+from scalesweep.sweep.context import report_context
 from scalesweep.sweep.run import run_sweep
-from scalesweep.sweep.subject import report_context
 
 
 def test_a_sweep_runs_from_python_and_goes_on(home: Path, tmp_path: Path) -> None:

@@ -143,8 +143,6 @@ class Store:
         """
         return cell_dir(self.directory, key)
 
-    # -- states -----------------------------------------------------------------------------------------------------------
-
     def state(self, key: str) -> State:
         """The cell's state, derived from its files."""
         seen = self.claims.look(key)
@@ -159,8 +157,6 @@ class Store:
     def states(self) -> dict[str, State]:
         """State of every planned cell."""
         return {key: self.state(key) for key in self.plan_file.keys()}
-
-    # -- curves and records -----------------------------------------------------------------------------------------------
 
     def write_curve(self, claim: Claim, curve: Iterable[Mapping[str, float]]) -> bool:
         """Replace the cell's loss curve, unless the claim was lost; True if it was written."""
@@ -236,8 +232,6 @@ class Store:
                 set_aside(path, error)
         return found
 
-    # -- states in training -----------------------------------------------------------------------------------------------
-
     def checkpoint(self, key: str) -> Path:
         """Where the state of a cell in training is kept."""
         return self.cell_dir(key) / "checkpoint.pt"
@@ -268,8 +262,6 @@ class Store:
         if furthest < 0 and directory.is_dir():
             shutil.rmtree(directory, ignore_errors=True)  # with temporary files and unreadable states
 
-    # -- the request to cancel --------------------------------------------------------------------------------------------
-
     @property
     def _cancel_file(self) -> Path:
         return self.directory / "cancel"
@@ -288,8 +280,6 @@ class Store:
         """Whether somebody asked the workers to end."""
         return self._cancel_file.exists()
 
-    # -- memory -----------------------------------------------------------------------------------------------------------
-
     def memory_limits(self) -> dict[str, dict[str, int]]:
         """What was found to fit: kind of work -> `micro_batch` or `pack` -> the most of it."""
         path = self.directory / "memory.json"
@@ -306,8 +296,6 @@ class Store:
         limits = self.memory_limits()
         limits[kind] = {**limits.get(kind, {}), name: most}
         write_text(self.directory / "memory.json", sealed({"schema": SCHEMA, "limits": limits}))
-
-    # -- what was measured ------------------------------------------------------------------------------------------------
 
     def record(self, key: str) -> dict[str, Any] | None:
         """The cell's record, or None; a damaged one is set aside, and the cell is as if it had never been finished.
