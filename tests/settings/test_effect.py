@@ -57,6 +57,12 @@ def test_of_every_setting_it_is_decided_when_it_has_an_effect() -> None:
         *(([f"data.{name}"], f"data.{name}", "data=hub") for name in ("name=x", "subset=x", "split=x", "streaming=false")),
         *(([f"data.{name}"], f"data.{name}", "data=markov") for name in ("max_tokens=1M", "alphabet=8")),
         *(([f"data.{name}"], f"data.{name}", "data=zipf_facts") for name in ("keys=2M", "values=4", "zipf_alpha=1")),
+        *(([f"data.{name}"], f"data.{name}", "data=generated") for name in ("model=x", "cell=0123", "temperature=0.5")),
+        (
+            ["data=generated", "data.model=x", "data.cell=0123", "data.validation_fraction=0.1"],
+            "data.validation_fraction=0.1",
+            "data=files",
+        ),
         (["data=enwik8", "data.content=prose"], "data.content=prose", "data=python"),
         (["data.column=doc"], "data.column=doc", "data=files"),
         (["data=files", "data.paths=[a.txt,b.txt]", "data.column=doc"], "data.column=doc", ".jsonl"),
@@ -107,6 +113,7 @@ def test_a_setting_in_vain_is_refused_with_what_would_take_it(words: list[str], 
         ["optim=muon", "sweep.tune.optim.momentum=[0.9,0.95]"],
         ["sweep=smoke", "sweep.axes.data.tokenizer.kind=[bytes,bpe]", "data.tokenizer.vocab_size=2048"],
         ["data=markov", "data.seed=1"],
+        ["data=generated", "data.model=x", "data.cell=0123", "data.seed=1", "data.temperature=0.5", "data.max_tokens=64k"],
         ["data=python", "data.unique_tokens=64k", "data.seed=1"],
         ["data.transform={kind: drop, share: 0.25}"],
         ["data=tokens", "data.paths=[x.bin]", "data.tokenizer.vocab_size=99", "data.dtype=uint16", "data.bytes_per_token=4"],
@@ -121,6 +128,7 @@ def test_a_setting_that_matters_in_some_cell_is_taken(words: list[str]) -> None:
 def test_what_options_inherit_is_not_the_user_s(group: str) -> None:
     tokens = ["data.paths=[x.bin]", "data.tokenizer.vocab_size=99"]
     needs = {"files": ["data.paths=[x.txt]"], "hub": ["data.name=x"], "tokens": tokens, "custom": [f"{group}.target=a.b:C"]}
+    needs["generated"] = ["data.model=runs/x", "data.cell=0123"]
     needs["mix"] = ["data.parts=[{data: python, weight: 1}]"]
     for path in (config_dir() / group).glob("*.yaml"):
         compose_settings([f"{group}={path.stem}", *(needs.get(path.stem, []) if group in ("data", "model", "optim") else [])])

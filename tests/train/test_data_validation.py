@@ -15,7 +15,8 @@ from scalesweep.settings.compose import compose_settings
 from scalesweep.settings.data import DataSpec
 from scalesweep.train.data import open_corpus, prepare
 from scalesweep.train.data.batches import Tokens
-from scalesweep.train.data.validation import prepare_with_sets, set_from, validation_text
+from scalesweep.train.data.stated import validation_text
+from scalesweep.train.data.validation import prepare_with_sets, set_from
 
 TEXTS = [f"document {i}: {'lorem ipsum ' * (5 + i)} ends <|endoftext|> here\n" for i in range(20)]
 HELD_OUT = ["Größe und Maß 漢字\n" * 30, "second document\n" * 40, "third, of the others\n" * 50]

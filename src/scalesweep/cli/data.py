@@ -14,7 +14,8 @@ from scalesweep.settings.data import PLACES
 from scalesweep.train.data import training_shortage, validation_shortage
 from scalesweep.train.data.corpus import Corpus, CorpusPart
 from scalesweep.train.data.round_trip import percent
-from scalesweep.train.data.validation import ValidationSet, prepare_with_sets, validation_text
+from scalesweep.train.data.stated import validation_text
+from scalesweep.train.data.validation import ValidationSet, prepare_with_sets
 
 JSON = flag("--json", "Print the facts as JSON.")
 _SHOWN_IDS = 24
@@ -49,7 +50,8 @@ def _lines(corpus: Corpus, sets: Sequence[ValidationSet]) -> list[str]:
     rows = {
         "tokens": f"{streams}, vocabulary {corpus.vocab_size:,}",
         "bytes per token": f"{corpus.bytes_per_token:.2f}" if corpus.bytes_per_token else "not stated (data.bytes_per_token)",
-        **({} if corpus.eod_id is None else _of_text(corpus)),
+        **({"sampled from": corpus.sampled_from} if corpus.sampled_from else {}),
+        **({} if corpus.eod_id is None or corpus.sampled_from else _of_text(corpus)),
         **({} if corpus.entropy is None else _of_source(corpus)),
         **{f"part {i}": _of_part(part) for i, part in enumerate(corpus.parts)},
         "sample": repr(corpus.sample) if corpus.sample else f"ids {corpus.train()[:_SHOWN_IDS].tolist()}",

@@ -2,8 +2,6 @@
 
 from collections.abc import Callable, Sequence
 
-import torch
-
 from scalesweep.plan.cell import Cell
 from scalesweep.run.corpora import open_corpora
 from scalesweep.run.record import further_loss
@@ -11,8 +9,7 @@ from scalesweep.run.store.store import Store
 from scalesweep.train.device import prepare_device
 from scalesweep.train.evaluate import evaluate, further_windows
 from scalesweep.train.gradient import autocast_of
-from scalesweep.train.model.export import load_weights
-from scalesweep.train.model.module import Model, build_model
+from scalesweep.train.model.export import load_model
 
 
 def evaluate_kept(store: Store, cells: Sequence[tuple[Cell, str]], device: str, say: Callable[[str], None]) -> None:
@@ -27,15 +24,6 @@ def evaluate_kept(store: Store, cells: Sequence[tuple[Cell, str]], device: str, 
     where, corpora = prepare_device(device), open_corpora(store, say)
     for cell, name in cells:
         opened = corpora[cell.corpus_hash]
-        model = kept_model(store, cell).to(where)
+        model = load_model(cell, store.weights(cell.key)).to(where)
         (loss,) = evaluate(model, further_windows(opened.further[name], cell), autocast_of(cell, where))
         store.write_further(cell.key, name, further_loss(loss, opened.sets[name], cell))
-
-
-@torch.no_grad()
-def kept_model(store: Store, cell: Cell) -> Model:
-    """The trained model of a cell whose weights were kept."""
-    model, weights = build_model([cell]), load_weights(store.weights(cell.key))
-    for name, parameter in model.named_parameters():
-        parameter[0].copy_(weights[name])
-    return model

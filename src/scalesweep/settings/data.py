@@ -22,7 +22,7 @@ class TokenizerSpec(Spec):
     kind: Literal["bytes", "bpe", "hub", "sentencepiece", "tiktoken", "none"]
     """bytes: 256 byte values and an end-of-document token. bpe: byte-level BPE of the corpus. hub: a ready tokenizer of the
     library tokenizers. sentencepiece and tiktoken: of these libraries, extras of the installation. none: for
-    sources that give tokens themselves (tokens, markov, zipf_facts)."""
+    sources that give tokens themselves (tokens, markov, zipf_facts), or another's (generated)."""
     vocab_size: Annotated[int, Field(ge=2, le=2**31)] | None = None
     """Vocabulary of a trained BPE, 257 or more, or of source=tokens: one more than the largest id that there may be."""
     name: str | None = None
@@ -80,10 +80,10 @@ class TransformSpec(Spec):
 class TextSpec(Spec):
     """A text and its split."""
 
-    source: Literal["python", "enwik8", "files", "hub", "tokens", "markov", "zipf_facts", "mix"]
+    source: Literal["python", "enwik8", "files", "hub", "tokens", "markov", "zipf_facts", "mix", "generated"]
     """python: source text of the running environment. enwik8: 10^8 bytes of Wikipedia. files: local files. hub: a data set.
     tokens: local files of token ids. markov and zipf_facts: drawn tokens whose entropy is known exactly. mix: several texts by
-    weight."""
+    weight. generated: what a trained cell writes."""
     content: Literal["code", "prose"] = "code"
     """python only: whole source files, or only their docstrings and comments."""
     paths: tuple[str, ...] = ()
@@ -126,7 +126,7 @@ class PartSpec(TextSpec):
 
     @model_validator(mode="after")
     def _is_text(self) -> Self:
-        if self.source in ("mix", "tokens", "markov", "zipf_facts"):
+        if self.source in ("mix", "tokens", "markov", "zipf_facts", "generated"):
             why = "a mixture in a mixture" if self.source == "mix" else "tokens, no text"
             raise ValueError(f"data={self.source} is {why}: a part is python, enwik8, files or hub")
         self.check_source()
@@ -142,10 +142,16 @@ class DataSpec(TextSpec):
     """tokens only: type of the ids in .bin files, little-endian; a .npy file says its own."""
     bytes_per_token: PositiveFloat | None = None
     """tokens only: UTF-8 bytes of text behind a token; without it there are no bits per byte."""
+    model: str | None = None
+    """generated only: directory of the sweep whose cell writes the training text."""
+    cell: str | None = None
+    """generated only: key of that cell, a decoder trained with train.keep_weights=true."""
+    temperature: PositiveFloat = 1.0
+    """generated only: by which the logits are divided; 1 is the distribution that the cell has learnt."""
     max_tokens: Annotated[Count, Field(ge=1000)] = 8_000_000
-    """markov and zipf_facts only: tokens that are drawn, held-out ones included."""
+    """Tokens that are drawn: of markov and zipf_facts held-out ones included, of generated for training alone."""
     seed: Seed = 0
-    """Seed of the windows that `unique_tokens` leaves; of markov and zipf_facts also of the source and its streams."""
+    """Seed of the windows that `unique_tokens` leaves; of markov, zipf_facts and generated also of what is drawn."""
     unique_tokens: Count | None = None
     """U: distinct training tokens that a cell may visit, rounded down to windows of `model.context`, which `data.seed` draws
     from the whole training stream; budgets above it are further epochs. Null is all of the stream."""
@@ -182,13 +188,15 @@ class DataSpec(TextSpec):
             raise ValueError(f"weight = {least:g} of {total:g} is below 1 in {PLACES:,}, to which weights are kept")
         if self.source == "tokens" and (not self.paths or self.tokenizer.vocab_size is None):
             raise ValueError("source=tokens needs paths and tokenizer.vocab_size, for example data.tokenizer.vocab_size=50257")
-        gives_tokens = self.is_drawn or self.source == "tokens"
+        if self.source == "generated" and (not self.model or not self.cell):
+            raise ValueError("source=generated needs model and cell, for example data.model=runs/smoke data.cell=34b4345b228a")
+        gives_tokens = self.is_drawn or self.source in ("tokens", "generated")
         if self.transform is not None and self.transform.is_of_text and gives_tokens:
             raise ValueError(f"transform.kind = {self.transform.kind} is of text, and data={self.source} has none")
         if gives_tokens != (self.tokenizer.kind == "none"):
             allowed = "none" if gives_tokens else "bytes, bpe, hub, sentencepiece or tiktoken"
             raise ValueError(f"source={self.source} needs tokenizer.kind={allowed}, not {self.tokenizer.kind}")
-        if self.validation and self.tokenizer.kind == "none":
+        if self.validation and gives_tokens and self.source != "generated":
             raise ValueError(f"validation is of text, and source={self.source} gives tokens that no tokenizer makes")
         for name, text in self.validation.items():
             if text is not None and (text.tokenizer.kind != "bytes" or text.validation):

@@ -43,7 +43,7 @@ def _any_but(*extensions: str) -> Callable[[Any], bool]:
 
 
 def _holds_out_a_share(data: DataSpec) -> bool:
-    return data.source != "enwik8" or data.max_bytes is not None
+    return data.source != "generated" and (data.source != "enwik8" or data.max_bytes is not None)
 
 
 def _source(*names: str) -> When:
@@ -90,13 +90,16 @@ WHEN: Mapping[str, tuple[When, ...]] = {
     "data.bytes_per_token": (_source("tokens"),),
     "data.max_bytes": (_TEXT,),
     "data.validation_fraction": (
-        When("data", _holds_out_a_share, ("data.max_bytes=10M",), "the whole of enwik8, whose split is the benchmark's"),
+        When("data", _holds_out_a_share, ("data.max_bytes=10M (enwik8)", "data=files"), "a split that is another's"),
     ),
-    "data.max_tokens": (_source("markov", "zipf_facts"),),
+    "data.model": (_source("generated"),),
+    "data.cell": (_source("generated"),),
+    "data.temperature": (_source("generated"),),
+    "data.max_tokens": (_source("markov", "zipf_facts", "generated"),),
     "data.seed": (
         When(
             "data",
-            lambda data: data.is_drawn or data.unique_tokens is not None,
+            lambda data: data.is_drawn or data.source == "generated" or data.unique_tokens is not None,
             ("data.unique_tokens=200k", "data=markov"),
             "a text of which every window is visited",
         ),

@@ -19,7 +19,8 @@ from scalesweep.settings.settings import Settings
 from scalesweep.settings.train import OptimSpec
 from scalesweep.train.data import count_windows, training_shortage, validation_shortage
 from scalesweep.train.data.corpus import Corpus, open_corpus
-from scalesweep.train.data.validation import ValidationSet, prepare_with_sets, validation_text
+from scalesweep.train.data.stated import validation_text
+from scalesweep.train.data.validation import ValidationSet, prepare_with_sets
 
 
 class Prepared(NamedTuple):

@@ -42,7 +42,9 @@ def facts_of(measured: Measured, settings: Settings) -> Facts:
     are_known = len(corpora) == len(planned)
     facts = Facts(
         states={str(state): number for state, number in measured.counts.items()},
-        tokenizer=" and ".join(dict.fromkeys(spec.tokenizer.kind for spec in data_specs(settings))),
+        tokenizer=" and ".join(
+            dict.fromkeys("its cell's" if s.source == "generated" else s.tokenizer.kind for s in data_specs(settings))
+        ),
         corpus=" and ".join(planned.values()),
         corpus_hash=" and ".join(planned),
         documents=sum(corpus.documents for corpus in corpora) if are_known else None,

@@ -47,7 +47,7 @@ class Corpus:
     validation_tokens: int
     train_bytes: int
     """Training text in UTF-8 bytes, before a transform; of drawn tokens their number, and 0 where nothing is known of the text
-    behind tokens."""
+    behind tokens, as of generated ones."""
     validation_bytes: int
     documents: int
     """Distinct documents, both streams together."""
@@ -72,6 +72,8 @@ class Corpus:
     """Of a source where it is known, in nats per token given all tokens before; None for text."""
     window_excess: float = 0.0
     """Nats that a window of such a source costs beyond `entropy` a token, because its start hides what came before."""
+    sampled_from: str = ""
+    """Of generated text the cell that wrote it, its loss, and the temperature and seed; empty of all other."""
     parts: tuple[CorpusPart, ...] = ()
     """Of a mixture, in the order in which they lie in both streams, end to end."""
 

@@ -16,6 +16,8 @@ from scalesweep.train.data.spool import cut
 END_OF_DOCUMENT = "<|endoftext|>"
 _PIECE_BYTES = 1 << 16
 """Longest text that is tokenized at once (`pieces`). A judgement: some MB of memory, and few cuts."""
+SAMPLE_TOKENS = 48
+"""Tokens at the start of a training stream that are kept decoded, to be looked at."""
 _BATCH_BYTES = 1 << 22
 """Text that is handed to the backend's threads together; no token depends on it."""
 

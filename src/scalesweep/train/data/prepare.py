@@ -7,7 +7,7 @@
 
 The key is a hash of the documents' text, the split and the tokenizer. Reading all text to know its fingerprint takes long, so
 the fingerprint is kept under the source's stamp (names, sizes and times of files), and a second call neither reads nor
-tokenizes. Sources that give tokens themselves (given_tokens.py) have no text.
+tokenizes. Sources that give tokens themselves (given_tokens.py, generated.py) have no text.
 """
 
 import dataclasses
@@ -23,7 +23,8 @@ from scalesweep.files import write_text
 from scalesweep.settings.data import DataSpec
 from scalesweep.train.data.corpus import Corpus, cache_dir, disk_type, open_corpus
 from scalesweep.train.data.disturb import disturb
-from scalesweep.train.data.encoding import END_OF_DOCUMENT, Tokenizer, decode, encode
+from scalesweep.train.data.encoding import END_OF_DOCUMENT, SAMPLE_TOKENS, Tokenizer, decode, encode
+from scalesweep.train.data.generated import prepare_generated
 from scalesweep.train.data.given_tokens import prepare_drawn, prepare_tokens
 from scalesweep.train.data.reading import Reading, reading_of
 from scalesweep.train.data.round_trip import RoundTrip, check_loss, percent, round_trip, sample
@@ -31,9 +32,6 @@ from scalesweep.train.data.shelf import FORMAT, id_type, open_if_usable, publish
 from scalesweep.train.data.sources import Source, digest, open_source
 from scalesweep.train.data.spool import Split, Spool, split, write_spool
 from scalesweep.train.data.tokenizer import identity, make_tokenizer
-
-_SAMPLE_TOKENS = 48
-"""Tokens at the start of the training stream that are kept decoded, to be looked at."""
 
 
 def prepare(spec: DataSpec, announce: Callable[[str], None] = lambda _: None) -> Corpus:
@@ -54,6 +52,8 @@ def prepare(spec: DataSpec, announce: Callable[[str], None] = lambda _: None) ->
             return prepare_drawn(cache, spec, announce)
         if spec.source == "tokens":
             return prepare_tokens(cache, spec, announce)
+        if spec.source == "generated":
+            return prepare_generated(cache, spec, announce)
         source = open_source(spec, cache, announce)
         memo = cache / "fingerprints" / source.stamp
         if memo.exists():
@@ -194,7 +194,7 @@ def write_tokenizer(scratch: Path, tokenizer: Tokenizer) -> dict[str, str]:
         write_text(scratch / "tokenizer.json", tokenizer.json)
     if tokenizer.model is not None:
         (scratch / "tokenizer.model").write_bytes(tokenizer.model)
-    start = np.fromfile(scratch / "train.bin", disk_type(id_type(tokenizer.vocab_size)), _SAMPLE_TOKENS)
+    start = np.fromfile(scratch / "train.bin", disk_type(id_type(tokenizer.vocab_size)), SAMPLE_TOKENS)
     return {"sample": decode(tokenizer, start)}
 
 

@@ -108,3 +108,11 @@ def publish(scratch: Path, final: Path, spec: DataSpec) -> None:
     except OSError:
         open_corpus(final)  # the winner's; anything else is an error of this one's
     shutil.rmtree(aside, ignore_errors=True)
+
+
+def link(source: Path, target: Path) -> None:
+    """The same file under another name, or a copy where the disk has no such links; prepared files never change."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)

@@ -30,8 +30,10 @@ from scalesweep.train.data.corpus import Corpus, cache_dir, disk_type, open_corp
 from scalesweep.train.data.encoding import encode
 from scalesweep.train.data.mix import prepare
 from scalesweep.train.data.round_trip import check_loss, round_trip
+from scalesweep.train.data.shelf import link
 from scalesweep.train.data.sources import digest
 from scalesweep.train.data.spool import cut
+from scalesweep.train.data.stated import stated, validation_text
 from scalesweep.train.data.tokenizer import tokenizer_of
 
 _END = 256
@@ -97,25 +99,6 @@ def set_from(name: str, stated: Mapping[str, Any]) -> ValidationSet:
     return ValidationSet(name, **{**stated, "file": Path(stated["file"])})
 
 
-def validation_text(corpus: Corpus) -> str:
-    """Twelve hex digits that are equal for corpora with the same held-out text, however it is tokenized.
-
-    Of a corpus that holds out a share of its own, they are of the whole text and of the rule by which it was split.
-    """
-    stated = _stated(corpus)
-    if "validation_text" in stated:
-        return str(stated["validation_text"])
-    hashes = stated["sha256"]
-    if "text" not in hashes:  # drawn tokens
-        return digest(hashes["validation"])[:12]
-    return digest(hashes["text"], stated["split"]["rule"])[:12]
-
-
-def _stated(corpus: Corpus) -> dict[str, Any]:
-    content: dict[str, Any] = json.loads((corpus.directory / "corpus.json").read_text(encoding="utf-8"))
-    return content
-
-
 def _prepare_set(name: str, text: DataSpec | None, spec: DataSpec, corpus: Corpus, announce: Announce) -> ValidationSet:
     """One set by the corpus's tokenizer; None stands for what the corpus holds out of its own text."""
     if text is None:
@@ -123,7 +106,7 @@ def _prepare_set(name: str, text: DataSpec | None, spec: DataSpec, corpus: Corpu
         return ValidationSet(name, validation_text(corpus), file, corpus.dtype, tokens, size)
     documents = _documents(prepare(text.model_copy(update={"cache": spec.cache}), announce))
     fingerprint = hashlib.sha256(b"".join(hashlib.sha256(document).digest() for document in documents)).hexdigest()
-    key = digest(fingerprint, _stated(corpus)["sha256"]["tokenizer"], corpus.dtype)[:16]
+    key = digest(fingerprint, stated(corpus)["sha256"].get("tokenizer"), corpus.dtype)[:16]
     directory = cache_dir(spec) / "validation" / key
     if not (directory / "set.json").is_file():
         announce(f"tokenizing validation set {name} for {corpus.name}")
@@ -136,8 +119,8 @@ def _prepare_set(name: str, text: DataSpec | None, spec: DataSpec, corpus: Corpu
             (scratch / "tokens.bin").write_bytes(ids.tobytes())
             facts = {"text": fingerprint, "num_tokens": len(ids), "num_bytes": sum(map(len, documents))}
             (scratch / "set.json").write_text(json.dumps(facts) + "\n", encoding="utf-8")
-    stated = json.loads((directory / "set.json").read_text(encoding="utf-8"))
-    file, tokens, size = directory / "tokens.bin", stated["num_tokens"], stated["num_bytes"]
+    made = json.loads((directory / "set.json").read_text(encoding="utf-8"))
+    file, tokens, size = directory / "tokens.bin", made["num_tokens"], made["num_bytes"]
     return ValidationSet(name, fingerprint[:12], file, corpus.dtype, tokens, size)
 
 
@@ -156,34 +139,26 @@ def _pinned(corpus: Corpus, held_out: ValidationSet, cache: Path) -> Corpus:
     """The corpus with another validation stream, in a directory of its own."""
     directory = cache / "corpora" / f"{corpus.directory.name}-on-{held_out.text}"
     if not (directory / "corpus.json").is_file():
-        stated = _stated(corpus)
-        sha256 = {**stated["sha256"], "validation": hashlib.sha256(held_out.file.read_bytes()).hexdigest()}
+        content = stated(corpus)
+        sha256 = {**content["sha256"], "validation": hashlib.sha256(held_out.file.read_bytes()).hexdigest()}
         facts = {
-            **stated,
+            **content,
             "hash": digest(sha256["train"], sha256["validation"], sha256["tokenizer"])[:16],
             "validation_tokens": held_out.num_tokens,
             "validation_bytes": held_out.num_bytes,
             "validation_text": held_out.text,
-            "split": {"rule": f"trained on what was kept by: {stated['split']['rule']}; validation set {held_out.name}"},
+            "split": {"rule": f"trained on what was kept by: {content['split']['rule']}; validation set {held_out.name}"},
             "sha256": sha256,
         }
         with _built(directory) as scratch:
-            _link(corpus.directory / "train.bin", scratch / "train.bin")
-            _link(held_out.file, scratch / "validation.bin")
+            link(corpus.directory / "train.bin", scratch / "train.bin")
+            link(held_out.file, scratch / "validation.bin")
             for file in corpus.directory.glob("tokenizer.*"):
-                _link(file, scratch / file.name)
+                link(file, scratch / file.name)
             (scratch / "corpus.json").write_text(json.dumps(facts, indent=2) + "\n", encoding="utf-8")
     made = open_corpus(directory)  # what is known of the training text, a later version may know better
     own = {name: getattr(made, name) for name in ("directory", "hash", "validation_tokens", "validation_bytes")}
     return dataclasses.replace(corpus, **own)
-
-
-def _link(source: Path, target: Path) -> None:
-    """The same file under another name, or a copy where the disk has no such links; prepared files never change."""
-    try:
-        os.link(source, target)
-    except OSError:
-        shutil.copyfile(source, target)
 
 
 @contextmanager

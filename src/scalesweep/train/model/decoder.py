@@ -92,21 +92,31 @@ class Layer(nn.Module):
     def forward(self, x_RBTD: Tensor, cos_TK: Tensor, sin_TK: Tensor) -> Tensor:
         """The residual stream after attention and feed-forward."""
         attended = self.attention(rms_norm(x_RBTD, self.attn_norm), cos_TK, sin_TK)
-        x_RBTD = torch.add(x_RBTD, attended, alpha=self.residual_scale)
+        return self.after(x_RBTD, attended)
+
+    def after(self, x_RBTD: Tensor, attended_RBTD: Tensor) -> Tensor:
+        """The residual stream with what attention gave, and after the feed-forward."""
+        x_RBTD = torch.add(x_RBTD, attended_RBTD, alpha=self.residual_scale)
         gate, up = linear(rms_norm(x_RBTD, self.ffn_norm), self.gate_up).chunk(2, dim=-1)
         return torch.add(x_RBTD, linear(F.silu(gate) * up, self.down), alpha=self.residual_scale)
 
     def attention(self, x_RBTD: Tensor, cos_TK: Tensor, sin_TK: Tensor) -> Tensor:
         """Causal attention of normalised inputs, projected back to the residual stream."""
         R, B, T, D = x_RBTD.shape
+        q, k, v = self.heads(x_RBTD, cos_TK[:T], sin_TK[:T])
+        y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
+        return linear(y.transpose(1, 2).reshape(R, B, T, D), self.attn_out)
+
+    def heads(self, x_RBTD: Tensor, cos_TK: Tensor, sin_TK: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Queries, keys and values of normalised inputs at the places of the table, each of shape (R B, heads, T, K)."""
+        R, B, T, _ = x_RBTD.shape
         qkv = linear(x_RBTD, self.qkv).view(R, B, T, 3, self.num_heads, self.head_dim)
         qk, v = qkv[:, :, :, :2], qkv[:, :, :, 2]
         if self.qk_norm is not None:
             qk = F.rms_norm(qk, (self.head_dim,), eps=NORM_EPS) * self.qk_norm.view(R, 1, 1, 2, 1, self.head_dim)
-        q, k = rotate(qk, cos_TK[:T], sin_TK[:T]).to(v.dtype).unbind(3)
+        q, k = rotate(qk, cos_TK, sin_TK).to(v.dtype).unbind(3)
         q, k, v = (y.reshape(R * B, T, self.num_heads, self.head_dim).transpose(1, 2) for y in (q, k, v))
-        y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        return linear(y.transpose(1, 2).reshape(R, B, T, D), self.attn_out)
+        return q, k, v
 
 
 def cross_entropy(logits_RBTV: Tensor, tokens_RBT1: Tensor) -> Tensor:

@@ -16,7 +16,7 @@ from scalesweep.files import sibling
 from scalesweep.plan.cell import Cell
 from scalesweep.plan.flops import DecoderShape, ModuleShape
 from scalesweep.train.model.decoder import NORM_EPS
-from scalesweep.train.model.module import loaded_module
+from scalesweep.train.model.module import Model, build_model, loaded_module
 
 
 def save_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
@@ -29,6 +29,20 @@ def save_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
 def load_weights(path: Path) -> dict[str, Tensor]:
     """Inverse of `save_weights`, on CPU."""
     return load_file(path)
+
+
+@torch.no_grad()
+def load_model(cell: Cell, weights: Path) -> Model:
+    """The trained model of a cell by its kept weights, on CPU.
+
+    Raises:
+        KeyError: a parameter is not among the weights.
+        RuntimeError: one has another shape.
+    """
+    model, kept = build_model([cell]), load_weights(weights)
+    for name, parameter in model.named_parameters():
+        parameter[0].copy_(kept[name])
+    return model
 
 
 def export_model(weights: Mapping[str, Tensor], cell: Cell, directory: Path, eod_id: int | None) -> None:

@@ -1,0 +1,27 @@
+"""What corpus.json says of a corpus beside the fields of `Corpus`."""
+
+import json
+from typing import Any
+
+from scalesweep.train.data.corpus import Corpus
+from scalesweep.train.data.sources import digest
+
+
+def stated(corpus: Corpus) -> dict[str, Any]:
+    """All of corpus.json."""
+    content: dict[str, Any] = json.loads((corpus.directory / "corpus.json").read_text(encoding="utf-8"))
+    return content
+
+
+def validation_text(corpus: Corpus) -> str:
+    """Twelve hex digits that are equal for corpora with the same held-out text, however it is tokenized.
+
+    Of a corpus that holds out a share of its own, they are of the whole text and of the rule by which it was split.
+    """
+    content = stated(corpus)
+    if "validation_text" in content:
+        return str(content["validation_text"])
+    hashes = content["sha256"]
+    if "text" not in hashes:  # drawn tokens
+        return digest(hashes["validation"])[:12]
+    return digest(hashes["text"], content["split"]["rule"])[:12]
