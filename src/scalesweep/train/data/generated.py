@@ -1,10 +1,10 @@
 """A corpus that a trained cell writes: its own training text, and the validation stream of the cell's corpus as it is.
 
-The ids are those of the cell's corpus, whose tokenizer is taken over, so that losses on the validation stream compare. A stream
-begins with the first token of a training window, drawn at random: what the cell has seen at the first place. An end of document
-would not do: where documents are long it hardly ever stands there, and a cell trained on few tokens has not learnt what follows.
-One stream follows another in train.bin, so that the windows of a model of the same context are those that were sampled
-(`train.model.sampling`).
+The ids are those of the cell's corpus, whose tokenizer is taken over, so that losses on the validation stream compare. A
+stream begins with the first token of a training window, drawn at random: what the cell has seen at the first place. An end of
+document would not do: where documents are long it hardly ever stands there, and a cell trained on few tokens has not learnt
+what follows. One stream follows another in train.bin, so that the windows of a model of the same context are those that were
+sampled (`train.model.sampling`).
 """
 
 import json
