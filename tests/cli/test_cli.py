@@ -334,6 +334,7 @@ def test_every_option_composes(option: str) -> None:
         "data=files": ["data.paths=[x.txt]"],
         "data=generated": ["data.model=runs/x", "data.cell=0123"],
         "data=hub": ["data.name=x"],
+        "data=generated": ["data.model=runs/x", "data.cell=0123"],
         "data=mix": ["data.parts=[{data: python, weight: 1}]"],
         "data=tokens": tokens,
         "model=custom": ["model.target=a.b:C"],

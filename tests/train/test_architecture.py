@@ -249,7 +249,7 @@ def test_export_gives_equal_logits(planned: Any, tmp_path: Path, architecture: s
     ("words", "sentence"),
     [
         (["recipe=completep"], "use recipe=sp"),
-        (["optim=muon"], "use optim=adamw with model.architecture"),
+        (["optim=muon"], "use optim=adamw with GPT2"),
         (["count.flops=chinchilla"], "model=decoder only"),
         (["model.config.n_head=3"], "3 heads do not divide width"),
         (["sweep.sizes=[{width: 20, depth: 2}]"], "width 20 is not a multiple of recipe.head_dim = 16"),

@@ -371,7 +371,7 @@ ADAMW = {"beta1": 0.9, "beta2": 0.95, "eps": 1e-8, "weight_decay": 0.1, "grad_cl
         ({"name": "muon", "lr_ratio": 1.0}, "name=muon needs momentum, such as momentum=0.95"),
         ({"name": "muon", "momentum": 0.9}, "name=muon needs lr_ratio, such as lr_ratio=1"),
         ({"momentum": 0.9}, "momentum=0.9 is a setting of optim=muon alone"),
-        ({"name": "muom"}, "'muom': must be 'adamw' or 'muon'"),
+        ({"name": "muom"}, "'muom': must be 'adamw', 'muon' or 'custom'"),
         ({**MUON, "momentum": 1.0}, "momentum = 1: must be less than 1"),
         ({**MUON, "lr_ratio": 0}, "lr_ratio = 0: must be greater than 0"),
         ({"z_loss": -1e-4}, "z_loss = -0.0001: must be greater than or equal to 0"),

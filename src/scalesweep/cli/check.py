@@ -78,7 +78,8 @@ COMMANDS = (
     Command(
         "check",
         about="Check that the recipe carries over: activations and the best learning rate against width and depth.",
-        usage="transfer [widths=[...]] [depths=[...]] [sizes=[WIDTHxDEPTH,...]] [lrs=[...]] [tokens=128k] [key=value ...]",
+        usage="transfer [widths=[...]] [depths=[...]] [sizes=[WIDTHxDEPTH,...]] [lrs=[...]] [tokens=128k] [key=value ...] "
+        "[trust=package.module]",
         run=check,
         examples=(
             "scalesweep check transfer",
