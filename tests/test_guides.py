@@ -6,6 +6,7 @@ What is not run composes nevertheless; test_docs.py checks that for all pages.
 import os
 import re
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -44,7 +45,7 @@ def commands_of(page: str) -> list[str]:
 
 @pytest.fixture
 def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A directory with what the guides take for the reader's own: texts, points, a tokenizer; `scalesweep` is on PATH."""
+    """A directory with what the guides take for the reader's own, from texts to presets; `scalesweep` is on PATH."""
     (tmp_path / "bin").mkdir()
     program = tmp_path / "bin" / "scalesweep"
     program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m scalesweep "$@"\n')
@@ -56,6 +57,9 @@ def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     text = "\n\n".join(path.read_text(encoding="utf-8") for path in sorted((ROOT / "src").rglob("*.py")))
     (tmp_path / "texts" / "a.txt").write_text(text, encoding="utf-8")
     (tmp_path / "tokenizer.json").write_text(str(train_bpe([text[:10_000].encode()], 300).json), encoding="utf-8")
+    (tmp_path / "shards").mkdir()
+    rng.integers(0, 50257, 100_000).astype("<u2").tofile(tmp_path / "shards" / "a.bin")
+    shutil.copytree(ROOT / "examples" / "presets", tmp_path / "examples" / "presets")
     sizes, budgets = np.geomspace(3e6, 1e8, 6), np.geomspace(1e8, 5e9, 5)
     rows = [(n, d, (1.8 + 480 / n**0.35 + 2000 / d**0.366) * np.exp(0.003 * rng.normal())) for n in sizes for d in budgets]
     (tmp_path / "points.csv").write_text(

@@ -332,7 +332,6 @@ def test_every_option_composes(option: str) -> None:
     tokens = ["data.paths=[x.npy]", "data.tokenizer.vocab_size=99"]
     needs = {
         "data=files": ["data.paths=[x.txt]"],
-        "data=generated": ["data.model=runs/x", "data.cell=0123"],
         "data=hub": ["data.name=x"],
         "data=generated": ["data.model=runs/x", "data.cell=0123"],
         "data=mix": ["data.parts=[{data: python, weight: 1}]"],

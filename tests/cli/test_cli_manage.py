@@ -331,7 +331,7 @@ def test_a_signal_ends_a_run_that_is_still_planning(
     def missed(*_: object) -> None:  # instead of the end of the tests
         pytest.fail("the run has not taken the signal")
 
-    monkeypatch.setattr("scalesweep.sweep.run.prepare", lambda *_: signal.raise_signal(number))
+    monkeypatch.setattr("scalesweep.sweep.run.prepare_corpora", lambda *_: signal.raise_signal(number))
     before = signal.signal(number, missed)
     try:
         assert main(["run", *GRID, f"dir={tmp_path / 'sweep'}"]) == code

@@ -199,7 +199,7 @@ def test_a_law_of_the_learning_rate_is_a_recipe(tmp_path: Path) -> None:
         ),
         (["sweep.tune.recipe.depth=1..4:3"], "recipe.depth changes the model, which a tuned setting must not"),
         (["sweep.tune.optim.beta1=[0.5,1.5]"], "optim.beta1 = 1.5: must be less than 1."),
-        (["sweep.tune.recipe.lr=1e-3..3e-2:4", "recipe.lr_law={coefficient: 1}"], "set recipe.lr_law=null to tune it"),
+        (["sweep.tune.recipe.lr=1e-3..3e-2:4", "recipe.lr_law={coefficient: 1}"], "needs recipe.lr_law=null"),
         (["sweep.tune.recipe.lr=3e-2..1e-3:4"], "high (0.001) must be above low (0.03)."),
         (["sweep.tune.train.checkpoint_seconds=[1,2]"], "make no difference to any cell"),
         (["recipe.lr_law={coeficient: 1}"], "recipe.lr_law.coeficient is not a setting (did you mean coefficient?)"),
