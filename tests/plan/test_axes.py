@@ -79,6 +79,20 @@ def test_a_nested_setting_is_an_axis() -> None:
 
 
 @pytest.mark.parametrize(
+    ("axes", "remedy"),
+    [
+        ({"optim": {"name": ["adamw", "muon"]}}, "sweep.axes.optim=[adamw,muon]"),
+        ({"data": {"source": ["python", "enwik8"]}}, "sweep.axes.data=[python,enwik8]"),
+        ({"recipe": {"name": ["sp", "mup"]}}, "sweep.axes.recipe=[sp,mup]"),
+    ],
+)
+def test_the_name_of_an_option_is_no_axis_but_the_option_is(axes: dict[str, Any], remedy: str) -> None:
+    with pytest.raises(SpecError) as refused:
+        variants(swept(axes))
+    assert remedy in str(refused.value)
+
+
+@pytest.mark.parametrize(
     ("axes", "named"),
     [
         ({"data": {"tokenizer": {"size": [300]}}}, "tokenizer.size"),

@@ -15,6 +15,8 @@ AXIS = "axis."
 """Prefix of the columns that hold the values of axes."""
 ARM = "arm"
 """The column of a sweep with axes of `data`: their combination, of which each has a law of its own."""
+_OPTION = {"data": "source", "recipe": "name", "optim": "name"}
+"""The setting of a group that names its option."""
 _SECTIONS = ("data", "recipe", "model", "optim", "train")
 
 
@@ -80,6 +82,12 @@ def axes_of(settings: Settings) -> dict[str, list[Any]]:
             if not all(map(is_option, axes[section])):
                 raise SpecError(f"{here} = {choices!r}: options are composed from configs/ by the command line alone.")
             continue
+        if (name := _OPTION.get(section)) in choices:
+            listed = ",".join(map(str, _listed(f"{here}.{name}", choices[name], "options")))
+            raise SpecError(
+                f"{here}.{name}: an option is more than its name; give the options as values of the group, "
+                f"sweep.axes.{section}=[{listed}]."
+            )
         for name, values in _named(here, choices, getattr(settings, section)):
             axes[f"{section}.{name}"] = values
     return axes

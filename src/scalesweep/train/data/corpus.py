@@ -15,6 +15,7 @@ from scalesweep.settings.data import DataSpec
 from scalesweep.train.data.batches import Tokens
 from scalesweep.train.data.reading import Reading, reading_of
 from scalesweep.train.data.round_trip import RoundTrip, percent
+from scalesweep.units import plural
 
 
 @dataclass(frozen=True)
@@ -102,7 +103,7 @@ class Corpus:
         if self.inner_ends:
             clauses.append(f"{self.inner_ends:,} tokens within documents are the end-of-document token")
         if (learnt := self.spelled_ends - self.inner_ends) > 0:
-            clauses.append(f"the end-of-document token is spelled {learnt:,} times in the text and learnt as text")
+            clauses.append(f"the end-of-document token is spelled {plural(learnt, 'time')} in the text and learnt as text")
         return "; ".join(clause for clause in clauses if clause and self.entropy is None)
 
     def train(self) -> Tokens:

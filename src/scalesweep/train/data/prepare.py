@@ -32,6 +32,7 @@ from scalesweep.train.data.shelf import FORMAT, id_type, open_if_usable, publish
 from scalesweep.train.data.sources import Source, digest, open_source
 from scalesweep.train.data.spool import Split, Spool, split, write_spool
 from scalesweep.train.data.tokenizer import identity, make_tokenizer
+from scalesweep.units import plural
 
 
 def prepare(spec: DataSpec, announce: Callable[[str], None] = lambda _: None) -> Corpus:
@@ -153,7 +154,7 @@ def _spelled_ends(source: Source, tokenizer: Tokenizer, spool: Spool, announce: 
     for word, number in words.items():
         if number:
             announce(
-                f"{source.name} spells {word.decode()} {number:,} times; where it separates documents of .txt files, "
+                f"{source.name} spells {word.decode()} {plural(number, 'time')}; where it separates documents of .txt files, "
                 f"\"data.separator='{word.decode()}'\" ends them there"
             )
     return sum(words.values())
