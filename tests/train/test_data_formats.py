@@ -87,6 +87,14 @@ def test_a_separator_ends_documents_of_plain_text(tmp_path, packing):
     assert read(path, separator=r"\n\n")[0] == ["one\n<|endoftext|>\ntwo", "lines\n<|endoftext|>", "<|endoftext|>three"]
 
 
+def test_a_long_cell_is_read_and_the_library_keeps_its_own_limit(tmp_path):
+    limit, text = csv.field_size_limit(), "word " * 40_000
+    (tmp_path / "a.csv").write_text(f"text\n{text}\n", encoding="utf-8")
+    documents, _ = read(tmp_path / "a.csv")
+    assert documents == [text]
+    assert csv.field_size_limit() == limit < len(text)
+
+
 def test_a_separator_without_plain_text_is_refused(tmp_path):
     with pytest.raises(DataError, match=r"data\.separator='x'"):
         read(written(tmp_path / "a.jsonl", ["one"]), separator="x")

@@ -134,13 +134,13 @@ def _record(value: Any, where: str) -> Row | Unreadable:
 
 def _csv_rows(file: Path, stream: Stream, encoding: str) -> Iterator[Row | Unreadable]:
     """Cells by the header's names. Bytes that are no text come as half surrogates (PEP 383), which tell the row with them."""
-    csv.field_size_limit(_FIELD_CHARACTERS)
     lines = (line.decode(errors="surrogateescape") for line in _lines(stream, encoding))
     reader = csv.reader(lines, delimiter="\t" if format_of(file) == ".tsv" else ",", strict=True)
     header: list[str] | None = None
     while True:
         line = reader.line_num + 1
         where = f"line {line} of {file}"
+        limit = csv.field_size_limit(_FIELD_CHARACTERS)  # of the whole process, and so only while a row is read
         try:
             cells = next(reader)
         except StopIteration:
@@ -148,7 +148,13 @@ def _csv_rows(file: Path, stream: Stream, encoding: str) -> Iterator[Row | Unrea
         except csv.Error as error:
             if reader.line_num > line:  # what an open quote has swallowed is more than a row
                 raise DataError(f"{where} opens a quote that is not closed as it should be ({error}): mend it.") from None
-            yield Unreadable(where, str(error))
+            fault = str(error)
+        else:
+            fault = ""
+        finally:
+            csv.field_size_limit(limit)
+        if fault:
+            yield Unreadable(where, fault)
             continue
         if not cells:
             continue
