@@ -15,7 +15,7 @@ from scalesweep.analysis.forecast.next_cells import next_cells
 from scalesweep.analysis.forecast.scoring import score
 from scalesweep.errors import FitError, PointsError, SpecError
 from scalesweep.fit import fit_laws
-from scalesweep.fit.results import Fit
+from scalesweep.fit.results import Fit, Status
 from scalesweep.laws import Muennighoff
 from scalesweep.points.points import Points
 from scalesweep.points.reading import read_points
@@ -61,10 +61,29 @@ def test_the_order_of_rows_and_unsaid_unique_tokens_change_nothing() -> None:
     assert all(isinstance(fit, Fit) and fit.law == found[0].law for fit in found)
 
 
+@pytest.mark.parametrize("law", ["additive", "coupled", "repeated"])
+def test_along_a_ray_no_choice_makes_a_joint_law(law: str) -> None:
+    n = np.geomspace(1e7, 1e9, 9)
+    points = read_points(pd.DataFrame({"n": n, "d": 20 * n, "loss": TRUTH.predict(n, 20 * n)}))
+    fit = fit_laws(points, FitSpec.model_validate({"bootstrap": 0, "law": law}))
+    assert fit.preferred is None
+    assert "ray" in str(fit.refusal)
+    assert fit.preferred_of("C") is not None
+
+
+def test_a_chosen_law_that_is_refused_is_said_before_the_others() -> None:
+    fit = fit_laws(fresh(), FitSpec(bootstrap=0, law="repeated"))
+    said = summary(fit)
+    assert said.index("unique_tokens") < said.index("L(N, D)")
+    assert not [name for name in ("joint", "coupled") if fit[name].status is Status.IDENTIFIED]
+
+
 def test_fresh_rows_have_no_law_of_repeated_data() -> None:
     fit = fit_laws(fresh(), FitSpec(bootstrap=0, law="repeated"))
     assert fit.preferred is None
     assert "unique_tokens" in str(fit.refusal)
+    with pytest.raises(FitError, match="not asked for"):
+        fit_laws(fresh(), FitSpec(bootstrap=0))["repeated"]
     with pytest.raises(FitError, match="unique_tokens"):
         forecast(fresh(), FEW, at=(2e9, 6e10))
 

@@ -97,8 +97,9 @@ def fit_one_variable(rows: Rows, joint: Mapping[Name, Fit | Refused], spec: FitS
     """
     found: dict[Name, Fit | Refused] = {}
     for variable in LINES:
+        preferred = joint.get(prefer(joint, CHOICES[spec.law]), joint["joint"])  # on a ray there is no other
         found[LINES[variable]], found[FLOORS[variable]] = fit_variable(
-            rows, variable, joint[prefer(joint, CHOICES[spec.law]) if variable == "C" else "joint"], spec
+            rows, variable, preferred if variable == "C" else joint["joint"], spec
         )
     return found
 

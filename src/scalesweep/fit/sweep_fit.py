@@ -81,7 +81,8 @@ class SweepFit:
             FitError: it was refused; the message has the reason.
         """
         if name not in self.fits:
-            raise FitError(f"{self.source}: {self.refusals.get(name) or self.refusals['joint']}")
+            why = self.refusals.get(name) or self.refusals.get("joint") or f"the law {name!r} was not asked for (fit.law)."
+            raise FitError(f"{self.source}: {why}")
         return self.fits[name]
 
     @property
@@ -176,8 +177,8 @@ class SweepFit:
             reasons = (
                 [f"Warning {said[0]} says why." if len(said) == 1 else f"Warnings {', '.join(said)} say why."] if said else []
             )
-            if name != self.preferred_name and self.preferred:  # whose intervals hold only if it is right
-                reasons.append("Another law is preferred.")
+            if name != self.preferred_name and (self.preferred or self.chosen):  # whose intervals hold only if it is right
+                reasons.append("Another law was chosen." if self.chosen else "Another law is preferred.")
             if reasons:
                 laws[name] = replace(found, status=Status.WEAK, messages=(*found.messages, *reasons))
         return replace(self, laws=laws, findings=tuple(sorted(findings, key=lambda finding: finding.code)))

@@ -28,13 +28,12 @@ _TABLE = "The table does not say"
 def form(seen: Evidence) -> Answer:
     """1. Form, variables, units."""
     fit = seen.analysis.fit
-    law = f"{fit.preferred.law.formula()}." if fit.preferred else f"No joint law: {fit.laws['joint']}"
+    law = f"{fit.preferred.law.formula()}." if fit.preferred else f"No joint law: {fit.refusal}"
     counted = f"N counts {params_in_words(fit.params_convention)}, C counts {flops_in_words(fit.flops_convention)}"
     text = f"{law} {counted}, L is {seen.points.metric.phrase}."
     if (bytes_per_token := seen.facts.bytes_per_token) is None:
-        return Answer(
-            f"{text} {_TABLE} which tokenizer, and how many bytes a token has.", "partly", "name both beside the table."
-        )
+        said = f"{text} {_TABLE} which tokenizer, and how many bytes a token has."
+        return Answer(said, "partly", "name both beside the table.")
     text = f"{text} Tokenizer {seen.facts.tokenizer}, {span(bytes_per_token)} bytes per token."
     return Answer(text, "answered" if fit.preferred else "partly")
 
@@ -42,9 +41,8 @@ def form(seen: Evidence) -> Answer:
 def params(seen: Evidence) -> Answer:
     """2. N by every convention, and what the conclusions owe to it."""
     if len(seen.counted) < 2:
-        only = params_in_words(seen.points.params_convention)
-        remedy = "give embedding, head and matrices apart, as a sweep of this package does."
-        return Answer(f"The points have one count of N ({only}).", "not measured", remedy)
+        only = f"The points have one count of N ({params_in_words(seen.points.params_convention)})."
+        return Answer(only, "not measured", "give embedding, head and matrices apart, as a sweep of this package does.")
     found = list(seen.counted.values())
     words = {"alpha": "alpha", "a_law": "a by approach 3", "by_n": "exponent of L(N)", "by_c": "exponent of L(C)"}
     moved = []
@@ -335,7 +333,7 @@ def tasks(seen: Evidence) -> Answer:
 
 def sampling(seen: Evidence) -> Answer:
     """20. Samples and pass@k."""
-    named = [str(name) for name in seen.points.frame if str(name).startswith("pass@")]
+    named = [name for name in map(str, seen.points.frame) if name.startswith("pass@")]
     nothing = f"{_TABLE} whether the models were sampled." if seen.is_table else "Nothing was sampled from the models."
     said = f"Columns {', '.join(named)} are kept and not analysed." if named else nothing
     return Answer(said, "not measured", "sample the kept weights (train.keep_weights=true), and state k, n and T.")

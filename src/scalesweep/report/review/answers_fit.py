@@ -51,7 +51,7 @@ def objective(seen: Evidence) -> Answer:
     """11. Objective, width, starts, bounds, convergence, minima."""
     fit = seen.analysis.fit.preferred
     if fit is None:
-        return Answer(f"No joint law was fitted: {seen.analysis.fit.laws['joint']}", "not measured", _DESIGN)
+        return Answer(f"No joint law was fitted: {seen.analysis.fit.refusal}", "not measured", _DESIGN)
     delta = f", delta {format_number(fit.huber_delta)}" if fit.huber_delta is not None else ""
     text = f"{fit.objective.words}{delta}: {fit.objective_value:.6g}. {' '.join((fit.status.value, *fit.messages))}"
     text += _other_objectives(seen)
@@ -112,7 +112,7 @@ def intervals(seen: Evidence) -> Answer:
     whole = seen.analysis.fit
     fit = whole.preferred
     if fit is None:
-        return Answer(f"No joint law, so no intervals: {whole.laws['joint']}", "not measured", _DESIGN)
+        return Answer(f"No joint law, so no intervals: {whole.refusal}", "not measured", _DESIGN)
     if not len(fit.samples):
         return Answer("No intervals were computed.", "not measured", _RESAMPLE)
     how = fit.intervals or f"{whole.confidence:.0%} percentiles of {whole.bootstrap} resampled points or runs."

@@ -75,12 +75,14 @@ def law_blocks(fit: SweepFit) -> list[str]:
         for name in fit.order
         if name not in beside.values()
     ]
-    return blocks + [wrap(f"{TITLES[name]}: refused. {reason}", "") for name, reason in fit.stated_refusals.items()]
+    refused = {name: wrap(f"{TITLES[name]}: refused. {reason}", "") for name, reason in fit.stated_refusals.items()}
+    asked = [refused.pop(fit.preferred_name)] if fit.chosen and fit.preferred_name in refused else []
+    return [*asked, *blocks, *refused.values()]
 
 
 def heading(fit: SweepFit, name: Name) -> str:
     """The law's title; of a joint law beside the preferred one it says so first."""
-    if name not in JOINT or fit.preferred is None or name == fit.preferred_name:
+    if name not in JOINT or name == fit.preferred_name or not (fit.preferred or fit.chosen):
         return TITLES[name]
     return f"Not the {'chosen' if fit.chosen else 'preferred'} law: {TITLES[name][0].lower()}{TITLES[name][1:]}"
 
