@@ -13,7 +13,7 @@ from scalesweep.points.points import Points
 from scalesweep.points.reading import read_points
 from scalesweep.report.charts import canvas
 from scalesweep.settings.settings import Settings
-from scalesweep.train.data import prepare, unique_tokens
+from scalesweep.train.data import count_windows, prepare
 from scalesweep.train.data.corpus import Corpus
 
 if TYPE_CHECKING:
@@ -57,7 +57,12 @@ def corpus(settings: Settings) -> Corpus:
 @pytest.fixture(scope="session")
 def facts(corpus: Corpus, settings: Settings) -> CorpusFacts:
     """What a plan needs to know of the corpus."""
-    return CorpusFacts(corpus.name, corpus.hash, corpus.vocab_size, unique_tokens(corpus.train_tokens, settings.model.context))
+    return CorpusFacts(
+        corpus.name,
+        corpus.hash,
+        corpus.vocab_size,
+        count_windows(corpus.train_tokens, settings.model.context) * settings.model.context,
+    )
 
 
 @pytest.fixture(scope="session")

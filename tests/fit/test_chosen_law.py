@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from surfaces import TRUTH
 
+from scalesweep.analysis.analyse import analyse
 from scalesweep.analysis.forecast.dated import read_forecast
 from scalesweep.analysis.forecast.forecast import forecast
 from scalesweep.analysis.forecast.next_cells import next_cells
@@ -19,6 +20,9 @@ from scalesweep.fit.results import Fit, Status
 from scalesweep.laws import Muennighoff
 from scalesweep.points.points import Points
 from scalesweep.points.reading import read_points
+from scalesweep.points.rows import Rows
+from scalesweep.report.context import ReportContext
+from scalesweep.report.pages.cells import cell_rows
 from scalesweep.report.words.summary import summary
 from scalesweep.settings.fit import FitSpec
 
@@ -76,6 +80,22 @@ def test_a_chosen_law_that_is_refused_is_said_before_the_others() -> None:
     said = summary(fit)
     assert said.index("unique_tokens") < said.index("L(N, D)")
     assert not [name for name in ("joint", "coupled") if fit[name].status is Status.IDENTIFIED]
+
+
+def test_the_table_of_cells_has_the_loss_at_their_own_unique_tokens() -> None:
+    points = repeated()
+    cells = [{str(name): value for name, value in row.items()} for row in points.frame.to_dict("records")]
+    context = ReportContext(title="x", curves={}, cells=cells, provenance={}, warnings=[], command="")
+    rows = cell_rows(analyse(points, FitSpec(bootstrap=0, law="repeated")), context)
+    assert [float(row["fitted loss"].text) for row in rows] == pytest.approx(points.loss, abs=1e-4)
+
+
+def test_the_order_of_rows_that_differ_in_unique_tokens_alone_changes_nothing() -> None:
+    frame = repeated().frame
+    twins = pd.concat([frame, frame.assign(unique_tokens=frame["unique_tokens"] / 2)], ignore_index=True)
+    backwards = twins.iloc[::-1].reset_index(drop=True)
+    one, other = (Rows.of(read_points(table)) for table in (twins, backwards))
+    assert np.array_equal(one.u, other.u)
 
 
 def test_fresh_rows_have_no_law_of_repeated_data() -> None:

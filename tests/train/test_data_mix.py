@@ -10,6 +10,10 @@ import pytest
 from builders import CPU, make_store, small_settings
 
 from scalesweep.errors import SpecError
+from scalesweep.plan.axes import data_specs
+from scalesweep.plan.grid import CorpusFacts
+from scalesweep.plan.plan import make_plan
+from scalesweep.plan.selection import Part
 from scalesweep.run.worker import work
 from scalesweep.settings.again import overrides_of
 from scalesweep.settings.compose import compose_settings
@@ -159,6 +163,29 @@ def test_the_command_of_a_report_composes_to_the_same_data(words: list[str]) -> 
 def test_parts_that_cannot_be_are_refused(parts: str, said: str) -> None:
     with pytest.raises(SpecError, match=said):
         compose_settings(["data=mix", f"data.parts={parts}"])
+
+
+def test_a_part_shorter_than_a_window_is_refused_by_the_plan() -> None:
+    settings = compose_settings(
+        ["data=mix", "data.parts=[{data: python, weight: 1}, {data: python, content: prose, weight: 1}]"]
+    )
+    short = CorpusFacts("mix", "0123", 512, 10**6, parts=(Part(20, 5000), Part(10**6, 5000)))
+    with pytest.raises(SpecError, match=r"data\.parts\.0 .*model\.context"):
+        make_plan(settings, short, "cpu")
+
+
+def test_mixtures_are_options_of_an_axis() -> None:
+    mixtures = ",".join(
+        f"{{data: mix, parts: [{{data: python, weight: {w}}}, {{data: python, content: prose, weight: 1}}]}}" for w in (1, 3)
+    )
+    settings = compose_settings([f"sweep.axes.data=[{mixtures}, python]"])
+    assert [[part.weight for part in spec.parts] for spec in data_specs(settings)] == [[1, 1], [3, 1], []]
+    assert data_specs(settings)[0].parts[1].content == "prose"
+
+
+def test_a_mixture_has_no_split_of_its_own() -> None:
+    with pytest.raises(SpecError, match="validation_fraction"):
+        compose_settings(["data=mix", "data.parts=[{data: python, weight: 1}]", "data.validation_fraction=0.2"])
 
 
 def test_parts_without_a_mixture_are_refused() -> None:

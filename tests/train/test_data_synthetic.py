@@ -14,7 +14,7 @@ from scalesweep.plan.grid import CorpusFacts
 from scalesweep.plan.plan import make_plan
 from scalesweep.settings.data import DataSpec
 from scalesweep.settings.settings import parse_settings
-from scalesweep.train.data import check_entropy, prepare, unique_tokens
+from scalesweep.train.data import check_entropy, count_windows, prepare
 from scalesweep.train.data.corpus import Corpus, open_corpus
 from scalesweep.train.data.synthetic import (
     KEY_DIGITS,
@@ -220,7 +220,7 @@ def measure(home: Path, source: dict[str, Any], width: int, depth: int, budgets:
         train={"validation_tokens": validation},
     )
     corpus = prepare(settings.data)
-    facts = CorpusFacts(corpus.name, corpus.hash, corpus.vocab_size, unique_tokens(corpus.train_tokens, 32))
+    facts = CorpusFacts(corpus.name, corpus.hash, corpus.vocab_size, count_windows(corpus.train_tokens, 32) * 32)
     execution = Execution(prepare_device("cpu"))
     streams = np.array(corpus.train()), np.array(corpus.validation())
     cells = make_plan(settings, facts, "cpu").cells

@@ -172,6 +172,46 @@ def test_a_set_that_is_none_is_refused(words: list[str], said: str) -> None:
         compose_settings(["sweep=smoke", *words])
 
 
+@pytest.mark.parametrize("lost", ["tokens.bin", "set.json"])
+def test_a_set_of_which_a_file_is_lost_is_made_again(place: Path, lost: str) -> None:
+    wanted = spec(place, BPE, main=None, held=f"{place}/held/*.txt")
+    _, (made,) = prepare_with_sets(wanted)
+    (made.file.parent / lost).unlink()
+    _, (again,) = prepare_with_sets(wanted)
+    assert again == made
+    assert again.is_there()
+
+
+def test_a_torn_corpus_with_a_pinned_set_is_made_again(place: Path) -> None:
+    wanted = spec(place, BPE, main=f"{place}/held/*.txt")
+    corpus, _ = prepare_with_sets(wanted)
+    (corpus.directory / "train.bin").unlink()
+    assert prepare_with_sets(wanted)[0] == corpus
+    assert open_corpus(corpus.directory) == corpus
+
+
+@pytest.mark.parametrize(
+    "changed",
+    ["{data: python, unique_tokens: 10k}", "{data: python, transform: {kind: words, share: 0.5}}"],
+)
+def test_a_set_is_a_text_as_it_is(changed: str) -> None:
+    with pytest.raises(SpecError, match="as it is"):
+        compose_settings([f"data.validation={{main: {changed}}}"])
+
+
+def test_mixtures_of_other_weights_are_other_corpora_with_a_pinned_set_too(place: Path) -> None:
+    held = spec(place, BYTES, main=f"{place}/held/*.txt").validation
+    hashes = set()
+    for weight in (1, 3):
+        parts = [{"source": "files", "paths": [f"{place}/train/0*.txt"], "weight": weight}]
+        parts += [{"source": "files", "paths": [f"{place}/train/1*.txt"], "weight": 1}]
+        parts = [{**part, "validation_fraction": 0.2} for part in parts]
+        mixed = {"source": "mix", "parts": parts, "tokenizer": BYTES, "cache": str(place / "cache")}
+        wanted = parse(DataSpec, mixed).model_copy(update={"validation": held})
+        hashes.add(prepare_with_sets(wanted)[0].hash)
+    assert len(hashes) == 2
+
+
 def test_a_path_that_is_not_there_is_refused(place: Path) -> None:
     with pytest.raises(DataError, match=r"nowhere\.txt"):
         prepare_with_sets(spec(place, BYTES, main=f"{place}/nowhere.txt"))

@@ -225,9 +225,12 @@ def _incomparable(one: Points, other: Points) -> str:
         for name in ("validation_set", "bytes_per_token")
     )
     if sets[0] != sets[1]:
-        return "were evaluated on different texts, so no two of their losses are equal; data.validation gives all one set"
+        return "were evaluated on different texts, so no two of their losses are equal; data.validation gives a sweep one set"
     if sizes[0] != sizes[1] and one.metric.unit.endswith("per token"):
-        return "have different tokenizers, so no two of their losses per token are equal; fit count.loss=bits_per_byte"
+        return (
+            "have different tokenizers, so no two of their losses per token are equal; bits per byte can be, of a sweep by "
+            "count.loss=bits_per_byte"
+        )
     return ""
 
 

@@ -174,6 +174,11 @@ def _selected(settings: Settings, corpus: CorpusFacts, context: int, sequences: 
     """
     asked, transform = settings.data.unique_tokens, _transform(settings.data.transform)
     available = Selection(parts=corpus.parts).windows(corpus.unique_tokens + 1, context)
+    if corpus.parts and not all(available):
+        raise SpecError(
+            f"data.parts.{available.index(0)} has fewer training tokens than one window of model.context + 1 = {context + 1}: "
+            "give more text or lower model.context."
+        )
     limit = sum(available) if asked is None else asked // context
     if asked is not None:
         _check_limit(asked, limit, corpus, context, sequences, available)

@@ -27,7 +27,7 @@ from scalesweep.points.metric import rate_from_nats
 from scalesweep.settings.plan import CountSpec
 from scalesweep.settings.settings import Settings, with_values
 
-Corpora = CorpusFacts | Mapping[str, CorpusFacts]
+CorporaFacts = CorpusFacts | Mapping[str, CorpusFacts]
 """One corpus, or that of each `DataSpec` of the sweep by its `axes.data_key`."""
 _OFF = 0.01
 """Share by which rounding may move D before it is said. A judgement: with beta of 0.3 it moves a loss's excess by 0.3 %."""
@@ -90,7 +90,7 @@ class TunedCell:
 
 def make_plan(
     settings: Settings,
-    corpus: Corpora,
+    corpus: CorporaFacts,
     device: Device,
     extended: Collection[str] = (),
     left_out: Collection[str] = (),
@@ -134,12 +134,12 @@ def make_plan(
     return Plan(settings.sweep.name, settings.count, cells, tuple(warnings), _columns(tried))
 
 
-def _facts(corpus: Corpora, settings: Settings) -> CorpusFacts:
+def _facts(corpus: CorporaFacts, settings: Settings) -> CorpusFacts:
     """Those of the corpus that the settings name."""
     return corpus if isinstance(corpus, CorpusFacts) else corpus[data_key(settings.data)]
 
 
-def tuned_cells(variant: Variant, corpora: Corpora, device: Device, extensions: bool) -> Iterator[TunedCell]:
+def tuned_cells(variant: Variant, corpora: CorporaFacts, device: Device, extensions: bool) -> Iterator[TunedCell]:
     """The cells of every combination of the tuned settings; with `extensions` also those past the ends of their ranges.
 
     Raises:
@@ -168,7 +168,7 @@ def tuned_cells(variant: Variant, corpora: Corpora, device: Device, extensions: 
         yield from (TunedCell(cell, trial, variant.place) for cell in grid)
 
 
-def tuned_variants(settings: Settings, corpora: Corpora, device: Device, extensions: bool) -> Iterator[TunedCell]:
+def tuned_variants(settings: Settings, corpora: CorporaFacts, device: Device, extensions: bool) -> Iterator[TunedCell]:
     """`tuned_cells` at every combination of the further axes."""
     for variant in variants(settings):
         yield from tuned_cells(variant, corpora, device, extensions)
@@ -209,7 +209,7 @@ def _columns(tried: list[list[TunedCell]]) -> dict[str, dict[str, Any]]:
     return columns
 
 
-def _warnings(settings: Settings, corpus: Corpora, cells: tuple[Cell, ...], declared: int) -> Iterator[str]:
+def _warnings(settings: Settings, corpus: CorporaFacts, cells: tuple[Cell, ...], declared: int) -> Iterator[str]:
     """Sentences about a design that is not quite what was declared, or cannot answer what will be asked of it."""
     yield from dict.fromkeys(
         line for v in variants(settings) for line in _missed_targets(v.settings, _facts(corpus, v.settings))

@@ -44,7 +44,7 @@ class Rows:
         """
         n, d, c, loss = points.n, points.d, points.c, points.loss
         units, compute = group_rows(points.used), compute_of(points)
-        order = np.lexsort((units.unit, loss, c, d, n) if points.is_partial else (units.unit, loss, d, n))
+        order = np.lexsort((units.unit, points.u, loss, c, d, n) if points.is_partial else (units.unit, points.u, loss, d, n))
         said = np.nan_to_num(np.stack([n, d, c, loss, points.u, units.unit], axis=1)[order], nan=-1.0)
         order = order[np.append(True, np.any(said[1:] != said[:-1], axis=1))] if len(order) else order
         k = None if compute.is_contradiction else compute.k

@@ -45,12 +45,18 @@ def compose_settings(overrides: Sequence[str]) -> Settings:
     def option_of(group: str, option: str) -> Mapping[str, Any]:
         others = [word for word in overrides if word.partition("=")[0] != group]
         values: Mapping[str, Any] = compose_values([*others, f"{group}={option}"])[group]
-        return with_validation(values, options) if group == "data" else values
+        return values
 
-    options = partial(data_option, own=own_dirs(overrides))
+    def written_out(group: str, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        if group != "data":
+            return values
+        own = own_dirs(overrides)
+        parts = with_parts({"data": values}, partial(part_option, own=own))["data"]
+        return with_validation(parts, partial(data_option, own=own))
+
     composed = compose_values(overrides)
-    composed["data"] = with_validation(composed["data"], options)
-    settings = parse_settings(with_options(composed, option_of))
+    composed["data"] = written_out("data", composed["data"])
+    settings = parse_settings(with_options(composed, option_of, written_out))
     refuse_idle(named_settings(overrides), settings)
     return settings
 

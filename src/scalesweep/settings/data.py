@@ -199,7 +199,11 @@ class DataSpec(TextSpec):
         if self.validation and gives_tokens and self.source != "generated":
             raise ValueError(f"validation is of text, and source={self.source} gives tokens that no tokenizer makes")
         for name, text in self.validation.items():
-            if text is not None and (text.tokenizer.kind != "bytes" or text.validation):
+            if text is None:
+                continue
+            if text.parts or text.transform or text.unique_tokens:
+                raise ValueError(f"validation.{name} is one text as it is, without parts, transform and unique_tokens")
+            if text.tokenizer.kind != "bytes" or text.validation:
                 raise ValueError(f"validation.{name} is a text, without a tokenizer and a validation set of its own")
         return self
 

@@ -43,7 +43,7 @@ def _any_but(*extensions: str) -> Callable[[Any], bool]:
 
 
 def _holds_out_a_share(data: DataSpec) -> bool:
-    return data.source != "generated" and (data.source != "enwik8" or data.max_bytes is not None)
+    return data.source not in ("generated", "mix") and (data.source != "enwik8" or data.max_bytes is not None)
 
 
 def _source(*names: str) -> When:
@@ -90,7 +90,12 @@ WHEN: Mapping[str, tuple[When, ...]] = {
     "data.bytes_per_token": (_source("tokens"),),
     "data.max_bytes": (_TEXT,),
     "data.validation_fraction": (
-        When("data", _holds_out_a_share, ("data.max_bytes=10M (enwik8)", "data=files"), "a split that is another's"),
+        When(
+            "data",
+            _holds_out_a_share,
+            ("data.max_bytes=10M (enwik8)", "a part's own (mix)", "data=files"),
+            "a split that is another's",
+        ),
     ),
     "data.model": (_source("generated"),),
     "data.cell": (_source("generated"),),

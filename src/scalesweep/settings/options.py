@@ -15,9 +15,11 @@ from scalesweep.settings.settings import parse_settings
 
 Compose = Callable[[str, str], Mapping[str, Any]]
 """Takes a group and one of its options; gives the group's settings under all other overrides."""
+Finish = Callable[[str, Mapping[str, Any]], Mapping[str, Any]]
+"""Takes a group and settings of it as they were written; writes out what in them names options too."""
 
 
-def with_options(values: Mapping[str, Any], compose: Compose) -> dict[str, Any]:
+def with_options(values: Mapping[str, Any], compose: Compose, finish: Finish) -> dict[str, Any]:
     """The composed values of a sweep with the options of its axes composed too.
 
     The settings of such a group itself become those of the first value, so that none that no cell has are stored.
@@ -29,14 +31,14 @@ def with_options(values: Mapping[str, Any], compose: Compose) -> dict[str, Any]:
     axes = dict(sweep.get("axes") or {})
     for group, choices in axes.items():
         if isinstance(choices, list | tuple) and isinstance(values.get(group), Mapping):
-            asked = [_composed(group, choice, values[group], compose) for choice in choices]
+            asked = [_composed(group, choice, values[group], compose, finish) for choice in choices]
             axes[group] = [{**value, "values": _validated(values, group, value["values"])} for value in asked]
             if axes[group]:
                 found[group] = axes[group][0]["values"]
     return {**found, "sweep": {**sweep, "axes": axes}} if axes else found
 
 
-def _composed(group: str, choice: Any, chosen: Mapping[str, Any], compose: Compose) -> dict[str, Any]:
+def _composed(group: str, choice: Any, chosen: Mapping[str, Any], compose: Compose, finish: Finish) -> dict[str, Any]:
     if is_option(choice):
         return dict(choice)
     if not isinstance(choice, str | Mapping):
@@ -49,7 +51,7 @@ def _composed(group: str, choice: Any, chosen: Mapping[str, Any], compose: Compo
         base = chosen if option is None else compose(group, str(option))
     except SpecError as error:
         raise SpecError(f"sweep.axes.{group}: {error}") from None
-    return {"asked": choice, "values": merged(base, further)}
+    return {"asked": choice, "values": finish(group, merged(base, further))}
 
 
 def _validated(values: Mapping[str, Any], group: str, chosen: Mapping[str, Any]) -> dict[str, Any]:

@@ -70,7 +70,7 @@ def with_values(settings: Settings, values: Mapping[str, Any]) -> Settings:
         SpecError: as of `parse_settings`, in a section that changes.
     """
     whole = {name: value for name, value in values.items() if "." not in name}
-    if whole:  # a model is one of two tables, which only the settings as a whole tell apart
+    if whole:  # a model is one of several tables, which only the settings as a whole tell apart
         settings = parse_settings({**settings.model_dump(mode="json"), **whole})
     changed: dict[str, dict[str, Any]] = {}
     for name, value in values.items():

@@ -55,7 +55,7 @@ class Corpora:
 
     def facts(self, settings: Settings) -> dict[str, CorpusFacts]:
         """What a plan needs to know of each."""
-        return {key: facts_of_corpus(prepared.corpus, settings) for key, prepared in self.by_key.items()}
+        return {key: facts_of_corpus(prepared.corpus, settings, prepared.spec) for key, prepared in self.by_key.items()}
 
     def stated(self) -> dict[str, Any]:
         """What the sweep's file records of its surroundings."""
@@ -99,15 +99,15 @@ def prepare_corpora(settings: Settings, say: Callable[[str], None]) -> Corpora:
     return corpora
 
 
-def facts_of_corpus(corpus: Corpus, settings: Settings) -> CorpusFacts:
-    """What a plan needs to know of one corpus.
+def facts_of_corpus(corpus: Corpus, settings: Settings, spec: DataSpec | None = None) -> CorpusFacts:
+    """What a plan needs to know of one corpus, made by `spec`, or else by the settings' own.
 
     Raises:
         DataError: the training text is shorter than one window.
     """
     least = min((part.train_tokens for part in corpus.parts), default=corpus.train_tokens)
-    if shortage := training_shortage(least, settings.model.context, settings.data.max_bytes is not None):
-        raise DataError(shortage)
+    if shortage := training_shortage(least, settings.model.context, (spec or settings.data).max_bytes is not None):
+        raise DataError(f"{corpus.name}: {shortage}" if spec not in (None, settings.data) else shortage)
     parts = tuple(Part(part.train_tokens, part.places) for part in corpus.parts)
     unique = sum(Selection(parts=parts).unique_tokens(corpus.train_tokens, settings.model.context))
     return CorpusFacts(corpus.name, corpus.hash, corpus.vocab_size, unique, scaled(settings), parts, own_optimizer(settings))

@@ -13,7 +13,7 @@ from scalesweep.analysis.tuning.optima import is_tuned, tuned_frontier
 from scalesweep.files import plain_write_errors
 from scalesweep.plan.axes import AXIS
 from scalesweep.plan.grid import Device
-from scalesweep.plan.plan import Corpora, TunedCell, tuned_variants
+from scalesweep.plan.plan import CorporaFacts, TunedCell, tuned_variants
 from scalesweep.plan.trials import Extension, Refinement
 from scalesweep.points.points import Points
 from scalesweep.report import ReportContext
@@ -45,7 +45,7 @@ def keep_frontier(directory: Path, context: ReportContext) -> None:
         context.frontier.points.to_csv(directory / "frontier.csv")
 
 
-def extend(measured: Measured, settings: Settings, facts: Corpora, device: Device) -> tuple[list[str], list[str]]:
+def extend(measured: Measured, settings: Settings, facts: CorporaFacts, device: Device) -> tuple[list[str], list[str]]:
     """Keys of the cells past the edges at which optima lie, or between settings too coarse, and sentences that say so.
 
     Every edge asks for the next extension of its range that the directory does not hold, at its size and budget and at its own

@@ -15,7 +15,7 @@ from scalesweep.plan.budget import describe, exceeded, shrink
 from scalesweep.plan.grid import Device
 from scalesweep.plan.plan import Plan, make_plan
 from scalesweep.run.launch import launch
-from scalesweep.run.launch.device import device_of_sweep
+from scalesweep.run.launch.device import device_of_sweep, num_gpus
 from scalesweep.run.launch.monitor import Monitor
 from scalesweep.run.launch.pricing import Prices, limits_of
 from scalesweep.run.launch.signals import signals_interrupt
@@ -29,6 +29,7 @@ from scalesweep.sweep.extend import extend, keys_present
 from scalesweep.sweep.pooling import take_here
 from scalesweep.sweep.subject import sweep_subject, write
 from scalesweep.sweep.tracking import track_sweep
+from scalesweep.units import plural
 
 Say = Callable[[str], None]
 """Takes one line on what is being done."""
@@ -125,16 +126,19 @@ def measure_sets(store: Store, plan: Plan, device: Device, say: Say) -> None:
             lacking += [(cell, name) for name in stated[cell.corpus_hash].sets.keys() - store.further(cell.key, record).keys()]
     kept = [(cell, name) for cell, name in lacking if store.weights(cell.key).is_file()]
     names = " and ".join(sorted({name for _, name in lacking}))
-    if kept:
+    number = plural(len({cell.key for cell, _ in kept}), "cell")
+    if kept and device == "cuda" and num_gpus() == 0:  # others train, on machines with GPUs
+        say(f"{number} with kept weights not evaluated on validation set {names}: no GPU is here; repeat this where one is.")
+    elif kept:
         from scalesweep.run.further import evaluate_kept
 
-        say(f"Evaluating {len({cell.key for cell, _ in kept})} cells on validation set {names}, from their kept weights.")
+        say(f"Evaluating {number} on validation set {names}, from kept weights.")
         with plain_storage_errors(store.directory):
             evaluate_kept(store, kept, device, say)
     if without := {cell.key for cell, _ in lacking} - {cell.key for cell, _ in kept}:
         say(
-            f"{len(without)} complete cells lack the loss on validation set {names}, and their weights were not kept: measure "
-            "them again with train.keep_weights=true in another directory (dir=...) to have it."
+            f"{plural(len(without), 'complete cell')} lack{'s' * (len(without) == 1)} the loss on validation set {names}, "
+            "without kept weights: measure again with train.keep_weights=true in another directory (dir=...) to have it."
         )
 
 
@@ -188,8 +192,9 @@ def measure_cell(settings: Settings, directory: Path, say: Say) -> float:
     planned = plan_sweep(settings, corpora, device)
     store = Store(directory)
     keep_plan(store, planned, settings, corpora)
-    if taken := take_here(store, planned, settings, device):
-        say(taken)
+    with plain_storage_errors(store.directory):
+        if taken := take_here(store, planned, settings, device):
+            say(taken)
     launch(store, settings, device, Monitor(store, planned))
     record = store.record(planned.cells[0].key)
     if record is None:

@@ -121,6 +121,10 @@ def sweep_subject(measured: Measured, settings: Settings, words: Sequence[str], 
     measured_points = measured.points(settings.count)
     num_arms = measured_points.frame[ARM].nunique() if ARM in measured_points.frame else 0
     column = "" if by == "none" else by or (ARM if num_arms > 1 else "")
+    if arm and not column and not num_arms:
+        raise SpecError(
+            f"arm = {arm!r}: this sweep has no axis of data, whose arms it would name; by=COLUMN names another column."
+        )
     points, context = fitted_points(rows_of(measured_points, column or ARM, arm) if arm else measured_points, context)
     if column and not arm and not by and points.used[column].nunique() < 2:
         # Of the other arms nothing that can be fitted is there, or not yet.
@@ -231,8 +235,9 @@ def read_subject(arguments: Sequence[str], command: str) -> Subject:
                 f"{word!r} means nothing to {command} of {kind.name}, which takes settings of {', '.join(kind.sections)}."
             )
     if command not in BY_COMMANDS and any(word.startswith("by=") for word in overrides):
+        chosen = "arm=NAME" if kind.read is _read_sweep else "where=..."
         raise SpecError(
-            f"by=... is of {' and '.join(BY_COMMANDS)}: {command} takes rows of one family, which where=... chooses."
+            f"by=... is of {' and '.join(BY_COMMANDS)}: {command} takes rows of one family, which {chosen} chooses."
         )
     if command not in WRITING_COMMANDS and any(word.startswith("dir=") for word in overrides):
         raise SpecError(f"dir=... has no effect on {command}: it is of {' and '.join(WRITING_COMMANDS)}, which write a report.")

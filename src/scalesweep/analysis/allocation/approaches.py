@@ -153,7 +153,9 @@ def compare_approaches(
         allocation_of_law(laws.laws["joint"], points, spec),
     ]
     if laws.preferred is not None and laws.preferred_name != "joint":
-        rows.append(allocation_of_law(laws.preferred, points, spec, "repeated" if spec.law == "repeated" else "coupled"))
+        name: Literal["coupled", "repeated"] = "repeated" if laws.preferred_name == "repeated" else "coupled"
+        row = allocation_of_law(laws.preferred, points, spec, name)
+        rows.append(replace(row, title=row.title.replace("preferred", "chosen")) if laws.chosen else row)
     return Approaches(tuple(rows), minima, bias, compared_at, _notes(points), points.source)
 
 

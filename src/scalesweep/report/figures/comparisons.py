@@ -42,7 +42,7 @@ LABELS = {
     "envelope": "1, envelope",
     "isoflop": "2, isoFLOP minima",
     "law": "3, additive law",
-    "coupled": "3, coupled law (preferred)",
+    "coupled": "3, coupled law",
     "repeated": "3, law of repeated data",
 }
 """Short names of the approaches."""

@@ -53,7 +53,7 @@ def _laws(analysis: Analysis) -> Callable[[str], Fit | None]:
 
 def _row(cell: Mapping[str, Any], place: int, best: Fit | None, reasons: Mapping[str, str]) -> dict[str, Any]:
     n, d, c, loss, error = (_number(cell.get(name)) for name in ("n", "d", "c", "loss", "loss_se"))
-    fitted = float(best.law.predict(n, d)) if best and isinstance(best.law, JointLaw) and n and d else None
+    fitted = _fitted(best.law, cell, n, d) if best and isinstance(best.law, JointLaw) and n and d else None
     residual = loss / fitted - 1 if loss and fitted else None
     return {
         **cell,
@@ -67,6 +67,14 @@ def _row(cell: Mapping[str, Any], place: int, best: Fit | None, reasons: Mapping
         "residual": _shown(residual, lambda value: format_share(value, sign="+")),
         "used": _used(cell, loss, reasons),
     }
+
+
+def _fitted(law: JointLaw, cell: Mapping[str, Any], n: float, d: float) -> float:
+    """The law's loss of the cell, of which a law of repeated data wants the unique tokens, as `Points.u` has them."""
+    unique = _number(cell.get("unique_tokens"))
+    epochs = _number(cell.get("epochs")) or (d / unique if unique else 1.0)
+    at = {"N": n, "D": d, "U": d / max(1.0, epochs)}
+    return float(law.predict(*(at[symbol] for symbol in law.variables)))
 
 
 def _used(cell: Mapping[str, Any], loss: float | None, reasons: Mapping[str, str]) -> str:

@@ -181,7 +181,7 @@ def law_in_words(points: Points, fit: SweepFit) -> str:
     end = f"With both without limit it ends at E = {format_number(found.value)}{ends}, if this form holds so far."
     if any(finding.code == "A06" for finding in fit.findings):
         end = "Where it ends with both without limit, the points do not show (A06)."
-    said = f"the {fit.metric.noun} is {fit.metric.of(f'{here:.3g}')}"
+    said = f"the {fit.metric.noun}{' of fresh text' if 'U' in law.variables else ''} is {fit.metric.of(f'{here:.3g}')}"
     text = (
         f"At the middle of the points, N = {format_count(n)} and D = {format_count(d)}, {said}; "
         f"twice the parameters take {by_n:.2g} off it, twice the tokens {by_d:.2g}. {end}"

@@ -28,6 +28,7 @@ from scalesweep.plan.flops import ModuleShape
 from scalesweep.plan.plan import Plan
 from scalesweep.run.store.contents import checked_key, read_cell
 from scalesweep.run.store.schema import SCHEMA, upgrade
+from scalesweep.run.store.stated import stated_corpora
 from scalesweep.run.store.store import Store
 from scalesweep.settings.settings import Settings
 
@@ -186,8 +187,16 @@ def take_from_pool(store: Store, pool: Pool, plan: Plan, cells: Iterable[Cell]) 
     (`where.pool`); all else of it but the claim's number is the pool's.
     """
     taken = []
+    stated = stated_corpora(store.plan_file.content()["facts"])
     for cell in cells if pool.serves else ():
-        if not pool.holds(cell) or (entry := pool.read(cell)) is None or (claim := store.claims.take(cell.key)) is None:
+        if not pool.holds(cell) or (entry := pool.read(cell)) is None:
+            continue
+        # Further validation sets are no part of the key, and of the conditions by where they are, not by what they hold.
+        sets = stated[cell.corpus_hash].sets
+        losses = entry.record.get("validation", {})
+        if any(loss["text"] != sets[name]["text"] for name, loss in losses.items() if name in sets):
+            continue
+        if (claim := store.claims.take(cell.key)) is None:
             continue
         record = {**entry.record, "where": {**entry.record["where"], "pool": str(pool.directory)}}
         if store.write_curve(claim, entry.curve) and store.write_record(claim, record):
@@ -198,7 +207,7 @@ def take_from_pool(store: Store, pool: Pool, plan: Plan, cells: Iterable[Cell]) 
 
 
 def give_to_pool(store: Store, pool: Pool, cells: Iterable[Cell], say: Callable[[str], None]) -> None:
-    """Add the cells of the store that are complete and not from a pool; what keeps them from being written is said once."""
+    """Add the cells of the store that are complete and not from a pool; what keeps one from being written is said once."""
     for cell in cells:
         record = store.record(cell.key)
         if record is None or is_pooled(record):

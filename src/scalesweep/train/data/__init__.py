@@ -1,7 +1,7 @@
 """Text to batches: sources, tokenizers, prepared corpora, and the batch of a step. numpy only; nothing here imports torch."""
 
 from scalesweep.plan.selection import count_windows
-from scalesweep.train.data.batches import batch, training_shortage, unique_tokens, validation_shortage, validation_windows
+from scalesweep.train.data.batches import batch, training_shortage, validation_shortage, validation_windows
 from scalesweep.train.data.corpus import Corpus, cache_dir, open_corpus
 from scalesweep.train.data.mix import prepare
 from scalesweep.train.data.synthetic import check_entropy
@@ -17,7 +17,6 @@ __all__ = [
     "open_corpus",
     "prepare",
     "training_shortage",
-    "unique_tokens",
     "validation_shortage",
     "validation_windows",
     "windows_of_cell",

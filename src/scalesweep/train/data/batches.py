@@ -18,11 +18,6 @@ Tokens = NDArray[np.unsignedinteger]
 """A stream of token ids, usually a read-only `np.memmap` of a prepared corpus."""
 
 
-def unique_tokens(num_tokens: int, context: int) -> int:
-    """U: the targets of one epoch over a stream of `num_tokens`; training on more repeats them."""
-    return count_windows(num_tokens, context) * context
-
-
 def batch(
     tokens: Tokens, *, seed: int, step: int, sequences: int, context: int, windows: Windows | None = None
 ) -> NDArray[np.int64]:

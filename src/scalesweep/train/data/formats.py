@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from scalesweep.errors import DataError
+from scalesweep.train.data.hub import first_line
 from scalesweep.train.data.reading import Reading, Row, Unreadable, text_column
 
 Stream = io.BufferedReader | gzip.GzipFile
@@ -221,5 +222,4 @@ def _plain_errors(file: Path, name: str) -> Iterator[None]:
             raise DataError(
                 f"data.paths: {file} could not be read ({error.strerror}): make it readable, or leave it out."
             ) from None
-        said = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
-        raise DataError(f"data.paths: {file} could not be read as {name.removeprefix('.')}: {said}.") from None
+        raise DataError(f"data.paths: {file} could not be read as {name.removeprefix('.')}: {first_line(error)}.") from None

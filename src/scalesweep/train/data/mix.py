@@ -24,8 +24,7 @@ from scalesweep.train.data.batches import Tokens
 from scalesweep.train.data.corpus import Corpus, cache_dir, open_corpus
 from scalesweep.train.data.disturb import disturb
 from scalesweep.train.data.encoding import Tokenizer, encode, pieces
-from scalesweep.train.data.prepare import announce_tokenizer, made_by, size_name, write_tokenizer
-from scalesweep.train.data.prepare import prepare as prepare_text
+from scalesweep.train.data.prepare import announce_tokenizer, made_by, prepare_one, size_name, write_tokenizer
 from scalesweep.train.data.reading import Reading
 from scalesweep.train.data.round_trip import SAMPLE_BYTES, SAMPLE_TEXTS, check_loss, round_trip
 from scalesweep.train.data.shelf import FORMAT, id_type, open_if_usable, publish, scratch_directory, write_arrays
@@ -49,8 +48,8 @@ def prepare(spec: DataSpec, announce: Callable[[str], None] = lambda _: None) ->
         DataError: a text cannot be found, read, split or tokenized, or the cache cannot be written.
     """
     if spec.source != "mix":
-        return prepare_text(spec, announce)
-    corpora = [prepare_text(_bytes_of(part, spec), announce) for part in spec.parts]
+        return prepare_one(spec, announce)
+    corpora = [prepare_one(_bytes_of(part, spec), announce) for part in spec.parts]
     places = places_of([part.weight for part in spec.parts])
     cache = cache_dir(spec)
     key = digest(FORMAT, "mix", [[c.hash, p] for c, p in zip(corpora, places, strict=True)], *made_by(spec))
@@ -135,10 +134,12 @@ def _sample(corpora: Sequence[Corpus]) -> list[bytes]:
     """Documents spread evenly over each part, or the beginnings of long ones, on which the tokenizer is tried."""
     texts = []
     for corpus in corpora:
-        every = list(documents(corpus.train()))
-        number = min(len(every), SAMPLE_TEXTS // len(corpora) + 1)
-        chosen = (every[i * len(every) // number] for i in range(number))
-        texts += [text if len(text) <= SAMPLE_BYTES else cut(text, SAMPLE_BYTES).strip() for text in chosen]
+        tokens = corpus.train()
+        ends = np.flatnonzero(tokens == byte_tokenizer().eod_id)
+        number = min(len(ends), SAMPLE_TEXTS // len(corpora) + 1)
+        for i in (place * len(ends) // number for place in range(number)):
+            text = tokens[(ends[i - 1] + 1 if i else 0) : ends[i]].astype(np.uint8).tobytes()
+            texts.append(text if len(text) <= SAMPLE_BYTES else cut(text, SAMPLE_BYTES).strip())
     return texts
 
 
@@ -197,7 +198,7 @@ def _validation(tokenizer: Tokenizer, corpora: Sequence[Corpus], places: Sequenc
 
 
 def _pieces(tokenizer: Tokenizer, texts: Iterable[bytes]) -> list[tuple[np.ndarray, bytes]]:
-    """Short pieces of the documents, as ids, the last of each with the end of the document, and as text."""
+    """Short pieces of the texts, as ids, the last of each with the end of a document, and as text."""
     cuts = list(pieces(texts, VALIDATION_BYTES))
     encoded = zip(cuts, tokenizer.encode_batch([text for text, _ in cuts]), strict=True)
     return [(np.append(ids, tokenizer.eod_id) if is_last else ids, text) for (text, is_last), ids in encoded]

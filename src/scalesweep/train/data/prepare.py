@@ -35,15 +35,11 @@ from scalesweep.train.data.tokenizer import identity, make_tokenizer
 from scalesweep.units import plural
 
 
-def prepare(spec: DataSpec, announce: Callable[[str], None] = lambda _: None) -> Corpus:
-    """The corpus of `spec`, read, tokenized and kept on the first call and opened on later ones.
-
-    Args:
-        spec: what to read, how to split and tokenize it, and where to keep it.
-        announce: is told, one sentence at a time, what takes long.
+def prepare_one(spec: DataSpec, announce: Callable[[str], None] = lambda _: None) -> Corpus:
+    """The corpus of a source that is no mixture; `mix.prepare` is that of any.
 
     Raises:
-        DataError: the text cannot be found, read, split or tokenized, or the cache cannot be written.
+        DataError: as of `mix.prepare`.
     """
     cache = cache_dir(spec)
     try:

@@ -14,7 +14,7 @@ def stated(corpus: Corpus) -> dict[str, Any]:
 
 
 def validation_text(corpus: Corpus) -> str:
-    """Twelve hex digits that are equal for corpora with the same held-out text, however it is tokenized.
+    """Twelve hex digits that are equal for corpora with the same held-out text, however it is tokenized, but of a mixture.
 
     Of a corpus that holds out a share of its own, they are of the whole text and of the rule by which it was split.
     """
@@ -22,6 +22,6 @@ def validation_text(corpus: Corpus) -> str:
     if "validation_text" in content:
         return str(content["validation_text"])
     hashes = content["sha256"]
-    if "text" not in hashes:  # drawn tokens
+    if "text" not in hashes:  # drawn or given tokens, or a mixture, whose shares are of tokens
         return digest(hashes["validation"])[:12]
     return digest(hashes["text"], content["split"]["rule"])[:12]

@@ -18,6 +18,8 @@ from scalesweep.train.model.architecture import FORMULA_TOLERANCE, count_groups,
 _SETTING = "model.target"
 _BATCH = 2
 """Sequences of the trial."""
+_TRIED: set[tuple[str, str]] = set()
+"""What was held to the contract in this process: settings of the model, and the hash of its source."""
 _CAUSAL = 1e-4
 """Most that a logit may change with a later token, as products of another content may be rounded elsewhere; a judgement."""
 
@@ -50,7 +52,9 @@ def _scaled_custom(spec_json: str, source: str, width: int, depth: int, head_dim
     content = {"target": spec.target, "source": source, "arguments": {**spec.config, **sizes}}
     where = f"{_SETTING} = {spec.target!r} at width {width}, depth {depth}"
     try:
-        _try_once(spec_json, source, json.dumps(content, sort_keys=True), vocab_size, spec.context)
+        if (spec_json, source) not in _TRIED:
+            _try(json.dumps(content, sort_keys=True), vocab_size, spec.context)
+            _TRIED.add((spec_json, source))
         with torch.device("meta"):
             module = build_custom(content)
         groups = count_groups(module)
@@ -94,8 +98,7 @@ def require_custom(shapes: Iterable[object]) -> None:
             build_custom(content)
 
 
-@functools.cache
-def _try_once(spec_json: str, source: str, content: str, vocab_size: int, context: int) -> None:
+def _try(content: str, vocab_size: int, context: int) -> None:
     """Hold the class to the contract: two steps from one seed, twice.
 
     Raises:
