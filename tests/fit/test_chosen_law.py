@@ -150,6 +150,8 @@ def test_no_forecast_of_more_epochs_than_the_points_support() -> None:
 def test_what_has_no_effect_is_refused() -> None:
     with pytest.raises(SpecError, match=r"fit\.law=repeated"):
         forecast(fresh(), FitSpec(bootstrap=20), at=(1e9, 3e10), unique_tokens=1e9)
+    with pytest.raises(SpecError, match="more than"):
+        forecast(repeated(), FEW, at=(1e9, 3e10), unique_tokens=4e10)
     with pytest.raises(SpecError, match="at="):
         forecast(repeated(), FEW, compute=1e21, unique_tokens=1e9)
     with pytest.raises(SpecError, match="auto"):

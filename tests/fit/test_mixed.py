@@ -91,3 +91,13 @@ def shifted(factor: float, seed: int = 0) -> Points:
 def test_families_of_other_losses_are_found_and_equal_ones_are_not() -> None:
     assert "arch" in codes(shifted(0.97))["A19"]
     assert not any("A19" in codes(shifted(1.0, seed)) for seed in range(5))
+
+
+def test_losses_per_token_of_several_tokenizers_are_doubted_and_per_byte_are_not() -> None:
+    n, d = (axis.ravel() for axis in np.meshgrid(np.geomspace(1e6, 1e8, 5), np.geomspace(1e8, 1e10, 4)))
+    table = pd.DataFrame({"n": n, "d": d, "loss": 2 + 300 / n**0.35 + 500 / d**0.3, "bytes_per_token": [1.0, 2.2] * 10})
+    per_token, per_byte = (fit_laws(read_points(table, loss=loss), FitSpec(bootstrap=0)) for loss in (None, "bits_per_byte"))
+    assert any("1.00 to 2.20 bytes" in finding.text for finding in per_token.findings if finding.code == "A18")
+    assert not any("bytes" in finding.text for finding in per_byte.findings)
+    one = fit_laws(read_points(table.assign(bytes_per_token=2.2)), FitSpec(bootstrap=0))
+    assert not any(finding.code == "A18" for finding in one.findings)

@@ -8,6 +8,7 @@ import pytest
 from surfaces import TRUTH
 
 from scalesweep.errors import PointsError
+from scalesweep.points.export import layout_of
 from scalesweep.points.metric import METRICS, metric_of_header
 from scalesweep.points.reading import read_points
 from scalesweep.points.trends import describe_rise, describe_rises, rank_correlation
@@ -121,3 +122,16 @@ def test_a_loss_that_rises_is_said_with_its_numbers_and_the_cause():
     shrinking = np.array([(a, 1e16 / a**2 * f) for a in np.geomspace(1e6, 1e7, 6) for f in (0.5, 1, 2)])
     falls = TRUTH.predict(*shrinking.T)
     assert "falls with either" in describe_rises(*shrinking.T, 6 * shrinking.prod(axis=1), falls)
+
+
+@pytest.mark.parametrize("name", ["bits_per_byte", "perplexity", "nats_per_token"])
+def test_an_exported_table_says_what_its_losses_are(name):
+    points = read_points(table(loss=np.exp(LOSS) if name == "perplexity" else LOSS), loss=name)
+    again = read_points(layout_of(points, "scalesweep"))
+    assert again.loss == pytest.approx(points.loss, rel=1e-15)
+    assert again.metric.unit == points.metric.unit
+
+
+def test_a_table_of_several_metrics_is_refused():
+    with pytest.raises(PointsError, match=r"loss_metric.*where="):
+        read_points(table(loss=LOSS, loss_metric=["bits_per_byte", *["nats_per_token"] * 8]))

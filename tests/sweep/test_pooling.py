@@ -67,3 +67,12 @@ def test_a_pool_that_is_a_file_is_refused_before_anything_is_trained(settings: S
     with pytest.raises(SpecError, match=r"store\.pool"):
         run_sweep(wrong, silent, silent)
     assert not list(tmp_path.rglob("record.json"))
+
+
+def test_a_directory_of_something_else_is_no_pool(settings: Settings, tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "notes.txt").write_text("mine")
+    for pool, said in ((tmp_path / "mine", "notes.txt"), (tmp_path / "mine" / "notes.txt" / "pool", "cannot be made")):
+        with pytest.raises(SpecError, match=said):
+            run_sweep(with_values(settings, {"store.pool": str(pool), "dir": str(tmp_path / "sweep")}), silent, silent)
+    assert [path.name for path in (tmp_path / "mine").iterdir()] == ["notes.txt"]

@@ -34,7 +34,9 @@ def data(given: Given) -> int:
     wanted, is_capped = settings.train.validation_tokens, settings.data.max_bytes is not None
     if shortage := training_shortage(corpus.train_tokens, settings.model.context, is_capped):
         raise DataError(shortage)
-    if shortage := validation_shortage(corpus.validation_tokens, wanted, settings.model.context, is_capped):
+    if shortage := validation_shortage(
+        corpus.validation_tokens, wanted, settings.model.context, is_capped, settings.data.own_set
+    ):
         print(wrapped(f"warning: {shortage}"), file=sys.stderr, flush=True)
     return EXIT_OK
 

@@ -134,7 +134,7 @@ def export(given: Given) -> int:
         table = table.assign(from_pool=[key in pooled for key in table["key"]])
     write_table(table, path)
     left_out = "" if layout == "scalesweep" or points.excluded.empty else f", {len(points.excluded)} without a loss left out"
-    counted = f"N counted {points.params_convention}, C counted {points.flops_convention}"
+    counted = f"N counted {points.params_convention}, C counted {points.flops_convention}, {points.metric.phrase}"
     print(
         f"{len(table)} points in {path} ({', '.join(map(str, table.columns[:8]))}{', ...' if len(table.columns) > 8 else ''})"
     )

@@ -13,12 +13,27 @@ from scalesweep.units import plural
 
 MIXED_P_VALUE = 0.001
 """Of the F test of A19, divided by the number of columns looked at."""
+SAME_TOKENIZER = 0.01
+"""Share by which bytes per token of one tokenizer may differ, as on shares of one text; a judgement."""
 MIN_SIZES_EACH = 3
 """Sizes that every family needs before its residuals are compared with those of the others."""
 
 
 def check_repeats(points: Points) -> Iterator[Finding]:
-    """A18: rows of equal (N, D) that differ by more than the seed, with what varies and what to do about it."""
+    """A18: rows of equal (N, D) that differ by more than the seed, with what varies and what to do about it.
+
+    And rows of several tokenizers, whose losses per token are of different units.
+    """
+    used = points.used
+    if "bytes_per_token" in used and points.metric.unit.endswith("per token"):
+        sizes = used["bytes_per_token"].dropna().to_numpy(dtype=np.float64)
+        if len(sizes) and sizes.max() > (1 + SAME_TOKENIZER) * sizes.min():
+            yield Finding(
+                "A18",
+                f"The rows' tokens hold {sizes.min():.2f} to {sizes.max():.2f} bytes: losses per token of several tokenizers "
+                "are fitted as if they were of one unit. Fit bits per byte (of a sweep count.loss=bpb), or each tokenizer by "
+                "itself.",
+            )
     found = find_repeats(points.used)
     if found is None:
         return

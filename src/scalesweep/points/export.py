@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
 
 from scalesweep.errors import PointsError
+from scalesweep.points.metric import METRIC_COLUMN, NATS_PER_TOKEN
 from scalesweep.points.points import Points
 
 if TYPE_CHECKING:
@@ -17,7 +18,8 @@ FORMATS = (".csv", ".parquet")
 def layout_of(points: Points, layout: Layout) -> "pd.DataFrame":
     """The points in the columns of `layout`, N and C by the convention that they have.
 
-    scalesweep: every column of every row, excluded ones too. The others hold used rows only.
+    scalesweep: every column of every row, excluded ones too, and `loss_metric` where the loss is not nats per token. The others
+    hold used rows only.
     chinchilla: C, N, D, loss, the columns of `chinchilla.Database` (kyo-takano/chinchilla, chinchilla/database.py), which reads
     df.csv of its project directory and rounds C, N and D to whole numbers.
     vpnls: experiment, params, tokens, loss, the columns of open-athena/isoflop-experiments that vpnls's examples read, N and D
@@ -31,7 +33,9 @@ def layout_of(points: Points, layout: Layout) -> "pd.DataFrame":
         table = used[["n", "d", "loss"]].set_axis(["params", "tokens", "loss"], axis=1)
         table.insert(0, "experiment", Path(points.source).name)
         return table
-    return points.frame
+    if points.metric is NATS_PER_TOKEN:
+        return points.frame
+    return points.frame.assign(**{METRIC_COLUMN: "nats_per_token" if points.metric.turned else points.metric.name})
 
 
 def write_table(table: "pd.DataFrame", path: Path) -> None:

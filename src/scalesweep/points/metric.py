@@ -22,6 +22,8 @@ from scalesweep.arrays import BoolArray, FloatArray
 from scalesweep.counting import LossMetric
 from scalesweep.errors import SpecError
 
+METRIC_COLUMN = "loss_metric"
+"""Column of an exported table that holds the value of `count.loss` of its losses."""
 _RANDOM_GUESS = math.log(1e6)
 """Nats per token of a uniform guess among a million tokens, more than any tokenizer has; a trained model is below."""
 

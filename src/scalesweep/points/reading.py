@@ -16,7 +16,7 @@ from scalesweep.points.convert import Losses, assume_nats, read_losses, scale_co
 from scalesweep.points.curves import Curves, find_curves
 from scalesweep.points.experts import Counts
 from scalesweep.points.formats import Table, of_columns, of_frame, of_records
-from scalesweep.points.metric import metric_of_header
+from scalesweep.points.metric import METRIC_COLUMN, METRICS, metric_of_header
 from scalesweep.points.points import Points, points_of_sheet
 from scalesweep.points.sheet import Sheet
 from scalesweep.points.states import NO_LOSS, counted, reasons_of
@@ -79,6 +79,7 @@ def read_points(
         raise PointsError(f"{name}: where={where!r} holds for none of the {num_rows} rows.")
     kept = {column: [cells[row] for row in rows] for column, cells in table.items()} if where else table
     sheet = Sheet(kept, chosen.names, name, reasons_of(kept), (rows + 1).tolist(), mark, chosen.factors)
+    loss = loss or _stated_metric(kept, name)
     sheet, converted = _converted(sheet, chosen.counts, units or {}, loss)
     curves = find_curves(_frame_of(sheet), chosen.names, mark)
     if curves is not None:
@@ -92,6 +93,23 @@ def read_points(
         notes += assume_nats(chosen.names["loss"], points.loss, scale)
     words = _in_words(chosen, points, where, len(rows), num_rows)
     return replace(points, reading=f"{curves.note} {words}" if curves else words, notes=tuple(notes), metric=converted.metric)
+
+
+def _stated_metric(table: Table, source: str) -> LossMetric | None:
+    """What the table's own column says that its losses are; None where it has none.
+
+    Raises:
+        PointsError: it says several things, or none that is known.
+    """
+    stated = {str(cell).strip() for cell in table.get(METRIC_COLUMN, ()) if not is_blank(cell)}
+    if not stated:
+        return None
+    if len(stated) > 1 or not stated <= METRICS.keys():
+        raise PointsError(
+            f"{source}: the column {METRIC_COLUMN} holds {', '.join(sorted(stated))}; it must hold one of "
+            f"{', '.join(METRICS)}, or choose rows by where=...."
+        )
+    return METRICS[stated.pop()].name
 
 
 def _converted(sheet: Sheet, counts: Counts | None, units: Mapping[str, str], loss: LossMetric | None) -> tuple[Sheet, Losses]:

@@ -211,3 +211,9 @@ class DataSpec(TextSpec):
     def is_drawn(self) -> bool:
         """Whether the source gives tokens of known entropy instead of text."""
         return self.source in ("markov", "zipf_facts")
+
+    @property
+    def own_set(self) -> str:
+        """What gives the validation set where that is apart from the training text; empty where a share is held out."""
+        name = next((name for name, text in list(self.validation.items())[:1] if text is not None), "")
+        return f"data.validation.{name}" if name else "the corpus of data.model" if self.source == "generated" else ""

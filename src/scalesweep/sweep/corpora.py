@@ -76,7 +76,9 @@ class Corpora:
                 raise DataError(shortage)
             if tokens < 2 * context:
                 raise SpecError(f"train.validation_tokens = {tokens}: must be at least two windows of {context} tokens.")
-            if shortage := validation_shortage(corpus.validation_tokens, tokens, context, spec.max_bytes is not None):
+            if shortage := validation_shortage(
+                corpus.validation_tokens, tokens, context, spec.max_bytes is not None, spec.own_set
+            ):
                 raise DataError(f"{corpus.name}: {shortage}" if len(held) > 1 else shortage)
             for one in sets:
                 if count_windows(one.num_tokens, context) < 2:

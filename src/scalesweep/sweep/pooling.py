@@ -8,7 +8,7 @@ from scalesweep.errors import SpecError
 from scalesweep.plan.grid import Device
 from scalesweep.plan.plan import Plan
 from scalesweep.run.launch.device import name_of_device, num_gpus
-from scalesweep.run.store.pool import Pool, is_pooled, pool_of, take_from_pool
+from scalesweep.run.store.pool import Pool, foreign_entry, is_pooled, pool_of, take_from_pool
 from scalesweep.run.store.store import Store
 from scalesweep.settings.settings import Settings
 from scalesweep.units import plural
@@ -25,6 +25,10 @@ def pool_here(settings: Settings, device: Device) -> Pool | None:
     directory = Path(settings.store.pool)
     if directory.exists() and not directory.is_dir():
         raise SpecError(f"store.pool = {str(directory)!r} is a file; it must be a directory, or a name where one can be made.")
+    if strange := foreign_entry(directory):
+        raise SpecError(
+            f"store.pool = {str(directory)!r} holds {strange!r}, which is of no pool; name a directory that is the pool's alone."
+        )
     if settings.launcher.name in ("slurm", "ray") or (device == "cuda" and num_gpus() == 0):
         return None
     return pool_of(settings, *name_of_device(device))
@@ -35,6 +39,12 @@ def take_here(store: Store, plan: Plan, settings: Settings, device: Device) -> s
     pool = pool_here(settings, device)
     if pool is None:
         return ""
+    try:
+        pool.directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SpecError(
+            f"store.pool = {str(pool.directory)!r} cannot be made ({error.strerror}); name a place that can be written."
+        ) from None
     if not pool.serves:
         return f"No cell is taken from the pool {pool.directory}: it holds no weights, which train.keep_weights=true asks for."
     taken = take_from_pool(store, pool, plan, [cell for cell in plan.cells if not store.is_finished(cell.key)])

@@ -28,7 +28,7 @@ from scalesweep.points.design import refuse_joint
 from scalesweep.points.points import Points
 from scalesweep.points.rows import Rows
 from scalesweep.settings.fit import FitSpec
-from scalesweep.units import format_number
+from scalesweep.units import format_count, format_number
 
 
 def forecast(
@@ -68,7 +68,7 @@ def forecast(
         return _along_ray(look_along_ray(points, spec, why, at=at, compute=compute), points, spec, "model" if at else "compute")
     rivals = fit_rivals(rows, spec, theories_of(spec) if forms is None else forms)
     place = at or _optimal_model(rivals, count.as_six(float(compute or 0)))
-    u = None if unique_tokens is None else np.array([min(unique_tokens, place[1])])
+    u = None if unique_tokens is None else np.array([unique_tokens])
     outlook = look_ahead(rivals, Range.of(rows.n, rows.d), ([place[0]], [place[1]]), u)
     if u is not None and (too_often := _refuse_epochs(points, place[1] / float(u[0]))):
         outlook = replace(outlook, refusals=(outlook.refusals[0] or too_often,))
@@ -231,5 +231,10 @@ def _check(at: tuple[float, float] | None, compute: float | None, unique_tokens:
     if unique_tokens is not None and (spec.law != "repeated" or at is None):
         needed = "fit.law=repeated" if spec.law != "repeated" else "at=[N,D]"
         raise SpecError(f"unique_tokens = {format_number(unique_tokens)}: has an effect only with {needed}.")
+    if unique_tokens is not None and at is not None and unique_tokens > at[1]:
+        raise SpecError(
+            f"unique_tokens = {format_count(unique_tokens)} is more than the {format_count(at[1])} tokens of at=[N,D]; "
+            "lower it, or leave it out."
+        )
     if spec.bootstrap < 1:
         raise SpecError("fit.bootstrap: 0 resamples give no interval; a forecast needs at least 1.")

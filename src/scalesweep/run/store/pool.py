@@ -15,6 +15,7 @@ import json
 import logging
 import os
 import platform
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -218,6 +219,18 @@ def give_to_pool(store: Store, pool: Pool, cells: Iterable[Cell], say: Callable[
             reason = "it is read-only" if error.errno in (errno.EROFS, errno.EACCES) else error.strerror
             say(f"{cell.key} is not added to the pool {pool.directory}: {reason}; its record is in the sweep.")
             return
+
+
+_ENTRY = re.compile(r"[0-9a-f]{12}")
+"""Name of a cell's directory in a pool, its key."""
+
+
+def foreign_entry(directory: Path) -> str:
+    """The first thing in a directory that a pool does not put there; empty where there is none, or no directory."""
+    if not directory.is_dir():
+        return ""
+    names = sorted(path.name for path in directory.iterdir() if not path.name.startswith("."))
+    return next((name for name in names if not _ENTRY.fullmatch(name)), "")
 
 
 def is_pooled(record: Mapping[str, Any]) -> bool:

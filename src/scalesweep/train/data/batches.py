@@ -75,6 +75,7 @@ def training_shortage(stream_tokens: int, context: int, is_capped: bool = False)
         stream_tokens: length of the training stream.
         context: inputs of a window, T.
         is_capped: whether data.max_bytes is set, so that raising it gives more text.
+        own: setting that gives a set apart from the training text, where there is one.
     """
     if count_windows(stream_tokens, context) > 0:
         return ""
@@ -84,7 +85,7 @@ def training_shortage(stream_tokens: int, context: int, is_capped: bool = False)
     )
 
 
-def validation_shortage(stream_tokens: int, num_tokens: int, context: int, is_capped: bool = False) -> str:
+def validation_shortage(stream_tokens: int, num_tokens: int, context: int, is_capped: bool = False, own: str = "") -> str:
     """Why a validation stream has too few windows for `num_tokens` targets, and what to do; empty where it has enough.
 
     Args:
@@ -92,14 +93,16 @@ def validation_shortage(stream_tokens: int, num_tokens: int, context: int, is_ca
         num_tokens: targets wanted.
         context: inputs of a window, T.
         is_capped: whether data.max_bytes is set, so that raising it gives more text.
+        own: setting that gives a set apart from the training text, where there is one.
     """
     available = count_windows(stream_tokens, context)
     if -(-num_tokens // context) <= available:
         return ""
     lower = f"set train.validation_tokens={available * context}, or " if available >= 2 else ""
+    more = f"raise {'data.max_bytes or ' if is_capped else ''}data.validation_fraction, or give more text"
     return (
         f"train.validation_tokens = {num_tokens} is more than the validation set holds, {available * context} in windows of "
-        f"{context}: {lower}raise {'data.max_bytes or ' if is_capped else ''}data.validation_fraction, or give more text."
+        f"{context}: {lower}{f'give more text in {own}' if own else more}."
     )
 
 

@@ -123,7 +123,7 @@ def _json_fault(error: Exception) -> str:
     """Why a text is no JSON; the library counts lines from the start of what it was given, which may be a line itself."""
     if isinstance(error, json.JSONDecodeError):
         place = f"line {error.lineno}, column {error.colno}" if error.lineno > 1 else f"column {error.colno}"
-        return f"it is not JSON ({error.msg} at {place})"
+        return f"it is not JSON ({error.msg.removesuffix(' at')} at {place})"
     return f"it is not JSON ({error})"
 
 

@@ -49,7 +49,7 @@ def prepare(spec: DataSpec, announce: Callable[[str], None] = lambda _: None) ->
     """
     if spec.source != "mix":
         return prepare_one(spec, announce)
-    corpora = [prepare_one(_bytes_of(part, spec), announce) for part in spec.parts]
+    corpora = [_prepare_part(i, _bytes_of(part, spec), announce) for i, part in enumerate(spec.parts)]
     places = places_of([part.weight for part in spec.parts])
     cache = cache_dir(spec)
     key = digest(FORMAT, "mix", [[c.hash, p] for c, p in zip(corpora, places, strict=True)], *made_by(spec))
@@ -64,6 +64,13 @@ def prepare(spec: DataSpec, announce: Callable[[str], None] = lambda _: None) ->
     except OSError as error:
         raise DataError(f"the corpus could not be prepared in {cache}: {error}; data.cache chooses another place.") from error
     return open_corpus(final)
+
+
+def _prepare_part(i: int, spec: DataSpec, announce: Callable[[str], None]) -> Corpus:
+    try:
+        return prepare_one(spec, announce)
+    except DataError as error:
+        raise DataError(f"data.parts.{i}: {error}") from None
 
 
 def _bytes_of(part: PartSpec, spec: DataSpec) -> DataSpec:

@@ -115,6 +115,8 @@ def _open_files(spec: DataSpec, cache: Path, announce: Announce) -> Source:
             ):
                 num_documents += 1
                 yield document
+        if spec.separator is not None and 0 < num_documents <= len(files):
+            announce(f"data.separator={spec.separator!r} stands nowhere between documents: each file is one")
         if num_documents == 0:
             raise DataError(f"data.paths: the {len(files)} matching files hold no text (the first is {files[0]}).")
 

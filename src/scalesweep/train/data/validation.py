@@ -104,7 +104,10 @@ def _prepare_set(name: str, text: DataSpec | None, spec: DataSpec, corpus: Corpu
     if text is None:
         file, tokens, size = corpus.directory / "validation.bin", corpus.validation_tokens, corpus.validation_bytes
         return ValidationSet(name, validation_text(corpus), file, corpus.dtype, tokens, size)
-    found = _documents(prepare(text.model_copy(update={"cache": spec.cache}), announce))
+    try:
+        found = _documents(prepare(text.model_copy(update={"cache": spec.cache}), announce))
+    except DataError as error:
+        raise DataError(f"data.validation.{name}: {error}") from None
     fingerprint = hashlib.sha256(b"".join(hashlib.sha256(document).digest() for document in found)).hexdigest()
     key = digest(fingerprint, stated(corpus)["sha256"].get("tokenizer"), corpus.dtype)[:16]
     directory = cache_dir(spec) / "validation" / key
