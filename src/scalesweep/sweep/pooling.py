@@ -27,7 +27,7 @@ def pool_here(settings: Settings, device: Device) -> Pool | None:
         raise SpecError(f"store.pool = {str(directory)!r} is a file; it must be a directory, or a name where one can be made.")
     if strange := foreign_entry(directory):
         raise SpecError(
-            f"store.pool = {str(directory)!r} holds {strange!r}, which is of no pool; name a directory that is the pool's alone."
+            f"store.pool = {str(directory)!r} holds {strange!r}, which is of no pool; name a directory for the pool alone."
         )
     if settings.launcher.name in ("slurm", "ray") or (device == "cuda" and num_gpus() == 0):
         return None
