@@ -166,7 +166,8 @@ def bfgs_autodiff(log_n: FloatArray, log_d: FloatArray, log_loss: FloatArray) ->
         a, b, e, alpha, beta = theta
         terms = anp.stack([a - alpha * log_n, b - beta * log_d, e + anp.zeros(len(log_n))])
         size = anp.abs(log_loss - traced_logsumexp(terms, axis=0))
-        return anp.sum(anp.where(size <= DELTA, 0.5 * size**2, DELTA * (size - 0.5 * DELTA)))
+        total: float = anp.sum(anp.where(size <= DELTA, 0.5 * size**2, DELTA * (size - 0.5 * DELTA)))
+        return total
 
     return np.asarray(minimize(value, HOFFMANN, jac=grad(value), method="BFGS").x)
 

@@ -12,14 +12,13 @@ import tempfile
 import time
 from pathlib import Path
 
-from scalesweep.plan.grid import CorpusFacts
 from scalesweep.plan.plan import Plan, make_plan
 from scalesweep.run.store.store import Store
 from scalesweep.run.worker import work
 from scalesweep.settings.compose import compose_settings
 from scalesweep.settings.settings import Settings
-from scalesweep.sweep.corpora import corpus_facts
-from scalesweep.train.data import prepare, unique_tokens
+from scalesweep.sweep.corpora import corpus_facts, facts_of_corpus
+from scalesweep.train.data import prepare
 from scalesweep.train.data.corpus import Corpus
 from scalesweep.train.device import prepare_device
 
@@ -37,8 +36,9 @@ def main() -> None:
     budgets = [round(options.longest / RATIO**i) * BATCH for i in reversed(range(5))]
     words = ["data=python_small", "logger=none", "launcher=inline", "model.context=32", f"recipe.batch_tokens={BATCH}"]
     words += [f"sweep.sizes=[{{width: {options.width}, depth: 2}}]", f"sweep.seeds={options.seeds}", "train.device=cpu"]
-    corpus = prepare(compose_settings(words).data)
-    facts = CorpusFacts(corpus.name, corpus.hash, corpus.vocab_size, unique_tokens(corpus.train_tokens, 32))
+    base = compose_settings(words)
+    corpus = prepare(base.data)
+    facts = facts_of_corpus(corpus, base)
     arms = {"shared": [budgets], "dedicated": [[b] for b in budgets], "cosine": [budgets]}
     losses: dict[str, dict[tuple[int, int], float]] = {}
     print("| arm | training FLOPs | CPU seconds | wall seconds |\n|---|---|---|---|")

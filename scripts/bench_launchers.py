@@ -22,7 +22,7 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 WIDTHS = (16, 32, 48, 64)
@@ -38,7 +38,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a grid of four cells, once")
     options = parser.parse_args()
     widths, budgets = (WIDTHS[:2], BUDGETS[:2]) if options.quick else (WIDTHS, BUDGETS)
-    arms = {
+    arms: dict[str, Callable[[Path], None]] = {
         "scalesweep, local": lambda home: ours(home, widths, budgets, options.workers),
         "Hydra joblib, ascending": lambda home: joblib(home, widths, budgets, options.workers),
         "Hydra joblib, descending": lambda home: joblib(home, widths[::-1], budgets[::-1], options.workers),

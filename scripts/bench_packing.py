@@ -32,7 +32,8 @@ def cell_of(width: int, batch_tokens: int, device: str) -> Cell:
 
 def compare(cell: Cell, runs: int, device: torch.device, rounds: int, num_steps: int) -> tuple[float, float, float]:
     """Tokens per second one after another and together, and the median ratio."""
-    alone, together = [], []
+    alone: list[float] = []
+    together: list[float] = []
     for i in range(rounds):
         sides = [(alone, 1, 1 / cell.batch_tokens), (together, runs, 1 / (runs * cell.batch_tokens))]
         for times, number, per_token in sides if i % 2 == 0 else reversed(sides):

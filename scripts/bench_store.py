@@ -89,8 +89,9 @@ def measure(directory: Path, cells: int, points: int) -> dict[str, float]:
 
 def fill(store: Store, plan: Plan, points: int) -> None:
     """A record and a curve for every cell, without waiting for the disk."""
-    fsync, os.fsync = os.fsync, lambda _: None
-    curve = [
+    fsync = os.fsync
+    os.fsync = lambda fd: None
+    curve: list[dict[str, Any]] = [
         {"step": i + 1, "tokens": 512 * (i + 1), "phase": "constant", "loss": 5 - i / 200, "lr": 0.006, "grad_norm": 0.7345631}
         | {"update_ratio": 0.001230123, "tokens_per_second": 123456.789}
         for i in range(points)

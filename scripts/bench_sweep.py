@@ -33,7 +33,6 @@ from typing import Any
 
 import numpy as np
 
-from scalesweep.plan.grid import CorpusFacts
 from scalesweep.plan.plan import Plan, make_plan
 from scalesweep.run.launch.device import resolve_device
 from scalesweep.run.launch.local import num_workers
@@ -41,7 +40,8 @@ from scalesweep.run.store.store import Store
 from scalesweep.settings.compose import compose_settings
 from scalesweep.settings.plan import CountSpec
 from scalesweep.settings.settings import Settings
-from scalesweep.train.data import prepare, unique_tokens, validation_windows
+from scalesweep.sweep.corpora import facts_of_corpus
+from scalesweep.train.data import prepare, validation_windows
 from scalesweep.train.data.corpus import Corpus
 
 CPU = ("sweep=demo", "sweep.seeds=[0]")
@@ -109,8 +109,7 @@ def declare(overrides: Sequence[str], quick: bool) -> Bench:
     words = (*grids[on_gpu, quick], "logger=none", "fit.bootstrap=0", *overrides)
     settings = compose_settings(words)
     device, corpus = resolve_device(settings.train), prepare(settings.data)
-    unique = unique_tokens(corpus.train_tokens, settings.model.context)
-    plan = make_plan(settings, CorpusFacts(corpus.name, corpus.hash, corpus.vocab_size, unique), device)
+    plan = make_plan(settings, facts_of_corpus(corpus, settings), device)
     return Bench(words, settings, device, corpus, plan)
 
 
@@ -167,7 +166,7 @@ def work_of(bench: Bench, home: Path) -> dict[str, Any]:
         {
             "width": cell.shape.width,
             "depth": cell.shape.depth,
-            "heads": cell.shape.num_heads,
+            "heads": cell.shape.num_heads,  # type: ignore[union-attr] # presets are of the decoder
             "vocab": cell.shape.vocab_size,
             "context": cell.shape.context,
             "batch": cell.batch_sequences,

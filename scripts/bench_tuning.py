@@ -32,7 +32,7 @@ def sweep(num: int, ratio: float, sigma: float, kind: str, seed: int) -> Frontie
     """A sweep whose losses at the optimum are all 2."""
     rng, rows = np.random.default_rng(seed), []
     for optimum in range(OPTIMA):
-        x = (np.arange(num) - (num - 1) / 2 + rng.uniform(-0.5, 0.5)) * math.log(ratio)
+        x = math.log(ratio) * np.asarray(np.arange(num) - (num - 1) / 2 + rng.uniform(-0.5, 0.5), np.float64)
         common = {"n": 1000.0 * (optimum + 1), "d": 1e6, "c": 1e10, "seed": 0, "loss_se": sigma}
         loss = 2 + curve(x, kind) + sigma * rng.standard_normal(num)
         rows += [{**common, "loss": y, "tune.recipe.lr": math.exp(at)} for at, y in zip(x, loss, strict=True)]

@@ -48,7 +48,7 @@ def print_lines(spec: FitSpec, replicates: int) -> None:
     print(f"a share that is right has a standard error of {error:.1%}. {spec.bootstrap} draws, seed {spec.seed}.")
     print(f"Truth: {LAW.formula()}. Noise: independent, normal.\n")
     print(f"{'design':<17}{'runs a cell':>12}{'noise':>8}{'exponent':>10}{'band at 2x':>12}{'its width':>11}{'withheld':>10}")
-    for design in reference_designs(SIZES, TOKENS_PER_PARAMETER):
+    for design in reference_designs(SIZES.tolist(), TOKENS_PER_PARAMETER.tolist()):
         for seeds in (1, 3):
             for sd in (0.03, SD):
                 row = simulate_line(design, LAW, seeds, sd, spec, replicates)

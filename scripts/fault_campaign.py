@@ -166,14 +166,12 @@ def tiny_settings(home: Path, sweep: str = "", **changes: Any) -> Settings:
 
 def new_store(directory: Path, settings: Settings) -> Store:
     """A sweep that nothing is measured of."""
-    from scalesweep.plan.grid import CorpusFacts
     from scalesweep.plan.plan import make_plan
-    from scalesweep.sweep.corpora import corpus_facts
-    from scalesweep.train.data import prepare, unique_tokens
+    from scalesweep.sweep.corpora import corpus_facts, facts_of_corpus
+    from scalesweep.train.data import prepare
 
     corpus = prepare(settings.data, lambda _: None)
-    unique = unique_tokens(corpus.train_tokens, settings.model.context)
-    plan = make_plan(settings, CorpusFacts(corpus.name, corpus.hash, corpus.vocab_size, unique), "cpu")
+    plan = make_plan(settings, facts_of_corpus(corpus, settings), "cpu")
     store = Store(directory)
     store.plan_file.create(plan, settings.model_dump(mode="json"), corpus_facts(corpus))
     return store

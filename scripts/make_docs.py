@@ -38,8 +38,8 @@ def render() -> str:
         HEAD + "".join(_rows(Settings, values)),
     ]
     for name, field in Settings.model_fields.items():
-        first, *others = _tables(field.annotation) or [None]
-        if first is not None:
+        if tables := _tables(field.annotation):
+            first, *others = tables
             options = "\n".join(_option(path) for path in sorted((ROOT / "configs" / name).glob("*.yaml")))
             parts += [f"## {name}", str(first.__doc__), options, HEAD + "".join(_rows(first, values[name], f"{name}."))]
         for spec, option in zip(others, ("hf", "custom"), strict=False):  # what other models take in place of the same group

@@ -41,7 +41,8 @@ class Block(nn.Module):
         q, k, v = (y.view(B, T, self.heads, -1).transpose(1, 2) for y in self.attn(self.ln_1(x)).split(D, dim=2))
         y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
         x = x + self.attn_out(y.transpose(1, 2).reshape(B, T, D))
-        return x + self.down(F.gelu(self.up(self.ln_2(x))))
+        out: Tensor = x + self.down(F.gelu(self.up(self.ln_2(x))))
+        return out
 
 
 class GPT(nn.Module):
@@ -77,7 +78,10 @@ def nanogpt(cells: Sequence[Mapping[str, int]], files: Mapping[str, str], device
         plain = GPT(cell).to(device)
         model: Any = torch.compile(plain) if device == "cuda" else plain  # on CPU it is no faster (docs/performance.md)
         matrices = [p for p in plain.parameters() if p.dim() == 2]
-        groups = [{"params": matrices, "weight_decay": 0.1}, {"params": [p for p in plain.parameters() if p.dim() < 2]}]
+        groups: list[dict[str, Any]] = [
+            {"params": matrices, "weight_decay": 0.1},
+            {"params": [p for p in plain.parameters() if p.dim() < 2]},
+        ]
         optimizer = torch.optim.AdamW(groups, lr=LR, betas=(0.9, 0.95), weight_decay=0.0, fused=True)
         started = time.monotonic()
         for step in range(cell["steps"]):
@@ -128,7 +132,7 @@ def evaluate(
     model: Callable[[Tensor, Tensor], Tensor], files: Mapping[str, str], cell: Mapping[str, int], device: str
 ) -> float:
     """Mean loss on the windows on which scalesweep evaluates."""
-    windows = torch.from_numpy(np.load(files["validation"]))
+    windows: Any = torch.from_numpy(np.load(files["validation"]))
     losses = []
     for part in windows.split(EVALUATION_BATCH):
         part = part.to(device)

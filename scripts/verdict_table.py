@@ -114,9 +114,9 @@ def draw(world: World, rng: np.random.Generator) -> Points:
     if world.checkpoints:
         noise = np.zeros(len(n))
         for size in np.unique(n):
-            rows = np.flatnonzero(n == size)
-            noise[rows[np.argsort(d[rows])]] = (
-                SD * np.cumsum(rng.standard_normal(len(rows))) / np.sqrt(np.arange(1, len(rows) + 1))
+            of_size = np.flatnonzero(n == size)
+            noise[of_size[np.argsort(d[of_size])]] = (
+                SD * np.cumsum(rng.standard_normal(len(of_size))) / np.sqrt(np.arange(1, len(of_size) + 1))
             )
     loss = truth * np.exp(noise * (truth / truth.mean()) ** world.growth)
     loss[int(rng.integers(len(loss)))] *= world.bad
