@@ -16,6 +16,7 @@ PLANTED = {
     "circles": ("laws/base.py", "from scalesweep.laws.joint import Chinchilla"),
     "experiment": ("run/store/schema.py", "from scalesweep.laws import LAWS"),
     "analysis": ("report/context.py", "from scalesweep.train.schedule import phase"),
+    "judges": ("studies/base.py", "from scalesweep.plan.cell import Cell"),
     "libraries": ("plan/cost.py", "import torch"),
 }
 """For each contract, by its id in pyproject.toml: a file and an import that it must not hold."""

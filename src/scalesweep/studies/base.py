@@ -174,7 +174,7 @@ def with_losses(points: Points, loss: Any) -> Points:
 
 
 def replicate_noise(points: Points) -> tuple[float, int]:
-    """Standard deviation of log loss between rows that differ in their seed alone, and its degrees of freedom, 0 without any."""
+    """Standard deviation of log loss between rows that differ in their seed alone, and its degrees of freedom (0: none)."""
     used = points.used
     if "seed" not in used:
         return math.nan, 0
