@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib
+import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,7 +82,12 @@ def load_study(name: str, own: Sequence[Path] = ()) -> Study:
     """
     spec = parse(StudySpec, study_values(name, own), prefix=f"study/{name}: ")
     what = f"study/{name}: judge = {spec.judge!r}"
-    module = importlib.import_module(spec.judge) if spec.judge.startswith(_OURS) else load_module(spec.judge, what)
+    if not spec.judge.startswith(_OURS):
+        module = load_module(spec.judge, what)
+    elif importlib.util.find_spec(spec.judge) is None:
+        raise SpecError(f"{what}: scalesweep has no such judge.")
+    else:
+        module = importlib.import_module(spec.judge)
     needed = ["judge", *(["simulate"] if spec.planted else []), *(["forecast"] if spec.sealed else [])]
     if missing := [function for function in needed if not callable(getattr(module, function, None))]:
         raise SpecError(f"{what}: the module has no function {missing[0]}.")
