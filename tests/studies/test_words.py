@@ -22,11 +22,17 @@ from scalesweep.studies.words import (
 @pytest.mark.parametrize(
     ("effect", "text"),
     [
-        (Effect(0.32137, 0.28114, 0.37), "0.321 [0.281, 0.37]"),
-        (Effect(0.2, 0.19, math.inf), "0.2 [0.19, open]"),
+        (Effect(0.32137, 0.28114, 0.37), "0.321 [0.281, 0.370]"),
+        (Effect(0.32137, 0.11114, 0.57), "0.32 [0.11, 0.57]"),
+        (Effect(-0.00237, -0.00574, 0.000996), "-0.0024 [-0.0057, 0.0010]"),
+        (Effect(-0.0001, -0.5, 0.5), "0.00 [-0.50, 0.50]"),
+        (Effect(0.2, 0.19, math.inf), "0.200 [0.190, open]"),
         (Effect(1234567.0, -math.inf, 2e6), "1,230,000 [open, 2,000,000]"),
+        (Effect(0.03, 0.03 - 1e-10, 0.03 + 1e-10), "0.03000 [0.03000, 0.03000]"),
+        (Effect(2.0, 2.0, 2.0), "2 [2, 2]"),
+        (Effect(math.inf, 3.0, math.inf), "open [3, open]"),
         (Effect(0.2, math.nan, math.nan), "0.2"),
-        (Effect(0.2, math.nan, 0.3), "0.2 [unknown, 0.3]"),
+        (Effect(0.2, math.nan, 0.3), "0.20 [unknown, 0.30]"),
         (Effect.missing("no arm"), "no number"),
     ],
 )
