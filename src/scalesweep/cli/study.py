@@ -59,7 +59,8 @@ def study(given: Given) -> int:
     from scalesweep.studies.page import write_scorecard
 
     results = run_studies(asked, directory, _say)
-    command = shlex.join(["scalesweep", "study", *given.words])
+    options = [f"form={form}"] * (form == "full") + [f"dir={given[DIR]}"] * bool(given[DIR])
+    command = shlex.join(["scalesweep", "study", *given.words, *options, *(f"trust={name}" for name in given[_TRUST])])
     page = directory / "scorecard.html" if named[0] == _ALL else result_dir(directory, form, names[0]) / "index.html"
     write_scorecard(results, page, command)
     _print(["", *(scorecard_lines(results) if named[0] == _ALL else study_lines(results[0]))])

@@ -115,10 +115,10 @@ def _planted(study: Study, arms: Arms, noise: float, index: int, form: FormName)
         words.append(decide(part, effect).word)
     allowed = {planted.word, "cannot tell"} if form == "points" else {planted.word}
     passed = sum(word in allowed for word in words) > _PLANTED / 2
+    num = words.count(planted.word)
     return Control(
         f"planted {planted.part} {planted.theta:g}",
-        f"Of {_PLANTED} simulated tables of this design in which {planted.part} is {planted.theta:g}, most are {planted.word}; "
-        f"they were {', '.join(words)}",
+        f"Simulated tables of this design with {planted.part} {planted.theta:g} are {planted.word}: {num} of {_PLANTED} were",
         passed,
         effect.value,
         effect.low,
