@@ -5,6 +5,7 @@ import math
 import pytest
 from study_results import AA, made, results
 
+from scalesweep.cli.output import spell_out
 from scalesweep.studies.base import Effect
 from scalesweep.studies.words import (
     MARKS,
@@ -79,6 +80,12 @@ def test_lines_fit_and_say_everything(width: int) -> None:
         for control in result.controls:
             assert control.asks in said
     assert any(line.startswith("  FAILED") for line in study_lines(results()[3], width))
+
+
+def test_the_signs_of_words_stay_different_in_ascii() -> None:
+    """A terminal without ✓ must not show the sign of another word."""
+    spell_out()
+    assert len({sign.encode("ascii", "spelled") for sign in MARKS.values()}) == len(MARKS)
 
 
 def test_nothing_is_shown_of_no_study() -> None:
