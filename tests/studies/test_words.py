@@ -29,6 +29,7 @@ from scalesweep.studies.words import (
         (Effect(-0.0001, -0.5, 0.5), "0.00 [-0.50, 0.50]"),
         (Effect(0.2, 0.19, math.inf), "0.200 [0.190, open]"),
         (Effect(1234567.0, -math.inf, 2e6), "1,230,000 [open, 2,000,000]"),
+        (Effect(6.714e12, 6.36e12, 7.06e12), "6.71e12 [6.36e12, 7.06e12]"),
         (Effect(0.03, 0.03 - 1e-10, 0.03 + 1e-10), "0.03000 [0.03000, 0.03000]"),
         (Effect(2.0, 2.0, 2.0), "2 [2, 2]"),
         (Effect(math.inf, 3.0, math.inf), "open [3, open]"),

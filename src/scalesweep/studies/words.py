@@ -9,7 +9,7 @@ from typing import Literal
 from scalesweep.settings.study import PartSpec, Word
 from scalesweep.studies.base import CONFIDENCE, Control, Effect, PartVerdict
 from scalesweep.studies.result import Result
-from scalesweep.units import format_plain, plural
+from scalesweep.units import format_number, format_plain, plural
 
 MARKS: dict[Word, str] = {"supported": "✓", "contradicted": "✗", "cannot tell": "?", "not valid": "!", "reported": "·"}
 """A sign beside each word, so that a column of them is read at a glance, in print and without colours too."""
@@ -20,6 +20,8 @@ MEANINGS: dict[Word, str] = {
     "not valid": "a control with a known answer failed, so that no other answer of the study counts",
     "reported": "a number without thresholds, which decides nothing",
 }
+_LARGE = 1e7
+"""From here on, as FLOPs are, a number is a power of ten: 6.71e12."""
 _MARGIN = 14
 """Columns of the longest word and the space after it."""
 
@@ -70,6 +72,8 @@ def _exponent(value: float) -> int:
 def _write(value: float, decimals: int | None) -> str:
     if not math.isfinite(value):
         return "unknown" if math.isnan(value) else "open"
+    if abs(value) >= _LARGE:
+        return format_number(float(f"{value:.3g}"))
     if decimals is None:
         return format_plain(value, 3)
     return f"{round(value, decimals) + 0.0:,.{max(decimals, 0)}f}"  # 0.0 makes -0 one of no sign
