@@ -13,7 +13,7 @@ from scalesweep.settings.compose import compose_settings, config_dir
 from scalesweep.sweep.subject import is_of_table
 
 ROOT = Path(__file__).parents[1]
-PAGES = [ROOT / "README.md", *ROOT.glob("CONTRIBUTING.md"), *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *ROOT.glob("CONTRIBUTING.md"), *sorted((ROOT / "docs").rglob("*.md"))]
 PLACEHOLDER = re.compile(r"\.\.\.|\b[A-Z]{3,}\b(?!=)")
 """What stands for the reader's own words: DIR, OPTION, ..."""
 

@@ -49,14 +49,15 @@ def simulate(arms: Arms, part: str, theta: float, noise: float, rng: np.random.G
 def mean_drop(drops: "pd.Series[float]") -> Effect:
     """Mean of the pairs, which are taken to be independent: one budget, so that no two are branches of one trunk."""
     mean, error = float(drops.mean()), float(drops.std() / np.sqrt(len(drops)))
-    low, high = stats.t.interval(CONFIDENCE, len(drops) - 1, mean, error)
-    return Effect(mean, float(low), float(high), says=f"{mean:.1%} [{low:.1%}, {high:.1%}] off the loss")
+    half = float(stats.t.ppf(0.5 + CONFIDENCE / 2, len(drops) - 1)) * error
+    low, high = mean - half, mean + half
+    return Effect(mean, low, high, says=f"{mean:.1%} [{low:.1%}, {high:.1%}] off the loss")
 
 
 def drops_by_size(pairs: pd.DataFrame) -> Chart:
     """A dot a pair."""
     n, drop = pairs["n"].to_numpy(dtype=float), 100 * pairs["drop"].to_numpy(dtype=float)
-    limit = 1.2 * float(np.abs(drop).max())
+    limit = 1.2 * float(np.abs(drop).max()) or 1.0
     up = Axis("percent", -limit, limit, "drop of the loss (%)", is_log=False)
     panel = Panel("Drop by the longer warm-up", log_axis("n", n), up, (Across("y", 0, "dash"), Dots(n, drop, "first")))
     return Chart(

@@ -20,7 +20,7 @@ from scalesweep.points.points import points_from_rows
 from scalesweep.points.published import published_points
 from scalesweep.report import ReportContext, write_report
 from scalesweep.report.charts.canvas import DARK, LIGHT, Theme, colours, draw, in_math, lay_out
-from scalesweep.report.charts.chart import Axis, Band, Chart, Dots, Line, Rule, Scale
+from scalesweep.report.charts.chart import Axis, Band, Chart, Dots, Line, Panel, Rule, Scale
 from scalesweep.report.charts.interactive import charts_json, rounded
 from scalesweep.report.charts.terminal import draw_text, plain
 from scalesweep.report.figures import TITLES, charts, figures
@@ -410,3 +410,18 @@ def test_a_line_from_which_the_points_bend_is_dashed_and_says_so() -> None:
     assert isinstance(chart, Chart)
     assert chart.panels[0].note == "Rejected: the points bend away from this line."
     assert [mark.dash for mark in chart.panels[0].marks if isinstance(mark, Line)] == ["dash"]
+
+
+@pytest.mark.parametrize("width", [4.0, 5.4, 10.6])
+def test_a_legend_is_no_wider_than_its_figure(width: float) -> None:
+    """Its names take as many rows as they need; a thumbnail has none."""
+    x = np.array([1.0, 2.0])
+    marks = tuple(Line(x, x * i, "first", name=f"a name of {i} letters and then some more") for i in (1, 2, 3, 4))
+    axis = Axis("number", 0.0, 9.0, "x", is_log=False)
+    chart = Chart("legend", "Four names.", (Panel("", axis, axis, marks),))
+    figure = lay_out(chart, LIGHT, (width, 3.0))
+    (legend,) = figure.legends
+    assert len(legend.get_texts()) == 4
+    assert legend.get_window_extent().width <= figure.bbox.width
+    assert tuple(figure.get_size_inches()) == (width, 3.0)
+    assert lay_out(chart, LIGHT, (width, 3.0), has_keys=False).legends == []

@@ -5,6 +5,7 @@ import math
 import pytest
 from study_results import AA, made, results
 
+from scalesweep.cli.output import spell_out
 from scalesweep.studies.base import Effect
 from scalesweep.studies.words import (
     MARKS,
@@ -22,11 +23,18 @@ from scalesweep.studies.words import (
 @pytest.mark.parametrize(
     ("effect", "text"),
     [
-        (Effect(0.32137, 0.28114, 0.37), "0.321 [0.281, 0.37]"),
-        (Effect(0.2, 0.19, math.inf), "0.2 [0.19, open]"),
+        (Effect(0.32137, 0.28114, 0.37), "0.321 [0.281, 0.370]"),
+        (Effect(0.32137, 0.11114, 0.57), "0.32 [0.11, 0.57]"),
+        (Effect(-0.00237, -0.00574, 0.000996), "-0.0024 [-0.0057, 0.0010]"),
+        (Effect(-0.0001, -0.5, 0.5), "0.00 [-0.50, 0.50]"),
+        (Effect(0.2, 0.19, math.inf), "0.200 [0.190, open]"),
         (Effect(1234567.0, -math.inf, 2e6), "1,230,000 [open, 2,000,000]"),
+        (Effect(6.714e12, 6.36e12, 7.06e12), "6.71e12 [6.36e12, 7.06e12]"),
+        (Effect(0.03, 0.03 - 1e-10, 0.03 + 1e-10), "0.03000 [0.03000, 0.03000]"),
+        (Effect(2.0, 2.0, 2.0), "2 [2, 2]"),
+        (Effect(math.inf, 3.0, math.inf), "open [3, open]"),
         (Effect(0.2, math.nan, math.nan), "0.2"),
-        (Effect(0.2, math.nan, 0.3), "0.2 [unknown, 0.3]"),
+        (Effect(0.2, math.nan, 0.3), "0.20 [unknown, 0.30]"),
         (Effect.missing("no arm"), "no number"),
     ],
 )
@@ -75,6 +83,12 @@ def test_lines_fit_and_say_everything(width: int) -> None:
     assert any(line.startswith("  FAILED") for line in study_lines(results()[3], width))
 
 
+def test_the_signs_of_words_stay_different_in_ascii() -> None:
+    """A terminal without ✓ must not show the sign of another word."""
+    spell_out()
+    assert len({sign.encode("ascii", "spelled") for sign in MARKS.values()}) == len(MARKS)
+
+
 def test_nothing_is_shown_of_no_study() -> None:
     assert scorecard_lines([]) == []
     assert list_lines([]) == []
@@ -96,3 +110,9 @@ def test_the_list_has_the_price_where_it_is_known_and_says_what_was_never_judged
         "  against   C.",
         "  verdict   not judged here yet",
     ]
+
+
+def test_a_sentence_ends_in_the_words_of_the_parts_that_have_one() -> None:
+    first, *_, last = results()
+    assert first.sentence == "Doubling the parameters saves 24 % [18, 29] of the tokens on these runs. Saving: supported."
+    assert last.sentence == last.findings.sentence

@@ -11,6 +11,8 @@ from typing import Any, TextIO
 _RAISED = dict(zip("⁰¹²³⁴⁵⁶⁷⁸⁹⁻", "0123456789-", strict=True))
 _IN_ASCII = {
     **dict(zip("±×÷·–—−│•●◦√", ["+-", "x", "/", "*", "-", "-", "-", "|", "*", "*", "o", "sqrt "], strict=True)),
+    "✓": "+",
+    "✗": "x",
     **dict(zip("≤≥≈∝∞αβκΔ…", ["<=", ">=", "~", "~", "inf", "alpha", "beta", "kappa", "D", "..."], strict=True)),
     **{chr(line): "+" for line in range(0x2500, 0x2580)},
     "─": "-",

@@ -47,8 +47,9 @@ class Result:
         if self.failed:
             names = " and ".join(dict.fromkeys(control.name for control in self.failed))
             return f"Not valid: the verdict is withheld, because a control failed ({names})."
-        words = "; ".join(f"{part.part.name}: {part.word}" for part in self.parts if part.word != "reported")
-        return f"{self.findings.sentence} {words[:1].upper()}{words[1:]}."
+        decided = [part for part in self.parts if part.word != "reported"]
+        words = "; ".join(f"{part.part.name.replace('_', ' ')}: {part.word}" for part in decided)
+        return f"{self.findings.sentence} {words[:1].upper()}{words[1:]}." if words else self.findings.sentence
 
     def to_dict(self) -> dict[str, Any]:
         """JSON-ready content of verdict.json; numbers that are not known, or infinite, are null."""

@@ -9,7 +9,7 @@ from typing import Literal
 from scalesweep.settings.study import PartSpec, Word
 from scalesweep.studies.base import CONFIDENCE, Control, Effect, PartVerdict
 from scalesweep.studies.result import Result
-from scalesweep.units import format_plain, plural
+from scalesweep.units import format_number, format_plain, plural
 
 MARKS: dict[Word, str] = {"supported": "✓", "contradicted": "✗", "cannot tell": "?", "not valid": "!", "reported": "·"}
 """A sign beside each word, so that a column of them is read at a glance, in print and without colours too."""
@@ -20,6 +20,8 @@ MEANINGS: dict[Word, str] = {
     "not valid": "a control with a known answer failed, so that no other answer of the study counts",
     "reported": "a number without thresholds, which decides nothing",
 }
+_LARGE = 1e7
+"""From here on, as FLOPs are, a number is a power of ten: 6.71e12."""
 _MARGIN = 14
 """Columns of the longest word and the space after it."""
 
@@ -38,7 +40,7 @@ class Listed:
 
 
 def number_text(effect: Effect | Control, unit: str = "") -> str:
-    """The number with its interval, such as 0.321 [0.281, 0.37] nats; an end that is infinite is open."""
+    """The number with its interval, such as 0.32 [0.28, 0.37] nats; an end that is infinite is open."""
     return "".join(text for text, _ in number_parts(effect, unit))
 
 
@@ -46,14 +48,35 @@ def number_parts(effect: Effect | Control, unit: str = "") -> list[tuple[str, Li
     """The same in pieces, each with the field whose number it is, or with nothing."""
     if math.isnan(effect.value):
         return [("no number", "")]
-    parts: list[tuple[str, Literal["value", "low", "high", ""]]] = [(_end(effect.value), "value")]
+    decimals = _decimals(effect)
+    parts: list[tuple[str, Literal["value", "low", "high", ""]]] = [(_write(effect.value, decimals), "value")]
     if not (math.isnan(effect.low) and math.isnan(effect.high)):
-        parts += [(" [", ""), (_end(effect.low), "low"), (", ", ""), (_end(effect.high), "high"), ("]", "")]
+        low, high = _write(effect.low, decimals), _write(effect.high, decimals)
+        parts += [(" [", ""), (low, "low"), (", ", ""), (high, "high"), ("]", "")]
     return [*parts, (f" {unit}", "")] if unit else parts
 
 
-def _end(value: float) -> str:
-    return "unknown" if math.isnan(value) else "open" if math.isinf(value) else format_plain(value, 3)
+def _decimals(effect: Effect | Control) -> int | None:
+    """Places after the point, of which an interval needs two digits of its width; more than four digits are noise, or exact."""
+    known = [value for value in (effect.value, effect.low, effect.high) if math.isfinite(value)]
+    widths = [abs(value - known[0]) for value in known[1:] if value != known[0]]
+    if not widths:
+        return None
+    return min(1 - _exponent(min(widths)), 3 - _exponent(max(map(abs, known))))
+
+
+def _exponent(value: float) -> int:
+    return math.floor(math.log10(value))
+
+
+def _write(value: float, decimals: int | None) -> str:
+    if not math.isfinite(value):
+        return "unknown" if math.isnan(value) else "open"
+    if abs(value) >= _LARGE:
+        return format_number(float(f"{value:.3g}"))
+    if decimals is None:
+        return format_plain(value, 3)
+    return f"{round(value, decimals) + 0.0:,.{max(decimals, 0)}f}"  # 0.0 makes -0 one of no sign
 
 
 def threshold_texts(part: PartSpec) -> dict[Word, str]:

@@ -13,8 +13,10 @@ from scalesweep.report.charts.chart import Axis, Band, Chart, Dots, Line, Mark, 
 _PANEL = (5.4, 3.5)
 """Inches; 96 of them are the pixels at which its letters have their size, and two panels fill the page."""
 _THUMBNAIL = (2.3, 1.3)
-_LABEL = 34
+_LABEL = 28
 """Letters of a label that a thumbnail has room for."""
+_UNIT = re.compile(r" *\([^()]*\)$")
+"""Of a label, which the figure at full size says."""
 _TAGS = re.compile(r"&lt;(/?(?:sup|sub|i))&gt;")
 
 
@@ -36,11 +38,11 @@ def panel_pictures(chart: Chart) -> list[Picture]:
 
 
 def thumbnail(chart: Chart) -> Markup:
-    """The first panel without keys, what is measured upwards in place of its title."""
+    """The first panel without keys and units, what is measured upwards in place of its title."""
     panel = chart.panels[0]
     small = replace(
         panel,
-        title=textwrap.shorten(panel.y.label or panel.title, _LABEL, placeholder=" …"),
+        title=_short(panel.y.label or panel.title),
         note="",
         x=_small(panel.x),
         y=replace(_small(panel.y), label=""),
@@ -61,7 +63,11 @@ def _alone(chart: Chart, panel: Panel) -> Chart:
 
 
 def _small(axis: Axis) -> Axis:
-    return replace(axis, label=textwrap.shorten(axis.label, _LABEL, placeholder=" …"), most_ticks=3)
+    return replace(axis, label=_short(axis.label), most_ticks=3)
+
+
+def _short(label: str) -> str:
+    return textwrap.shorten(_UNIT.sub("", label), _LABEL, placeholder=" …")
 
 
 def _unnamed(mark: Mark) -> Mark:
