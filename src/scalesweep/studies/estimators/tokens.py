@@ -20,7 +20,7 @@ from scipy.optimize import isotonic_regression
 from scalesweep.analysis.families import family_name
 from scalesweep.analysis.forecast.rivals import local_slopes
 from scalesweep.arrays import FloatArray
-from scalesweep.laws import JointLaw
+from scalesweep.laws import Law
 from scalesweep.points.design import find_levels
 from scalesweep.points.points import Points
 
@@ -126,8 +126,8 @@ def loss_levels(trunks: Sequence[Trunk], sizes: int = 3, shares: Sequence[float]
     return np.asarray(top - np.asarray(shares) * (top - bottom))
 
 
-def elasticity(law: JointLaw, n: ArrayLike, d: ArrayLike) -> FloatArray:
-    """By a law, s = g_N / g_D = -d ln tau / d ln N at constant loss; the arguments are broadcast."""
+def elasticity(law: Law, n: ArrayLike, d: ArrayLike) -> FloatArray:
+    """By a law of N and D, s = g_N / g_D = -d ln tau / d ln N at constant loss; the arguments are broadcast."""
     by_n, by_d = local_slopes(lambda n, d: np.log(law.predict(n, d)), n, d)
     with np.errstate(divide="ignore", invalid="ignore"):  # more tokens change nothing: no number of them makes up for N
         return np.asarray(by_n / by_d)
