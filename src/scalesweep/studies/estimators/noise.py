@@ -1,15 +1,21 @@
-"""How far one more seed would move a log loss, for judges whose effects are read off the measured losses themselves."""
+"""What seeds change: noise and A/A control of judges whose effects are read off the measured losses themselves."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from scipy.stats import t
 
 from scalesweep.errors import PointsError
 from scalesweep.points.clusters import group_rows
 from scalesweep.points.points import Points
-from scalesweep.studies.base import CONFIDENCE, Rule, replicate_noise
+from scalesweep.studies.base import CONFIDENCE, Control, Rule, replicate_noise
 from scalesweep.studies.estimators.theories import Theories
+
+_CONTROL = 0.99
+"""Confidence of A/A: at 90 % one study in ten would be withheld for nothing."""
+_LEAST_PAIRS = 3
 
 
 @dataclass(frozen=True)
@@ -50,3 +56,26 @@ def loss_noise(points: Points, rule: Rule) -> LossNoise:
     if spare < 1:
         raise PointsError(f"{points.source}: {len(fit.residuals)} rows without seeds leave nothing to tell the noise by.")
     return LossNoise(fit.residual_rms * math.sqrt(len(fit.residuals) / spare), spare, False)
+
+
+def seed_control(log_ratios: Sequence[float], what: str) -> Control | None:
+    """A/A: models of one size that differ in their seed alone are alike; None with fewer than three sizes.
+
+    Args:
+        log_ratios: of the first seed to the others, one for each size, which are independent; the interval is Student's.
+        what: the quantity in words.
+    """
+    if len(log_ratios) < _LEAST_PAIRS:
+        return None
+    value = float(np.mean(log_ratios))
+    spread = float(np.std(log_ratios, ddof=1)) / math.sqrt(len(log_ratios))
+    half = float(t.ppf((1 + _CONTROL) / 2, len(log_ratios) - 1)) * spread
+    return Control(
+        name="A/A",
+        asks=f"Models of one size that differ in their seed alone have {what}: a ratio of 1 (interval of {_CONTROL:.0%}).",
+        passed=abs(value) <= half + 1e-9,  # equal seeds give a ratio of 1 up to rounding
+        value=math.exp(value),
+        low=math.exp(value - half),
+        high=math.exp(value + half),
+        truth=1.0,
+    )

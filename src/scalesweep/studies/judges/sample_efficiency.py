@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.stats import t
 
 from scalesweep.analysis.forecast.rivals import REFERENCE, fit_rivals
 from scalesweep.arrays import FloatArray
@@ -25,14 +24,12 @@ from scalesweep.report.charts.chart import Chart, Dots, Line, Mark, Panel, Role,
 from scalesweep.report.charts.chart import Rule as Across
 from scalesweep.settings.fit import FitSpec
 from scalesweep.studies.base import Arms, Control, Effect, Findings, Rule, arm, with_losses
-from scalesweep.studies.estimators.noise import LossNoise, loss_noise
+from scalesweep.studies.estimators.noise import LossNoise, loss_noise, seed_control
 from scalesweep.studies.estimators.tokens import Trunk, elasticity, loss_levels, tokens_to_loss, trunks_of
 from scalesweep.units import format_count, format_number
 
 SMALL = 0.1
 """Elasticity below which more parameters hardly save tokens: 7 % of them for twice the parameters."""
-_CONTROL = 0.99
-"""Confidence of A/A: at 90 % one study in ten would be withheld for nothing."""
 _ROLES: tuple[Role, ...] = ("first", "second", "third")
 
 
@@ -77,15 +74,17 @@ def judge(arms: Arms, rule: Rule) -> Findings:
             dict.fromkeys(("saving", "proportion", "ends"), none), none.withheld, _chart(points, []), noise=noise.sd
         )
     saving = _smallest(levels, noise)
-    control, resolution = _same_size(trunks, levels)
-    notes = [resolution, _by_surface(points, levels)]
+    control = _same_size(trunks, levels)
+    notes = [_by_surface(points, levels)]
+    if control is None:
+        notes.append("Fewer than three sizes have two seeds at these losses, so there is no A/A control.")
     if not noise.is_seeds:
-        notes.append("The table names no seeds: the noise is what the preferred law leaves over, and there is no A/A control.")
+        notes.append("The table names no seeds: the noise is what the preferred law leaves over.")
     return Findings(
         effects={"saving": saving, "proportion": saving, "ends": _ends(levels[len(levels) // 2], noise)},
         sentence=_sentence(points, levels[-1], saving, noise),
         chart=_chart(points, levels),
-        controls=control,
+        controls=(control,) if control else (),
         noise=noise.sd,
         notes=tuple(notes),
         tables={"Tokens to a loss": _table(levels, noise)},
@@ -168,8 +167,8 @@ def _ends(level: Level, noise: LossNoise) -> Effect:
     return Effect(value, low, high, says=f"s falls below {SMALL:g} at about {format_count(value)} parameters")
 
 
-def _same_size(trunks: Sequence[Trunk], levels: Sequence[Level]) -> tuple[tuple[Control, ...], str]:
-    """A/A: of each size, the first seed's tokens over those of the other seeds, a mean over levels; a t-interval over sizes."""
+def _same_size(trunks: Sequence[Trunk], levels: Sequence[Level]) -> Control | None:
+    """A/A: of each size, the first seed's tokens over those of the others, a mean over levels."""
     ratios = []
     for n in sorted({trunk.n for trunk in trunks}):
         same = [trunk for trunk in trunks if trunk.n == n]
@@ -177,17 +176,7 @@ def _same_size(trunks: Sequence[Trunk], levels: Sequence[Level]) -> tuple[tuple[
         if len(same) > 1 and losses:
             log_tokens = np.log([trunk.tokens_to(losses) for trunk in same])
             ratios.append(float(np.mean(log_tokens[0] - log_tokens[1:].mean(axis=0))))
-    if len(ratios) < 3:
-        return (), "Fewer than three sizes have two seeds at these losses, so there is no A/A control."
-    value = float(np.mean(ratios))
-    half = float(t.ppf((1 + _CONTROL) / 2, len(ratios) - 1) * np.std(ratios, ddof=1) / math.sqrt(len(ratios)))
-    low, high = math.exp(value - half), math.exp(value + half)
-    asks = (
-        f"Models of one size that differ in their seed alone need the same tokens: a ratio of 1 (interval of {_CONTROL:.0%})."
-    )
-    holds = abs(value) <= half + 1e-9  # equal seeds give a ratio of 1 up to rounding
-    control = Control("A/A", asks, holds, math.exp(value), low, high, 1.0)
-    return (control,), f"Resolution: a ratio of tokens of {math.exp(half):.2f} could not be told from 1 between two seeds."
+    return seed_control(ratios, "the same tokens to a loss")
 
 
 def _by_surface(points: Points, levels: Sequence[Level]) -> str:
