@@ -108,6 +108,7 @@ def test_tables_operating_characteristics_and_origin_are_there(text: str) -> Non
         assert shown in text
     assert "61: 0000000000000000" in text
     assert "sealed" not in text  # null says nothing
+    assert not re.search(r"\bnan\b", text)
     assert "0.46%" in text
     assert COMMAND in text
 

@@ -81,7 +81,7 @@ def _study(result: Result) -> dict[str, Any]:
         "thumbnail": thumbnail(chart) if isinstance(chart, Chart) else None,
         "panels": panel_pictures(chart) if isinstance(chart, Chart) else [],
         "operating": write_html(_operating(result)) if result.operating else None,
-        "tables": {title: write_html(from_records(rows)) for title, rows in result.findings.tables.items() if rows},
+        "tables": {title: write_html(_known(from_records(rows))) for title, rows in result.findings.tables.items() if rows},
         "origin": list(_scalars(result.origin)),
     }
 
@@ -96,6 +96,12 @@ def _number_html(result: Result, part: PartVerdict) -> Markup:
         return data_html(value, text, f"{path}.{fields[field]}") if math.isfinite(value) else Markup.escape(text)
 
     return Markup("").join(piece(*pair) for pair in number_parts(part.effect, part.part.unit))
+
+
+def _known(table: Table) -> Table:
+    """The table with nothing where a number is not known, as in verdict.json."""
+    rows = (tuple(None if isinstance(x, float) and not math.isfinite(x) else x for x in row) for row in table.rows)
+    return Table(table.head, tuple(rows))
 
 
 def _operating(result: Result) -> Table:
