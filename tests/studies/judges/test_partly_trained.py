@@ -125,7 +125,7 @@ def test_a_seed_that_was_trained_otherwise_fails_the_control(arms: Arms) -> None
 
 @pytest.mark.slow
 def test_the_rule_errs_as_rarely_as_it_says(study: Study, arms: Arms) -> None:
-    """10 tables: more than 2 wrong words have a probability of 1.2 % at a true rate of 5 %."""
-    rows = operating(study, arms, 10)
+    """8 tables, for the time that laws take: more than 2 wrong words have a probability of .6 % at a true rate of 5 %."""
+    rows = operating(study, arms, 8)
     assert len(rows) == 8
-    assert all(wrong_share(row) <= 0.2 for row in rows)
+    assert all(wrong_share(row) <= 2 / 8 for row in rows)

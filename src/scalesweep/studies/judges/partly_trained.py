@@ -372,6 +372,7 @@ def _chart(points: Points, sizes: Sequence[Size]) -> Chart:
     for title, is_ratio in (("Size at equal compute", False), ("Tokens per parameter", True)):
         marks: list[Mark] = []
         every: list[FloatArray] = []
+        losses: list[FloatArray] = []
         for c in levels:
             there = [size for size in sizes if size.reaches(c)]
             d = [math.exp(np.interp(math.log(c), np.log(size.c), np.log(size.d))) for size in there]
@@ -379,10 +380,13 @@ def _chart(points: Points, sizes: Sequence[Size]) -> Chart:
             y = np.array([size.loss_at(c) for size in there])
             marks += [Line(x, y, c), Dots(x, y, np.full(len(x), c))]
             every.append(x)
+            losses.append(y)
             if not is_ratio and (best := _vertex(sizes, c)) is not None:
                 marks.append(Dots(np.array([best]), np.array([y.min()]), "ink", is_hollow=True, size=7))
         x = np.concatenate(every) if every else points.n
         axis = log_axis("number", x, label="tokens per parameter D / N") if is_ratio else log_axis("n", x)
-        panels.append(Panel(title, axis, log_axis("loss", points.loss, label=f"loss ({points.metric.unit})"), tuple(marks)))
+        panels.append(
+            Panel(title, axis, log_axis("loss", *losses or [points.loss], label=f"loss ({points.metric.unit})"), tuple(marks))
+        )
     caption = "Loss of each size at five levels of compute, read between its budgets; rings: the best size by a parabola."
     return Chart("partly_trained", caption, tuple(panels), log_scale("c", np.array(levels or points.c)))
