@@ -2,8 +2,8 @@
 
 Training costs 6 N D FLOPs and serving D_inf tokens 2 N D_inf. A step in ln N at equal loss changes ln D by -s, where s =
 (dL/d ln N) / (dL/d ln D) is the law's elasticity, and so the cost by 6 N D (1 - s) + 2 N D_inf. Where that vanishes, at the
-cheapest model of the loss, serving cost / training cost = s - 1. For E plus any coupling of A / N^alpha and B / D^beta the model
-has a closed form in s, and all but its scale depends on alpha, beta and kappa alone: not on the loss, not on E.
+cheapest model of the loss, serving cost / training cost = s - 1. For E plus any coupling of A / N^alpha and B / D^beta the
+model has a closed form in s, and all but its scale depends on alpha, beta and kappa alone: not on the loss, not on E.
 """
 
 import math
