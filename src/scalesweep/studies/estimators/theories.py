@@ -12,13 +12,14 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from scalesweep.analysis.forecast.rivals import THEORIES, TITLES, Rivals, fit_rivals
+from scalesweep.analysis.forecast.rivals import THEORIES, TITLES, Rivals
 from scalesweep.fit.estimates import Estimate, estimate, join
 from scalesweep.fit.results import Fit
 from scalesweep.laws import JointLaw
 from scalesweep.points.points import Points
 from scalesweep.points.rows import Rows
 from scalesweep.studies.base import CONFIDENCE, Effect, Rule
+from scalesweep.studies.estimators.voting import fit_voters
 
 Functional = Callable[[JointLaw], float]
 """A number that follows from a law; NaN where the law has none, infinite where it is beyond every bound."""
@@ -31,15 +32,17 @@ class Theories:
     """Rival laws of one table with their resamples."""
 
     rivals: Rivals
+    """Those with a vote, the preferred one first; see `voting.fit_voters`."""
 
     @classmethod
     def of(cls, points: Points, rule: Rule, forms: tuple[str, ...] = THEORIES) -> "Theories":
-        """Fit every form.
+        """Fit every form, and resample those with a vote.
 
         Raises:
             FitError: the points identify none of them.
         """
-        return cls(fit_rivals(Rows.of(points), rule.fit, forms))
+        voting = fit_voters(Rows.of(points), rule.fit, forms)
+        return cls(Rivals(tuple(voting), {}, rule.seed, chosen=voting[0].law.name))
 
     @property
     def preferred(self) -> JointLaw:
@@ -48,8 +51,8 @@ class Theories:
 
     @property
     def voting(self) -> list[Fit]:
-        """The forms that the points do not reject; see `criterion.tempered_weights`."""
-        return [fit for fit, weight in zip(self.rivals.theories, self.rivals.weights, strict=True) if weight > 0]
+        """The forms that the points do not reject."""
+        return list(self.rivals.members)
 
     def effect(self, functional: Functional) -> Effect:
         """The number by the preferred form, and the envelope of the intervals of the forms with a vote, which holds it."""
