@@ -20,6 +20,7 @@ if TYPE_CHECKING:  # the names are loaded when they are first used, so that aski
     from scalesweep.report.words.summary import summary as summary
     from scalesweep.run.store.measured import read_sweep as read_sweep
     from scalesweep.settings.fit import FitSpec as FitSpec
+    from scalesweep.studies.load import load_study as study  # noqa: F401
 
 _HOMES = {
     "FitSpec": "scalesweep.settings.fit",
@@ -29,6 +30,7 @@ _HOMES = {
     "published_points": "scalesweep.points.published",
     "read_points": "scalesweep.points.reading",
     "read_sweep": "scalesweep.run.store.measured",
+    "study": "scalesweep.studies.load:load_study",
     "summary": "scalesweep.report.words.summary",
 }
 
@@ -37,7 +39,8 @@ def __getattr__(name: str) -> Any:
     """The functions of the analysis, from the modules where they live."""
     if name not in _HOMES:
         raise AttributeError(f"module 'scalesweep' has no attribute {name!r}")
-    return getattr(importlib.import_module(_HOMES[name]), name)
+    module, _, attribute = _HOMES[name].partition(":")
+    return getattr(importlib.import_module(module), attribute or name)
 
 
 def __dir__() -> list[str]:

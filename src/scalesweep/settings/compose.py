@@ -119,6 +119,30 @@ def _search_path(own: Sequence[Path]) -> list[str]:
     return [f"hydra.searchpath=[{places}]"] if own else []
 
 
+def study_names(own: Sequence[Path] = ()) -> list[str]:
+    """Names of the studies in configs/ and in the user's own directories, in this order."""
+    return [path.stem for place in (config_dir(), *own) for path in sorted((place / "study").glob("*.yaml"))]
+
+
+def study_values(name: str, own: Sequence[Path] = ()) -> dict[str, Any]:
+    """The content of a study's file, not yet validated.
+
+    Raises:
+        SpecError: there is no such study, or its file is no table in YAML.
+    """
+    places = [place / "study" / f"{name}.yaml" for place in (config_dir(), *own) if Path(name).name == name]
+    if (path := next(filter(Path.is_file, places), None)) is None:
+        known = study_names(own)
+        raise SpecError(f"study = {name!r} is not a study{did_you_mean(name, known)}; the studies are {', '.join(known)}.")
+    try:
+        content: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
+    except (YAMLError, OmegaConfBaseException) as error:
+        raise SpecError(f"{path} is no YAML: {' '.join(str(error).split())}.") from None
+    if not isinstance(content, dict):
+        raise SpecError(f"{path}: a study is a table of statement, counter, judge, parts, quick and full.")
+    return content
+
+
 def part_option(name: str, own: Sequence[Path] = ()) -> Mapping[str, Any]:
     """`data_option` of a mixture's part, which must be there."""
     if (found := data_option(name, own)) is None:

@@ -55,19 +55,32 @@ def load_class(target: str, setting: str) -> tuple[Any, str]:
         SpecError: its module was not trusted, cannot be imported, or has no such class.
     """
     name, _, attribute = target.partition(":")
-    if name not in TRUSTED:
-        raise SpecError(
-            f"{setting} = {target!r} runs code of module {name}, which is imported only where the command names it too: "
-            f"add trust={name} (scalesweep worker: --trust {name})."
-        )
-    try:
-        module = importlib.import_module(name)
-    except Exception as error:  # of whatever the module does when it is imported
-        hint = "; install it, or put its directory on PYTHONPATH" if isinstance(error, ModuleNotFoundError) else ""
-        raise SpecError(f"{setting} = {target!r}: module {name} cannot be imported: {error!r}{hint}.") from None
+    module = load_module(name, f"{setting} = {target!r}")
     if not isinstance(found := getattr(module, attribute, None), type):
         raise SpecError(f"{setting} = {target!r}: module {name} has no class {attribute}.")
     return found, _source_hash(module, f"{setting} = {target!r}")
+
+
+def load_module(name: str, what: str) -> ModuleType:
+    """A trusted module.
+
+    Args:
+        name: of the module.
+        what: the setting that names it, with its value.
+
+    Raises:
+        SpecError: it was not trusted, or cannot be imported.
+    """
+    if name not in TRUSTED:
+        raise SpecError(
+            f"{what} runs code of module {name}, which is imported only where the command names it too: "
+            f"add trust={name} (scalesweep worker: --trust {name})."
+        )
+    try:
+        return importlib.import_module(name)
+    except Exception as error:  # of whatever the module does when it is imported
+        hint = "; install it, or put its directory on PYTHONPATH" if isinstance(error, ModuleNotFoundError) else ""
+        raise SpecError(f"{what}: module {name} cannot be imported: {error!r}{hint}.") from None
 
 
 def load_planned(content: Mapping[str, Any], setting: str) -> Any:

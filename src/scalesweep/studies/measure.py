@@ -1,0 +1,228 @@
+"""The cells of studies: what their arms ask for, measured in one directory, and read back as the points of each arm.
+
+One directory holds the cells of all studies that were asked for there so far: a plan that only grows. Cells are found by their
+content, so that what two arms or two studies share is trained once.
+"""
+
+import dataclasses
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from scalesweep.errors import PointsError, SpecError, StoreError
+from scalesweep.files import plain_storage_errors
+from scalesweep.plan.cell import Cell
+from scalesweep.plan.grid import CorpusFacts, Device
+from scalesweep.plan.plan import Plan, make_plan
+from scalesweep.points.points import Points, points_from_rows
+from scalesweep.run.launch.device import device_of_sweep
+from scalesweep.run.store.measured import Measured
+from scalesweep.run.store.store import Store
+from scalesweep.settings.compose import compose_settings
+from scalesweep.settings.plan import CountSpec
+from scalesweep.settings.settings import Settings
+from scalesweep.settings.study import FormSpec
+from scalesweep.studies.base import Arms
+from scalesweep.studies.load import Study
+from scalesweep.sweep.corpora import Corpora, Prepared, prepare_corpora
+from scalesweep.sweep.extend import keys_present
+from scalesweep.sweep.run import measure, plan_sweep
+
+Say = Callable[[str], None]
+Form = Literal["quick", "full"]
+_FIXED = ("fit", "report", "budget", "dir", "count")
+"""Sections of the settings that a study has itself, or that would change what it measures behind its back."""
+_OPERATION = ("launcher", "logger", "cost", "store")
+"""Sections that change no cell."""
+
+
+@dataclass(frozen=True, eq=False)
+class Asked:
+    """The sweeps of a study."""
+
+    study: Study
+    form: Form
+    words: tuple[str, ...]
+    """Settings of the user's own."""
+    settings: Mapping[str, Settings]
+    """By arm."""
+    plans: Mapping[str, Plan]
+    """By arm."""
+    corpora: Corpora
+    """Of all arms."""
+    device: Device
+
+    @property
+    def launched(self) -> Settings:
+        """Whose launcher, logger and rates the study has: every arm's are the same."""
+        return next(iter(self.settings.values()))
+
+    def cells(self, arms: Collection[str] | None = None) -> dict[str, Cell]:
+        """The cells of some arms, or of all, by key."""
+        return {c.key: c for name, plan in self.plans.items() if arms is None or name in arms for c in plan.cells}
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the user's own settings may change cells."""
+        return any(_section(word) not in _OPERATION for word in self.words)
+
+
+def compose_arms(study: Study, form: Form, words: Sequence[str], directory: Path) -> dict[str, Settings]:
+    """The settings of every arm; those of the user's own come before the arm's, so that an arm stays what it is.
+
+    Raises:
+        SpecError: a setting that cannot be composed, or that a study fixes.
+    """
+    for word in words:
+        if _section(word) in _FIXED:
+            raise SpecError(f"{word}: a study fixes {_section(word)} itself; it takes settings of cells, such as data=enwik8.")
+    spec: FormSpec = getattr(study.spec, form)
+    common = ["logger=none", *spec.common, *words]
+    settings = {arm: compose_settings([*common, *own, f"dir={directory}"]) for arm, own in spec.arms.items()}
+    tuned = [arm for arm, one in settings.items() if one.sweep.tune is not None]
+    if tuned:
+        raise SpecError(f"study/{study.name}: arm {tuned[0]} is tuned (sweep.tune); an arm is a grid, so use sweep.axes.")
+    if len({one.count for one in settings.values()}) > 1:
+        raise SpecError(f"study/{study.name}: its arms count N or C in different ways (count), so they cannot be compared.")
+    return settings
+
+
+def ask(study: Study, form: Form, words: Sequence[str], directory: Path, say: Say) -> Asked:
+    """Plan every arm of a study.
+
+    Raises:
+        ScaleSweepError: as of `compose_arms`, or a corpus that cannot be prepared or is too short.
+    """
+    settings = compose_arms(study, form, words, directory)
+    device = device_of_sweep(next(iter(settings.values())))
+    plans: dict[str, Plan] = {}
+    by_key: dict[str, Prepared] = {}
+    said: set[str] = set()
+
+    def once(line: str) -> None:  # arms share corpora
+        if line not in said:
+            said.add(line)
+            say(line)
+
+    for arm, own in settings.items():
+        corpora = prepare_corpora(own, once)
+        plans[arm] = plan_sweep(own, corpora, device)
+        by_key.update(corpora.by_key)
+    return Asked(study, form, tuple(words), settings, plans, Corpora(by_key), device)
+
+
+def design(study: Study, form: Form, facts: CorpusFacts) -> Arms:
+    """The rows of every arm without a loss, for simulations where no corpus needs to be there."""
+    settings = compose_arms(study, form, (), Path("unused"))
+    return {arm: planned_points(make_plan(own, facts, "cpu"), own.count) for arm, own in settings.items()}
+
+
+def planned_points(plan: Plan, count: CountSpec) -> Points:
+    """Planned cells as rows with a loss of 1, and seconds as if every FLOP took as long."""
+    rows = [
+        {
+            **cell.row(count),
+            **plan.columns.get(cell.key, {}),
+            "trunk": cell.trunk,
+            "seconds": cell.flops(count) / 1e11,
+            "loss": 1.0,
+        }
+        for cell in plan.cells
+    ]
+    return points_from_rows(rows, count.params, count.flops, plan.name)
+
+
+def measure_cells(asked: Sequence[Asked], arms: Mapping[str, Collection[str]], store: Store, say: Say) -> None:
+    """Train what has no record of these arms of each study, and of what was asked for here before.
+
+    Raises:
+        StoreError: the directory cannot be used.
+        KeyboardInterrupt: checkpoints are written; the same command goes on.
+    """
+    wanted: dict[str, Cell] = {}
+    columns: dict[str, dict[str, Any]] = {}
+    present = bool(keys_present(store))
+    if present:
+        before = store.plan_file.plan()
+        wanted |= {cell.key: cell for cell in before.cells}
+        columns |= {key: dict(place) for key, place in before.columns.items()}
+    for one in asked:
+        wanted |= one.cells(arms[one.study.name])
+        _note_arms(one, arms[one.study.name], columns)
+    first = asked[0]
+    settings = first.launched
+    plan = Plan("studies", settings.count, tuple(wanted.values()), (), columns)
+    facts = _merged(store.plan_file.content()["facts"] if present else {}, [one.corpora.stated() for one in asked])
+    added = store.plan_file.create(plan, settings.model_dump(mode="json"), facts)
+    with plain_storage_errors(store.directory):
+        store.claims.reopen_failed()
+    measure(store, plan, settings, first.device, added, say)
+
+
+def read_arms(asked: Asked, measured: Measured) -> Arms:
+    """The measured points of each arm, in declared order, with the columns of `base.Arms`.
+
+    Raises:
+        PointsError: nothing of an arm is measured.
+    """
+    points = measured.points(asked.launched.count)
+    records = measured.records
+    frame = points.frame.assign(
+        trunk=[records[key]["trunk"] for key in points.frame["key"]],
+        seconds=[_alone(records[key]) for key in points.frame["key"]],
+    )
+    arms = {}
+    for arm, plan in asked.plans.items():
+        rows = frame[frame["key"].isin([cell.key for cell in plan.cells])].reset_index(drop=True)
+        if not len(rows):
+            raise PointsError(f"study/{asked.study.name}: nothing of arm {arm} is measured.")
+        arms[arm] = dataclasses.replace(points, frame=rows.dropna(axis=1, how="all"), source=f"{points.source}, arm {arm}")
+    return arms
+
+
+def unmeasured(asked: Asked, measured: Measured) -> list[str]:
+    """Keys of the study's cells without a record."""
+    return [key for key in asked.cells() if key not in measured.records]
+
+
+def _alone(record: Mapping[str, Any]) -> float:
+    """Seconds of training that the cell would take without the steps that it got from another's trunk."""
+    times, steps = record["times"], int(record["row"]["steps"])
+    return float(times["training_seconds"]) * steps / max(steps - int(times.get("shared_steps", 0)), 1)
+
+
+def _note_arms(asked: Asked, arms: Collection[str], columns: dict[str, dict[str, Any]]) -> None:
+    """Say in a column of each cell which studies it serves; for the reader of the table alone."""
+    for arm in arms:
+        for cell in asked.plans[arm].cells:
+            place = columns.setdefault(cell.key, {})
+            known = str(place["studies"]).split(", ") if "studies" in place else []
+            place["studies"] = ", ".join(dict.fromkeys([*known, f"{asked.study.name}/{arm}"]))
+
+
+def _merged(before: Mapping[str, Any], stated: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    """What sweep.json states of the corpora, those of earlier studies included.
+
+    Raises:
+        StoreError: a validation set of one name is another text than before.
+    """
+    found = dict(before)
+    for facts in stated:
+        for name, text in facts.get("validation", {}).items():
+            if found.get("validation", {}).get(name, text) != text:
+                raise StoreError(
+                    f"data.validation.{name} is another text ({text}) than other studies here were measured on; give it "
+                    "another name, or choose another directory with dir=...."
+                )
+        found = {
+            **facts,
+            **found,
+            "corpora": {**found.get("corpora", {}), **facts["corpora"]},
+            **({"validation": {**found.get("validation", {}), **facts["validation"]}} if "validation" in facts else {}),
+        }
+    return found
+
+
+def _section(word: str) -> str:
+    return word.lstrip("+~").partition("=")[0].split(".")[0]

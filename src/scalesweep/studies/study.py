@@ -1,0 +1,181 @@
+"""Studies from beginning to end: plan, seal, measure what has no record, judge, write."""
+
+import dataclasses
+import json
+from collections.abc import Collection, Sequence
+from pathlib import Path
+from typing import Any
+
+from scalesweep.errors import FitError, PointsError
+from scalesweep.files import plain_storage_errors, plain_write_errors, write_text
+from scalesweep.plan.plan import Plan
+from scalesweep.report.charts.chart import Missing
+from scalesweep.run.launch.signals import signals_interrupt
+from scalesweep.run.store.measured import Measured, read_measured
+from scalesweep.run.store.stated import stated_corpora
+from scalesweep.run.store.store import Store
+from scalesweep.run.tracker import require_ready
+from scalesweep.settings.own import is_own
+from scalesweep.studies.base import Effect, Findings
+from scalesweep.studies.load import Study, planted_controls
+from scalesweep.studies.measure import Asked, Form, Say, measure_cells, planned_points, read_arms, unmeasured
+from scalesweep.studies.result import Result, result_of
+from scalesweep.studies.seal import Seal
+from scalesweep.sweep.extend import keys_present
+from scalesweep.sweep.facts import cost_of_records
+from scalesweep.units import plural
+
+
+@signals_interrupt()
+def run_studies(asked: Sequence[Asked], directory: Path, say: Say) -> list[Result]:
+    """Seal, measure and judge studies that share a directory; cells that have a record are not trained again.
+
+    The arms that forecasts speak of come last, after all others were measured and the forecasts were sealed.
+
+    Raises:
+        ScaleSweepError: the directory cannot be used, or a worker cannot be started.
+        KeyboardInterrupt: checkpoints are written; the same call goes on.
+    """
+    require_ready(asked[0].launched.logger)
+    store = store_of(directory)
+    with plain_storage_errors(store.directory):
+        store.clear_cancel()
+    for one in asked:
+        cells = one.cells()
+        _seal(one, directory).add_rule(one.study.rule_hash, len(_recorded(store, cells)), len(cells))
+    open_arms = {one.study.name: [arm for arm in one.plans if arm not in one.study.spec.sealed] for one in asked}
+    measure_cells(asked, open_arms, store, say)
+    sealed = [one for one in asked if one.study.spec.sealed]
+    for one in sealed:
+        seal_forecast(one, store, directory, say)
+    if sealed:
+        measure_cells(asked, {one.study.name: list(one.plans) for one in asked}, store, say)
+    measured = read_measured(store, with_curves=False)
+    return [judge_measured(one, measured, directory) for one in asked]
+
+
+def seal_forecast(asked: Asked, store: Store, directory: Path, say: Say) -> None:
+    """Forecast the sealed arms from the others, once, and say what of them stood already."""
+    seal, study = _seal(asked, directory), asked.study
+    if "forecast" in seal.content():
+        return
+    stood = _recorded(store, asked.cells(study.spec.sealed))
+    try:
+        arms = read_arms(_without(asked, study.spec.sealed), read_measured(store, with_curves=False))
+        count = asked.launched.count
+        targets = {arm: planned_points(asked.plans[arm], count) for arm in study.spec.sealed}
+        forecast = study.module.forecast(arms, targets, study.rule)
+    except (PointsError, FitError) as error:
+        say(f"{study.name}: nothing can be forecast: {error}")
+        return
+    seal.add_forecast(forecast, study.rule_hash, stood)
+    say(f"{study.name}: forecast of {plural(len(asked.cells(study.spec.sealed)), 'cell')} sealed in {seal.path}.")
+
+
+def judge_measured(asked: Asked, measured: Measured, directory: Path) -> Result:
+    """The verdict on what is measured, written as verdict.json."""
+    study, sealed = asked.study, _seal(asked, directory).content()
+    origin = _origin(asked, measured, sealed)
+    withheld = _withheld(asked, measured, sealed)
+    try:
+        arms = read_arms(asked, measured)
+        rule = dataclasses.replace(study.rule, sealed=sealed.get("forecast", {}))
+        found = study.findings(arms, rule)
+        planted = planted_controls(study, arms, found, asked.form)
+    except (PointsError, FitError) as error:
+        found, planted = _nothing(study, str(error)), []
+    result = result_of(study.name, asked.form, study.spec, found, planted, withheld, origin)
+    path = result_dir(directory, asked.form, study.name) / "verdict.json"
+    with plain_write_errors(path.parent, "choose a directory you may write to with dir=...."):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, json.dumps(result.to_dict(), indent=2) + "\n")
+    return result
+
+
+def result_dir(directory: Path, form: Form, name: str) -> Path:
+    """Where the results of a study are kept."""
+    return directory / (name if form == "quick" else f"{name}-{form}")
+
+
+def store_of(directory: Path) -> Store:
+    """The sweep that holds the cells of all studies of a directory."""
+    return Store(directory / "sweep")
+
+
+def read_verdict(directory: Path, form: Form, name: str) -> dict[str, Any] | None:
+    """The last verdict in a directory; None where there is none, or one that cannot be read."""
+    try:
+        content: dict[str, Any] = json.loads((result_dir(directory, form, name) / "verdict.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content
+
+
+def lacking_plan(asked: Sequence[Asked], store: Store) -> Plan:
+    """The cells of these studies that have no record, for a price; without any cell where all stand."""
+    cells = {key: cell for one in asked for key, cell in one.cells().items()}
+    stand = _recorded(store, cells)
+    kept = tuple(cell for key, cell in cells.items() if key not in stand)
+    return Plan("studies", asked[0].launched.count, kept, ())
+
+
+def _recorded(store: Store, cells: Collection[str]) -> list[str]:
+    """Keys of the cells that have a record."""
+    present = set(keys_present(store))
+    return [key for key in cells if key in present and store.record(key) is not None]
+
+
+def _without(asked: Asked, arms: Collection[str]) -> Asked:
+    return dataclasses.replace(asked, plans={arm: plan for arm, plan in asked.plans.items() if arm not in arms})
+
+
+def _seal(asked: Asked, directory: Path) -> Seal:
+    return Seal(result_dir(directory, asked.form, asked.study.name) / "sealed.json")
+
+
+def _withheld(asked: Asked, measured: Measured, sealed: dict[str, Any]) -> dict[str, str]:
+    """Part -> why it cannot tell, whatever its numbers: cells without a record, and forecasts of cells that stood."""
+    spec, lacking = asked.study.spec, unmeasured(asked, measured)
+    if lacking:
+        reason = f"{len(lacking)} of {len(asked.cells())} cells have no record; the same command measures them."
+        return {part.name: reason for part in spec.parts}
+    found = {}
+    for arm, part in spec.sealed.items():
+        own = asked.cells([arm])
+        if stood := [key for key in sealed.get("stood", []) if key in own]:
+            found[part] = (
+                f"{len(stood)} of the {len(own)} cells that were to be forecast had been measured before the forecast was "
+                "sealed; in another directory (dir=...) they come after it."
+            )
+    return found
+
+
+def _nothing(study: Study, reason: str) -> Findings:
+    """The findings of points that cannot be judged."""
+    effects = {part.name: Effect.missing(reason) for part in study.spec.parts}
+    return Findings(effects, f"The points cannot be judged: {reason}", Missing(study.name, study.spec.statement, reason))
+
+
+def _origin(asked: Asked, measured: Measured, sealed: dict[str, Any]) -> dict[str, Any]:
+    """What verdict.json says of where the points come from; times and costs are all that differs between equal cells."""
+    cells = asked.cells()
+    records = [measured.records[key] for key in cells if key in measured.records]
+    corpora = stated_corpora(measured.content["facts"])
+    settings = asked.launched
+    flops = Plan("", settings.count, tuple(cells.values()), ()).shared_flops(settings.count)
+    cost, rates = cost_of_records(settings, records) if records else (None, None)
+    return {
+        "rule": asked.study.rule_hash,
+        "overrides": [word for word in asked.words if not is_own(word)],
+        "count": settings.count.model_dump(),
+        "cells": {arm: [cell.key for cell in plan.cells] for arm, plan in asked.plans.items()},
+        "corpora": {hash: corpora[hash].name for hash in dict.fromkeys(cell.corpus_hash for cell in cells.values())},
+        "devices": sorted({record["where"]["device"] for record in records}),
+        "versions": sorted({f"scalesweep {r['where']['scalesweep']}, torch {r['where']['torch']}" for r in records}),
+        "sealed": sealed,
+        "cost": {
+            "flops": flops,
+            "seconds": sum(record["times"]["training_seconds"] for record in records),
+            **({"kwh": cost.kwh, "usd": cost.usd, "rates": list(rates.sources)} if cost and rates else {}),
+        },
+    }
