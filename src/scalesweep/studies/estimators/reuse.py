@@ -139,7 +139,7 @@ def fresh_curves(table: pd.DataFrame) -> dict[float, FreshCurve]:
     return {n: FreshCurve.of(np.log(rows["d"].to_numpy()), rows["log_loss"].to_numpy()) for n, rows in of_size.items()}
 
 
-def shared_worth(pairs: pd.DataFrame, curves: Mapping[float, FreshCurve]) -> Effect:
+def shared_worth(pairs: pd.DataFrame, curves: Mapping[float, FreshCurve], noise: float | None = None) -> Effect:
     """The worth of tokens that these pairs share, by least squares of their distances.
 
     A trunk, the runs of one size, pool and seed, is one observation; how trunks of one size and pool scatter, pooled over
@@ -148,6 +148,7 @@ def shared_worth(pairs: pd.DataFrame, curves: Mapping[float, FreshCurve]) -> Eff
     Args:
         pairs: rows with n, d, `distance`, `group` and `trunk`.
         curves: of the fresh runs, by size.
+        noise: standard deviation of log loss between seeds, where it is known better than by the few trunks of one size.
     """
     pairs = pairs[pairs["n"].isin(list(curves))]
     if pairs.empty:
@@ -178,6 +179,9 @@ def shared_worth(pairs: pd.DataFrame, curves: Mapping[float, FreshCurve]) -> Eff
     score, weight = np.bincount(trunk, slope * residual), np.bincount(trunk, slope**2)
     mean = np.bincount(group, score) / np.bincount(group, weight)
     spare = len(score) - len(mean)
+    if noise is not None:
+        half = quantile(math.inf) * noise * math.sqrt(2 / float(weight.sum()))
+        return Effect(math.exp(log_w), math.exp(log_w - half), math.exp(log_w + half))
     if spare < 1:
         return Effect(math.exp(log_w), math.nan, math.nan, _ONE_SEED)
     variance = float(((score - weight * mean[group]) ** 2 / weight).sum()) / spare / float(weight.sum())
@@ -223,6 +227,6 @@ def ratio(over: Mean, under: Mean) -> Effect:
     return Effect(over.value / under.value, (b - root) / a, (b + root) / a)
 
 
-def quantile(spare: int, confidence: float = CONFIDENCE) -> float:
-    """Half-width in standard errors of a two-sided interval by Student's t."""
-    return float(student.ppf((1 + confidence) / 2, spare))
+def quantile(spare: float) -> float:
+    """Half-width of an interval in standard errors by Student's t."""
+    return float(student.ppf((1 + CONFIDENCE) / 2, spare))

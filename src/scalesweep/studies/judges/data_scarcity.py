@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from scalesweep.laws import Lovelace, Muennighoff
-from scalesweep.report.charts.chart import Chart, Dots, Line, Mark, Panel, Role, linear_axis, log_axis, log_scale
+from scalesweep.report.charts.chart import Chart, Dots, Line, Mark, Missing, Panel, Role, linear_axis, log_axis, log_scale
 from scalesweep.report.charts.chart import Rule as Level
 from scalesweep.studies.base import CONFIDENCE, Arms, Control, Effect, Findings, Rule, replicate_noise
 from scalesweep.studies.estimators.reuse import (
@@ -41,12 +41,9 @@ _FRESH_WITHIN = 0.07
 text instead of windows from all of it, or blocks of neighbouring windows, are further off (docs/studies/data_scarcity.md)."""
 _SAME_WITHIN = 0.1
 """The same of fresh runs against themselves, of which one seed is compared with one: some four standard errors."""
-_TOLD = ("four_epochs", "harm", "decay_excess")
-"""Parts of the study's sentence."""
-
-
+_DECAYS = ("weaker", "stronger")
 _COLOURS: tuple[Role, Role] = ("first", "second")
-"""Of the weaker decay and the stronger one."""
+"""Of these."""
 
 
 def judge(arms: Arms, rule: Rule) -> Findings:
@@ -73,10 +70,10 @@ def judge(arms: Arms, rule: Rule) -> Findings:
         **_decay(weak, strong),
         "held_out_law": _held_out(laws, base, rule),
     }
-    worths = _worths(pairs, table)
+    worths = _worths(pairs, table, noise)
     return Findings(
         effects=effects,
-        sentence=" ".join(effects[name].says for name in _TOLD if effects[name].says),
+        sentence=_sentence(effects),
         chart=_chart(worths),
         controls=(_fresh(weak, curves), _same(base, curves), *_own_tables(base, noise, rule)),
         noise=noise,
@@ -97,8 +94,8 @@ def judge(arms: Arms, rule: Rule) -> Findings:
 def _four_epochs(pairs: pd.DataFrame, curves: Mapping[float, FreshCurve]) -> Effect:
     chosen = pairs[has_epochs(pairs, 4) & (pairs["n"] <= SMALL * pairs["pool"])]
     effect = shared_worth(chosen, curves)
-    said = f"At 4 epochs a token was worth {_ends(effect)} of a fresh one, for models with N / U of at most {SMALL:g}."
-    return _saying(effect, said)
+    models = f"models with at most {SMALL:g} parameters a unique token"
+    return _saying(effect, f"At 4 epochs a token was worth {_ends(effect)} of a fresh one, for {models}.")
 
 
 def _harm(pairs: pd.DataFrame, noise: float) -> Effect:
@@ -121,12 +118,14 @@ def _harm(pairs: pd.DataFrame, noise: float) -> Effect:
     if not values:
         return Effect.missing(f"At N / U of {LARGE:g} or more no pool has two seeds at two numbers of epochs.")
     effect = Mean.of(pd.Series(values), pd.Series(groups)).effect()
-    where = f"With N / U of at least {LARGE:g}, loss after {chosen['epochs'].max():.0f} epochs was"
-    size = dataclasses.replace(effect, value=abs(effect.value))
+    size = effect
     if effect.value < 0:
-        size = dataclasses.replace(size, low=-effect.high, high=-effect.low)
-    side = "above" if effect.value >= 0 else "below"
-    return _saying(effect, f"{where} {_ends(size)} standard deviations between seeds {side} the lowest after fewer.")
+        size = dataclasses.replace(effect, value=-effect.value, low=-effect.high, high=-effect.low)
+    return _saying(
+        effect,
+        f"With at least {LARGE:g}, loss after {chosen['epochs'].max():.0f} epochs was {size.value * noise:.1%} "
+        f"{'above' if effect.value >= 0 else 'below'} the lowest after fewer, {_ends(size)} standard deviations between seeds.",
+    )
 
 
 def _late_passes(pairs: pd.DataFrame, table: pd.DataFrame) -> Effect:
@@ -240,16 +239,30 @@ def _planted_gaps(rows: tuple[tuple[float, ...], ...], noise: float, seed: int) 
     return gaps[0], gaps[1]
 
 
-def _worths(pairs: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
-    """One row for each size, pool, decay and budget: the worth of its tokens and the mean losses."""
+def _sentence(effects: Mapping[str, Effect]) -> str:
+    """Worth in one sentence, harm and what weight decay does about it in another."""
+    first, *others = (effects[name].says for name in ("four_epochs", "harm", "decay_excess"))
+    return " ".join(part for part in (first, "; ".join(said.rstrip(".") for said in others if said) + ".") if len(part) > 1)
+
+
+def _worths(pairs: pd.DataFrame, table: pd.DataFrame, noise: float) -> pd.DataFrame:
+    """One row for each size, pool, decay and budget: mean losses, and the worth with an interval by the noise of all runs."""
     curves = {decay: fresh_curves(table[table["decay"] == decay]) for decay in table["decay"].unique()}
     rows = []
     for _, own in pairs.groupby(["decay", "pool", "n", "epochs"]):
         decay, pool, n, epochs = own[["decay", "pool", "n", "epochs"]].iloc[0]
-        worth = shared_worth(own, curves[decay])
+        worth = shared_worth(own, curves[decay], noise)
         loss, fresh = own["loss"].mean(), own["fresh_loss"].mean()
         rows.append(
-            {"N": n, "U": pool, "N / U": n / pool, "epochs": epochs, "decay": decay, "loss": loss, "fresh loss": fresh}
+            {
+                "N": n,
+                "U": pool,
+                "N / U": n / pool,
+                "epochs": epochs,
+                "decay": _DECAYS[int(decay > 0)],
+                "loss": loss,
+                "fresh loss": fresh,
+            }
             | {"worth": worth.value, "low": worth.low, "high": worth.high}
         )
     return pd.DataFrame(rows)
@@ -268,23 +281,31 @@ def _law_rows(laws: Mapping[type[ReuseLaw], LawFit], table: pd.DataFrame) -> lis
     ]
 
 
-def _chart(worths: pd.DataFrame) -> Chart:
+def _chart(worths: pd.DataFrame) -> Chart | Missing:
     """Left, worth against epochs; right, loss against epochs of the smallest model that is large for the smallest pool."""
-    known = worths[(worths["decay"] == 0) & (worths["high"] > 0)]
-    scale = dataclasses.replace(log_scale("number", known["N / U"].to_numpy()), label="N / U")
+    known = worths[(worths["decay"] == _DECAYS[0]) & (worths["high"] > 0)]
+    if known.empty:
+        return Missing("data_scarcity", "worth of a token against epochs", "No pool has a worth with an interval.")
+    ticks = sorted({float(f"{ratio:.2g}") for ratio in known["N / U"]})
+    whole = np.concatenate([known["N / U"], ticks])
+    scale = dataclasses.replace(log_scale("number", whole, ticks), label="N / U")
     left: list[Mark] = [Level("y", 1.0, "dash")]
     for _, own in known.groupby(["N", "U"]):
         x, y, share = own["epochs"].to_numpy(), own["worth"].to_numpy(), float(own["N / U"].iloc[0])
         name = f"{format_count(own['N'].iloc[0])} on {format_count(own['U'].iloc[0])}"
         ends = own["low"].to_numpy(), own["high"].to_numpy()
         left += [Line(x, y, share, name=name, group=name), Dots(x, y, np.full(len(x), share), *ends, group=name)]
+    # The intervals of flat fresh curves would squeeze all others.
+    highest = np.minimum(known["high"].to_numpy(), 1.25)
     smallest = worths[worths["U"] == worths["U"].min()]
     large = smallest[smallest["N / U"] >= LARGE]
     n = (large if len(large) else smallest)["N"].min()
     chosen, right = smallest[smallest["N"] == n], list[Mark]()
-    for decay, own in chosen.groupby("decay"):
-        x, y, colour = own["epochs"].to_numpy(), own["loss"].to_numpy(), _COLOURS[bool(decay)]
-        name = "strong decay" if decay else "weak decay"
+    for decay, colour in zip(_DECAYS, _COLOURS, strict=True):
+        own = chosen[chosen["decay"] == decay]
+        if own.empty:
+            continue
+        x, y, name = own["epochs"].to_numpy(), own["loss"].to_numpy(), f"{decay} weight decay"
         right += [Line(x, y, colour, name=name), Dots(x, y, colour)]
         right.append(Line(x, own["fresh loss"].to_numpy(), colour, "dash", name=f"{name}, fresh"))
     losses = np.concatenate([chosen["loss"], chosen["fresh loss"]])
@@ -297,7 +318,7 @@ def _chart(worths: pd.DataFrame) -> Chart:
             Panel(
                 "worth of a token",
                 log_axis("number", known["epochs"].to_numpy(), label="epochs D / U"),
-                linear_axis("number", "D' / D", known["worth"].to_numpy(), np.array([0.0, 1.0])),
+                linear_axis("number", "D' / D", known["worth"].to_numpy(), highest, np.array([0.0, 1.0])),
                 tuple(left),
             ),
             Panel(
