@@ -61,11 +61,11 @@ def judge(arms: Arms, rule: Rule) -> Findings:
     whole = dataclasses.replace(
         next(iter(arms.values())), frame=pd.concat([points.frame for points in arms.values()], ignore_index=True)
     )
-    noise, _ = replicate_noise(whole)
+    noise, replicates = replicate_noise(whole)
     laws = fit_reuse_laws(base)
     effects = {
         "four_epochs": _four_epochs(weak, curves),
-        "harm": _harm(weak, noise),
+        "harm": _harm(weak, noise, replicates),
         "late_passes": _late_passes(weak, base),
         **_decay(weak, strong),
         "held_out_law": _held_out(laws, base, rule),
@@ -98,7 +98,7 @@ def _four_epochs(pairs: pd.DataFrame, curves: Mapping[float, FreshCurve]) -> Eff
     return _saying(effect, f"At 4 epochs a token was worth {_ends(effect)} of a fresh one, for {models}.")
 
 
-def _harm(pairs: pd.DataFrame, noise: float) -> Effect:
+def _harm(pairs: pd.DataFrame, noise: float, replicates: int) -> Effect:
     """Log loss at the most epochs above the lowest at fewer.
 
     The other seeds choose which is the lowest: of several noisy losses the lowest is too low, and would be harm where is none.
@@ -117,7 +117,9 @@ def _harm(pairs: pd.DataFrame, noise: float) -> Effect:
             groups.append(group)
     if not values:
         return Effect.missing(f"At N / U of {LARGE:g} or more no pool has two seeds at two numbers of epochs.")
-    effect = Mean.of(pd.Series(values), pd.Series(groups)).effect()
+    mean = Mean.of(pd.Series(values), pd.Series(groups))
+    # The unit, a standard deviation by so many degrees of freedom, has an error too.
+    effect = dataclasses.replace(mean, variance=mean.variance + mean.value**2 / (2 * replicates)).effect()
     size = effect
     if effect.value < 0:
         size = dataclasses.replace(effect, value=-effect.value, low=-effect.high, high=-effect.low)
