@@ -23,7 +23,6 @@ from typing import Any, Literal
 import numpy as np
 from scipy import stats
 
-from scalesweep.analysis.forecast.rivals import slopes
 from scalesweep.arrays import FloatArray, IntArray
 from scalesweep.errors import PointsError
 from scalesweep.fit.results import Fit
@@ -40,9 +39,14 @@ FAR_APART = math.log(1.1)
 _MOST_LAWS = 100
 """Resamples of the base's law, which add to the noise of the runs in quadrature: ends of 5 % are then off by 2 % of
 probability."""
-_ITERATIONS = 8
-"""Newton steps, each of at most `_LONGEST_STEP`: log L is nearly straight in ln D, so that four suffice for a factor of 10."""
-_LONGEST_STEP = 2.0
+_ITERATIONS = 12
+"""Gauss-Newton steps, each of at most `_LONGEST_STEP`: log L is nearly straight in ln D, so that five suffice for a factor of
+ten; where the losses come near to what a size can reach, the others do."""
+_LONGEST_STEP = 1.0
+_MOST_UNDEFINED = 0.05
+"""Share of resampled laws without the number above which the ends of its interval, of 5 % each, are not known."""
+_SETTLED = 1e-3
+"""Largest change of the last step, far below what any interval can show."""
 _DIFFERENCE = 1e-4
 
 
@@ -138,7 +142,7 @@ class Worth:
 
     def multiplier(self, currency: Currency = "tokens", confidence: float = CONFIDENCE) -> Effect:
         """What the base pays over what the arm pays for one loss: geometric mean over sizes, of budgets by their precision."""
-        found = self._sum(currency, _mean, confidence)
+        found = self._sum(currency, size_means, confidence)
         return Effect(math.exp(found.value), math.exp(found.low), math.exp(found.high), found.withheld)
 
     def slope(self, currency: Currency = "tokens", confidence: float = CONFIDENCE) -> Effect:
@@ -148,17 +152,16 @@ class Worth:
     def by_law_alone(self) -> float:
         """The multiplier of tokens by the preferred law without the base's own losses: the joint fit with shared parameters."""
         fit, pairs = self.theories.rivals.preferred, self.pairs
-        predicted = np.log(fit.law.predict(pairs.n, pairs.d))
-        drawn = equal_loss_tokens(fit, np.array([fit.law.theta]), pairs.n, pairs.d, pairs.log_arm - predicted)[0]
-        return math.exp(float(_mean(pairs, _precision(fit, pairs)) @ drawn))
+        delta = pairs.log_arm - np.log(fit.law.predict(pairs.n, pairs.d))
+        log_rho, precision = log_multipliers(fit, np.array([fit.law.theta]), pairs, delta)
+        return math.exp(float(size_means(pairs, precision[0]) @ log_rho[0]))
 
     def cells(self) -> list[dict[str, Any]]:
         """Rows of N, D, C and the multiplier of tokens by the preferred law, geometric mean over the seeds."""
         fit, pairs = self.theories.rivals.preferred, self.pairs
-        drawn = equal_loss_tokens(fit, np.array([fit.law.theta]), pairs.n, pairs.d, pairs.delta)[0]
-        cell = _cell(pairs)
+        log_rho, cell = log_multipliers(fit, np.array([fit.law.theta]), pairs, pairs.delta)[0][0], _cell(pairs)
         where = [int(np.flatnonzero(cell == label)[0]) for label in range(int(cell.max()) + 1)]
-        means = np.exp(np.bincount(cell, drawn) / np.bincount(cell))
+        means = np.exp(np.bincount(cell, log_rho) / np.bincount(cell))
         return [
             {"N": float(pairs.n[i]), "D": float(pairs.d[i]), "C": float(pairs.c[i]), "multiplier of tokens": float(mean)}
             for i, mean in zip(where, means, strict=True)
@@ -180,29 +183,42 @@ class Worth:
         return Effect(value, min(low for _, low, _ in ends), max(high for _, _, high in ends))
 
 
-def equal_loss_tokens(fit: Fit, theta: FloatArray, n: FloatArray, d: FloatArray, delta: FloatArray) -> FloatArray:
-    """Log rho with log L(n, rho d) = log L(n, d) + delta, for each law, shape (laws, rows); NaN where a law never is there.
+def log_multipliers(fit: Fit, theta: FloatArray, pairs: Pairs, delta: FloatArray) -> tuple[FloatArray, FloatArray]:
+    """Log rho of each pair with log L(N, rho D) = log L(N, D) + delta by each law, and its precision, both (laws, pairs).
+
+    Each is one Newton step from a smooth fit by least squares in log loss: a level for every size and one slope in ln C. Solved
+    for one pair alone, noise would take a run that is near what its size can reach beyond it, where no rho is an answer. The
+    precision is the squared slope of log L in ln D there: the noise of a log loss is divided by it. NaN where the fit of a law
+    does not settle, as where the losses are below all that it reaches.
 
     Args:
         fit: of the form of the laws.
         theta: parameters of each law, shape (laws, P).
-        n: parameters, shape (rows,).
-        d: tokens, shape (rows,).
-        delta: change of log loss, shape (rows,).
+        pairs: N, D, C and sizes.
+        delta: change of log loss, shape (pairs,).
     """
     parameters = list(theta.T[:, :, None])
+    is_size = (pairs.size == np.arange(pairs.size.max() + 1)[:, None]).astype(np.float64)
+    log_c = np.log(pairs.c)
 
     def log_loss(log_rho: FloatArray | float) -> FloatArray:
-        return np.asarray(np.log(type(fit.law).expand(parameters, [n, d * np.exp(log_rho)])[0]))
+        return np.asarray(np.log(type(fit.law).expand(parameters, [pairs.n, pairs.d * np.exp(log_rho)])[0]))
 
     with np.errstate(over="ignore", invalid="ignore", divide="ignore", under="ignore"):
         target = log_loss(0.0) + delta
-        rho = np.zeros_like(target)
+        smooth = np.zeros_like(target)
         for _ in range(_ITERATIONS):
-            here = log_loss(rho)
-            by_rho = (log_loss(rho + _DIFFERENCE) - here) / _DIFFERENCE
-            rho = rho + np.clip((target - here) / by_rho, -_LONGEST_STEP, _LONGEST_STEP)
-        return np.where(np.abs(log_loss(rho) - target) < 1e-6, rho, math.nan)
+            here = log_loss(smooth)
+            by_rho = (log_loss(smooth + _DIFFERENCE) - here) / _DIFFERENCE
+            each, precision = smooth + (target - here) / by_rho, by_rho**2
+            in_size = precision @ is_size.T
+            level, mean = ((precision * x) @ is_size.T / in_size @ is_size for x in (each, log_c))
+            apart = precision * (log_c - mean)
+            slope = np.sum(apart * each, axis=1, keepdims=True) / np.sum(apart * log_c, axis=1, keepdims=True)
+            step = level + slope * (log_c - mean) - smooth
+            smooth = smooth + np.clip(step, -_LONGEST_STEP, _LONGEST_STEP)
+        settled = np.all(np.abs(step) < _SETTLED, axis=1, keepdims=True)
+        return np.where(settled, each, math.nan), np.where(settled, precision, math.nan)
 
 
 def costs_of(used: Any, currency: Currency) -> Any:
@@ -264,29 +280,20 @@ def _sum_of_form(
 
     The noise of the runs and that of the law add up in quadrature, as both are small beside the value's own scale.
     """
-    precision = _precision(fit, pairs)
-    weights = weigh(pairs, precision)
-    of_law = equal_loss_tokens(fit, np.array([fit.law.theta]), pairs.n, pairs.d, pairs.delta)[0] + cheaper
-    if not np.isfinite(of_law).all():
+    log_rho, precision = (of_law[0] for of_law in log_multipliers(fit, np.array([fit.law.theta]), pairs, pairs.delta))
+    if not np.isfinite(log_rho).all():
         return None
-    value, half = trunk_sum(of_law, weights, precision, pairs, confidence)
+    weights = weigh(pairs, precision)
+    value, half = trunk_sum(log_rho + cheaper, weights, precision, pairs, confidence)
     below = above = 0.0
     for samples in (fit.samples, fit.cluster_samples):
         if len(samples):
-            drawn = equal_loss_tokens(fit, samples, pairs.n, pairs.d, pairs.delta) + cheaper
-            sums = drawn @ weights
+            sums = (log_multipliers(fit, samples, pairs, pairs.delta)[0] + cheaper) @ weights
+            if np.isnan(sums).mean() > _MOST_UNDEFINED:
+                return None
             low, high = np.nanpercentile(sums, [50 * (1 - confidence), 50 * (1 + confidence)])
             below, above = max(below, value - float(low)), max(above, float(high) - value)
     return value, value - math.hypot(half, below), value + math.hypot(half, above)
-
-
-def _precision(fit: Fit, pairs: Pairs) -> FloatArray:
-    """Of each pair's log multiplier, up to a factor: the noise of a log loss is divided by its slope in ln D."""
-    return np.asarray(slopes(fit, pairs.n, pairs.d)[1] ** 2)
-
-
-def _mean(pairs: Pairs, precision: FloatArray) -> FloatArray:
-    return size_means(pairs, precision)
 
 
 def _slope(pairs: Pairs, precision: FloatArray) -> FloatArray:
