@@ -38,11 +38,11 @@ def render() -> str:
         HEAD + "".join(_rows(Settings, values)),
     ]
     for name, field in Settings.model_fields.items():
-        if tables := _tables(field.annotation):
-            first, *others = tables
+        tables = _tables(field.annotation)
+        for first in tables[:1]:
             options = "\n".join(_option(path) for path in sorted((ROOT / "configs" / name).glob("*.yaml")))
             parts += [f"## {name}", str(first.__doc__), options, HEAD + "".join(_rows(first, values[name], f"{name}."))]
-        for spec, option in zip(others, ("hf", "custom"), strict=False):  # what other models take in place of the same group
+        for spec, option in zip(tables[1:], ("hf", "custom"), strict=False):  # what other models take
             own: Any = OmegaConf.to_container(OmegaConf.load(ROOT / "configs" / name / f"{option}.yaml"))
             parts += [f"### {name}={option}", str(spec.__doc__), HEAD + "".join(_rows(spec, own[name], f"{name}."))]
     forms = [*_rows(Ladder, {}, "sweep.sizes."), *_rows(Shape, {}, "sweep.sizes[i].")]

@@ -15,8 +15,8 @@ FORM = FormSpec(arms={"base": ()})
 AA = Control("A/A", "The same arm with other seeds has no effect", True, 0.987, 0.961, 1.012, 1.0)
 FLOOR = Control("floor", "No run ends below the entropy of its source", True)
 ORIGIN = {
-    "cells": 61,
-    "corpora": ["python-prose-8MB-bpe512"],
+    "cells": {"base": [f"{i:016x}" for i in range(61)]},
+    "corpora": {"9f0c": "python-prose-8MB-bpe512"},
     "overrides": {"common": ["sweep=demo"], "arms": {"base": [], "short": ["recipe.decay=0.4"]}},
     "sealed": None,
     "cost": {"flops": 1.92e14, "seconds": 431.5, "device": "cpu"},
@@ -86,8 +86,24 @@ def made(
 
 
 OPERATING = [
-    {"part": "saving", "truth": 0.0, "supported": 0.015, "contradicted": 0.79, "cannot tell": 0.195},
-    {"part": "saving", "truth": 0.1, "supported": 0.625, "contradicted": 0.0, "cannot tell": 0.375},
+    {
+        "part": "saving",
+        "truth": "null",
+        "theta": 0.0,
+        "tables": 200,
+        "supported": 0.015,
+        "contradicted": 0.79,
+        "cannot_tell": 0.195,
+    },
+    {
+        "part": "saving",
+        "truth": "claim",
+        "theta": 0.1,
+        "tables": 200,
+        "supported": 0.625,
+        "contradicted": 0.0,
+        "cannot_tell": 0.375,
+    },
 ]
 """As `simulate` gives them."""
 

@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from study_results import results
 
 from scalesweep.analysis.analyse import analyse
 from scalesweep.laws import Chinchilla
@@ -24,6 +25,7 @@ from scalesweep.points.points import points_from_rows
 from scalesweep.report import ReportContext, write_report
 from scalesweep.report.charts import canvas
 from scalesweep.settings.fit import FitSpec
+from scalesweep.studies.page import write_scorecard
 
 pytestmark = pytest.mark.browser
 
@@ -205,6 +207,35 @@ def test_report_is_silent_complete_and_fits_the_screen(browser: Browser, report:
     assert visit.requests == [report.as_uri()]
     assert visit.width == width
     assert visit.overflow == 0
+
+
+@pytest.fixture(scope="module")
+def scorecard(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One claim of each word."""
+    path = tmp_path_factory.mktemp("scorecard") / "scorecard.html"
+    write_scorecard(results(), path, f"scalesweep study all dir=runs/{'a-long-name-' * 12}")
+    return path
+
+
+EVERY_IMAGE = "[...document.images].map(image => image.naturalWidth)"
+OPENED = "document.querySelectorAll('details').forEach(part => { part.open = true; })"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", WIDTHS)
+def test_scorecard_is_silent_complete_and_fits_the_screen(browser: Browser, scorecard: Path, width: int, scheme: str) -> None:
+    """With the collapsed tables open too."""
+    visit = browser.visit(scorecard, width, scheme, [OPENED, EVERY_IMAGE])
+    assert visit.complaints == []
+    assert visit.requests == [scorecard.as_uri()]
+    assert (visit.width, visit.overflow) == (width, 0)
+    assert min(visit.answers[1]) > 0
+
+
+def test_scorecard_shows_the_drawing_of_its_background(browser: Browser, scorecard: Path) -> None:
+    shown = "document.images[0].currentSrc === document.images[0].src"
+    assert browser.visit(scorecard, 1280, "light", [shown]).answers == (True,)
+    assert browser.visit(scorecard, 1280, "dark", [shown]).answers == (False,)
 
 
 EVERY_PANEL = "[...document.querySelectorAll('.plot')].map(plot => plot.querySelectorAll('.main-svg .trace').length)"

@@ -33,6 +33,7 @@ _MODULES = {
     "forecast": "prediction",
     "score": "prediction",
     "next": "prediction",
+    "study": "study",
     "check": "check",
     "model": "model",
     "train": "train",

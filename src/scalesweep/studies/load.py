@@ -2,6 +2,7 @@
 
 import hashlib
 import importlib
+import importlib.util
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -81,7 +82,12 @@ def load_study(name: str, own: Sequence[Path] = ()) -> Study:
     """
     spec = parse(StudySpec, study_values(name, own), prefix=f"study/{name}: ")
     what = f"study/{name}: judge = {spec.judge!r}"
-    module = importlib.import_module(spec.judge) if spec.judge.startswith(_OURS) else load_module(spec.judge, what)
+    if not spec.judge.startswith(_OURS):
+        module = load_module(spec.judge, what)
+    elif importlib.util.find_spec(spec.judge) is None:
+        raise SpecError(f"{what}: scalesweep has no such judge.")
+    else:
+        module = importlib.import_module(spec.judge)
     needed = ["judge", *(["simulate"] if spec.planted else []), *(["forecast"] if spec.sealed else [])]
     if missing := [function for function in needed if not callable(getattr(module, function, None))]:
         raise SpecError(f"{what}: the module has no function {missing[0]}.")
@@ -109,10 +115,10 @@ def _planted(study: Study, arms: Arms, noise: float, index: int, form: FormName)
         words.append(decide(part, effect).word)
     allowed = {planted.word, "cannot tell"} if form == "points" else {planted.word}
     passed = sum(word in allowed for word in words) > _PLANTED / 2
+    num = words.count(planted.word)
     return Control(
         f"planted {planted.part} {planted.theta:g}",
-        f"Of {_PLANTED} simulated tables of this design in which {planted.part} is {planted.theta:g}, most are {planted.word}; "
-        f"they were {', '.join(words)}",
+        f"Simulated tables of this design with {planted.part} {planted.theta:g} are {planted.word}: {num} of {_PLANTED} were",
         passed,
         effect.value,
         effect.low,

@@ -4,6 +4,7 @@ import math
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from scalesweep.settings.study import PartSpec, Word
 from scalesweep.studies.base import CONFIDENCE, Control, Effect, PartVerdict
@@ -36,17 +37,23 @@ class Listed:
     """The last word and when it was said; empty: it was never judged here."""
 
 
-def number_text(effect: Effect | Control, unit: str = "", digits: int = 3) -> str:
-    """The number with its interval, such as 0.321 [0.281, 0.37] nats; an end that is infinite is open, as is the number."""
+def number_text(effect: Effect | Control, unit: str = "") -> str:
+    """The number with its interval, such as 0.321 [0.281, 0.37] nats; an end that is infinite is open."""
+    return "".join(text for text, _ in number_parts(effect, unit))
+
+
+def number_parts(effect: Effect | Control, unit: str = "") -> list[tuple[str, Literal["value", "low", "high", ""]]]:
+    """The same in pieces, each with the field whose number it is, or with nothing."""
     if math.isnan(effect.value):
-        return "no number"
-    ends = [_end(value, digits) for value in (effect.low, effect.high)]
-    interval = "" if math.isnan(effect.low) and math.isnan(effect.high) else f" [{', '.join(ends)}]"
-    return f"{_end(effect.value, digits)}{interval}{f' {unit}' if unit else ''}"
+        return [("no number", "")]
+    parts: list[tuple[str, Literal["value", "low", "high", ""]]] = [(_end(effect.value), "value")]
+    if not (math.isnan(effect.low) and math.isnan(effect.high)):
+        parts += [(" [", ""), (_end(effect.low), "low"), (", ", ""), (_end(effect.high), "high"), ("]", "")]
+    return [*parts, (f" {unit}", "")] if unit else parts
 
 
-def _end(value: float, digits: int) -> str:
-    return "unknown" if math.isnan(value) else "open" if math.isinf(value) else format_plain(value, digits)
+def _end(value: float) -> str:
+    return "unknown" if math.isnan(value) else "open" if math.isinf(value) else format_plain(value, 3)
 
 
 def threshold_texts(part: PartSpec) -> dict[Word, str]:

@@ -73,13 +73,29 @@ def draw(chart: Chart, theme: Theme = LIGHT, kinds: Sequence[str] = KINDS) -> di
         return {kind: _render(figure, kind) for kind in kinds}
 
 
-def lay_out(chart: Chart, theme: Theme) -> "Figure":
-    """The chart with everything in its place, once for all kinds of files."""
-    figure, axes = _new_figure(len(chart.panels))
+def draw_svg(chart: Chart, theme: Theme, inches: tuple[float, float], has_keys: bool = True) -> str:
+    """The chart as SVG at a size of its own, for a page that lays out panels itself.
+
+    Args:
+        chart: the figure.
+        theme: colours.
+        inches: width and height.
+        has_keys: whether the legend and the colour bar are drawn, for which a thumbnail has no room.
+    """
+    import matplotlib
+
+    with matplotlib.rc_context(_style(theme)):
+        return _render(lay_out(chart, theme, inches, has_keys), "svg").decode()
+
+
+def lay_out(chart: Chart, theme: Theme, inches: tuple[float, float] | None = None, has_keys: bool = True) -> "Figure":
+    """The chart with everything in its place, once for all kinds of files; of the usual size unless one is given."""
+    figure, axes = _new_figure(len(chart.panels), inches)
     for axis, panel in zip(axes, chart.panels, strict=True):
         _draw_panel(axis, panel, chart.scale, theme)
-    _legend(figure, axes)
-    if chart.scale is not None:
+    if has_keys:
+        _legend(figure, axes)
+    if has_keys and chart.scale is not None:
         _colour_bar(figure, axes, chart.scale, theme)
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
@@ -117,13 +133,14 @@ def _style(theme: Theme) -> Any:
     }
 
 
-def _new_figure(panels: int) -> tuple["Figure", list["Axes"]]:
+def _new_figure(panels: int, inches: tuple[float, float] | None) -> tuple["Figure", list["Axes"]]:
     """A figure with this many panels, in rows of at most three."""
     from matplotlib.figure import Figure
 
     columns = panels if panels <= _MAX_ROW else (panels + 1) // 2 if panels <= 2 * _MAX_ROW else _MAX_ROW
     rows = -(-panels // columns)
-    figure = Figure(figsize=(_WIDTHS[columns], 3.7 if rows == 1 else 3.1 * rows), layout="constrained")
+    size = inches or (_WIDTHS[columns], 3.7 if rows == 1 else 3.1 * rows)
+    figure = Figure(figsize=size, layout="constrained")
     axes = list(figure.subplots(rows, columns, squeeze=False, gridspec_kw={"wspace": 0.05}).flat)
     for axis in axes[panels:]:
         axis.set_axis_off()
@@ -146,8 +163,11 @@ def _draw_panel(axis: "Axes", panel: Panel, scale: Scale | None, theme: Theme) -
 def _legend(figure: "Figure", axes: Sequence["Axes"]) -> None:
     """One legend of all panels below them, where it covers no point; nothing where no mark has a name."""
     named = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
-    if named:
-        figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=len(named), frameon=False)
+    for columns in range(len(named), 0, -1):  # as many columns as the figure is wide
+        legend = figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=columns, frameon=False)
+        if columns == 1 or legend.get_window_extent().width <= figure.bbox.width:
+            break
+        legend.remove()
 
 
 def _draw_mark(axis: "Axes", mark: Dots | Line | Band | Rule, scale: Scale | None, theme: Theme, level: float) -> None:

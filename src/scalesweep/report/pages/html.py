@@ -5,10 +5,9 @@ elements that carry the full value and its path in fit.json, so that text and fi
 """
 
 from collections.abc import Mapping, Sequence
-from functools import cache, partial
+from functools import partial
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from scalesweep.analysis.analyse import Analysis
@@ -21,7 +20,7 @@ from scalesweep.report.charts.interactive import asset, charts_json, figure, gra
 from scalesweep.report.context import ReportContext
 from scalesweep.report.pages.cells import cell_rows, num_leading
 from scalesweep.report.pages.markdown import excluded_rows
-from scalesweep.report.pages.markup import anchor, at_path, interval, number
+from scalesweep.report.pages.markup import anchor, at_path, interval, number, templates
 from scalesweep.report.pages.sections import budgets_table, published_table, wrapped_sources
 from scalesweep.report.review.checklist import Reviewed, checklist_table, count_status
 from scalesweep.report.review.published import caveat
@@ -60,27 +59,11 @@ _LABELS = {
 }
 
 
-@cache
-def _templates() -> Environment:
-    """Everything is escaped but `Markup`; a name that is not there is an error."""
-    return Environment(
-        loader=PackageLoader("scalesweep.report.pages"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    )
-
-
 def render_html(analysis: Analysis, context: ReportContext, found: Reviewed, charts: Sequence[Chart | Missing]) -> str:
     """The whole page."""
     values = {**_numbers(analysis.to_dict()), **_document(context, charts), **_lead(analysis, context)}
-    return (
-        _templates()
-        .get_template("page.html")
-        .render({**values, **_analysed(analysis), **_measured(analysis, context), **_reviewed(analysis.fit, found)})
-    )
+    values |= {**_analysed(analysis), **_measured(analysis, context), **_reviewed(analysis.fit, found)}
+    return templates("scalesweep.report.pages").get_template("page.html").render(values)
 
 
 def _numbers(content: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,13 +1,28 @@
-"""Numbers of fit.json on the page: rounded for people, with the full value and its path beside them."""
+"""What pages are made of: templates, and numbers of a JSON file, rounded for people, with the full value and its path."""
 
 import re
 from collections.abc import Mapping
+from functools import cache
 from typing import Any
 
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from scalesweep.report.tables import Writer, data_html
 from scalesweep.units import format_number
+
+
+@cache
+def templates(package: str) -> Environment:
+    """The files in templates/ of a package: everything is escaped but `Markup`; a name that is not there is an error."""
+    return Environment(
+        loader=PackageLoader(package),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
 
 
 def at_path(content: Any, path: str) -> Any:
@@ -18,7 +33,7 @@ def at_path(content: Any, path: str) -> Any:
 
 
 def number(content: Mapping[str, Any], path: str, write: Writer = format_number, missing: str = "–") -> Markup:
-    """The number at a path of fit.json; null is `missing`."""
+    """The number at a path of the file's content; null is `missing`."""
     value = at_path(content, path)
     return Markup.escape(missing) if value is None else data_html(value, write(value), path)
 
