@@ -126,7 +126,8 @@ def at_best_rates(points: Points) -> Points:
         return points
     means = np.log(used["loss"]).groupby([used["n"], used["lr"]]).mean()
     best = dict(means.groupby("n").idxmin())
-    return _taken(points, np.array([pair == best[pair[0]] for pair in zip(points.frame["n"], points.frame["lr"], strict=True)]))
+    pairs = zip(points.frame["n"], points.frame["lr"], strict=True)
+    return _taken(points, np.array([(n, lr) == best.get(n) for n, lr in pairs]))
 
 
 def _at_rates_of(base: Points, other: Points) -> Points:

@@ -136,9 +136,10 @@ def _pool(arms: Arms) -> Effect:
     ones = np.ones(len(pairs.n))
     value, half = trunk_sum(np.exp(pairs.log_arm) - np.exp(pairs.log_base), size_means(pairs, ones), ones, pairs, CONFIDENCE)
     effect = Effect(value, value - half, value + half)
-    order = "lower" if value > 0 else "higher"
-    ends = sorted(abs(end) for end in (effect.low, effect.high)) if effect.low * effect.high > 0 else (effect.low, effect.high)
-    said = f"Trained to its best epoch, the filtered pool ends {abs(value):.3f} [{ends[0]:.3f}, {ends[1]:.3f}] nats {order}."
+    sign = 1 if value > 0 else -1
+    low, high = sorted((sign * effect.low, sign * effect.high))
+    apart = f"{abs(value):.3f} [{low:.3f}, {high:.3f}] nats {'lower' if value > 0 else 'higher'}"
+    said = f"Trained to its best epoch, the filtered pool ends {apart}."
     return dataclasses.replace(effect, says=said)
 
 
