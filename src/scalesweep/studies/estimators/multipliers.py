@@ -34,6 +34,8 @@ Currency = Literal["tokens", "flops", "seconds"]
 CURRENCIES: tuple[Currency, ...] = ("tokens", "flops", "seconds")
 CONTROL_CONFIDENCE = 0.99
 """Of the interval that must hold a control's truth: at 90 % one study in ten would fail a control that is in order."""
+PLANTED_JUNK = "Windows of one repeated token cost their place alone, where a run is long: at the largest budget"
+"""What `at_largest_budget` of an arm with constant junk must show."""
 FAR_APART = math.log(1.1)
 """Difference of log multipliers above which the law is said to miss the base: studies' own tolerance for the check."""
 _MOST_LAWS = 100
@@ -48,6 +50,8 @@ _MOST_UNDEFINED = 0.05
 _SETTLED = 1e-3
 """Largest change of the last step, far below what any interval can show."""
 _DIFFERENCE = 1e-4
+_NO_SPREAD = 1e-9
+"""Variance of ln C within sizes below which there is one budget."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,10 +121,25 @@ def pair_runs(base: Points, arm: Points) -> Pairs:
 def laws_of_base(base: Points, rule: Rule) -> Theories:
     """The rival laws of the base, with as many resamples as a multiplier needs.
 
+    Every row is a run of its own here, whatever trunk it has: by the nine trunks of three sizes the criterion would charge a
+    sixth parameter so much that forms with twice the residuals, and wrong slopes in ln D, are taken for the better ones. What
+    the budgets of a trunk share is in the interval by `trunk_sum`.
+
     Raises:
         FitError: the base's runs determine none.
     """
-    return Theories.of(base, dataclasses.replace(rule, draws=min(rule.draws, _MOST_LAWS)))
+    rows = base.frame.drop(columns="trunk", errors="ignore")
+    return Theories.of(dataclasses.replace(base, frame=rows), dataclasses.replace(rule, draws=min(rule.draws, _MOST_LAWS)))
+
+
+def at_largest_budget(points: Points) -> Points:
+    """The rows with the most tokens.
+
+    Junk takes tokens and leaves a run its steps, so that a run of a few hundred of them loses less than its share of tokens:
+    with a constant third, .84 and .80 of the tokens were left at 256 steps, .71 and .69 at 2,048, of 14k and 42k parameters.
+    """
+    frame = points.frame
+    return dataclasses.replace(points, frame=frame[frame["d"] == frame["d"].max()].reset_index(drop=True))
 
 
 @dataclass(frozen=True, eq=False)
@@ -214,7 +233,9 @@ def log_multipliers(fit: Fit, theta: FloatArray, pairs: Pairs, delta: FloatArray
             in_size = precision @ is_size.T
             level, mean = ((precision * x) @ is_size.T / in_size @ is_size for x in (each, log_c))
             apart = precision * (log_c - mean)
-            slope = np.sum(apart * each, axis=1, keepdims=True) / np.sum(apart * log_c, axis=1, keepdims=True)
+            spread = np.sum(apart * log_c, axis=1, keepdims=True)
+            has_slope = spread > _NO_SPREAD * in_size.sum(axis=1, keepdims=True)
+            slope = np.where(has_slope, np.sum(apart * each, axis=1, keepdims=True) / spread, 0.0)
             step = level + slope * (log_c - mean) - smooth
             smooth = smooth + np.clip(step, -_LONGEST_STEP, _LONGEST_STEP)
         settled = np.all(np.abs(step) < _SETTLED, axis=1, keepdims=True)

@@ -21,8 +21,10 @@ from scalesweep.studies.estimators.multipliers import (
     CONTROL_CONFIDENCE,
     CURRENCIES,
     FAR_APART,
+    PLANTED_JUNK,
     Currency,
     Worth,
+    at_largest_budget,
     costs_of,
     holds,
     laws_of_base,
@@ -171,10 +173,11 @@ def _controls(arms: Arms, theories: Theories) -> tuple[Control, ...]:
     controls = []
     for name, called, asks in (
         ("again", "A/A", "The base with other seeds is worth its own tokens, 1"),
-        ("planted", "planted junk", "Windows of one repeated token cost their place alone"),
+        ("planted", "planted junk", PLANTED_JUNK),
     ):
         if name in arms:
-            found = Worth.of(theories, _at_rates_of(arms["base"], arms[name]), arms[name])
+            of = at_largest_budget(arms[name]) if name == "planted" else arms[name]
+            found = Worth.of(theories, _at_rates_of(arms["base"], of), of)
             truth = 1.0 if name == "again" else 1 - _share(arms[name])
             controls.append(holds(called, asks, truth, found.multiplier(confidence=CONTROL_CONFIDENCE)))
     return tuple(controls)

@@ -20,7 +20,9 @@ from scalesweep.studies.base import CONFIDENCE, Arms, Control, Effect, Findings,
 from scalesweep.studies.estimators.multipliers import (
     CONTROL_CONFIDENCE,
     FAR_APART,
+    PLANTED_JUNK,
     Worth,
+    at_largest_budget,
     holds,
     laws_of_base,
     pair_runs,
@@ -50,7 +52,9 @@ def judge(arms: Arms, rule: Rule) -> Findings:
     base, junk = arm(arms, "base"), arm(arms, "junk")
     theories = laws_of_base(base, rule)
     worth = Worth.of(theories, base, junk)
-    others = {name: Worth.of(theories, base, arms[name]) for name in ("constant", "again", "shuffled") if name in arms}
+    others = {name: Worth.of(theories, base, arms[name]) for name in ("again", "shuffled") if name in arms}
+    if "constant" in arms:
+        others["constant"] = Worth.of(theories, base, at_largest_budget(arms["constant"]))
     effects = {
         "multiplier": _multiplier(worth, junk),
         "lasts": _lasts(worth),
@@ -170,7 +174,7 @@ def _known(arms: Arms, others: Mapping[str, Worth]) -> list[Control]:
     if "constant" in others:
         truth = 1 - _share(arms["constant"])
         found = others["constant"].multiplier(confidence=CONTROL_CONFIDENCE)
-        controls.append(holds("planted junk", "Windows of one repeated token cost their place alone", truth, found))
+        controls.append(holds("planted junk", PLANTED_JUNK, truth, found))
     return controls
 
 
