@@ -162,7 +162,9 @@ class Worth:
     def multiplier(self, currency: Currency = "tokens", confidence: float = CONFIDENCE) -> Effect:
         """What the base pays over what the arm pays for one loss: geometric mean over sizes, of budgets by their precision."""
         found = self._sum(currency, size_means, confidence)
-        return Effect(math.exp(found.value), math.exp(found.low), math.exp(found.high), found.withheld)
+        with np.errstate(over="ignore"):  # an end beyond double precision is open
+            value, low, high = np.exp([found.value, found.low, found.high]).tolist()
+        return Effect(value, low, high, found.withheld)
 
     def slope(self, currency: Currency = "tokens", confidence: float = CONFIDENCE) -> Effect:
         """Slope d ln multiplier / d ln C over all sizes and budgets, C that of the base."""
@@ -307,13 +309,14 @@ def _sum_of_form(
     weights = weigh(pairs, precision)
     value, half = trunk_sum(log_rho + cheaper, weights, precision, pairs, confidence)
     below = above = 0.0
+    wider = float(stats.norm.ppf(0.5 + confidence / 2) / stats.norm.ppf(0.5 + CONFIDENCE / 2))  # the tails of 100 laws jump
     for samples in (fit.samples, fit.cluster_samples):
         if len(samples):
             sums = (log_multipliers(fit, samples, pairs, pairs.delta)[0] + cheaper) @ weights
             if np.isnan(sums).mean() > _MOST_UNDEFINED:
                 return None
-            low, high = np.nanpercentile(sums, [50 * (1 - confidence), 50 * (1 + confidence)])
-            below, above = max(below, value - float(low)), max(above, float(high) - value)
+            low, high = np.nanpercentile(sums, [50 * (1 - CONFIDENCE), 50 * (1 + CONFIDENCE)])
+            below, above = max(below, wider * (value - float(low))), max(above, wider * (float(high) - value))
     return value, value - math.hypot(half, below), value + math.hypot(half, above)
 
 
