@@ -23,10 +23,12 @@ from typing import Any, Literal
 import numpy as np
 from scipy import stats
 
+from scalesweep.analysis.forecast.rivals import THEORIES, fit_rivals
 from scalesweep.arrays import FloatArray, IntArray
 from scalesweep.errors import PointsError
 from scalesweep.fit.results import Fit
 from scalesweep.points.points import Points
+from scalesweep.points.rows import Rows
 from scalesweep.studies.base import CONFIDENCE, Control, Effect, Rule
 from scalesweep.studies.estimators.theories import Theories
 
@@ -123,13 +125,15 @@ def laws_of_base(base: Points, rule: Rule) -> Theories:
 
     Every row is a run of its own here, whatever trunk it has: by the nine trunks of three sizes the criterion would charge a
     sixth parameter so much that forms with twice the residuals, and wrong slopes in ln D, are taken for the better ones. What
-    the budgets of a trunk share is in the interval by `trunk_sum`.
+    the budgets of a trunk share is in the interval by `trunk_sum`. Rows are resampled and not budgets, as draws of four budgets
+    that hold one or two of them say nothing of D.
 
     Raises:
         FitError: the base's runs determine none.
     """
-    rows = base.frame.drop(columns="trunk", errors="ignore")
-    return Theories.of(dataclasses.replace(base, frame=rows), dataclasses.replace(rule, draws=min(rule.draws, _MOST_LAWS)))
+    runs = dataclasses.replace(base, frame=base.frame.drop(columns="trunk", errors="ignore"))
+    spec = rule.fit.model_copy(update={"bootstrap": min(rule.draws, _MOST_LAWS), "interval": "pairs"})
+    return Theories(fit_rivals(Rows.of(runs), spec, THEORIES))
 
 
 def at_largest_budget(points: Points) -> Points:
