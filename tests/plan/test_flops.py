@@ -1,14 +1,25 @@
+import dataclasses
 import math
 
 import pytest
 import torch
+from builders import cell_of
 from hypothesis import given
 from hypothesis import strategies as st
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from scalesweep.plan.flops import DecoderShape, attention_flops_per_token, count_params, flops_per_token, num_params
+from scalesweep.plan.flops import (
+    DecoderShape,
+    attention_flops_per_token,
+    count_params,
+    flops_per_token,
+    num_params,
+    optimizer_flops_per_step,
+)
+from scalesweep.settings.plan import CountSpec
 from scalesweep.train.model.decoder import Decoder
+from scalesweep.train.optim.muon import Muon
 
 shapes = st.builds(
     lambda heads, head_dim, depth, ffn, vocab, context, qk_norm: DecoderShape(
@@ -79,3 +90,22 @@ def test_chinchilla_counts_the_embedding_and_little_else_more(shape: DecoderShap
     softmax = 9 * shape.num_heads * shape.context * shape.depth
     expected = flops_per_token(shape, "attention") + embedding + softmax
     assert math.isclose(flops_per_token(shape, "chinchilla"), expected)
+
+
+@pytest.mark.parametrize("shape", [DecoderShape(32, 2, 2, 88, 100, 16, True), DecoderShape(48, 1, 3, 24, 64, 16, False)])
+def test_flops_of_muon_equal_the_counter_on_its_step(shape: DecoderShape) -> None:
+    cell = dataclasses.replace(cell_of("completep"), optimizer="muon", momentum=0.95)
+    model = Decoder(shape, [0], 1e4, 0.2)
+    windows = torch.zeros(1, 3, shape.context + 1, dtype=torch.long)
+    model.losses(windows).sum().backward()
+    optimizer = Muon(model, [cell])
+    assert cell.row(CountSpec())["c_optimizer"] == cell.steps * optimizer_flops_per_step(cell.shape, "muon")
+    with FlopCounterMode(display=False) as counter:
+        optimizer.step([1.0])
+    assert counter.get_total_flops() == optimizer_flops_per_step(shape, "muon")
+
+
+def test_an_optimizer_without_products_costs_none_and_an_unknown_one_is_not_guessed() -> None:
+    shape = DecoderShape(32, 2, 2, 88, 100, 16, True)
+    assert optimizer_flops_per_step(shape, "adamw") == 0
+    assert optimizer_flops_per_step(shape, "custom") is None

@@ -15,6 +15,7 @@ from torch import Tensor
 from scalesweep.analysis.tuning.transfer import CoordinateCheck
 from scalesweep.errors import SpecError
 from scalesweep.plan.cell import Cell, pack_signature
+from scalesweep.plan.flops import NEWTON_SCHULZ_STEPS
 from scalesweep.plan.grid import CorpusFacts
 from scalesweep.plan.plan import make_plan
 from scalesweep.settings.base import parse
@@ -28,7 +29,7 @@ from scalesweep.train.loop import Hooks, Interrupted
 from scalesweep.train.model.decoder import Decoder
 from scalesweep.train.optim import make_optimizer
 from scalesweep.train.optim.groups import group_of, group_settings
-from scalesweep.train.optim.muon import COEFFICIENTS, STEPS, orthogonalise, update_scale
+from scalesweep.train.optim.muon import COEFFICIENTS, orthogonalise, update_scale
 from scalesweep.train.pack import Checkpoint, Run
 
 MUON = {"name": "muon", "momentum": 0.95, "lr_ratio": 1.0}
@@ -62,7 +63,7 @@ def test_orthogonalising_maps_singular_values_by_the_quintic_and_keeps_the_vecto
     matrix = draw(*shape, dtype=torch.float64)
     u, s, vh = torch.linalg.svd(matrix, full_matrices=False)
     s = s / torch.linalg.vector_norm(s)
-    for _ in range(STEPS):
+    for _ in range(NEWTON_SCHULZ_STEPS):
         s = sum(c * s**p for c, p in zip(COEFFICIENTS, (1, 3, 5), strict=True))  # type: ignore[assignment]
     torch.testing.assert_close(orthogonalise(matrix), u * s @ vh, rtol=1e-9, atol=1e-9)
 

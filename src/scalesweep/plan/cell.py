@@ -12,7 +12,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from scalesweep.plan.flops import ModelShape, ModuleShape, count_params, flops_per_token, num_params, shape_from_dict
+from scalesweep.plan.flops import (
+    ModelShape,
+    ModuleShape,
+    count_params,
+    flops_per_token,
+    num_params,
+    optimizer_flops_per_step,
+    shape_from_dict,
+)
 from scalesweep.plan.selection import Selection, selection_from_dict
 from scalesweep.settings.plan import CountSpec
 
@@ -127,6 +135,7 @@ class Cell:
     def row(self, count: CountSpec) -> dict[str, Any]:
         """The cell as columns of the table of points, every parameter group included."""
         groups, transform = count_params(self.shape), self.selection.transform if self.selection else None
+        of_optimizer = optimizer_flops_per_step(self.shape, self.optimizer)
         return {
             "key": self.key,
             "n": self.num_params(count),
@@ -156,6 +165,7 @@ class Cell:
             "params_head": groups.head,
             "params_matrices": groups.matrices,
             "params_norms": groups.norms,
+            **({} if of_optimizer is None else {"c_optimizer": self.steps * of_optimizer}),
             **({"architecture": self.shape.architecture} if isinstance(self.shape, ModuleShape) else {}),
             **({"transform": f"{transform.kind} {transform.share:g}"} if transform else {}),
         }

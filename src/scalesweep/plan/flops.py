@@ -11,6 +11,9 @@ from typing import Any, Literal
 from scalesweep.counting import FlopsConvention, ParamsConvention
 from scalesweep.errors import SpecError
 
+NEWTON_SCHULZ_STEPS = 5
+"""Of Muon, as published (Jordan et al. 2024)."""
+
 
 @dataclass(frozen=True)
 class DecoderShape:
@@ -148,6 +151,22 @@ def flops_per_token(shape: ModelShape, convention: FlopsConvention, params: Para
         return 6.0 * num_params(shape, params)
     assert isinstance(shape, DecoderShape)
     return _chinchilla_flops_per_token(shape)
+
+
+def optimizer_flops_per_step(shape: ModelShape, optimizer: str) -> float | None:
+    """FLOPs of an optimizer's own matrix products in a step, which no convention of C counts; None where not known.
+
+    AdamW multiplies no matrices. Muon makes each matrix of the layers orthogonal by itself: a step of its quintic on r rows and
+    s >= r columns is X X^T, its square, and their sum times X, 4 r^2 s + 2 r^3 FLOPs (Jordan et al. 2024,
+    kellerjordan.github.io/posts/muon).
+    """
+    if optimizer == "adamw":
+        return 0.0
+    if optimizer != "muon" or isinstance(shape, ModuleShape):
+        return None
+    d, f = shape.width, shape.ffn_width
+    products = sum(number * (4 * r * r * s + 2 * r**3) for number, r, s in ((4, d, d), (3, min(d, f), max(d, f))))
+    return float(NEWTON_SCHULZ_STEPS * shape.depth * products)
 
 
 def attention_flops_per_token(matmul_params: int, depth: int, attention_width: int, context: int) -> float:

@@ -20,7 +20,7 @@ from scalesweep.points.points import Points
 from scalesweep.points.rows import Rows
 from scalesweep.report.charts.chart import Chart, Dots, Line, Panel, log_axis
 from scalesweep.report.charts.chart import Rule as Across
-from scalesweep.studies.base import CONFIDENCE, Arms, Effect, Findings, Rule, arm, replicate_noise, with_losses
+from scalesweep.studies.base import CONFIDENCE, Arms, Effect, Findings, Rule, arm, replicate_noise
 from scalesweep.studies.estimators.along_optimum import Frontier, largest_compute
 from scalesweep.studies.estimators.planted import demo_surface, middle, noisy
 from scalesweep.studies.estimators.seeds import SD_DRAWS, WITHOUT, halves, same_by_seed
@@ -105,7 +105,7 @@ def simulate(arms: Arms, part: str, theta: float, noise: float, rng: np.random.G
     law, (n_0, d_0) = replace(demo_surface(points), E=0.0, kappa=0.1), middle(points)
     n, d = (points.frame[name].to_numpy(dtype=np.float64) for name in ("n", "d"))
     loss = law.predict(n, d) * (n * d / (n_0 * d_0)) ** (-theta / (1 - law.b))
-    return {**arms, "base": with_losses(points, noisy(loss, noise, rng))}
+    return {**arms, "base": noisy(points, loss, noise, rng)}
 
 
 def _line_of(points: Points, fit: Fit, rule: Rule) -> Fit:

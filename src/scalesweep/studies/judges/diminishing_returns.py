@@ -19,7 +19,7 @@ from scalesweep.points.points import Points
 from scalesweep.points.rows import Rows
 from scalesweep.report.charts.chart import Band, Chart, Dots, Line, Panel, log_axis
 from scalesweep.report.charts.chart import Rule as Across
-from scalesweep.studies.base import Arms, Effect, Findings, Rule, arm, replicate_noise, with_losses
+from scalesweep.studies.base import Arms, Effect, Findings, Rule, arm, replicate_noise
 from scalesweep.studies.estimators.along_optimum import AlongOptimum, Frontier, largest_compute
 from scalesweep.studies.estimators.free_bend import FreeBend, fallen
 from scalesweep.studies.estimators.planted import demo_surface, middle, noisy
@@ -95,7 +95,7 @@ def simulate(arms: Arms, part: str, theta: float, noise: float, rng: np.random.G
     functional = {"growth": _growth, "exponent": _relative_exponent}[part](c)
     bend = bisect(lambda bend: functional(Frontier.of(_planted(points, c, bend), c)) - theta, *_BENDS, xtol=1e-12)
     columns = (points.frame[name].to_numpy(dtype=np.float64) for name in ("n", "d"))
-    return {**arms, "base": with_losses(points, noisy(_planted(points, c, bend).predict(*columns), noise, rng))}
+    return {**arms, "base": noisy(points, _planted(points, c, bend).predict(*columns), noise, rng)}
 
 
 def _planted(points: Points, c: float, bend: float) -> FreeBend:

@@ -24,7 +24,7 @@ from scalesweep.points.points import Points
 from scalesweep.points.rows import Rows
 from scalesweep.report.charts.chart import Band, Chart, Dots, Line, Panel, log_axis
 from scalesweep.report.charts.chart import Rule as Across
-from scalesweep.studies.base import CONFIDENCE, Arms, Effect, Findings, Rule, arm, replicate_noise, with_losses
+from scalesweep.studies.base import CONFIDENCE, Arms, Effect, Findings, Rule, arm, replicate_noise
 from scalesweep.studies.estimators.along_optimum import largest_compute
 from scalesweep.studies.estimators.planted import demo_surface, noisy
 from scalesweep.studies.estimators.seeds import SD_DRAWS, WITHOUT, halves, same_by_seed
@@ -114,7 +114,7 @@ def simulate(arms: Arms, part: str, theta: float, noise: float, rng: np.random.G
 
 def _drawn(points: Points, law: JointLaw, above: float, noise: float, rng: np.random.Generator) -> Points:
     columns = (points.frame[name].to_numpy(dtype=np.float64) for name in ("n", "d"))
-    return with_losses(points, noisy(law.predict(*columns) * np.exp(above), noise, rng))
+    return noisy(points, law.predict(*columns) * np.exp(above), noise, rng)
 
 
 def _saving(k: float) -> Functional:

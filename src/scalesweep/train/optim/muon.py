@@ -14,12 +14,11 @@ import torch
 from torch import Tensor
 
 from scalesweep.plan.cell import Cell
+from scalesweep.plan.flops import NEWTON_SCHULZ_STEPS
 from scalesweep.train.model.decoder import Decoder
 from scalesweep.train.optim.adamw import make_adamw
 from scalesweep.train.optim.groups import GroupName, clip_each_gradient, group_of
 
-STEPS = 5
-"""Newton-Schulz steps, as published (Jordan et al. 2024)."""
 COEFFICIENTS = (3.4445, -4.7750, 2.0315)
 """a, b, c of x -> a x + b x^3 + c x^5 on each singular value, as published (Jordan et al. 2024), who chose a large slope at 0:
 small singular values grow fastest, and all end near 1, not at it."""
@@ -47,7 +46,7 @@ def orthogonalise(matrices: Tensor) -> Tensor:
     tall = matrices.shape[-2] > matrices.shape[-1]
     x = matrices.mT if tall else matrices
     x = x / torch.linalg.matrix_norm(x, keepdim=True).clamp(min=NORM_EPS)
-    for _ in range(STEPS):
+    for _ in range(NEWTON_SCHULZ_STEPS):
         gram = x @ x.mT
         x = a * x + (b * gram + c * gram @ gram) @ x
     return x.mT if tall else x
