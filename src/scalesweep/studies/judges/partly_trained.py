@@ -1,7 +1,7 @@
 """At equal compute, is the largest model best, even if it is only partly trained?
 
 Losses at one C are read off finished runs of each size: ln L over ln C within the size, by the monotone cubic, never across
-sizes and never beyond what the size measured. A cell counts as fully trained where s = g_N / g_D >= 3 by the closest law: a
+sizes and never beyond what the size measured. A cell counts as fully trained where s = g_N / g_D >= 3 by the preferred law: a
 further per cent of tokens lowers its loss by at most a third of what a further per cent of parameters would.
 
 A lower loss is looked for among several sizes, so that it is compared one way: the best *other* size, whose noise makes it
@@ -18,7 +18,6 @@ from scipy.optimize import brentq
 
 from scalesweep.arrays import FloatArray
 from scalesweep.errors import PointsError
-from scalesweep.fit.results import Fit
 from scalesweep.laws import Chinchilla, JointLaw
 from scalesweep.points.points import Points
 from scalesweep.points.rows import Rows
@@ -86,7 +85,7 @@ def judge(arms: Arms, rule: Rule) -> Findings:
         raise PointsError(f"{points.source}: models of equal compute need the columns n, d and c of each row.")
     noise, theories, sizes = loss_noise(points, rule), Theories.of(points, rule), _sizes(points)
     regrets = _regrets(arms, points)
-    partly, largest = _partly_trained(sizes, _closest(theories), noise), _largest(sizes, noise)
+    partly, largest = _partly_trained(sizes, theories.preferred, noise), _largest(sizes, noise)
     effects = {
         "partly_trained": _partly_effect(partly, noise, regrets.get("small", 0.0)),
         "largest_wins": _largest_effect(largest, noise, regrets.get("large", 0.0)),
@@ -164,19 +163,6 @@ _BRACKETS = {"partly_trained": (0.66, 3.0), "largest_wins": (-6.0, 6.0)}
 """Of the exponent, and of the logarithm of the parameter term over the data term."""
 
 
-def _closest(theories: Theories) -> JointLaw:
-    """The law that leaves the least over, for s inside the measured range; which law to extrapolate is another question, and
-    a criterion that counts trunks prefers few parameters there.
-    """
-
-    def left(fit: Fit) -> float:
-        return fit.residual_rms / math.sqrt(max(len(fit.residuals) - fit.num_free, 1))
-
-    law = min(theories.rivals.theories, key=left).law
-    assert isinstance(law, JointLaw)  # the forms are laws of N and D
-    return law
-
-
 def _sizes(points: Points) -> list[Size]:
     n, c, d, log_loss = points.n, points.c, points.d, np.log(points.loss)
     seeds: dict[float, set[str]] = {}
@@ -239,7 +225,7 @@ def _partly_effect(contest: Contest | None, noise: LossNoise, regret: float) -> 
     """L of the fully trained model minus that of the best larger one; a better rate would take `regret` off the former."""
     if contest is None:
         return Effect.missing(
-            f"No cell with s >= {FULLY:g} by the closest law has a larger size at its compute: train the smallest longer."
+            f"No cell with s >= {FULLY:g} by the preferred law has a larger size at its compute: train the smallest longer."
         )
     value, half = contest.loss - contest.other_loss, noise.quantile() * contest.error
     low, high = value - half - regret, value + half
