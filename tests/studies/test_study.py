@@ -52,13 +52,15 @@ def test_it_seals_measures_and_judges_and_a_second_call_trains_nothing(toy: Stud
     assert read_verdict(measured_once, "quick", "toy") == verdict
 
 
-def test_points_of_an_arm_say_their_trunk_and_seconds(toy: Study, measured_once: Path) -> None:
+def test_points_of_an_arm_say_the_seconds_of_a_run_of_its_own(toy: Study, measured_once: Path) -> None:
     run(toy, measured_once)
-    arms = read_arms(asked(toy, measured_once), read_measured(store_of(measured_once), with_curves=False))
-    base, long = arms["base"].frame, arms["long"].frame
-    assert len(base) == 4 and len(long) == 2
-    assert set(long["trunk"]) <= set(base["trunk"]) and long["trunk"].nunique() == 2  # one for each seed
-    assert (base["seconds"] > 0).all()
+    measured = read_measured(store_of(measured_once), with_curves=False)
+    arms = read_arms(asked(toy, measured_once), measured)
+    assert [len(points.frame) for points in arms.values()] == [4, 2]
+    for points in arms.values():
+        for key, seconds in zip(points.frame["key"], points.frame["seconds"], strict=True):
+            times, steps = measured.records[key]["times"], measured.records[key]["row"]["steps"]
+            assert seconds == pytest.approx(times["training_seconds"] * steps / (steps - times["shared_steps"]))
 
 
 def test_a_forecast_of_what_stood_already_cannot_tell(toy: Study, tmp_path: Path) -> None:

@@ -30,8 +30,9 @@ from scalesweep.units import format_number
 CONFIDENCE = 0.90
 """Of every interval of a study."""
 Arms = Mapping[str, Points]
-"""The measured points of each arm. Beside the columns of `Points`, a sweep's rows have those of `plan.cell.Cell.row`, `trunk`
-(one training run, of which the budgets are branches) and `seconds` (of training on its device)."""
+"""The measured points of each arm. Beside the columns of `Points`, a sweep's rows have those of `plan.cell.Cell.row` and
+`seconds` (of training on its device). Budgets that branch off one trunk are not marked as one run, as in `read_sweep`: their
+seed noise is as good as independent (correlation .01 and -.12 at a context of 32)."""
 
 
 @dataclass(frozen=True)

@@ -124,7 +124,6 @@ def planned_points(plan: Plan, count: CountSpec) -> Points:
         {
             **cell.row(count),
             **plan.columns.get(cell.key, {}),
-            "trunk": cell.trunk,
             "seconds": cell.flops(count) / 1e11,
             "loss": 1.0,
         }
@@ -168,10 +167,7 @@ def read_arms(asked: Asked, measured: Measured) -> Arms:
     """
     points = measured.points(asked.launched.count)
     records = measured.records
-    frame = points.frame.assign(
-        trunk=[records[key]["trunk"] for key in points.frame["key"]],
-        seconds=[_alone(records[key]) for key in points.frame["key"]],
-    )
+    frame = points.frame.assign(seconds=[_alone(records[key]) for key in points.frame["key"]])
     arms = {}
     for arm, plan in asked.plans.items():
         rows = frame[frame["key"].isin([cell.key for cell in plan.cells])].reset_index(drop=True)

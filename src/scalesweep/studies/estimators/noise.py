@@ -8,7 +8,6 @@ import numpy as np
 from scipy.stats import t
 
 from scalesweep.errors import PointsError
-from scalesweep.points.clusters import group_rows
 from scalesweep.points.points import Points
 from scalesweep.studies.base import CONFIDENCE, Control, Rule, replicate_noise
 from scalesweep.studies.estimators.theories import Theories
@@ -36,8 +35,8 @@ class LossNoise:
 def loss_noise(points: Points, rule: Rule) -> LossNoise:
     """Noise between seeds; in a table that names no seeds, the residuals of the preferred law of N and D.
 
-    The budgets of a trunk may share their luck, so that of replicates the runs count and not their branches: as many degrees of
-    freedom at most as there are trunks beyond the first of each size.
+    The budgets of one size and seed branch off one trunk and may share their luck, so that of replicates the trunks count: at
+    most as many degrees of freedom as there are seeds beyond the first of each size.
 
     Raises:
         PointsError: there are seeds, but no size and budget has two; or there are none, and no law can be fitted.
@@ -49,8 +48,8 @@ def loss_noise(points: Points, rule: Rule) -> LossNoise:
             raise PointsError(
                 f"{points.source}: no size and budget was run with two seeds, so nothing tells how large noise is."
             )
-        units = group_rows(points.used)
-        return LossNoise(sd, max(1, min(degrees, units.num_units - units.num_clusters)), True)
+        spare = int((points.used.groupby("n")["seed"].nunique() - 1).sum())
+        return LossNoise(sd, max(1, min(degrees, spare)), True)
     fit = Theories.of(points, Rule(draws=0, seed=rule.seed)).rivals.preferred
     spare = len(fit.residuals) - fit.num_free
     if spare < 1:
