@@ -189,12 +189,11 @@ def _alone(record: Mapping[str, Any]) -> float:
 
 
 def _note_arms(asked: Asked, arms: Collection[str], columns: dict[str, dict[str, Any]]) -> None:
-    """Say in a column of each cell which studies it serves; for the reader of the table alone."""
+    """Say in a column of each cell which study asked for it first; for the reader of the table alone."""
     for arm in arms:
-        for cell in asked.plans[arm].cells:
-            place = columns.setdefault(cell.key, {})
-            known = str(place["studies"]).split(", ") if "studies" in place else []
-            place["studies"] = ", ".join(dict.fromkeys([*known, f"{asked.study.name}/{arm}"]))
+        plan = asked.plans[arm]
+        for cell in plan.cells:
+            columns.setdefault(cell.key, {**plan.columns.get(cell.key, {}), "study": f"{asked.study.name}/{arm}"})
 
 
 def _merged(before: Mapping[str, Any], stated: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
