@@ -74,14 +74,14 @@ def test_it_says_numbers_in_words_and_draws_them(study: Study, planned: Arms) ->
     found = study.findings(drawn(study, planned, "flops", 1.25, NOISE), FEW)
     result = result_of("algorithms", "quick", study.spec, found)
     assert result.word == "supported" and all(control.passed for control in result.controls)
-    assert {control.name for control in found.controls} == {"A/A", "planted junk"}
+    assert {control.name for control in found.controls} == {"A/A", "planted tokens"}
     for currency in ("tokens", "flops", "seconds"):
         assert f"{found.effects[currency].value:.2f} [" in found.sentence
     assert isinstance(found.chart, Chart) and len(found.chart.panels) == 2
     assert {row["currency"] for row in found.tables["On the frontier, by loss"]} == {"tokens", "flops", "seconds"}
 
 
-@pytest.mark.parametrize(("arm", "control"), [("again", "A/A"), ("planted", "planted junk")])
+@pytest.mark.parametrize(("arm", "control"), [("again", "A/A"), ("shorter", "planted tokens")])
 def test_a_planted_fault_fails_its_control(study: Study, planned: Arms, arm: str, control: str) -> None:
     arms = dict(drawn(study, planned, "flops", 1.25, NOISE))
     frame = arms[arm].frame

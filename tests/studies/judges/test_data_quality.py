@@ -46,7 +46,7 @@ def test_every_effect_is_recovered_exactly_without_noise(study: Study, planned: 
 def test_it_says_numbers_in_words_and_draws_them(study: Study, planned: Arms) -> None:
     found = study.findings(drawn(study, planned, "multiplier", 1.6, NOISE), FEW)
     result = result_of("data_quality", "quick", study.spec, found)
-    assert {control.name for control in found.controls} == {"A/A", "planted junk", "fresh pool", "fresh filtered"}
+    assert {control.name for control in found.controls} == {"A/A", "planted tokens", "fresh pool", "fresh filtered"}
     assert result.word == "supported" and [part.word for part in result.parts][3] == "reported"
     assert "33%" in found.sentence and f"{found.effects['multiplier'].value:.2f}" in found.sentence
     assert "1.50 if junk cost nothing" in found.effects["multiplier"].says
@@ -61,7 +61,7 @@ def shifted(points: Points, factor: float) -> Points:
 
 @pytest.mark.parametrize(
     ("arm", "control"),
-    [("again", "A/A"), ("constant", "planted junk"), ("pool", "fresh pool"), ("filtered", "fresh filtered")],
+    [("again", "A/A"), ("shorter", "planted tokens"), ("pool", "fresh pool"), ("filtered", "fresh filtered")],
 )
 def test_a_planted_fault_fails_its_control(study: Study, planned: Arms, arm: str, control: str) -> None:
     arms = dict(drawn(study, planned, "multiplier", 1.6, NOISE))

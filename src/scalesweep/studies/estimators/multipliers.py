@@ -36,8 +36,8 @@ Currency = Literal["tokens", "flops", "seconds"]
 CURRENCIES: tuple[Currency, ...] = ("tokens", "flops", "seconds")
 CONTROL_CONFIDENCE = 0.99
 """Of the interval that must hold a control's truth: at 90 % one study in ten would fail a control that is in order."""
-PLANTED_JUNK = "Windows of one repeated token cost their place alone, where a run is long: at the largest budget"
-"""What `at_largest_budget` of an arm with constant junk must show."""
+SHORTER = 0.75
+"""Share of the base's budgets that the arm `shorter` is trained on: the multiplier that it must show, exactly."""
 FAR_APART = math.log(1.1)
 """Difference of log multipliers above which the law is said to miss the base: studies' own tolerance for the check."""
 _MOST_LAWS = 100
@@ -136,14 +136,20 @@ def laws_of_base(base: Points, rule: Rule) -> Theories:
     return Theories(fit_rivals(Rows.of(runs), spec, THEORIES))
 
 
-def at_largest_budget(points: Points) -> Points:
-    """The rows with the most tokens.
+def shorter_control(theories: Theories, base: Points, shorter: Points) -> Control:
+    """The base at `SHORTER` of its budgets, taken for an arm at the budgets themselves, is worth that share of its tokens.
 
-    Junk takes tokens and leaves a run its steps, so that a run of a few hundred of them loses less than its share of tokens:
-    with a constant third, .84 and .80 of the tokens were left at 256 steps, .71 and .69 at 2,048, of 14k and 42k parameters.
+    Nothing but their number differs. Junk would be no such arm: it takes tokens from a batch and leaves the run its steps, so
+    that of a constant third .84 and .80 of the tokens were left at 256 steps, .71 and .69 at 2,048, of 14k and 42k parameters.
+
+    Args:
+        theories: laws of the base.
+        base: its runs.
+        shorter: the runs of the arm, by their own tokens.
     """
-    frame = points.frame
-    return dataclasses.replace(points, frame=frame[frame["d"] == frame["d"].max()].reset_index(drop=True))
+    frame = shorter.frame.assign(d=shorter.frame["d"] / SHORTER, c=shorter.frame["c"] / SHORTER)
+    found = Worth.of(theories, base, dataclasses.replace(shorter, frame=frame)).multiplier(confidence=CONTROL_CONFIDENCE)
+    return holds("planted tokens", f"The base with {SHORTER:g} of its tokens is worth {SHORTER:g} of them", SHORTER, found)
 
 
 @dataclass(frozen=True, eq=False)

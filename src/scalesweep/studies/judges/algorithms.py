@@ -1,7 +1,7 @@
 """Whether a better algorithm is worth compute: Muon against AdamW in tokens, in FLOPs with the optimizer's own, and in seconds.
 
 Arms: `base` (AdamW) and `muon`, each at the same number of learning rates, of which the best counts, one for a size. Controls:
-`again`, the base with other seeds, and `planted`, the base on text of which a share of the windows is one repeated token. The
+`again`, the base with other seeds, and `shorter`, the base with three quarters of its tokens. The
 last two may be missing, and have the base's rows of their own rates beside them.
 """
 
@@ -21,14 +21,13 @@ from scalesweep.studies.estimators.multipliers import (
     CONTROL_CONFIDENCE,
     CURRENCIES,
     FAR_APART,
-    PLANTED_JUNK,
     Currency,
     Worth,
-    at_largest_budget,
     costs_of,
     holds,
     laws_of_base,
     pair_runs,
+    shorter_control,
 )
 from scalesweep.studies.estimators.planted import drawn
 from scalesweep.studies.estimators.theories import Theories
@@ -68,7 +67,7 @@ def judge(arms: Arms, rule: grammar.Rule) -> Findings:
         notes.append(
             f"Read off the base's law alone the multiplier of tokens is {format_number(alone)}: it misses the base there."
         )
-    notes += [f"There is no arm {name}, so that its control is left out." for name in ("again", "planted") if name not in arms]
+    notes += [f"There is no arm {name}, so that its control is left out." for name in ("again", "shorter") if name not in arms]
     return Findings(
         effects,
         _sentence(effects),
@@ -108,8 +107,6 @@ def simulate(arms: Arms, part: str, theta: float, noise: float, rng: np.random.G
         own: FloatArray | float = 0.0
         if name == "muon":
             own = log_rho
-        elif name == "planted":
-            own = math.log(1 - _share(points))
         made = drawn(points, own, noise, rng)
         if name in chosen:
             made.frame["loss"] *= np.where(chosen[name], 1.0, math.exp(_UNTUNED))
@@ -171,22 +168,13 @@ def _slope(worth: Worth, currency: Currency) -> Effect:
 
 def _controls(arms: Arms, theories: Theories) -> tuple[Control, ...]:
     controls = []
-    for name, called, asks in (
-        ("again", "A/A", "The base with other seeds is worth its own tokens, 1"),
-        ("planted", "planted junk", PLANTED_JUNK),
-    ):
-        if name in arms:
-            of = at_largest_budget(arms[name]) if name == "planted" else arms[name]
-            found = Worth.of(theories, _at_rates_of(arms["base"], of), of)
-            truth = 1.0 if name == "again" else 1 - _share(arms[name])
-            controls.append(holds(called, asks, truth, found.multiplier(confidence=CONTROL_CONFIDENCE)))
+    if "again" in arms:
+        found = Worth.of(theories, _at_rates_of(arms["base"], arms["again"]), arms["again"])
+        asks = "The base with other seeds is worth its own tokens, 1"
+        controls.append(holds("A/A", asks, 1.0, found.multiplier(confidence=CONTROL_CONFIDENCE)))
+    if "shorter" in arms:
+        controls.append(shorter_control(theories, _at_rates_of(arms["base"], arms["shorter"]), arms["shorter"]))
     return tuple(controls)
-
-
-def _share(points: Points) -> float:
-    """The share of windows that the transform of these rows changes; 0 where they do not say."""
-    said = str(points.used["transform"].iloc[0]).split() if "transform" in points.used else []
-    return float(said[1]) if len(said) == 2 else 0.0
 
 
 def _rates(every: Points, best: Points, name: str) -> str:

@@ -20,12 +20,11 @@ from scalesweep.studies.base import CONFIDENCE, Arms, Control, Effect, Findings,
 from scalesweep.studies.estimators.multipliers import (
     CONTROL_CONFIDENCE,
     FAR_APART,
-    PLANTED_JUNK,
     Worth,
-    at_largest_budget,
     holds,
     laws_of_base,
     pair_runs,
+    shorter_control,
     size_means,
     trunk_sum,
 )
@@ -43,7 +42,7 @@ _JUNK, _SHUFFLED = math.log(1.75), math.log(1.1)
 
 
 def judge(arms: Arms, rule: Rule) -> Findings:
-    """Effects `multiplier`, `lasts`, `pool` and `shuffled`.
+    """Effects `multiplier`, `lasts`, `pool`, `shuffled` and `constant`.
 
     Raises:
         PointsError: an arm that the study needs is missing, or has no two seeds in common with the base.
@@ -52,28 +51,25 @@ def judge(arms: Arms, rule: Rule) -> Findings:
     base, junk = arm(arms, "base"), arm(arms, "junk")
     theories = laws_of_base(base, rule)
     worth = Worth.of(theories, base, junk)
-    others = {name: Worth.of(theories, base, arms[name]) for name in ("again", "shuffled") if name in arms}
-    if "constant" in arms:
-        others["constant"] = Worth.of(theories, base, at_largest_budget(arms["constant"]))
+    others = {name: Worth.of(theories, base, arms[name]) for name in ("again", "shuffled", "constant") if name in arms}
     effects = {
         "multiplier": _multiplier(worth, junk),
         "lasts": _lasts(worth),
         "pool": _pool(arms),
-        "shuffled": _shuffled(others.get("shuffled")),
+        "shuffled": _worth(others.get("shuffled"), "shuffled", "With a third of each document's words out of place"),
+        "constant": _worth(others.get("constant"), "constant", "With a third of the windows one repeated token"),
     }
     alone = 1 / worth.by_law_alone()
     notes = [f"Read off the base's law alone, without its losses at the same cells, the multiplier is {format_number(alone)}."]
     if abs(math.log(alone * worth.multiplier().value)) > FAR_APART:
         notes.append("That is more than 10 % off: the law misses the base there.")
-    notes += [
-        f"There is no arm {name}, so that its control is left out." for name in ("constant", "again") if name not in others
-    ]
+    notes += [f"There is no arm {name}, so that its control is left out." for name in ("shorter", "again") if name not in arms]
     cells = [{**row, "multiplier of tokens": 1 / row["multiplier of tokens"]} for row in worth.cells()]
     return Findings(
         effects,
         _sentence(effects, junk),
         _chart(arms, theories, worth),
-        (*_known(arms, others), *_fresh(arms)),
+        (*_known(arms, theories, others), *_fresh(arms)),
         replicate_noise(base)[0],
         tuple(notes),
         {"What clean tokens are worth, by cell": cells},
@@ -86,7 +82,7 @@ def simulate(arms: Arms, part: str, theta: float, noise: float, rng: np.random.G
     Raises:
         KeyError: there is no such part.
     """
-    if part not in ("multiplier", "lasts", "pool", "shuffled"):
+    if part not in ("multiplier", "lasts", "pool", "shuffled", "constant"):
         raise KeyError(part)
     centre = float(np.log(arms["junk"].c).mean())
     slope, junk = (theta if part == "lasts" else 0.0), (math.log(theta) if part == "multiplier" else _JUNK)
@@ -104,7 +100,7 @@ def simulate(arms: Arms, part: str, theta: float, noise: float, rng: np.random.G
         if name == "junk":
             log_rho = of_junk(points)
         elif name == "constant":
-            log_rho = math.log(1 - _share(points))
+            log_rho = math.log(theta) if part == "constant" else math.log(1 - _share(points))
         elif name == "shuffled":
             log_rho = math.log(theta) if part == "shuffled" else -_SHUFFLED
         elif name == "filtered":
@@ -154,27 +150,24 @@ def _best(points: Points) -> Points:
     return dataclasses.replace(points, frame=lowest.assign(d=used["d"].max()).reset_index(drop=True))
 
 
-def _shuffled(worth: Worth | None) -> Effect:
-    """What a token of text with shuffled words is worth, in clean ones."""
+def _worth(worth: Worth | None, name: str, how: str) -> Effect:
+    """What a token of a changed text is worth, in clean ones."""
     if worth is None:
-        return Effect.missing("It needs the arm shuffled.")
+        return Effect.missing(f"It needs the arm {name}.")
     effect = worth.multiplier()
     if math.isnan(effect.value):
         return effect
-    said = f"With a third of each document's words out of place, a token is worth {_number(effect)} clean ones."
-    return dataclasses.replace(effect, says=said)
+    return dataclasses.replace(effect, says=f"{how}, a token is worth {_number(effect)} clean ones.")
 
 
-def _known(arms: Arms, others: Mapping[str, Worth]) -> list[Control]:
-    """The controls whose truth is known: the base against itself, and junk that costs its place alone."""
+def _known(arms: Arms, theories: Theories, others: Mapping[str, Worth]) -> list[Control]:
+    """The controls whose truth is known: the base against itself, and the base with fewer tokens."""
     controls = []
     if "again" in others:
         found = others["again"].multiplier(confidence=CONTROL_CONFIDENCE)
         controls.append(holds("A/A", "The base with other seeds is worth its own tokens, 1", 1.0, found))
-    if "constant" in others:
-        truth = 1 - _share(arms["constant"])
-        found = others["constant"].multiplier(confidence=CONTROL_CONFIDENCE)
-        controls.append(holds("planted junk", PLANTED_JUNK, truth, found))
+    if "shorter" in arms:
+        controls.append(shorter_control(theories, arms["base"], arms["shorter"]))
     return controls
 
 
