@@ -25,7 +25,7 @@ from scalesweep.points.points import Points
 from scalesweep.report.charts.chart import Chart, Missing
 from scalesweep.settings.fit import FitSpec
 from scalesweep.settings.study import PartSpec, Word
-from scalesweep.units import format_number
+from scalesweep.units import format_number, format_rough
 
 CONFIDENCE = 0.90
 """Of every interval of a study."""
@@ -149,7 +149,7 @@ def _too_wide(part: PartSpec, effect: Effect) -> str:
     if not room > 0 or not math.isfinite(half):
         return f"{said}."
     times = (half / room) ** 2  # intervals narrow with the root of the runs
-    return f"{said}: about {format_number(max(times, 1.1))} times the runs would decide, if the estimate stayed where it is."
+    return f"{said}: about {format_rough(max(times, 1.1))} times the runs would decide, if the estimate stayed where it is."
 
 
 def is_resolved(words: Sequence[PartVerdict]) -> bool:

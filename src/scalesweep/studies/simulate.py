@@ -4,7 +4,7 @@ A rule errs where it says supported although the effect is the null, or contradi
 """
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,9 @@ MOST_WRONG = 0.05
 """Share of wrong words that a rule may have at each of its thresholds."""
 
 
-def operating(study: Study, arms: Arms, tables: int, noise: float = NOISE) -> list[dict[str, Any]]:
+def operating(
+    study: Study, arms: Arms, tables: int, noise: float = NOISE, parts: Collection[str] | None = None
+) -> list[dict[str, Any]]:
     """One row for each part with thresholds and each of its two truths.
 
     Args:
@@ -25,10 +27,11 @@ def operating(study: Study, arms: Arms, tables: int, noise: float = NOISE) -> li
         arms: its design; losses are not looked at.
         tables: simulated for each row.
         noise: standard deviation of log loss.
+        parts: names of those that are tried; all by default.
     """
     rows = []
     for i, part in enumerate(study.spec.parts):
-        if part.claim_at is None or part.null_at is None:
+        if part.claim_at is None or part.null_at is None or part.name not in (parts or [part.name]):
             continue
         for j, (truth, theta) in enumerate((("null", part.null_at), ("claim", part.claim_at))):
             words: Counter[str] = Counter()

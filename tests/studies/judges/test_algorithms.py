@@ -10,7 +10,7 @@ from scalesweep.errors import PointsError
 from scalesweep.plan.grid import CorpusFacts
 from scalesweep.points.points import Points
 from scalesweep.report.charts.chart import Chart
-from scalesweep.studies.base import Arms, Rule, decide
+from scalesweep.studies.base import Arms, Rule
 from scalesweep.studies.judges.algorithms import at_best_rates
 from scalesweep.studies.load import NOISE, Study, load_study
 from scalesweep.studies.measure import Form, compose_arms, design
@@ -112,16 +112,3 @@ def test_its_arms_compose_with_equally_many_rates(study: Study) -> None:
         axes = [settings[name].sweep.axes for name in ("base", "muon")]
         assert all(axes) and len({len(axis["recipe"]["lr"]) for axis in axes if axis}) == 1
         assert (settings["base"].optim.name, settings["muon"].optim.name) == ("adamw", "muon")
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("part", "tables"), [("flops", 20), ("tokens", 10), ("lasts", 10)])
-def test_rarely_wrong_at_either_threshold(study: Study, planned: Arms, part: str, tables: int) -> None:
-    spec = next(one for one in study.spec.parts if one.name == part)
-    assert spec.null_at is not None and spec.claim_at is not None
-    wrong = 0
-    for theta, word in ((spec.null_at, "supported"), (spec.claim_at, "contradicted")):
-        for seed in range(tables):
-            arms = drawn(study, planned, part, theta, NOISE, seed)
-            wrong += decide(spec, study.findings(arms, FEW).effects[part]).word == word
-    assert wrong <= tables // 5  # of twice as many at 5 % each: more has probability .05 at most

@@ -10,7 +10,7 @@ from scalesweep.errors import PointsError
 from scalesweep.plan.grid import CorpusFacts
 from scalesweep.points.points import Points
 from scalesweep.report.charts.chart import Chart
-from scalesweep.studies.base import Arms, Rule, decide
+from scalesweep.studies.base import Arms, Rule
 from scalesweep.studies.load import NOISE, Study, load_study
 from scalesweep.studies.measure import Form, compose_arms, design
 from scalesweep.studies.result import result_of
@@ -90,16 +90,3 @@ def test_its_arms_compose_and_have_one_validation_text(study: Study, planned: Ar
         assert all(not one.data.validation and not one.data.parts for one in settings.values())
     pool, filtered = planned["pool"].frame, planned["filtered"].frame
     assert set(pool["unique_tokens"]) == {262_144} and 174_000 < filtered["unique_tokens"].iloc[0] < 175_000
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(("part", "tables"), [("multiplier", 20), ("lasts", 10), ("pool", 20)])
-def test_rarely_wrong_at_either_threshold(study: Study, planned: Arms, part: str, tables: int) -> None:
-    spec = next(one for one in study.spec.parts if one.name == part)
-    assert spec.null_at is not None and spec.claim_at is not None
-    wrong = 0
-    for theta, word in ((spec.null_at, "supported"), (spec.claim_at, "contradicted")):
-        for seed in range(tables):
-            arms = drawn(study, planned, part, theta, NOISE, seed)
-            wrong += decide(spec, study.findings(arms, FEW).effects[part]).word == word
-    assert wrong <= tables // 5  # of twice as many at 5 % each: more has probability .05 at most

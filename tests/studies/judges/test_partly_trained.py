@@ -13,7 +13,6 @@ from scalesweep.studies.base import Arms, Rule, decide, with_losses
 from scalesweep.studies.judges.partly_trained import judge, simulate
 from scalesweep.studies.load import Study, load_study
 from scalesweep.studies.measure import design
-from scalesweep.studies.simulate import operating, wrong_share
 
 RULE = Rule(draws=100)
 FACTS = CorpusFacts("design", "0" * 16, 512, 3_584_192)
@@ -121,11 +120,3 @@ def test_a_seed_that_was_trained_otherwise_fails_the_control(arms: Arms) -> None
     assert judge({"base": base}, RULE).controls[0].passed
     shifted = with_losses(base, base.loss * np.where(base.used["seed"] == 1, 1.03, 1.0))
     assert not judge({"base": shifted}, RULE).controls[0].passed
-
-
-@pytest.mark.slow
-def test_the_rule_errs_as_rarely_as_it_says(study: Study, arms: Arms) -> None:
-    """8 tables, for the time that laws take: more than 2 wrong words have a probability of .6 % at a true rate of 5 %."""
-    rows = operating(study, arms, 8)
-    assert len(rows) == 8
-    assert all(wrong_share(row) <= 2 / 8 for row in rows)
