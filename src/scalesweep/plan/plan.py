@@ -54,7 +54,7 @@ class Plan:
 
     def tuned(self, key: str) -> str:
         """The tuned settings and axes by which a cell differs from others of its size, budget and seed; empty without any."""
-        named = {name.partition(".")[2]: value for name, value in self.columns.get(key, {}).items() if name != ARM}
+        named = {name.partition(".")[2] or name: value for name, value in self.columns.get(key, {}).items() if name != ARM}
         return ", ".join(f"{name} {f'{v:.3g}' if isinstance(v, float) else v}" for name, v in named.items())
 
     @functools.cached_property

@@ -31,6 +31,8 @@ from scalesweep.sweep.run import measure, plan_sweep
 
 Say = Callable[[str], None]
 Form = Literal["quick", "full"]
+_POOLED = "These are the arms of studies, which differ in text, optimizer or rate: a law of all of them at once means nothing."
+"""What commands say that fit the directory as if it were one sweep."""
 _FIXED = ("fit", "report", "budget", "dir", "count")
 """Sections of the settings that a study has itself, or that would change what it measures behind its back."""
 _OPERATION = ("launcher", "logger", "cost", "store")
@@ -151,7 +153,7 @@ def measure_cells(asked: Sequence[Asked], arms: Mapping[str, Collection[str]], s
         _note_arms(one, arms[one.study.name], columns)
     first = asked[0]
     settings = first.launched
-    plan = Plan("studies", settings.count, tuple(wanted.values()), (), columns)
+    plan = Plan("studies", settings.count, tuple(wanted.values()), (_POOLED,), columns)
     facts = _merged(store.plan_file.content()["facts"] if present else {}, [one.corpora.stated() for one in asked])
     added = store.plan_file.create(plan, settings.model_dump(mode="json"), facts)
     with plain_storage_errors(store.directory):
