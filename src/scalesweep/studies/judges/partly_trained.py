@@ -10,10 +10,8 @@ look better rather than worse. Regret of the learning rate, where arms measured 
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
-from scipy.interpolate import PchipInterpolator
 from scipy.optimize import brentq
 
 from scalesweep.arrays import FloatArray
@@ -23,6 +21,7 @@ from scalesweep.points.points import Points
 from scalesweep.points.rows import Rows
 from scalesweep.report.charts.chart import Chart, Dots, Line, Mark, Panel, log_axis, log_scale
 from scalesweep.studies.base import Arms, Control, Effect, Findings, Rule, arm, with_losses
+from scalesweep.studies.estimators.equal_compute import Contest, Size, against_best, levels_of_compute, sizes_of, vertex
 from scalesweep.studies.estimators.noise import LossNoise, loss_noise, seed_control
 from scalesweep.studies.estimators.theories import Theories
 from scalesweep.studies.estimators.tokens import Trunk, elasticity, trunks_of
@@ -36,43 +35,6 @@ PUBLISHED = {0.5: "Hoffmann et al. 2022", 0.73: "Kaplan et al. 2020", 0.88: "Kap
 """Exponents a of N* ~ C^a that the interval is compared with."""
 
 
-@dataclass(frozen=True, eq=False)
-class Size:
-    """Mean losses over seeds of one size at increasing budgets."""
-
-    n: float
-    c: FloatArray
-    """Training FLOPs, shape (budgets,)."""
-    d: FloatArray
-    log_loss: FloatArray
-    seeds: int
-    """The fewest at a budget."""
-
-    def reaches(self, c: float) -> bool:
-        """Whether c lies between its measured budgets, up to rounding."""
-        return bool(self.c[0] * (1 - 1e-9) <= c <= self.c[-1] * (1 + 1e-9))
-
-    def loss_at(self, c: float) -> float:
-        """Loss at this compute, between the measured budgets."""
-        log_c = float(np.clip(math.log(c), np.log(self.c[0]), np.log(self.c[-1])))
-        return math.exp(float(PchipInterpolator(np.log(self.c), self.log_loss)(log_c)))
-
-
-@dataclass(frozen=True)
-class Contest:
-    """Two sizes at one compute."""
-
-    c: float
-    n: float
-    """Parameters of the one that is asked about."""
-    loss: float
-    other: float
-    """Parameters of the best of those that it is compared with."""
-    other_loss: float
-    error: float
-    """Standard error of the difference of the losses."""
-
-
 def judge(arms: Arms, rule: Rule) -> Findings:
     """Effects `partly_trained`, `largest_wins`, in units of the loss, `stops_short` and `allocation`.
 
@@ -83,7 +45,7 @@ def judge(arms: Arms, rule: Rule) -> Findings:
     points = arm(arms, "base")
     if points.is_partial:
         raise PointsError(f"{points.source}: models of equal compute need the columns n, d and c of each row.")
-    noise, theories, sizes = loss_noise(points, rule), Theories.of(points, rule), _sizes(points)
+    noise, theories, sizes = loss_noise(points, rule), Theories.of(points, rule), sizes_of(points)
     regrets = _regrets(arms, points)
     partly, largest = _partly_trained(sizes, theories.preferred, noise), _largest(sizes, noise)
     effects = {
@@ -133,7 +95,7 @@ def _planted_law(points: Points, part: str, theta: float) -> JointLaw:
     def solved(family: Callable[[float], JointLaw], pick: Callable[[Sequence[Size]], Contest | None], sign: int) -> JointLaw:
         def miss(x: float) -> float:
             law = family(x)
-            contest = pick(_sizes(with_losses(points, law.predict(points.frame["n"], points.frame["d"]))))
+            contest = pick(sizes_of(with_losses(points, law.predict(points.frame["n"], points.frame["d"]))))
             if contest is None:
                 raise PointsError(
                     f"{points.source}: the design compares no two sizes at one compute, so nothing can be planted."
@@ -163,39 +125,11 @@ _BRACKETS = {"partly_trained": (0.66, 3.0), "largest_wins": (-6.0, 6.0)}
 """Of the exponent, and of the logarithm of the parameter term over the data term."""
 
 
-def _sizes(points: Points) -> list[Size]:
-    n, c, d, log_loss = points.n, points.c, points.d, np.log(points.loss)
-    seeds: dict[float, set[str]] = {}
-    trunks = trunks_of(points)
-    for trunk in trunks:
-        seeds.setdefault(trunk.n, set()).add(trunk.seed)
-    found = []
-    for size in sorted(seeds):
-        rows = np.abs(np.log(n / size)) < 0.03  # what `trunks_of` takes as one size
-        budgets, which, runs = np.unique(d[rows], return_inverse=True, return_counts=True)
-        means = [np.bincount(which, values) / runs for values in (np.log(c[rows]), log_loss[rows])]
-        if len(budgets) > 1:
-            found.append(Size(size, np.exp(means[0]), budgets, means[1], int(runs.min())))
-    return found
-
-
-def _error(noise: LossNoise | None, *at: tuple[Size, float]) -> float:
-    """Of a difference of two losses; all of a seed's noise is charged to an interpolated one."""
-    return math.hypot(*(noise.sd * loss / math.sqrt(size.seeds) for size, loss in at)) if noise else 0.0
-
-
-def _contest(size: Size, c: float, others: Sequence[Size], noise: LossNoise | None) -> Contest:
-    loss = size.loss_at(c)
-    best = min(others, key=lambda other: other.loss_at(c))
-    other = best.loss_at(c)
-    return Contest(c, size.n, loss, best.n, other, _error(noise, (size, loss), (best, other)))
-
-
 def _larger_than_first(sizes: Sequence[Size]) -> Contest | None:
     """The smallest size at its most tokens against larger ones."""
     c = float(sizes[0].c[-1])
     others = [size for size in sizes[1:] if size.reaches(c)]
-    return _contest(sizes[0], c, others, None) if others else None
+    return against_best(sizes[0], c, others, None) if others else None
 
 
 def _partly_trained(sizes: Sequence[Size], law: JointLaw, noise: LossNoise) -> Contest | None:
@@ -209,7 +143,7 @@ def _partly_trained(sizes: Sequence[Size], law: JointLaw, noise: LossNoise) -> C
     if not found:
         return None
     c, size, others = max(found, key=lambda one: one[0])
-    return _contest(size, c, others, noise)
+    return against_best(size, c, others, noise)
 
 
 def _largest(sizes: Sequence[Size], noise: LossNoise | None) -> Contest | None:
@@ -217,7 +151,7 @@ def _largest(sizes: Sequence[Size], noise: LossNoise | None) -> Contest | None:
     for c in sorted((float(size.c[-1]) for size in sizes), reverse=True):
         there = [size for size in sizes if size.reaches(c)]
         if len(there) >= 3:
-            return _contest(there[-1], c, there[:-1], noise)
+            return against_best(there[-1], c, there[:-1], noise)
     return None
 
 
@@ -301,7 +235,7 @@ def _notes(
         notes.append(f"Another learning rate lowers the loss at these corners by {said}; the intervals allow for it.")
     else:
         notes.append("No other learning rate was tried, so nothing tells how far the largest models are from their best.")
-    vertices = [(c, n) for c in _levels(sizes) if (n := _vertex(sizes, c)) is not None]
+    vertices = [(c, n) for c in levels_of_compute(sizes) if (n := vertex(sizes, c)) is not None]
     if len(vertices) >= 3:
         log_c, log_n = np.log(np.array(vertices)).T
         slope = float(np.polyfit(log_c, log_n, 1)[0])
@@ -315,30 +249,10 @@ def _notes(
     return notes
 
 
-def _levels(sizes: Sequence[Size]) -> list[float]:
-    """Five levels of compute over the range that three sizes reach."""
-    ends = sorted(float(end) for size in sizes for end in (size.c[0], size.c[-1]))
-    shared = [c for c in ends if sum(size.reaches(c) for size in sizes) >= 3]
-    return np.geomspace(shared[0], shared[-1], 5).tolist() if shared else []
-
-
-def _vertex(sizes: Sequence[Size], c: float) -> float | None:
-    """N at the vertex of the parabola in ln N through the best size and its neighbours; None where the best is at an end."""
-    there = [size for size in sizes if size.reaches(c)]
-    losses = [size.loss_at(c) for size in there]
-    best = int(np.argmin(losses))
-    if not 0 < best < len(there) - 1:
-        return None
-    window = slice(best - 1, best + 2)
-    log_n = np.log([size.n for size in there[window]])
-    second, first, _ = np.polyfit(log_n - log_n[1], losses[window], 2)
-    return math.exp(log_n[1] - first / (2 * second))
-
-
 def _table(sizes: Sequence[Size]) -> list[dict[str, float]]:
     return [
-        {"c": c, "n": size.n, "loss": size.loss_at(c), "best n": _vertex(sizes, c) or math.nan}
-        for c in _levels(sizes)
+        {"c": c, "n": size.n, "loss": size.loss_at(c), "best n": vertex(sizes, c) or math.nan}
+        for c in levels_of_compute(sizes)
         for size in sizes
         if size.reaches(c)
     ]
@@ -367,7 +281,7 @@ def _sentence(points: Points, partly: Contest | None, largest: Contest | None, e
 
 
 def _chart(points: Points, sizes: Sequence[Size]) -> Chart:
-    levels = _levels(sizes)
+    levels = levels_of_compute(sizes)
     panels = []
     for title, is_ratio in (("Size at equal compute", False), ("Tokens per parameter", True)):
         marks: list[Mark] = []
@@ -381,7 +295,7 @@ def _chart(points: Points, sizes: Sequence[Size]) -> Chart:
             marks += [Line(x, y, c), Dots(x, y, np.full(len(x), c))]
             every.append(x)
             losses.append(y)
-            if not is_ratio and (best := _vertex(sizes, c)) is not None:
+            if not is_ratio and (best := vertex(sizes, c)) is not None:
                 marks.append(Dots(np.array([best]), np.array([y.min()]), "ink", is_hollow=True, size=7))
         x = np.concatenate(every) if every else points.n
         axis = log_axis("number", x, label="tokens per parameter D / N") if is_ratio else log_axis("n", x)
