@@ -57,7 +57,9 @@ def judge(arms: Arms, rule: Rule) -> Findings:
     now, before = (optimum.effect(_factor(at)) for at in (c, c / APART))
     effects = {
         "growth": replace(
-            growth, withheld=reason, says=f"F grew {number_text(growth)}-fold over a factor {APART:g} of compute"
+            growth,
+            withheld=reason,
+            says=f"What {STEP:g} nats cost in compute grew {number_text(growth)}-fold over a factor {APART:g} of compute",
         ),
         "exponent": replace(exponent, withheld=reason, says=f"gamma is {number_text(exponent)} of what it was before"),
         "price": replace(price, says=_bill(points, price)),

@@ -60,7 +60,7 @@ def judge(arms: Arms, rule: Rule) -> Findings:
     ratios = " and ".join(f"{number_text(found)} at k = {k:g}" for k, found in zip(DEMANDS, by_demand, strict=True))
     best = serve(theories.preferred, DEMAND)
     effects = {
-        "saving": replace(saving, says=f"the cheapest model saves {number_text(saving)} % of training and serving together"),
+        "saving": replace(saving, says=f"The cheapest model saves {number_text(saving)} % of training and serving together"),
         "equal_costs": replace(costs, says=f"serving over training cost is {ratios}"),
         "overstated": _overstated(arms, theories, rule),
     }

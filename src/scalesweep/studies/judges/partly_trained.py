@@ -163,7 +163,7 @@ def _partly_effect(contest: Contest | None, noise: LossNoise, regret: float) -> 
         )
     value, half = contest.loss - contest.other_loss, noise.quantile() * contest.error
     low, high = value - half - regret, value + half
-    return Effect(value, low, high, says=f"the larger model ends {value:+.3f} [{low:+.3f}, {high:+.3f}] lower in loss")
+    return Effect(value, low, high, says=f"The larger model ends {value:.3f} [{low:.3f}, {high:.3f}] lower in loss")
 
 
 def _largest_effect(contest: Contest | None, noise: LossNoise, regret: float) -> Effect:
@@ -172,7 +172,7 @@ def _largest_effect(contest: Contest | None, noise: LossNoise, regret: float) ->
         return Effect.missing("No compute was measured with three sizes: measure more budgets of the larger and smaller ones.")
     value, half = contest.other_loss - contest.loss, noise.quantile() * contest.error
     low, high = value - half, value + half + regret
-    return Effect(value, low, high, says=f"the best smaller model minus the largest: {value:+.3f} [{low:+.3f}, {high:+.3f}]")
+    return Effect(value, low, high, says=f"The best smaller model minus the largest: {value:+.3f} [{low:+.3f}, {high:+.3f}]")
 
 
 def _stops_short(points: Points, theories: Theories) -> Effect:
