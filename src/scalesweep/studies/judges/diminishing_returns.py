@@ -55,12 +55,9 @@ def judge(arms: Arms, rule: Rule) -> Findings:
     growth, exponent = (optimum.effect(functional(c)) for functional in (_growth, _relative_exponent))
     price = optimum.effect(lambda frontier: float(frontier.factor(c, STEP)) * c * per_six)
     now, before = (optimum.effect(_factor(at)) for at in (c, c / APART))
+    grew = f"What {STEP:g} nats cost in compute grew {number_text(growth)}-fold over a factor {APART:g} of compute"
     effects = {
-        "growth": replace(
-            growth,
-            withheld=reason,
-            says=f"What {STEP:g} nats cost in compute grew {number_text(growth)}-fold over a factor {APART:g} of compute",
-        ),
+        "growth": replace(growth, withheld=reason, says=grew),
         "exponent": replace(exponent, withheld=reason, says=f"gamma is {number_text(exponent)} of what it was before"),
         "price": replace(price, says=_bill(points, price)),
     }

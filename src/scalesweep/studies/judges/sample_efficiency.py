@@ -142,7 +142,8 @@ def _smallest(levels: Sequence[Level], noise: LossNoise) -> Effect:
     value = min(s for s, _ in slopes)
     low = min(s - noise.quantile() * se for s, se in slopes)
     high = min(s + noise.quantile(len(slopes)) * se for s, se in slopes)
-    says = f"Doubling N saves {_saved(value, low, high)} of the tokens where it helps least: s = {value:.2f} [{low:.2f}, {high:.2f}]"
+    saved = _saved(value, low, high)
+    says = f"Doubling N saves {saved} of the tokens where it helps least: s = {value:.2f} [{low:.2f}, {high:.2f}]"
     return Effect(value, low, high, says=says)
 
 
