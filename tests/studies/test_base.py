@@ -8,6 +8,7 @@ import pytest
 from scalesweep.errors import SpecError
 from scalesweep.settings import trust
 from scalesweep.settings.base import parse
+from scalesweep.settings.compose import compose_settings
 from scalesweep.settings.study import PartSpec, StudySpec
 from scalesweep.studies.base import Control, Effect, decide
 from scalesweep.studies.load import Study, load_study
@@ -75,3 +76,8 @@ def test_a_judge_of_ones_own_must_be_trusted(toy: Study, monkeypatch: pytest.Mon
     monkeypatch.setattr(trust, "TRUSTED", [])
     with pytest.raises(SpecError, match="trust=toy_judge"):
         load_study("toy", [Path(__file__).parent / "toy"])
+
+
+def test_a_study_is_no_setting_of_a_sweep() -> None:
+    with pytest.raises(SpecError, match="scalesweep study sample_efficiency"):
+        compose_settings(["study=sample_efficiency"])

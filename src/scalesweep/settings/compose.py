@@ -26,6 +26,8 @@ from scalesweep.settings.run import LauncherSpec, LoggerSpec
 from scalesweep.settings.settings import Settings, parse_settings
 from scalesweep.settings.tune import TUNED_SECTIONS
 
+_STUDY = "study"
+"""Directory of configs/ that is no group of settings: its files are read by `study_values`."""
 _BY_OPTION = {"launcher": tuple(LauncherSpec.model_fields), "logger": tuple(LoggerSpec.model_fields)}
 """Keys of the groups whose options have keys of their own."""
 _AXES = ("recipe", "model", "optim", "train", "data")
@@ -121,7 +123,7 @@ def _search_path(own: Sequence[Path]) -> list[str]:
 
 def study_names(own: Sequence[Path] = ()) -> list[str]:
     """Names of the studies in configs/ and in the user's own directories, in this order."""
-    return [path.stem for place in (config_dir(), *own) for path in sorted((place / "study").glob("*.yaml"))]
+    return [path.stem for place in (config_dir(), *own) for path in sorted((place / _STUDY).glob("*.yaml"))]
 
 
 def study_values(name: str, own: Sequence[Path] = ()) -> dict[str, Any]:
@@ -130,7 +132,7 @@ def study_values(name: str, own: Sequence[Path] = ()) -> dict[str, Any]:
     Raises:
         SpecError: there is no such study, or its file is no table in YAML.
     """
-    places = [place / "study" / f"{name}.yaml" for place in (config_dir(), *own) if Path(name).name == name]
+    places = [place / _STUDY / f"{name}.yaml" for place in (config_dir(), *own) if Path(name).name == name]
     if (path := next(filter(Path.is_file, places), None)) is None:
         known = study_names(own)
         raise SpecError(f"study = {name!r} is not a study{did_you_mean(name, known)}; the studies are {', '.join(known)}.")
@@ -157,6 +159,8 @@ def _check(word: str, root: str) -> None:
     key, sign, value = word.partition("=")
     if word.startswith("-") or not key or not (sign or word.startswith("~")):
         raise SpecError(f"{word!r} is not an override; write key=value, such as sweep=smoke or recipe.lr=0.004.")
+    if key.lstrip("+~").split(".")[0].split("/")[0] == _STUDY:
+        raise SpecError(f"{word!r} is not a setting: a study is measured and judged by scalesweep study {value or 'NAME'}.")
     if pair := _unpaired(word):
         raise SpecError(f"{word!r} has a bracket that is not {pair}; a list with spaces needs quotes: '{key}=[10k, 20k]'.")
     try:
