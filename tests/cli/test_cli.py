@@ -326,7 +326,7 @@ def test_axes_are_added_by_name() -> None:
 
 @pytest.mark.parametrize(
     "option",
-    [f"{p.parent.name}={p.stem}" for p in config_dir().glob("*/*.yaml") if p.parent.name != "sweep"],
+    [f"{p.parent.name}={p.stem}" for p in config_dir().glob("*/*.yaml") if p.parent.name not in ("sweep", "study")],
 )
 def test_every_option_composes(option: str) -> None:
     tokens = ["data.paths=[x.npy]", "data.tokenizer.vocab_size=99"]

@@ -139,7 +139,7 @@ def _judge_table(studies: Sequence[Study], words: Sequence[str], given: Sequence
 STUDY = Command(
     "study",
     about="Put claims about scaling to a verdict: list them, price, measure, judge; a second call trains nothing.",
-    usage="[NAME|all] [plan|POINTS] [form=full] [simulate=NUMBER] [dir=PLACE] [key=value ...] [trust=package.module]",
+    usage="[NAME|all] [plan|POINTS] [form=quick|full] [simulate=NUMBER] [dir=PLACE] [key=value ...] [trust=package.module]",
     run=study,
     examples=(
         "scalesweep study",
