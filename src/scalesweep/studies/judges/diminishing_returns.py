@@ -113,7 +113,12 @@ def _factor(c: float) -> Functional:
 
 def _growth(c: float) -> Functional:
     """F(C) / F(C / `APART`)."""
-    return lambda frontier: float(frontier.factor(c, STEP) / frontier.factor(c / APART, STEP))
+
+    def growth(frontier: Frontier) -> float:
+        with np.errstate(invalid="ignore"):  # both are infinite where a resample is flat: it has no growth
+            return float(frontier.factor(c, STEP) / frontier.factor(c / APART, STEP))
+
+    return growth
 
 
 def _relative_exponent(c: float) -> Functional:
