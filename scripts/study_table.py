@@ -5,14 +5,11 @@ Trains nothing and prepares no corpus: the design is that of the quick form on a
 
 import argparse
 
-from scalesweep.plan.grid import CorpusFacts
 from scalesweep.settings.compose import study_names
-from scalesweep.studies.load import NOISE, load_study
+from scalesweep.studies.base import NOISE
+from scalesweep.studies.load import load_study
 from scalesweep.studies.measure import design
 from scalesweep.studies.simulate import operating, operating_lines
-
-FACTS = CorpusFacts("design", "0" * 16, 512, 3_584_192)
-"""Vocabulary and tokens of the corpus that the quick forms are measured on."""
 
 
 def main() -> None:
@@ -24,7 +21,7 @@ def main() -> None:
     options = parser.parse_args()
     for name in options.names or study_names():
         study = load_study(name)
-        print("\n".join(operating_lines(operating(study, design(study, "quick", FACTS), options.tables, options.noise), name)))
+        print("\n".join(operating_lines(operating(study, design(study, "quick"), options.tables, options.noise), name)))
         print(flush=True)
 
 

@@ -4,13 +4,11 @@ from pathlib import Path
 
 import pytest
 
-from scalesweep.plan.grid import CorpusFacts
 from scalesweep.settings.compose import study_names
 from scalesweep.studies.load import load_study
 from scalesweep.studies.measure import compose_arms, design
 from scalesweep.studies.simulate import operating, wrong_share
 
-FACTS = CorpusFacts("design", "0" * 16, 512, 3_584_192)
 TABLES = 20
 MOST = 3
 """Of 20 tables a rule that errs on 5 % errs on four or more once in 60 rows."""
@@ -21,7 +19,7 @@ MOST = 3
 def test_a_rule_errs_at_its_thresholds_as_seldom_as_it_says(name: str) -> None:
     study = load_study(name)
     first = study.spec.parts[0].name  # whose word is the study's
-    rows = operating(study, design(study, "quick", FACTS), TABLES, parts=[first])
+    rows = operating(study, design(study, "quick"), TABLES, parts=[first])
     assert [row["part"] for row in rows] == [first, first]
     for row in rows:
         assert wrong_share(row) <= MOST / TABLES, row

@@ -17,7 +17,7 @@ from scalesweep.studies.load import Study, planted_controls
 from scalesweep.studies.measure import Asked, ask, compose_arms, planned_points, read_arms
 from scalesweep.studies.result import Result, result_of
 from scalesweep.studies.simulate import operating, wrong_share
-from scalesweep.studies.study import judge_measured, lacking_plan, read_verdict, run_studies, store_of
+from scalesweep.studies.study import judge_measured, keep_operating, lacking_plan, read_verdict, run_studies, store_of
 
 TOY = Path(__file__).parent / "toy"
 
@@ -91,6 +91,16 @@ def test_a_cell_without_a_record_withholds_every_verdict(toy: Study, tmp_path: P
     result = judge_measured(asked(toy, directory), read_measured(store, with_curves=False), directory)
     assert {part.word for part in result.parts} == {"cannot tell"}
     assert "1 of 6 cells" in result.parts[0].reason
+
+
+def test_a_verdict_holds_the_errors_of_its_own_rule_alone(toy: Study, measured_once: Path) -> None:
+    run(toy, measured_once)
+    rows = operating(toy, {"base": planned_points_of(toy)}, 2)
+    keep_operating(asked(toy, measured_once), rows, measured_once)
+    assert run(toy, measured_once).to_dict()["operating"] == rows
+    other = dataclasses.replace(toy, spec=toy.spec.model_copy(update={"seed": 5}))
+    keep_operating(asked(other, measured_once), rows, measured_once)
+    assert run(toy, measured_once).operating == ()
 
 
 def test_settings_that_a_study_fixes_are_refused(toy: Study, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import os
 import shlex
 from collections.abc import Sequence
@@ -17,10 +18,10 @@ from scalesweep.settings.own import is_own, own_dirs
 from scalesweep.settings.study import StudySpec
 from scalesweep.settings.trust import trust
 from scalesweep.studies.load import Study, load_study
-from scalesweep.studies.measure import Asked, Form, ask, planned_points
+from scalesweep.studies.measure import Asked, Form, ask, may_change_cells, planned_points
 from scalesweep.studies.result import Result
 from scalesweep.studies.simulate import operating, operating_lines
-from scalesweep.studies.study import lacking_plan, read_verdict, result_dir, run_studies, store_of
+from scalesweep.studies.study import keep_operating, lacking_plan, read_verdict, result_dir, run_studies, store_of
 from scalesweep.studies.words import Listed, list_lines, scorecard_lines, study_lines
 from scalesweep.units import format_duration, plural
 
@@ -38,34 +39,43 @@ def study(given: Given) -> int:
     named = [word for word in given.words if not is_setting(word)]
     own, form = own_dirs(given.words), given[FORM]
     directory = Path(given[DIR] or ("runs/studies" if form == "quick" else "runs/studies_full")).expanduser()
+    if not named and (words or given[SIMULATE]):
+        raise SpecError(f"{' '.join(words) or 'simulate'} needs the name of a study, or all; scalesweep study lists them.")
     if not named:
         return _list([f"--config-dir={path}" for path in own], form, directory)
     names = study_names(own) if named[0] == _ALL else [named[0]]
     studies = [load_study(name, own) for name in names]
     rest = named[1:]
     if rest and rest != ["plan"]:
-        return _judge_table(studies, rest, given.words[1:])
+        return _judge_table(studies, rest, given)
     paths = [f"--config-dir={path}" for path in own]
-    if any(not word.startswith(("launcher", "logger", "cost", "store")) for word in words) and not given[DIR]:
+    if any(map(may_change_cells, words)) and not given[DIR]:
         raise SpecError(
             f"{' '.join(words)} may change what is measured: name a directory of its own with dir=..., so that no verdict in "
             f"{directory} is replaced."
         )
-    asked = [ask(one, form, [*paths, *words], directory, _say) for one in studies]
+    said = functools.cache(_say)  # studies share corpora, of which each line is said once
+    asked = [ask(one, form, [*paths, *words], directory, said) for one in studies]
+    if given[SIMULATE] and rest:
+        raise SpecError(f"simulate={given[SIMULATE]} trains nothing that a plan could price; leave out plan.")
     if rest:
         return _plan(asked, directory)
     if given[SIMULATE]:
-        return _simulate(asked, given[SIMULATE])
+        return _simulate(asked, given[SIMULATE], directory)
     from scalesweep.studies.page import write_scorecard
 
     results = run_studies(asked, directory, _say)
-    options = [f"form={form}"] * (form == "full") + [f"dir={given[DIR]}"] * bool(given[DIR])
-    command = shlex.join(["scalesweep", "study", *given.words, *options, *(f"trust={name}" for name in given[_TRUST])])
     page = directory / "scorecard.html" if named[0] == _ALL else result_dir(directory, form, names[0]) / "index.html"
-    write_scorecard(results, page, command)
+    write_scorecard(results, page, _again(given))
     _print(["", *(scorecard_lines(results) if named[0] == _ALL else study_lines(results[0]))])
     _say(f"\nPage: {page}")
-    return EXIT_INCOMPLETE if any("have no record" in part.reason for one in results for part in one.parts) else EXIT_OK
+    return EXIT_INCOMPLETE if any(result.origin["unmeasured"] for result in results) else EXIT_OK
+
+
+def _again(given: Given) -> str:
+    """The whole command."""
+    options = [f"form={given[FORM]}"] * (given[FORM] == "full") + [f"dir={given[DIR]}"] * bool(given[DIR])
+    return shlex.join(["scalesweep", "study", *given.words, *options, *(f"trust={name}" for name in given[_TRUST])])
 
 
 def _list(paths: Sequence[str], form: Form, directory: Path) -> int:
@@ -111,16 +121,17 @@ def _plan(asked: Sequence[Asked], directory: Path) -> int:
     return EXIT_OK
 
 
-def _simulate(asked: Sequence[Asked], tables: int) -> int:
-    """Operating characteristics of every rule on its own grid."""
+def _simulate(asked: Sequence[Asked], tables: int, directory: Path) -> int:
+    """Operating characteristics of every rule on its own grid, kept for the next verdict."""
     for one in asked:
         arms = {arm: planned_points(plan, one.launched.count) for arm, plan in one.plans.items()}
-        _print(operating_lines(operating(one.study, arms, tables), one.study.name))
+        rows = operating(one.study, arms, tables)
+        _print([*operating_lines(rows, one.study.name), f"Kept in {keep_operating(one, rows, directory)}."])
     return EXIT_OK
 
 
-def _judge_table(studies: Sequence[Study], words: Sequence[str], given: Sequence[str]) -> int:
-    """Judge a table of the user's own."""
+def _judge_table(studies: Sequence[Study], words: Sequence[str], given: Given) -> int:
+    """Judge a table of the user's own; its page goes to dir=, or where the command is given."""
     from scalesweep.points.reading import read_points
     from scalesweep.studies.page import write_scorecard
 
@@ -128,9 +139,13 @@ def _judge_table(studies: Sequence[Study], words: Sequence[str], given: Sequence
         raise SpecError(
             f"study {' '.join(words)}: after its name comes plan, or one table of points that is there, such as points.csv."
         )
+    idle = [word for word in given.words if is_setting(word) and not is_own(word)]
+    idle += ["form=full"] * (given[FORM] == "full") + [f"simulate={given[SIMULATE]}"] * bool(given[SIMULATE])
+    if idle:
+        raise SpecError(f"{idle[0]} has no effect on a table of points, which is judged as it is; leave it out.")
     result: Result = studies[0].judge(read_points(words[0]))
-    page = Path(f"{Path(words[0]).stem}-{studies[0].name}.html")
-    write_scorecard([result], page, shlex.join(["scalesweep", "study", *given]))
+    page = Path(given[DIR]).expanduser() / f"{Path(words[0]).stem}-{studies[0].name}.html"
+    write_scorecard([result], page, _again(given))
     _print(["", *study_lines(result)])
     _say(f"\nPage: {page}")
     return EXIT_OK

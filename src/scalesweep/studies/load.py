@@ -16,12 +16,10 @@ from scalesweep.settings.base import parse
 from scalesweep.settings.compose import study_values
 from scalesweep.settings.study import PlantedSpec, StudySpec
 from scalesweep.settings.trust import load_module
-from scalesweep.studies.base import Arms, Control, Findings, Rule, decide
+from scalesweep.studies.base import NOISE, Arms, Control, Findings, Rule, decide
 from scalesweep.studies.result import FormName, Result, result_of
 
 _OURS = "scalesweep.studies.judges."
-NOISE = 0.0046
-"""Standard deviation of log loss between seeds of the demo's grid (docs/results.md), where a table has no replicates."""
 SIMULATED_DRAWS = 200
 """Resamples behind the intervals of simulated tables: their ends, at 5 %, are then off by 1.5 % of probability."""
 _PLANTED = 3

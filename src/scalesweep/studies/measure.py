@@ -35,6 +35,8 @@ _POOLED = "These are the arms of studies, which differ in text, optimizer or rat
 """What commands say that fit the directory as if it were one sweep."""
 _FIXED = ("fit", "report", "budget", "dir", "count")
 """Sections of the settings that a study has itself, or that would change what it measures behind its back."""
+_QUICK_CORPUS = CorpusFacts("design", "0" * 16, 512, 3_584_192)
+"""Vocabulary and unique tokens of the corpus of the quick forms."""
 _OPERATION = ("launcher", "logger", "cost", "store")
 """Sections that change no cell."""
 
@@ -63,11 +65,6 @@ class Asked:
     def cells(self, arms: Collection[str] | None = None) -> dict[str, Cell]:
         """The cells of some arms, or of all, by key."""
         return {c.key: c for name, plan in self.plans.items() if arms is None or name in arms for c in plan.cells}
-
-    @property
-    def is_own(self) -> bool:
-        """Whether the user's own settings may change cells."""
-        return any(_section(word) not in _OPERATION for word in self.words)
 
 
 def compose_arms(study: Study, form: Form, words: Sequence[str], directory: Path) -> dict[str, Settings]:
@@ -100,22 +97,15 @@ def ask(study: Study, form: Form, words: Sequence[str], directory: Path, say: Sa
     device = device_of_sweep(next(iter(settings.values())))
     plans: dict[str, Plan] = {}
     by_key: dict[str, Prepared] = {}
-    said: set[str] = set()
-
-    def once(line: str) -> None:  # arms share corpora
-        if line not in said:
-            said.add(line)
-            say(line)
-
     for arm, own in settings.items():
-        corpora = prepare_corpora(own, once)
+        corpora = prepare_corpora(own, say)
         plans[arm] = plan_sweep(own, corpora, device)
         by_key.update(corpora.by_key)
     return Asked(study, form, tuple(words), settings, plans, Corpora(by_key), device)
 
 
-def design(study: Study, form: Form, facts: CorpusFacts) -> Arms:
-    """The rows of every arm without a loss, for simulations where no corpus needs to be there."""
+def design(study: Study, form: Form, facts: CorpusFacts = _QUICK_CORPUS) -> Arms:
+    """The rows of every arm with a loss of 1, for simulations where no corpus needs to be there."""
     settings = compose_arms(study, form, (), Path("unused"))
     return {arm: planned_points(make_plan(own, facts, "cpu"), own.count) for arm, own in settings.items()}
 
@@ -219,6 +209,11 @@ def _merged(before: Mapping[str, Any], stated: Iterable[Mapping[str, Any]]) -> d
             **({"validation": {**found.get("validation", {}), **facts["validation"]}} if "validation" in facts else {}),
         }
     return found
+
+
+def may_change_cells(word: str) -> bool:
+    """Whether a setting of the user's own may be one that a cell depends on."""
+    return _section(word) not in _OPERATION
 
 
 def _section(word: str) -> str:

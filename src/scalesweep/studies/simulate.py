@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from scalesweep.errors import FitError, PointsError
-from scalesweep.studies.base import Arms, Effect, Rule, decide
-from scalesweep.studies.load import NOISE, SIMULATED_DRAWS, Study
+from scalesweep.studies.base import NOISE, Arms, Effect, Rule, decide
+from scalesweep.studies.load import SIMULATED_DRAWS, Study
 
 MOST_WRONG = 0.05
 """Share of wrong words that a rule may have at each of its thresholds."""

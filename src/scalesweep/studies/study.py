@@ -2,7 +2,7 @@
 
 import dataclasses
 import json
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,7 @@ def run_studies(asked: Sequence[Asked], directory: Path, say: Say) -> list[Resul
     sealed = [one for one in asked if one.study.spec.sealed]
     for one in sealed:
         seal_forecast(one, store, directory, say)
-    if sealed:
+    if any(len(_recorded(store, own)) < len(own) for one in sealed if (own := one.cells(one.study.spec.sealed))):
         measure_cells(asked, {one.study.name: list(one.plans) for one in asked}, store, say)
     measured = read_measured(store, with_curves=False)
     return [judge_measured(one, measured, directory) for one in asked]
@@ -84,12 +84,19 @@ def judge_measured(asked: Asked, measured: Measured, directory: Path) -> Result:
         planted = planted_controls(study, arms, found, asked.form)
     except (PointsError, FitError) as error:
         found, planted = _nothing(study, str(error)), []
-    result = result_of(study.name, asked.form, study.spec, found, planted, withheld, origin)
-    path = result_dir(directory, asked.form, study.name) / "verdict.json"
-    with plain_write_errors(path.parent, "choose a directory you may write to with dir=...."):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        write_text(path, json.dumps(result.to_dict(), indent=2) + "\n")
+    place = result_dir(directory, asked.form, study.name)
+    tried = _read(place / "operating.json") or {}
+    rows = tried["rows"] if tried.get("rule") == study.rule_hash else ()  # of this rule, and no earlier one
+    result = result_of(study.name, asked.form, study.spec, found, planted, withheld, origin, rows)
+    _write(place / "verdict.json", result.to_dict())
     return result
+
+
+def keep_operating(asked: Asked, rows: Sequence[Mapping[str, Any]], directory: Path) -> Path:
+    """Write the rows of `simulate.operating` where the next verdict on this rule finds them; the file's place."""
+    path = result_dir(directory, asked.form, asked.study.name) / "operating.json"
+    _write(path, {"rule": asked.study.rule_hash, "rows": list(rows)})
+    return path
 
 
 def result_dir(directory: Path, form: Form, name: str) -> Path:
@@ -104,11 +111,7 @@ def store_of(directory: Path) -> Store:
 
 def read_verdict(directory: Path, form: Form, name: str) -> dict[str, Any] | None:
     """The last verdict in a directory; None where there is none, or one that cannot be read."""
-    try:
-        content: dict[str, Any] = json.loads((result_dir(directory, form, name) / "verdict.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    return content
+    return _read(result_dir(directory, form, name) / "verdict.json")
 
 
 def lacking_plan(asked: Sequence[Asked], store: Store) -> Plan:
@@ -117,6 +120,20 @@ def lacking_plan(asked: Sequence[Asked], store: Store) -> Plan:
     stand = _recorded(store, cells)
     kept = tuple(cell for key, cell in cells.items() if key not in stand)
     return Plan("studies", asked[0].launched.count, kept, ())
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    return content
+
+
+def _write(path: Path, content: Mapping[str, Any]) -> None:
+    with plain_write_errors(path.parent, "choose a directory you may write to with dir=...."):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_text(path, json.dumps(content, indent=2) + "\n")
 
 
 def _recorded(store: Store, cells: Collection[str]) -> list[str]:
@@ -169,6 +186,7 @@ def _origin(asked: Asked, measured: Measured, sealed: dict[str, Any]) -> dict[st
         "overrides": [word for word in asked.words if not is_own(word)],
         "count": settings.count.model_dump(),
         "cells": {arm: [cell.key for cell in plan.cells] for arm, plan in asked.plans.items()},
+        "unmeasured": unmeasured(asked, measured),
         "corpora": {hash: corpora[hash].name for hash in dict.fromkeys(cell.corpus_hash for cell in cells.values())},
         "devices": sorted({record["where"]["device"] for record in records}),
         "versions": sorted({f"scalesweep {r['where']['scalesweep']}, torch {r['where']['torch']}" for r in records}),

@@ -1,30 +1,12 @@
-"""Designs of the quick forms, without a corpus, and a share of words over simulated tables."""
+"""Planted tables, and faults in them."""
 
 import dataclasses
-from collections import Counter
 
 import numpy as np
 
-from scalesweep.plan.grid import CorpusFacts
 from scalesweep.points.points import Points
-from scalesweep.studies.base import Arms, Rule, decide
-from scalesweep.studies.load import NOISE, Study, load_study
-from scalesweep.studies.measure import design
-
-FACTS = CorpusFacts("design", "0" * 16, 512, 3_584_192)
-
-
-def quick(name: str) -> tuple[Study, Arms]:
-    """A study and the rows of its quick form, all of loss 1."""
-    study = load_study(name)
-    return study, design(study, "quick", FACTS)
-
-
-def words(study: Study, arms: Arms, part: str, theta: float, tables: int = 20, draws: int = 60) -> Counter[str]:
-    """Words of a part on simulated tables in which it is theta."""
-    spec = next(one for one in study.spec.parts if one.name == part)
-    drawn = (study.module.simulate(arms, part, theta, NOISE, np.random.default_rng([1, table])) for table in range(tables))
-    return Counter(decide(spec, study.module.judge(one, Rule(draws)).effects[part]).word for one in drawn)
+from scalesweep.studies.base import Arms
+from scalesweep.studies.load import Study
 
 
 def exact(study: Study, arms: Arms, part: str, theta: float) -> Arms:

@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scalesweep.plan.grid import CorpusFacts
 from scalesweep.points.points import Points
 from scalesweep.report.charts.chart import Chart
 from scalesweep.studies.base import Arms, Rule, decide
@@ -23,7 +22,7 @@ NOISE = 0.0046
 @pytest.fixture(scope="module")
 def grid() -> Arms:
     """The quick form without losses."""
-    return design(STUDY, "quick", CorpusFacts("design", "0" * 16, 512, 3_584_192))
+    return design(STUDY, "quick")
 
 
 def judge(arms: Arms, rule: Rule = RULE):

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from planted_tables import exact, quick, second_half_from, with_columns
+from planted_tables import exact, second_half_from, with_columns
 
 from scalesweep.errors import PointsError
 from scalesweep.laws import Chinchilla, Coupled
@@ -14,11 +14,6 @@ from scalesweep.studies.estimators.free_bend import FreeBend
 
 LAW = FreeBend(3.0, 0.3, 0.1, 0.7, 0.6, 1.3, 14000.0, 128000.0)
 FEW = Rule(draws=40)
-
-
-@pytest.fixture(scope="module")
-def study_and_arms():
-    return quick("diminishing_returns")
 
 
 @pytest.mark.parametrize("bend", [-0.2, 0.0, 1e-7, 0.1])
@@ -63,19 +58,16 @@ def test_below_its_floor_no_compute_suffices():
 
 
 @pytest.mark.parametrize(("part", "theta"), [("growth", 1.0), ("growth", 1.3), ("exponent", 1.1), ("exponent", 0.8)])
-def test_a_noise_free_table_gives_the_planted_effect(study_and_arms, part, theta):
-    study, arms = study_and_arms
+def test_a_noise_free_table_gives_the_planted_effect(study, arms, part, theta):
     assert study.module.judge(exact(study, arms, part, theta), FEW).effects[part].value == pytest.approx(theta, rel=1e-4)
 
 
-def test_another_part_cannot_be_planted(study_and_arms):
-    study, arms = study_and_arms
+def test_another_part_cannot_be_planted(study, arms):
     with pytest.raises(KeyError):
         study.module.simulate(arms, "price", 1.0, 0.0, np.random.default_rng(0))
 
 
-def test_seeds_that_disagree_fail_the_control(study_and_arms):
-    study, arms = study_and_arms
+def test_seeds_that_disagree_fail_the_control(study, arms):
     one, other = (exact(study, arms, "growth", theta)["base"] for theta in (1.0, 1.6))
     rng = np.random.default_rng(3)
     sound = study.module.simulate(arms, "growth", 1.3, 0.0046, rng)
@@ -83,8 +75,7 @@ def test_seeds_that_disagree_fail_the_control(study_and_arms):
     assert [control.passed for arms in (sound, faulty) for control in study.module.judge(arms, FEW).controls] == [True, False]
 
 
-def test_a_table_of_four_columns_is_judged_without_control(study_and_arms):
-    study, arms = study_and_arms
+def test_a_table_of_four_columns_is_judged_without_control(study, arms):
     points = study.module.simulate(arms, "growth", 1.4, 0.0046, np.random.default_rng(0))["base"]
     found = study.module.judge({"base": with_columns(points, ("n", "d", "c", "loss"))}, FEW)
     assert not found.controls
@@ -96,15 +87,13 @@ def rows_where(points, mask):
     return dataclasses.replace(points, frame=points.frame[mask(points.frame)].reset_index(drop=True))
 
 
-def test_one_seed_is_refused(study_and_arms):
-    study, arms = study_and_arms
+def test_one_seed_is_refused(study, arms):
     points = rows_where(exact(study, arms, "growth", 1.3)["base"], lambda frame: frame["seed"] == 0)
     with pytest.raises(PointsError, match="at least 2"):
         study.module.judge({"base": points}, FEW)
 
 
-def test_two_decades_must_be_measured(study_and_arms):
-    study, arms = study_and_arms
+def test_two_decades_must_be_measured(study, arms):
     points = exact(study, arms, "growth", 1.3)["base"]
     short = rows_where(points, lambda frame: (frame["n"] > 4e4) & (frame["n"] < 4e5))
     assert "span" in study.module.judge({"base": short}, FEW).effects["growth"].withheld

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 import pytest
-from planted_tables import exact, quick, second_half_from, with_columns
+from planted_tables import exact, second_half_from, with_columns
 from scipy.optimize import minimize_scalar
 
 from scalesweep.analysis.forecast.rivals import local_slopes
@@ -18,11 +18,6 @@ EPOCH = Chinchilla(E=1.8172, A=482.01, B=2085.43, alpha=0.3478, beta=0.3658)
 DEMO = Coupled(E=1.22, A=23.0, B=29.3, alpha=0.2446, beta=0.2147, kappa=0.357)
 LAWS = [EPOCH, DEMO, KaplanFloor(E=1.7, A=30.0, B=60.0, alpha=0.3, beta=0.4)]
 FEW = Rule(draws=40)
-
-
-@pytest.fixture(scope="module")
-def study_and_arms():
-    return quick("inference_aware")
 
 
 def tokens_at(law, n, loss):
@@ -90,19 +85,16 @@ def test_a_loss_below_the_floor_is_refused():
 
 
 @pytest.mark.parametrize(("part", "theta"), [("saving", 25.0), ("saving", 10.0), ("equal_costs", 1.0), ("overstated", 3.0)])
-def test_a_noise_free_table_gives_the_planted_effect(study_and_arms, part, theta):
-    study, arms = study_and_arms
+def test_a_noise_free_table_gives_the_planted_effect(study, arms, part, theta):
     assert study.module.judge(exact(study, arms, part, theta), FEW).effects[part].value == pytest.approx(theta, rel=1e-3)
 
 
-def test_another_part_cannot_be_planted(study_and_arms):
-    study, arms = study_and_arms
+def test_another_part_cannot_be_planted(study, arms):
     with pytest.raises(KeyError):
         study.module.simulate(arms, "none", 1.0, 0.0, np.random.default_rng(0))
 
 
-def test_the_sealed_forecast_is_what_losses_are_compared_with(study_and_arms):
-    study, arms = study_and_arms
+def test_the_sealed_forecast_is_what_losses_are_compared_with(study, arms):
     drawn = study.module.simulate(arms, "overstated", 0.0, 0.0046, np.random.default_rng(0))
     said = study.module.forecast({"base": drawn["base"]}, {"long": arms["long"]}, FEW)
     found = study.module.judge(drawn, FEW).effects["overstated"]
@@ -113,23 +105,20 @@ def test_the_sealed_forecast_is_what_losses_are_compared_with(study_and_arms):
     assert other.value == pytest.approx(found.value + 5.0)
 
 
-def test_a_forecast_of_other_cells_is_no_answer(study_and_arms):
-    study, arms = study_and_arms
+def test_a_forecast_of_other_cells_is_no_answer(study, arms):
     drawn = study.module.simulate(arms, "overstated", 0.0, 0.0046, np.random.default_rng(0))
     said = study.module.forecast(drawn, {"long": drawn["base"]}, FEW)
     assert "not the 4" in study.module.judge(drawn, dataclasses.replace(FEW, sealed=said)).effects["overstated"].withheld
 
 
-def test_seeds_that_disagree_fail_the_control(study_and_arms):
-    study, arms = study_and_arms
+def test_seeds_that_disagree_fail_the_control(study, arms):
     one, other = (exact(study, arms, "saving", theta)["base"] for theta in (15.0, 40.0))
     sound = study.module.simulate(arms, "saving", 25.0, 0.0046, np.random.default_rng(3))
     faulty = {"base": second_half_from(one, other)}
     assert [control.passed for arms in (sound, faulty) for control in study.module.judge(arms, FEW).controls] == [True, False]
 
 
-def test_a_table_of_four_columns_is_judged_without_control(study_and_arms):
-    study, arms = study_and_arms
+def test_a_table_of_four_columns_is_judged_without_control(study, arms):
     points = study.module.simulate(arms, "saving", 25.0, 0.0046, np.random.default_rng(0))["base"]
     found = study.module.judge({"base": with_columns(points, ("n", "d", "c", "loss"))}, FEW)
     assert not found.controls

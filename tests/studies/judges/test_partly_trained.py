@@ -8,24 +8,11 @@ from surfaces import make_points
 
 from scalesweep.errors import PointsError
 from scalesweep.laws import Chinchilla
-from scalesweep.plan.grid import CorpusFacts
 from scalesweep.studies.base import Arms, Rule, decide, with_losses
 from scalesweep.studies.judges.partly_trained import judge, simulate
-from scalesweep.studies.load import Study, load_study
-from scalesweep.studies.measure import design
+from scalesweep.studies.load import Study
 
 RULE = Rule(draws=100)
-FACTS = CorpusFacts("design", "0" * 16, 512, 3_584_192)
-
-
-@pytest.fixture(scope="module")
-def study() -> Study:
-    return load_study("partly_trained")
-
-
-@pytest.fixture(scope="module")
-def arms(study: Study) -> Arms:
-    return design(study, "quick", FACTS)
 
 
 def word(study: Study, arms: Arms, part: str) -> str:

@@ -8,24 +8,11 @@ import pytest
 from surfaces import COUPLED_TRUTH, make_points
 
 from scalesweep.errors import PointsError
-from scalesweep.plan.grid import CorpusFacts
 from scalesweep.studies.base import Arms, Rule, decide, with_losses
 from scalesweep.studies.judges.sample_efficiency import judge, simulate
-from scalesweep.studies.load import Study, load_study
-from scalesweep.studies.measure import design
+from scalesweep.studies.load import Study
 
 RULE = Rule(draws=200)
-FACTS = CorpusFacts("design", "0" * 16, 512, 3_584_192)
-
-
-@pytest.fixture(scope="module")
-def study() -> Study:
-    return load_study("sample_efficiency")
-
-
-@pytest.fixture(scope="module")
-def arms(study: Study) -> Arms:
-    return design(study, "quick", FACTS)
 
 
 def word(study: Study, arms: Arms, part: str) -> str:

@@ -4,7 +4,6 @@ Every joint law here is E + K C^-gamma on its compute optimum, with E >= 0: by t
 last one. So `FreeBend`, which may bend either way, votes beside them; an interval is the envelope over all that have a vote.
 """
 
-import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,13 +15,13 @@ from numpy.typing import ArrayLike
 from scalesweep.analysis.forecast.rivals import THEORIES, TITLES
 from scalesweep.arrays import FloatArray
 from scalesweep.errors import PointsError
-from scalesweep.fit.estimates import estimate, join
 from scalesweep.fit.results import Fit
 from scalesweep.laws import JointLaw, Law
 from scalesweep.points.points import Points
 from scalesweep.points.rows import Rows
-from scalesweep.studies.base import CONFIDENCE, Effect, Rule
+from scalesweep.studies.base import Effect, Rule
 from scalesweep.studies.estimators.free_bend import FreeBend, fallen
+from scalesweep.studies.estimators.theories import envelope
 from scalesweep.studies.estimators.voting import fit_voters
 
 _MIN_BEND = 1e-9
@@ -114,16 +113,8 @@ class AlongOptimum:
 
     def effect(self, functional: Callable[[Frontier], float]) -> Effect:
         """The number by the first form, and the envelope of the intervals of all, which holds it."""
-        value = functional(self.forms[0].frontier)
-        parts = [
-            estimate(value, np.array([functional(frontier) for frontier in drawn]), CONFIDENCE)
-            for form in self.forms
-            for drawn in form.draws
-        ]
-        whole = functools.reduce(join, parts).interval
-        if whole is None:
-            return Effect(value, math.nan, math.nan, "No resample gives it.")
-        return Effect(value, min(whole.low, value), max(whole.high, value))
+        drawn = {form.name: [np.array([functional(one) for one in draws]) for draws in form.draws] for form in self.forms}
+        return envelope(functional(self.forms[0].frontier), drawn)
 
 
 def largest_compute(points: Points) -> float:

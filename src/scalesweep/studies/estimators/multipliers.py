@@ -30,7 +30,7 @@ from scalesweep.fit.results import Fit
 from scalesweep.points.points import Points
 from scalesweep.points.rows import Rows
 from scalesweep.studies.base import CONFIDENCE, Control, Effect, Rule
-from scalesweep.studies.estimators.theories import Theories
+from scalesweep.studies.estimators.theories import MOST_UNDEFINED, Theories
 
 Currency = Literal["tokens", "flops", "seconds"]
 CURRENCIES: tuple[Currency, ...] = ("tokens", "flops", "seconds")
@@ -47,8 +47,6 @@ _ITERATIONS = 12
 """Gauss-Newton steps, each of at most `_LONGEST_STEP`: log L is nearly straight in ln D, so that five suffice for a factor of
 ten; where the losses come near to what a size can reach, the others do."""
 _LONGEST_STEP = 1.0
-_MOST_UNDEFINED = 0.05
-"""Share of resampled laws without the number above which the ends of its interval, of 5 % each, are not known."""
 _SETTLED = 1e-3
 """Largest change of the last step, far below what any interval can show."""
 _DIFFERENCE = 1e-4
@@ -123,17 +121,14 @@ def pair_runs(base: Points, arm: Points) -> Pairs:
 def laws_of_base(base: Points, rule: Rule) -> Theories:
     """The rival laws of the base, with as many resamples as a multiplier needs.
 
-    Every row is a run of its own here, whatever trunk it has: by the nine trunks of three sizes the criterion would charge a
-    sixth parameter so much that forms with twice the residuals, and wrong slopes in ln D, are taken for the better ones. What
-    the budgets of a trunk share is in the interval by `trunk_sum`. Rows are resampled and not budgets, as draws of four budgets
-    that hold one or two of them say nothing of D.
+    Rows are resampled and not budgets, as draws of four budgets that hold one or two of them say nothing of D; what the budgets
+    of a trunk share is in the interval by `trunk_sum`.
 
     Raises:
         FitError: the base's runs determine none.
     """
-    runs = dataclasses.replace(base, frame=base.frame.drop(columns="trunk", errors="ignore"))
     spec = rule.fit.model_copy(update={"bootstrap": min(rule.draws, _MOST_LAWS), "interval": "pairs"})
-    return Theories(fit_rivals(Rows.of(runs), spec, THEORIES))
+    return Theories(fit_rivals(Rows.of(base), spec, THEORIES))
 
 
 def shorter_control(theories: Theories, base: Points, shorter: Points) -> Control:
@@ -323,7 +318,7 @@ def _sum_of_form(
     for samples in (fit.samples, fit.cluster_samples):
         if len(samples):
             sums = (log_multipliers(fit, samples, pairs, pairs.delta)[0] + cheaper) @ weights
-            if np.isnan(sums).mean() > _MOST_UNDEFINED:
+            if np.isnan(sums).mean() > MOST_UNDEFINED:
                 return None
             low, high = np.nanpercentile(sums, [50 * (1 - CONFIDENCE), 50 * (1 + CONFIDENCE)])
             below, above = max(below, wider * (value - float(low))), max(above, wider * (float(high) - value))

@@ -11,11 +11,12 @@ import numpy as np
 import pandas as pd
 
 from scalesweep.arrays import FloatArray
-from scalesweep.fit.criterion import corrected_akaike
+from scalesweep.fit.criterion import WIDTH, corrected_akaike
 from scalesweep.fit.forms import fit_form
 from scalesweep.fit.pose import Posed
 from scalesweep.fit.solve.huber import minimise
 from scalesweep.laws import Chinchilla, Lovelace, Muennighoff
+from scalesweep.studies.base import NOISE
 
 ReuseLaw = Muennighoff | Lovelace
 _STARTS: Mapping[type[ReuseLaw], Sequence[tuple[float, ...]]] = {
@@ -23,7 +24,7 @@ _STARTS: Mapping[type[ReuseLaw], Sequence[tuple[float, ...]]] = {
     Lovelace: ((0.02, 0.7, 0.5), (0.02, 1.5, 0.5)),
 }
 """R_D*, R_N*; P, delta, kappa: short and long worth, with parameters that keep theirs or lose it; slow and fast harm."""
-_DELTA = 1.345 * 0.0046
+_DELTA = WIDTH * NOISE
 """Width of the Huber loss: 95 % efficiency at the noise of the demo's grid."""
 
 

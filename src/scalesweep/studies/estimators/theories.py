@@ -7,12 +7,13 @@ form that they reject misses what it is asked for by its misfit, which no sweep 
 
 import functools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from scalesweep.analysis.forecast.rivals import THEORIES, TITLES, Rivals
+from scalesweep.arrays import FloatArray
 from scalesweep.fit.estimates import Estimate, estimate, join
 from scalesweep.fit.results import Fit
 from scalesweep.laws import JointLaw
@@ -23,7 +24,7 @@ from scalesweep.studies.estimators.voting import fit_voters
 
 Functional = Callable[[JointLaw], float]
 """A number that follows from a law; NaN where the law has none, infinite where it is beyond every bound."""
-_MOST_UNDEFINED = 0.05
+MOST_UNDEFINED = 0.05
 """Share of resamples without the number above which the ends of its interval, of 5 % each, are not known."""
 
 
@@ -56,32 +57,30 @@ class Theories:
 
     def effect(self, functional: Functional) -> Effect:
         """The number by the preferred form, and the envelope of the intervals of the forms with a vote, which holds it."""
-        found = [self.of_form(fit, functional) for fit in self.voting]
-        value = functional(self.preferred)
-        if lacking := [name for name, one in found if one is None]:
-            reason = f"It is not defined in more than {_MOST_UNDEFINED:.0%} of the resamples of {' and '.join(lacking)}."
-            return Effect(value, math.nan, math.nan, reason)
-        whole = functools.reduce(join, [one for _, one in found if one is not None])
-        low, high = (value, value) if whole.interval is None else (whole.interval.low, whole.interval.high)
-        return Effect(value, min(low, value), max(high, value))
+        return envelope(functional(self.preferred), {TITLES[fit.law.name]: _drawn(fit, functional) for fit in self.voting})
 
-    def own(self, functional: Functional) -> Effect:
-        """The same with the interval of the preferred form alone."""
-        one = self.of_form(self.rivals.preferred, functional)[1]
-        if one is None or one.interval is None:
-            return Effect.missing("The preferred law has no interval of it.")
-        return Effect(one.value, one.interval.low, one.interval.high)
 
-    def of_form(self, fit: Fit, functional: Functional) -> tuple[str, Estimate | None]:
-        """Name of the form, and its value with the union of the intervals of its sets of resamples; None where undefined."""
-        value, parts = functional(_law(fit)), []
-        for samples in (fit.samples, fit.cluster_samples):
-            if len(samples):
-                drawn = np.array([functional(law) for law in fit.resampled_laws(samples) if isinstance(law, JointLaw)])
-                if np.isnan(drawn).mean() > _MOST_UNDEFINED:
-                    return TITLES[fit.law.name], None
-                parts.append(estimate(value, drawn, CONFIDENCE))
-        return TITLES[fit.law.name], functools.reduce(join, parts) if parts else Estimate(value)
+def envelope(value: float, drawn: Mapping[str, Sequence[FloatArray]]) -> Effect:
+    """The union of the intervals of every form, and of the value.
+
+    Args:
+        value: by the preferred form.
+        drawn: name of a form -> the number by each of its sets of resamples, shape (draws,); NaN where a resample has none.
+    """
+    if lacking := [name for name, sets in drawn.items() if any(np.isnan(one).mean() > MOST_UNDEFINED for one in sets)]:
+        reason = f"It is not defined in more than {MOST_UNDEFINED:.0%} of the resamples of {' and '.join(lacking)}."
+        return Effect(value, math.nan, math.nan, reason)
+    parts = [estimate(value, one, CONFIDENCE) for sets in drawn.values() for one in sets]
+    whole = functools.reduce(join, parts, Estimate(value)).interval
+    if whole is None:
+        return Effect(value, math.nan, math.nan, "No resample gives it an interval.")
+    return Effect(value, min(whole.low, value), max(whole.high, value))
+
+
+def _drawn(fit: Fit, functional: Functional) -> list[FloatArray]:
+    """The number by each resample of a form, one array for each of its sets."""
+    sets = [fit.resampled_laws(samples) for samples in (fit.samples, fit.cluster_samples) if len(samples)]
+    return [np.array([functional(law) for law in laws if isinstance(law, JointLaw)]) for laws in sets]
 
 
 def _law(fit: Fit) -> JointLaw:

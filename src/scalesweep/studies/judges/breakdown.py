@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from scalesweep.analysis.forecast.rivals import TITLES
 from scalesweep.arrays import FloatArray
 from scalesweep.errors import FitError, Refused
 from scalesweep.fit.laws import fit_variable
@@ -20,11 +21,11 @@ from scalesweep.points.points import Points
 from scalesweep.points.rows import Rows
 from scalesweep.report.charts.chart import Chart, Dots, Line, Panel, log_axis
 from scalesweep.report.charts.chart import Rule as Across
-from scalesweep.studies.base import CONFIDENCE, Arms, Effect, Findings, Rule, arm, replicate_noise
+from scalesweep.studies.base import Arms, Effect, Findings, Rule, arm, replicate_noise
 from scalesweep.studies.estimators.along_optimum import Frontier, largest_compute
 from scalesweep.studies.estimators.planted import demo_surface, middle, noisy
 from scalesweep.studies.estimators.seeds import SD_DRAWS, WITHOUT, halves, same_by_seed
-from scalesweep.studies.estimators.theories import Theories
+from scalesweep.studies.estimators.theories import Theories, envelope
 from scalesweep.studies.words import number_text
 from scalesweep.units import format_plain
 
@@ -62,8 +63,11 @@ def judge(arms: Arms, rule: Rule) -> Findings:
         raise FitError(f"{points.source}: by every law of these points a term vanishes, so that no model is compute-optimal.")
     found = [_crossings(points, fit, rule) for fit in forms]
     per_six = math.log10(float(points.c.max()) / largest_compute(points))
-    gain = _envelope([one.gain for one in found])
-    where = _envelope([one.log_c + per_six for one in found])
+    names = [TITLES[fit.law.name] for fit in forms]
+    gain, where = (
+        envelope(float(numbers[0][0]), {name: [drawn] for name, drawn in zip(names, numbers, strict=True)})
+        for numbers in ([one.gain for one in found], [one.log_c + per_six for one in found])
+    )
     span, last = (float(value(np.log10(points.c))) for value in (np.ptp, np.max))
     reason = _bent(points, forms, rule) or (_too_far(where, span, last) if gain.low >= 0 else "")
     away = f"{format_plain(where.value - last)} decades beyond the largest run" if math.isfinite(where.value) else "nowhere"
@@ -135,13 +139,6 @@ def _crossings(points: Points, fit: Fit, rule: Rule) -> Crossings:
     with np.errstate(divide="ignore", invalid="ignore"):
         x = (level - alpha_d * (log_scale - log_d)) / gain
     return Crossings(gain, np.where(gain > 0, (math.log(c) + x) / math.log(10), np.inf))
-
-
-def _envelope(forms: Sequence[FloatArray]) -> Effect:
-    percents = (50 * (1 - CONFIDENCE), 50 * (1 + CONFIDENCE))
-    value = float(forms[0][0])
-    ends = np.array([np.percentile(one, percents, method="nearest") for one in forms])
-    return Effect(value, min(float(ends[:, 0].min()), value), max(float(ends[:, 1].max()), value))
 
 
 def _bent(points: Points, forms: Sequence[Fit], rule: Rule) -> str:

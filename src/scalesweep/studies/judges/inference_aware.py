@@ -13,23 +13,23 @@ from typing import Any
 
 import numpy as np
 from scipy.optimize import bisect
-from scipy.stats import t
 
 from scalesweep.arrays import FloatArray
 from scalesweep.errors import FitError
 from scalesweep.fit.forms import fit_law
 from scalesweep.laws import Coupled, JointLaw
-from scalesweep.points.clusters import group_rows
 from scalesweep.points.points import Points
 from scalesweep.points.rows import Rows
 from scalesweep.report.charts.chart import Band, Chart, Dots, Line, Panel, log_axis
 from scalesweep.report.charts.chart import Rule as Across
-from scalesweep.studies.base import CONFIDENCE, Arms, Effect, Findings, Rule, arm, replicate_noise
+from scalesweep.studies.base import Arms, Effect, Findings, Rule, arm, replicate_noise
 from scalesweep.studies.estimators.along_optimum import largest_compute
+from scalesweep.studies.estimators.noise import loss_noise
 from scalesweep.studies.estimators.planted import demo_surface, noisy
 from scalesweep.studies.estimators.seeds import SD_DRAWS, WITHOUT, halves, same_by_seed
 from scalesweep.studies.estimators.serving import serve
 from scalesweep.studies.estimators.theories import Functional, Theories
+from scalesweep.studies.estimators.tokens import trunks_of
 from scalesweep.studies.words import number_text
 from scalesweep.units import format_count, format_plain, plural
 
@@ -157,7 +157,7 @@ def _forecast(theories: Theories, targets: Points) -> Mapping[str, Any]:
 def _overstated(arms: Arms, theories: Theories, rule: Rule) -> Effect:
     """Per cent by which the measured losses of `long` are above the forecast, in the mean.
 
-    The ends join the forecast's own and Student's t of the noise between seeds, all of which the budgets of a run may share.
+    The ends join the forecast's own and Student's t of the noise between seeds, all of which the budgets of a trunk may share.
     """
     if "long" not in arms or not len(arms["long"].loss):
         return Effect.missing("The small models with far more tokens were not measured: they are the arm `long`.")
@@ -167,13 +167,8 @@ def _overstated(arms: Arms, theories: Theories, rule: Rule) -> Effect:
     wanted = np.array([[cell["n"], cell["d"]] for cell in said["cells"]])
     if wanted.shape != (len(used), 2) or not np.allclose(wanted, used[["n", "d"]].to_numpy(dtype=np.float64)):
         return Effect.missing(f"The forecast is of {plural(len(wanted), 'cell')} that are not the {len(used)} measured ones.")
-    units = group_rows(base.used)
-    sd, degrees = replicate_noise(base)
-    degrees = max(1, min(degrees, units.num_units - units.num_clusters))
-    if not sd > 0:
-        fit = theories.voting[0]
-        sd, degrees = fit.residual_rms, max(1, len(fit.residuals) - fit.num_free)
-    noise = float(t.ppf((1 + CONFIDENCE) / 2, degrees)) * sd / math.sqrt(group_rows(used).num_units)
+    seeds = loss_noise(base, rule)
+    noise = seeds.quantile() * seeds.sd / math.sqrt(len(trunks_of(long)))
     value = float(np.mean(np.log(used["loss"]))) - said["mean_log_loss"]
     ends = (math.hypot(said["high"] - said["mean_log_loss"], noise), math.hypot(said["mean_log_loss"] - said["low"], noise))
     found = Effect(_PERCENT * value, _PERCENT * (value - ends[0]), _PERCENT * (value + ends[1]))
