@@ -30,6 +30,11 @@ from scalesweep.train.pack import Outcome, Run
 UNDER_NOHUP = pytest.mark.skipif(signal.getsignal(signal.SIGHUP) is signal.SIG_IGN, reason="the tests run under nohup")
 HANGUP = pytest.param(signal.SIGHUP, 130, marks=UNDER_NOHUP)
 """SIGHUP and the exit code that follows it."""
+IN_BACKGROUND = pytest.mark.skipif(
+    signal.getsignal(signal.SIGINT) is signal.SIG_IGN, reason="a script runs the tests in the background, which ignores SIGINT"
+)
+INTERRUPT = pytest.param(signal.SIGINT, 130, marks=IN_BACKGROUND)
+"""SIGINT and the exit code that follows it."""
 FACTS = CorpusFacts("text", "0123", 64, 10**6)
 TOKENS = (np.arange(40_000) ** 2 // 7 % 61 % 64).astype(np.uint16)
 CPU = prepare_device("cpu")  # one thread

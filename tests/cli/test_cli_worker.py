@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from builders import HANGUP, make_store, measured, small_settings
+from builders import HANGUP, INTERRUPT, make_store, measured, small_settings
 
 from scalesweep.cli import main
 from scalesweep.plan.grid import CorpusFacts
@@ -62,7 +62,7 @@ def test_it_does_not_wait_for_cells_that_others_hold(store: Store) -> None:
 
 @pytest.mark.parametrize(
     ("number", "code"),
-    [(signal.SIGTERM, 130), (signal.SIGINT, 130), HANGUP, (signal.SIGUSR1, 75), (None, 0)],
+    [(signal.SIGTERM, 130), INTERRUPT, HANGUP, (signal.SIGUSR1, 75), (None, 0)],
 )
 def test_it_ends_in_order_by_a_signal_or_when_the_sweep_is_cancelled(
     tmp_path: Path, home: Path, corpus: Corpus, facts: CorpusFacts, number: signal.Signals | None, code: int

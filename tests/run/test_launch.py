@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from builders import command_line, make_store, measured, one_size, small_settings
+from builders import IN_BACKGROUND, command_line, make_store, measured, one_size, small_settings
 
 from scalesweep.errors import SpecError, StoreError
 from scalesweep.files import StorageFailed
@@ -274,6 +274,7 @@ def kill_tree(pid: int, controller: bool) -> None:
         time.sleep(1.0)
 
 
+@IN_BACKGROUND
 @pytest.mark.slow
 def test_ctrl_c_stops_in_order_and_the_same_command_goes_on(
     tmp_path: Path, home: Path, corpus: Corpus, facts: CorpusFacts

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from builders import command_line, make_store, measured, small_settings
+from builders import IN_BACKGROUND, command_line, make_store, measured, small_settings
 
 from scalesweep.errors import SpecError, StoreError
 from scalesweep.plan.grid import CorpusFacts
@@ -248,6 +248,7 @@ def test_a_preempted_job_comes_back(make: Make, quiet: dict[str, Any]) -> None:
     assert len(list((store.directory / "logs").glob("slurm-*_?.log"))) == 2  # the same two jobs
 
 
+@IN_BACKGROUND
 @pytest.mark.slurm
 def test_the_controller_may_leave_and_come_back(
     tmp_path: Path, home: Path, corpus: Corpus, facts: CorpusFacts, quiet: dict[str, Any]

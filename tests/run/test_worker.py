@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import torch
-from builders import BUDGETS, HANGUP, make_store, measured, one_size, small_settings
+from builders import BUDGETS, HANGUP, INTERRUPT, make_store, measured, one_size, small_settings
 
 from scalesweep.errors import DeviceLost, StoreError
 from scalesweep.plan.grid import CorpusFacts
@@ -506,7 +506,7 @@ def test_a_limit_of_file_sizes_ends_a_worker_with_one_line(
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGUSR1, 75), (signal.SIGTERM, 130), (signal.SIGINT, 130), HANGUP])
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGUSR1, 75), (signal.SIGTERM, 130), INTERRUPT, HANGUP])
 def test_a_signal_ends_a_worker_in_order(
     tmp_path: Path, home: Path, corpus: Corpus, facts: CorpusFacts, number: signal.Signals, code: int
 ) -> None:
