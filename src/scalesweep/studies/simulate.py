@@ -18,7 +18,12 @@ MOST_WRONG = 0.05
 
 
 def operating(
-    study: Study, arms: Arms, tables: int, noise: float = NOISE, parts: Collection[str] | None = None
+    study: Study,
+    arms: Arms,
+    tables: int,
+    noise: float = NOISE,
+    parts: Collection[str] | None = None,
+    draws: int = SIMULATED_DRAWS,
 ) -> list[dict[str, Any]]:
     """One row for each part with thresholds and each of its two truths.
 
@@ -28,6 +33,7 @@ def operating(
         tables: simulated for each row.
         noise: standard deviation of log loss.
         parts: names of those that are tried; all by default.
+        draws: resamples behind each interval.
     """
     rows = []
     for i, part in enumerate(study.spec.parts):
@@ -41,7 +47,7 @@ def operating(
                     drawn = study.module.simulate(arms, part.name, theta, noise, rng)
                 except KeyError:  # an effect that no table can have planted
                     break
-                words[decide(part, _effect(study, drawn, part.name)).word] += 1
+                words[decide(part, _effect(study, drawn, part.name, draws)).word] += 1
             if words:
                 shares = {word.replace(" ", "_"): words[word] / tables for word in ("supported", "contradicted", "cannot tell")}
                 rows.append({"part": part.name, "truth": truth, "theta": theta, "tables": tables, "noise": noise, **shares})
@@ -70,8 +76,8 @@ def wrong_share(row: dict[str, Any]) -> float:
     return float(row["supported"] if row["truth"] == "null" else row["contradicted"])
 
 
-def _effect(study: Study, arms: Arms, part: str) -> Effect:
+def _effect(study: Study, arms: Arms, part: str, draws: int) -> Effect:
     try:
-        return study.findings(arms, Rule(SIMULATED_DRAWS, study.spec.seed)).effects[part]
+        return study.findings(arms, Rule(draws, study.spec.seed)).effects[part]
     except (PointsError, FitError) as error:
         return Effect.missing(str(error))
