@@ -1,8 +1,8 @@
 """Whether a better algorithm is worth compute: Muon against AdamW in tokens, in FLOPs with the optimizer's own, and in seconds.
 
 Arms: `base` (AdamW) and `muon`, each at the same number of learning rates, of which the best counts, one for a size. Controls:
-`again`, the base with other seeds, and `shorter`, the base with three quarters of its tokens. The
-last two may be missing, and have the base's rows of their own rates beside them.
+`again`, the base with other seeds, and `shorter`, the base with three quarters of its tokens; both may be missing, and have the
+base's rows of their own rates beside them.
 """
 
 import dataclasses
@@ -61,7 +61,8 @@ def judge(arms: Arms, rule: grammar.Rule) -> Findings:
         "lasts": _slope(worth, "flops"),
         "tokens_slope": _slope(worth, "tokens"),
     }
-    notes = [_rates(every, base, "AdamW"), _rates(arms["muon"], muon, "Muon")]
+    load = "Seconds hold what else the machine did while either arm was trained, and their interval does not."
+    notes = [load, _rates(every, base, "AdamW"), _rates(arms["muon"], muon, "Muon")]
     alone = worth.by_law_alone()
     if abs(math.log(alone / worth.multiplier().value)) > FAR_APART:
         notes.append(
@@ -194,7 +195,7 @@ def _sentence(effects: Mapping[str, Effect]) -> str:
     if not math.isnan(flops.value):
         said += f"; with the optimizer's own FLOPs counted the factor in compute is {_number(flops)}"
     if not math.isnan(seconds.value):
-        said += f", in time on this machine {_number(seconds)}"
+        said += f", in seconds of this machine, whatever else it did, {_number(seconds)}"
     return said + "."
 
 
