@@ -74,6 +74,8 @@ class StudySpec(Spec):
     """Controls by simulated tables of the study's own design and noise."""
     sealed: dict[Name, Name] = Field(default={})
     """Arm -> part: the arm is measured after the judge has forecast it, or else the part cannot tell."""
+    answered: tuple[Name, ...] = ()
+    """Arms whose cells answer the problem set of their task (data=facts, data=copy): the judge finds a column `answers`."""
     seed: int = 0
     """Of resamples and of planted tables."""
     draws: Annotated[int, Field(ge=20, le=10**5)] = 1000
@@ -92,6 +94,7 @@ class StudySpec(Spec):
             if named not in parts:
                 raise ValueError(f"{named} is no part; the parts are {', '.join(parts)}")
         for form in (self.quick, self.full):
-            if missing := [arm for arm in self.sealed if arm not in form.arms]:
-                raise ValueError(f"sealed arm {missing[0]} is no arm; the arms are {', '.join(form.arms)}")
+            for word, those in (("sealed", tuple(self.sealed)), ("answered", self.answered)):
+                if missing := [arm for arm in those if arm not in form.arms]:
+                    raise ValueError(f"{word} arm {missing[0]} is no arm; the arms are {', '.join(form.arms)}")
         return self
