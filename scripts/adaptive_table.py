@@ -26,7 +26,7 @@ from scalesweep.points.points import Points, points_from_rows
 from scalesweep.settings.fit import FitSpec
 
 GOAL, BUDGET, NOISE = Goal("a", 0.03), 6e13, 0.0046
-SPEC = FitSpec(bootstrap=60)
+SPEC = FitSpec(bootstrap=40)
 N0, D0 = 84e3, 405e3  # geometric middle of the demo's grid
 SURFACES: dict[str, JointLaw] = {
     "additive": Chinchilla(1.5, 0.8 * N0**0.35, 1.0 * D0**0.30, 0.35, 0.30),
@@ -107,10 +107,10 @@ def judged(points: Points, truth: float) -> list[float]:
 
 def main(sweeps: int = 200, seconds: float = 600.0) -> None:
     """Print the table."""
-    began = time.process_time()
+    began = time.monotonic()
     results: dict[tuple[str, str], list[list[float]]] = {}
     for count in range(sweeps):
-        if time.process_time() - began > seconds:
+        if time.monotonic() - began > seconds:
             break
         for (name, law), (arm, run) in itertools.product(SURFACES.items(), ARMS.items()):
             points, stops = run(Surface(law, 1000 * count + 17))
@@ -129,7 +129,7 @@ def main(sweeps: int = 200, seconds: float = 600.0) -> None:
             f"| {name} | {arm} | {len(table)} | {flops:.2g} | {flops / fixed_median:.2f} | {cells:.0f} | "
             f"{table[:, 3].mean():.0%} | {width:.3f} | {table[:, 4].mean():.1%} | {np.nanmedian(table[:, 5]):.3f} |"
         )
-    print(f"\n{time.process_time() - began:.0f} CPU seconds.")
+    print(f"\n{time.monotonic() - began:.0f} seconds.")
 
 
 if __name__ == "__main__":

@@ -232,17 +232,23 @@ def _propose(
 def _seal(points: Points, places: Sequence[Place], spec: FitSpec, predict: Predict | None) -> tuple[Sealed, ...]:
     """The cells with their predictions, and seeds that no cell of their size and budget has."""
     losses = predict(points, spec, places) if predict else [Refused("No prediction was asked for.")] * len(places)
+    seeds = free_seeds(points, [(place.n, place.d) for place in places])
+    return tuple(Sealed(p.n, p.d, p.c, seed, loss) for p, seed, loss in zip(places, seeds, losses, strict=True))
+
+
+def free_seeds(points: Points, cells: Sequence[tuple[float, float]]) -> list[int]:
+    """A seed for each cell of N and D that no other run of its size and budget has, from the smallest of the points on."""
     log_n, log_d, seeds = (points.frame[name].to_numpy(dtype=np.float64) for name in ("n", "d", "seed"))
     log_n, log_d, first = np.log(log_n), np.log(log_d), int(seeds.min())
-    copies: Counter[Place] = Counter()
-    cells = []
-    for place, loss in zip(places, losses, strict=True):
-        same = (np.abs(log_n - math.log(place.n)) < _SAME) & (np.abs(log_d - math.log(place.d)) < _SAME)
+    copies: Counter[tuple[float, float]] = Counter()
+    found = []
+    for n, d in cells:
+        same = (np.abs(log_n - math.log(n)) < _SAME) & (np.abs(log_d - math.log(d)) < _SAME)
         used = set(seeds[same].astype(int).tolist())
-        free = [seed for seed in range(first, first + len(used) + len(places) + 1) if seed not in used]
-        cells.append(Sealed(place.n, place.d, place.c, free[copies[place]], loss))
-        copies[place] += 1
-    return tuple(cells)
+        free = [seed for seed in range(first, first + len(used) + len(cells) + 1) if seed not in used]
+        found.append(free[copies[n, d]])
+        copies[n, d] += 1
+    return found
 
 
 def predict_cells(points: Points, spec: FitSpec, places: Sequence[Place]) -> list[Prediction | Refused]:
