@@ -118,6 +118,8 @@ def test_a_small_budget_ends_in_a_replicate_within_it():
     assert points.c.sum() <= log.budget_flops
     assert log.rounds[-1].kind == "replicate"
     assert "Not reached" in describe_end(end, log)
+    more = next_round(points, Log(log.goal, 10 * start, rounds=log.rounds), SPEC, snap)
+    assert isinstance(more, Round) and more.kind == "cells"
 
 
 def test_rounds_that_change_nothing_end_the_sweep(finished):
@@ -127,6 +129,8 @@ def test_rounds_that_change_nothing_end_the_sweep(finished):
     stalled = Log(Goal("a", width / 2), BUDGET, rounds=tuple(same[-2:]))
     made = next_round(points, stalled, SPEC, snap)
     assert isinstance(made, Round) and (made.kind, made.reason) == ("replicate", "stalled")
+    ended = next_round(points, stalled.with_round(made), SPEC, snap)
+    assert isinstance(ended, End) and ended.reason == "stalled"
 
 
 def test_the_exponents_cells_stay_within_their_limits():

@@ -169,8 +169,9 @@ def next_round(points: Points, log: Log, spec: FitSpec, snap: Snap, predict: Pre
         reason = "reached"
     elif _is_stalled([log.goal.width(one) for one in (*(made.reading for made in log.rounds), reading)], log.goal):
         reason = "stalled"
-    if last is not None and last.kind == "replicate" and (is_met or last.reason != "reached"):
-        return End("reached" if is_met else last.reason or "reached", reading, spent, origin, last.note)
+    is_replicated = last is not None and last.kind == "replicate"
+    if last is not None and is_replicated and last.reason == "stalled" and not is_met:
+        return End("stalled", reading, spent, origin)
     if reason is None:
         try:
             places, expected = _propose(points, log, spec, snap, spent, rivals)
@@ -178,7 +179,7 @@ def next_round(points: Points, log: Log, spec: FitSpec, snap: Snap, predict: Pre
         except FitError as error:
             reason = "budget" if _is_spent(points, log, spent) else "no cells"
             note = str(error) if reason == "no cells" else ""
-    if last is None or last.kind == "replicate":  # of one design that was fixed, or of a rung that was measured anew
+    if last is None or is_replicated:  # of one design that was fixed, or of a rung that was measured anew
         return End(reason, reading, spent, origin, note)
     places = [Place(cell.n, cell.d, cell.c) for cell in last.cells]
     return Round("replicate", reason, reading, None, spent, _seal(points, places, spec, predict), origin, note)
