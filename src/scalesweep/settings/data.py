@@ -10,7 +10,9 @@ PLACES = 1000
 """Windows among which a mixture keeps its weights exactly. A judgement: weights are held to .1 %, and a block of so many
 windows is far below a budget that a law is fitted to."""
 
-DRAWN = ("markov", "zipf_facts", "facts", "copy")
+TASKS = ("facts", "copy")
+"""Sources that state problems with one right answer, which their cells are asked."""
+DRAWN = ("markov", "zipf_facts", *TASKS)
 """Sources that draw tokens from a distribution whose entropy is known."""
 FACT_DIGITS = 2
 """Tokens of a key of facts: 4,096 keys take digits of base 64, so that no token alone names a key."""
