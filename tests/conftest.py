@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 from builders import small_settings
 
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from scalesweep.run.store.store import Store
 
 os.environ.setdefault("WANDB_MODE", "offline")
+hypothesis.settings.register_profile("untimed", deadline=None)  # a busy machine is no fault of an example
+hypothesis.settings.load_profile("untimed")
 
 
 LONG = ("slow", "slurm", "ray", "browser")
