@@ -2,6 +2,12 @@
 
 import dataclasses
 import math
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -176,3 +182,31 @@ def test_a_cell_without_weights_is_trained_again_and_answers_the_same(store: Sto
         assert store.record(cell.key) == record
     finally:
         aside.rename(store.weights(cell.key))
+
+
+@pytest.mark.slow
+def test_kills_change_no_answers(tmp_path: Path) -> None:
+    """A sweep that is killed four times, from its imports to its last cells, ends with the files of one left alone."""
+
+    def call(name: str) -> subprocess.Popen[bytes]:
+        words = ["sweep=smoke", "data=facts", "model.context=30", "data.keys=64", "data.max_tokens=200k", "launcher=inline"]
+        words += ["sweep.sizes=[{width: 16, depth: 1}]", "sweep.budgets=[16k,32k,64k]", "train.validation_tokens=3000"]
+        words += [f"data.cache={tmp_path / 'cache'}", f"dir={tmp_path / name}", "train.checkpoint_seconds=0.2"]
+        with (tmp_path / f"{name}.log").open("ab") as log:
+            command = [sys.executable, "-m", "scalesweep", "run", *words]
+            return subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+
+    assert call("quiet").wait(timeout=300) == 0, (tmp_path / "quiet.log").read_text()
+    chance = random.Random(0)
+    for _ in range(4):
+        process = call("killed")
+        time.sleep(chance.uniform(2.0, 8.0))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    assert call("killed").wait(timeout=300) == 0, (tmp_path / "killed.log").read_text()
+    quiet, killed = (
+        {path.relative_to(tmp_path / name): path.read_bytes() for path in (tmp_path / name).glob("cells/*/probe-facts.npz")}
+        for name in ("quiet", "killed")
+    )
+    assert len(quiet) == 3
+    assert killed == quiet
