@@ -1,5 +1,6 @@
 """Answers by teacher forcing: against samples and greedy decoding of a trained cell, and what becomes of their files."""
 
+import contextlib
 import dataclasses
 import math
 import os
@@ -31,6 +32,7 @@ from scalesweep.train.data.tasks import ProblemSet, problem_set
 from scalesweep.train.model.export import load_model, load_weights
 from scalesweep.train.model.module import Model, build_model
 from scalesweep.train.model.sampling import draw
+from scalesweep.train.probe import answer
 
 TASK = {"source": "facts", "keys": 64, "values": 4, "answer_tokens": 2, "max_bytes": None, "tokenizer": {"kind": "none"}}
 SAMPLES = 1000
@@ -96,6 +98,24 @@ def test_greedy_decoding_is_right_where_every_token_is_the_top_one(store: Store,
     right = decoded(load_model(cell, store.weights(cell.key)), problems, lambda logits: logits.argmax(dim=-1))
     assert np.array_equal(right, read(store, cell).is_exact)
     assert 0 < right.sum() < len(right)
+
+
+def test_answers_within_a_window_are_those_of_each_alone(store: Store, cell: Cell, problems: ProblemSet) -> None:
+    """Two problems of facts in one window, asked together, and each with what stands before it."""
+    model = load_model(cell, store.weights(cell.key))
+    pairs = problems.tokens[:, 4:].reshape(32, 8)
+    place = np.arange(64)
+    both = dataclasses.replace(problems, tokens=pairs, window=place // 2, start=place % 2 * 4 + 2)
+    together = answer(model, both, contextlib.nullcontext)
+    for i in range(2):
+        alone = dataclasses.replace(
+            problems,
+            tokens=pairs[:, : 4 * i + 4],
+            window=np.arange(32),
+            start=np.full(32, 4 * i + 2),
+            rank=problems.rank[i::2],
+        )
+        assert answer(model, alone, contextlib.nullcontext).log_p == pytest.approx(together.log_p[i::2], abs=1e-5)
 
 
 def test_common_facts_are_known_first(store: Store, cell: Cell) -> None:
