@@ -13,6 +13,7 @@ from scalesweep.points.design import count_levels
 from scalesweep.points.epochs import find_epochs
 from scalesweep.points.mixtures import find_cells, kind_of
 from scalesweep.report.review.evidence import Answer, Evidence, percent, span
+from scalesweep.report.verdicts import CERTIFICATE, certificate_line
 from scalesweep.units import format_count, format_number, format_plain, plural
 
 _SEEDS = "sweep.seeds=[0,1,2]"
@@ -23,6 +24,7 @@ _LEFT_OUT = {
     "six_n": "It leaves out attention's context, and what N leaves out.",
 }
 _TABLE = "The table does not say"
+_CALIBRATE = "scalesweep study calibrate, or the same sweep with data=markov."
 
 
 def form(seen: Evidence) -> Answer:
@@ -292,7 +294,13 @@ def code(seen: Evidence) -> Answer:
 
 
 def known_source(seen: Evidence) -> Answer:
-    """23. The same pipeline on a source whose entropy is known."""
+    """23. The same pipeline on a source whose entropy is known: this one, or those of the certificate."""
+    certificate = seen.context.verdicts.get(CERTIFICATE)
+    if not seen.facts.entropies and certificate is not None:
+        text = f"The entropy of this source is not known. The pipeline: {certificate_line(seen.context.verdicts)}"
+        if certificate.word != "supported":
+            return Answer(text, "partly", "see why in its verdict.json.")
+        return Answer(text, "answered" if certificate.is_current else "partly", "" if certificate.is_current else _CALIBRATE)
     entropies, below, joint = seen.facts.entropies, seen.facts.below_entropy, seen.analysis.fit.preferred
     if not entropies:
         return Answer(
@@ -300,7 +308,7 @@ def known_source(seen: Evidence) -> Answer:
             if seen.is_table
             else "The entropy of this source is not known, so E cannot be checked.",
             "not measured",
-            "the same sweep with data=markov or data=zipf_facts.",
+            _CALIBRATE,
         )
     text = f"Known entropy {span((entropies[0], entropies[-1]), format_number)} nats per token; {below} cells end below it."
     if joint is None:
