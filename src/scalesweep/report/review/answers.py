@@ -12,7 +12,7 @@ from scalesweep.fit.estimates import Estimate
 from scalesweep.points.design import count_levels
 from scalesweep.points.epochs import find_epochs
 from scalesweep.points.mixtures import find_cells, kind_of
-from scalesweep.report.review.evidence import Answer, Evidence, percent, span
+from scalesweep.report.review.evidence import Answer, Evidence, from_studies, percent, span
 from scalesweep.report.verdicts import CERTIFICATE, certificate_line
 from scalesweep.units import format_count, format_number, format_plain, plural
 
@@ -334,15 +334,17 @@ def tasks(seen: Evidence) -> Answer:
         return Answer(
             f"Columns {', '.join(named)} are kept and not analysed.", "not measured", "fit them by a law of their own."
         )
-    return Answer(
-        "The points hold one metric, the loss, which is continuous; no task.", "not measured", "measure a task, with its n."
-    )
+    nothing = "The points hold one metric, the loss, which is continuous; no task."
+    answer = from_studies(seen, ("emergence",), nothing)
+    return answer or Answer(nothing, "not measured", "scalesweep study emergence, or measure a task, with its n.")
 
 
 def sampling(seen: Evidence) -> Answer:
     """20. Samples and pass@k."""
     named = [name for name in map(str, seen.points.frame) if name.startswith("pass@")]
     nothing = f"{_TABLE} whether the models were sampled." if seen.is_table else "Nothing was sampled from the models."
+    if not named and (answer := from_studies(seen, ("test_time",), nothing)) is not None:
+        return answer
     said = f"Columns {', '.join(named)} are kept and not analysed." if named else nothing
     return Answer(said, "not measured", "sample the kept weights (train.keep_weights=true), and state k, n and T.")
 
