@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from scalesweep.analysis.tuning.frontier import Frontier
+from scalesweep.report.verdicts import Verdict
 
 Span = tuple[float, float]
 """Smallest and largest value."""
@@ -90,3 +91,5 @@ class ReportContext:
     """Rows of the table of validation sets; empty where cells were evaluated on one alone."""
     facts: Facts = Facts()
     """What else is known of the experiment."""
+    verdicts: Mapping[str, Verdict] = field(default_factory=dict)
+    """Of studies that stand beside what is reported, by name."""

@@ -5,6 +5,7 @@ content, so that what two arms or two studies share is trained once.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +28,7 @@ from scalesweep.settings.plan import CountSpec
 from scalesweep.settings.settings import Settings
 from scalesweep.settings.study import FormSpec
 from scalesweep.studies.base import Arms
+from scalesweep.studies.known_source import source_columns
 from scalesweep.studies.load import Study
 from scalesweep.sweep.answers import answers_in, measure_answers
 from scalesweep.sweep.corpora import Corpora, Prepared, prepare_corpora
@@ -181,6 +183,10 @@ def read_arms(asked: Asked, measured: Measured) -> Arms:
     points = measured.points(asked.launched.count)
     records, store = measured.records, Store(measured.directory)
     frame = points.frame.assign(seconds=[_alone(records[key]) for key in points.frame["key"]])
+    corpora = {hash: prepared.corpus for hash, prepared in asked.corpora.by_hash.items()}
+    known = source_columns((cell for key, cell in asked.cells().items() if key in records), corpora)
+    for name in ("entropy", "unigram_entropy", "c_counted") if known else ():
+        frame[name] = [known.get(key, {}).get(name, math.nan) for key in frame["key"]]
     arms = {}
     for arm, plan in asked.plans.items():
         rows = frame[frame["key"].isin([cell.key for cell in plan.cells])].reset_index(drop=True)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import time
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from scalesweep.studies.seal import Seal
 from scalesweep.sweep.extend import keys_present
 from scalesweep.sweep.facts import cost_of_records
 from scalesweep.units import plural
+from scalesweep.version import __version__, commit_words
 
 
 @signals_interrupt()
@@ -182,6 +184,7 @@ def _origin(asked: Asked, measured: Measured, sealed: dict[str, Any]) -> dict[st
     flops = Plan("", settings.count, tuple(cells.values()), ()).shared_flops(settings.count)
     cost, rates = cost_of_records(settings, records) if records else (None, None)
     return {
+        "judged": {"date": time.strftime("%Y-%m-%d", time.gmtime()), "scalesweep": f"{__version__}{commit_words()}"},
         "rule": asked.study.rule_hash,
         "overrides": [word for word in asked.words if not is_own(word)],
         "count": settings.count.model_dump(),

@@ -7,6 +7,7 @@ from scalesweep.counting import LossMetric
 from scalesweep.plan.axes import ARM, AXIS
 from scalesweep.points.metric import rate_from_nats
 from scalesweep.report import ReportContext
+from scalesweep.report.verdicts import certificate_line, read_verdicts
 from scalesweep.run.store.measured import Measured, Record, further_losses
 from scalesweep.run.store.stated import stated_corpora
 from scalesweep.settings.settings import Settings
@@ -22,6 +23,7 @@ def report_context(measured: Measured, settings: Settings, command: str) -> Repo
     where = ("scalesweep", "python", "torch", "device")
     made = {name: ", ".join(sorted({r["where"][name] for r in records})) for name in where}
     corpora = stated_corpora(sweep["facts"])
+    verdicts = read_verdicts(measured.directory)
     several = len(corpora) > 1
     accounts = [f"{one.name}: {one.account}" if several else one.account for one in corpora.values() if one.account]
     return ReportContext(
@@ -47,6 +49,7 @@ def report_context(measured: Measured, settings: Settings, command: str) -> Repo
             **cost_rows(settings, records),
             **pool_rows(measured.records),
             "reported with scalesweep": f"{__version__}{commit_words()}",
+            "calibration": certificate_line(verdicts),
         },
         warnings=[
             *sweep["warnings"],
@@ -57,6 +60,7 @@ def report_context(measured: Measured, settings: Settings, command: str) -> Repo
         counts=counts_of(plan.cells),
         facts=facts_of(measured, settings),
         sets=validation_rows(measured, settings.count.loss),
+        verdicts=verdicts,
     )
 
 
