@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
+
 from scalesweep.errors import PointsError, SpecError, StoreError
 from scalesweep.files import plain_storage_errors
 from scalesweep.plan.cell import Cell
@@ -20,14 +22,18 @@ from scalesweep.run.launch.device import device_of_sweep
 from scalesweep.run.store.measured import Measured
 from scalesweep.run.store.store import Store
 from scalesweep.settings.compose import compose_settings
+from scalesweep.settings.data import TASKS, DataSpec
 from scalesweep.settings.plan import CountSpec
 from scalesweep.settings.settings import Settings
 from scalesweep.settings.study import FormSpec
 from scalesweep.studies.base import Arms
 from scalesweep.studies.load import Study
+from scalesweep.sweep.answers import answers_in, measure_answers
 from scalesweep.sweep.corpora import Corpora, Prepared, prepare_corpora
 from scalesweep.sweep.extend import keys_present
 from scalesweep.sweep.run import measure, plan_sweep
+from scalesweep.train.data.tasks import token_source
+from scalesweep.units import plural
 
 Say = Callable[[str], None]
 Form = Literal["quick", "full"]
@@ -82,6 +88,9 @@ def compose_arms(study: Study, form: Form, words: Sequence[str], directory: Path
     tuned = [arm for arm, one in settings.items() if one.sweep.tune is not None]
     if tuned:
         raise SpecError(f"study/{study.name}: arm {tuned[0]} is tuned (sweep.tune); an arm is a grid, so use sweep.axes.")
+    for arm in study.spec.answered:
+        if (source := settings[arm].data.source) not in TASKS:
+            raise SpecError(f"study/{study.name}: arm {arm} is answered, and data={source} states no problems.")
     if len({one.count for one in settings.values()}) > 1:
         raise SpecError(f"study/{study.name}: its arms count N or C in different ways (count), so they cannot be compared.")
     return settings
@@ -107,7 +116,13 @@ def ask(study: Study, form: Form, words: Sequence[str], directory: Path, say: Sa
 def design(study: Study, form: Form, facts: CorpusFacts = _QUICK_CORPUS) -> Arms:
     """The rows of every arm with a loss of 1, for simulations where no corpus needs to be there."""
     settings = compose_arms(study, form, (), Path("unused"))
-    return {arm: planned_points(make_plan(own, facts, "cpu"), own.count) for arm, own in settings.items()}
+    plans = {arm: make_plan(own, _with_vocabulary(facts, own.data), "cpu") for arm, own in settings.items()}
+    return {arm: planned_points(plan, settings[arm].count) for arm, plan in plans.items()}
+
+
+def _with_vocabulary(facts: CorpusFacts, data: DataSpec) -> CorpusFacts:
+    """The facts with the vocabulary that a drawn source has whatever is drawn of it, on which N depends."""
+    return dataclasses.replace(facts, vocab_size=token_source(data).vocab_size) if data.is_drawn else facts
 
 
 def planned_points(plan: Plan, count: CountSpec) -> Points:
@@ -149,6 +164,10 @@ def measure_cells(asked: Sequence[Asked], arms: Mapping[str, Collection[str]], s
     with plain_storage_errors(store.directory):
         store.claims.reopen_failed()
     measure(store, plan, settings, first.device, added, say)
+    for one in asked:
+        answered = set(arms[one.study.name]) & set(one.study.spec.answered)
+        tasks = {hash: prepared.spec for hash, prepared in one.corpora.by_hash.items()}
+        measure_answers(store, one.cells(answered).values(), tasks, one.device, say)
 
 
 def read_arms(asked: Asked, measured: Measured) -> Arms:
@@ -158,13 +177,21 @@ def read_arms(asked: Asked, measured: Measured) -> Arms:
         PointsError: nothing of an arm is measured.
     """
     points = measured.points(asked.launched.count)
-    records = measured.records
+    records, store = measured.records, Store(measured.directory)
     frame = points.frame.assign(seconds=[_alone(records[key]) for key in points.frame["key"]])
     arms = {}
     for arm, plan in asked.plans.items():
         rows = frame[frame["key"].isin([cell.key for cell in plan.cells])].reset_index(drop=True)
         if not len(rows):
             raise PointsError(f"study/{asked.study.name}: nothing of arm {arm} is measured.")
+        if arm in asked.study.spec.answered:
+            answers = answers_in(store, rows["key"], asked.settings[arm].data.source)
+            lacking = sum(a is None and not why for a, why in zip(answers, rows["excluded_reason"], strict=True))
+            if lacking:
+                raise PointsError(
+                    f"study/{asked.study.name}: {plural(lacking, 'cell')} of arm {arm} without answers; the same command asks."
+                )
+            rows = rows.assign(answers=np.array(answers, dtype=object))
         arms[arm] = dataclasses.replace(points, frame=rows.dropna(axis=1, how="all"), source=f"{points.source}, arm {arm}")
     return arms
 
