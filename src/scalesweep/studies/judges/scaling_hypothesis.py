@@ -224,10 +224,10 @@ def _sentence(effects: Mapping[str, Effect], texts: int, wall: Wall) -> str:
     )
     if not math.isnan(effects["held"].value):
         said += f"; {effects['held'].says}, and {effects['error'].says}"
-    broke = f"there is a wall at 1/{wall.factor:g}" if wall.is_found else "there is no wall up to 1/4"
+    broke = effects["wall"].says if wall.is_found else "there is no wall up to 1/4 of the largest compute"
     reach = effects["reach"].value
     beyond = f", and beyond {format_plain(reach)} times it nothing is known" if math.isfinite(reach) else ""
-    return f"{said}. In these data {broke} of the largest compute; one further out would not show{beyond}."
+    return f"{said}. In these data {broke}; a wall further out than 1/4 would not show{beyond}."
 
 
 def _tables(
