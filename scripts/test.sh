@@ -12,7 +12,7 @@ step ruff check
 step ruff format --check
 step mypy
 step lint-imports
-tests=(-n "$(nproc)" --dist loadfile --durations=10)
+tests=(-n "$(nproc)" --dist loadfile --no-loadscope-reorder --durations=10)  # in the order of tests/conftest.py
 if [[ ${1:-} == --slow ]]; then
     tests+=(-m "not gpu and not network")
     shift

@@ -1,10 +1,12 @@
 """Small settings and a small real corpus that the tests share."""
 
 import os
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 from builders import small_settings
 
@@ -20,6 +22,17 @@ if TYPE_CHECKING:
     from scalesweep.run.store.store import Store
 
 os.environ.setdefault("WANDB_MODE", "offline")
+hypothesis.settings.register_profile("untimed", deadline=None)  # a busy machine is no fault of an example
+hypothesis.settings.load_profile("untimed")
+
+
+LONG = ("slow", "slurm", "ray", "browser")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Files with the most long tests come first, so that no process begins one when the others have nothing left."""
+    long = Counter(item.path for item in items if any(item.get_closest_marker(name) for name in LONG))
+    items.sort(key=lambda item: -long[item.path])
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:

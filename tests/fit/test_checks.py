@@ -51,6 +51,14 @@ def test_a_ray_and_nearly_one():
     assert "A01" in codes(make_points(n, d, TRUTH.predict(n, d)))
 
 
+def test_what_lacks_points_sizes_or_budgets_is_no_ray():
+    n, d = (axis.ravel() for axis in np.meshgrid(np.geomspace(1e6, 1e8, 2), np.geomspace(1e8, 1e10, 6)))
+    for rows in (slice(None), slice(0, 6)):  # two sizes; and six points
+        found = codes(make_points(n[rows], d[rows], TRUTH.predict(n[rows], d[rows])))
+        assert "A23" in found
+        assert "A01" not in found
+
+
 def test_few_levels_and_a_short_span():
     assert {"A02", "A03"} <= set(codes(grid(noise=0.001, sizes=np.geomspace(1e6, 5e6, 4), tokens=TOKENS)))
 

@@ -17,16 +17,6 @@ D = N * RATIO
 INDEPENDENT, BY_SIZE, HEAVY = standard_noises(0.005)
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("noise", [INDEPENDENT, BY_SIZE], ids=lambda noise: noise.name)
-def test_default_intervals_cover(noise):
-    """100 sweeps: the share of a 90 % interval has a standard error of 3 points; none may lie more than 3 of them off."""
-    table = simulate_coverage(N, D, TRUTH, [noise], FitSpec(bootstrap=200), 100, methods=["auto"])
-    for quantity in ("alpha", "E", "loss_10x"):
-        assert table.covered(noise.name, "auto", quantity) == pytest.approx(0.9, abs=3 * table.standard_error), quantity
-    assert table.covered(noise.name, "auto", "beta") > 0.9 - 3 * table.standard_error  # sizes share no noise that moves beta
-
-
 def test_points_taken_as_independent_miss_shared_noise():
     table = simulate_coverage(N, D, TRUTH, [BY_SIZE], FitSpec(bootstrap=100), 30, methods=["pairs"])
     assert table.covered("by size", "pairs", "alpha") < 0.8
@@ -36,11 +26,11 @@ def test_points_taken_as_independent_miss_shared_noise():
 @pytest.mark.slow
 @pytest.mark.parametrize("noise", [INDEPENDENT, BY_SIZE, HEAVY], ids=lambda noise: noise.name)
 def test_default_intervals_cover_within_three_points(noise):
-    table = simulate_coverage(N, D, TRUTH, [noise], FitSpec(bootstrap=400), 400, methods=["auto"])
+    table = simulate_coverage(N, D, TRUTH, [noise], FitSpec(bootstrap=200), 200, methods=["auto"])
     for quantity in ("alpha", "beta", "E", "loss_10x"):
-        # In 1,600 sweeps 91.8 to 93.6 % of each held the truth where a false alarm widens or sizes share noise; 400 sweeps
-        # have a standard error of 1.5 points.
-        assert 0.87 <= table.covered(noise.name, "auto", quantity) <= 0.945, quantity
+        # In 1,600 sweeps 91.8 to 93.6 % of each held the truth where a false alarm widens or sizes share noise; 200 sweeps
+        # have a standard error of 2 points.
+        assert 0.86 <= table.covered(noise.name, "auto", quantity) <= 0.965, quantity
 
 
 def test_a_coupled_truth_is_fitted_as_such():

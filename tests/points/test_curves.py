@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scalesweep.points.reading import read_points
@@ -44,6 +44,7 @@ def test_a_run_short_of_its_plan_is_left_out_with_the_share_that_is_done() -> No
     assert "50%" in points.excluded["excluded_reason"].iloc[0]
 
 
+@settings(max_examples=20)
 @given(st.randoms())
 def test_the_order_of_the_rows_does_not_matter(random: object) -> None:
     table = log()

@@ -231,7 +231,7 @@ def test_workers_that_die_together_are_each_charged_for_their_own_cell(
 
 
 @pytest.mark.slow
-def test_six_kills_of_everything_change_no_bit(tmp_path: Path, home: Path, corpus: Corpus, facts: CorpusFacts) -> None:
+def test_kills_of_everything_change_no_bit(tmp_path: Path, home: Path, corpus: Corpus, facts: CorpusFacts) -> None:
     """kill -9 of the controller and its workers at random moments; afterwards the records are those of a quiet sweep."""
     grid = {
         "name": "tiny",
@@ -244,7 +244,7 @@ def test_six_kills_of_everything_change_no_bit(tmp_path: Path, home: Path, corpu
     command = command_line(tmp_path, settings)
     rng = random.Random(0)
     kills = 0
-    for _ in range(6):
+    for _ in range(4):
         process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
         try:
             process.wait(rng.uniform(2.0, 4.0))
@@ -256,7 +256,7 @@ def test_six_kills_of_everything_change_no_bit(tmp_path: Path, home: Path, corpu
         process.wait()
     final = subprocess.run(command, capture_output=True, text=True, timeout=300)
     assert final.returncode == 0, final.stderr
-    assert kills >= 3
+    assert kills >= 2
     store = Store(tmp_path / "killed")
     assert measured(store) == measured(quiet)
     again = subprocess.run(command, capture_output=True, text=True, timeout=300)

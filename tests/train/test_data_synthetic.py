@@ -27,8 +27,8 @@ from scalesweep.train.data.synthetic import (
     markov_entropies,
     markov_table,
     stationary_pairs,
-    token_source,
 )
+from scalesweep.train.data.tasks import token_source
 from scalesweep.train.device import prepare_device
 from scalesweep.train.gradient import Execution
 from scalesweep.train.loop import Hooks, train

@@ -10,12 +10,14 @@ from scalesweep.cli.command import Command, Given, flag
 from scalesweep.cli.tables import wrapped
 from scalesweep.errors import EXIT_OK, DataError
 from scalesweep.settings.compose import compose_settings
-from scalesweep.settings.data import PLACES
+from scalesweep.settings.data import PLACES, TASKS, DataSpec
 from scalesweep.train.data import training_shortage, validation_shortage
 from scalesweep.train.data.corpus import Corpus, CorpusPart
 from scalesweep.train.data.round_trip import percent
 from scalesweep.train.data.stated import validation_text
+from scalesweep.train.data.tasks import problem_set
 from scalesweep.train.data.validation import ValidationSet, prepare_with_sets
+from scalesweep.units import plural
 
 JSON = flag("--json", "Print the facts as JSON.")
 _SHOWN_IDS = 24
@@ -30,7 +32,7 @@ def data(given: Given) -> int:
     if given[JSON]:
         print(json.dumps({**as_json(corpus), "sets": {one.name: one.stated() for one in sets}}, indent=1))
     else:
-        print("\n".join(_lines(corpus, sets)), flush=True)
+        print("\n".join(_lines(corpus, sets, settings.data)), flush=True)
     wanted, is_capped = settings.train.validation_tokens, settings.data.max_bytes is not None
     if shortage := training_shortage(corpus.train_tokens, settings.model.context, is_capped):
         raise DataError(shortage)
@@ -47,7 +49,7 @@ def as_json(corpus: Corpus) -> dict[str, Any]:
     return {**facts, "account": corpus.account}
 
 
-def _lines(corpus: Corpus, sets: Sequence[ValidationSet]) -> list[str]:
+def _lines(corpus: Corpus, sets: Sequence[ValidationSet], spec: DataSpec) -> list[str]:
     streams = f"{corpus.train_tokens:,} training and {corpus.validation_tokens:,} validation"
     rows = {
         "tokens": f"{streams}, vocabulary {corpus.vocab_size:,}",
@@ -55,6 +57,7 @@ def _lines(corpus: Corpus, sets: Sequence[ValidationSet]) -> list[str]:
         **({"sampled from": corpus.sampled_from} if corpus.sampled_from else {}),
         **({} if corpus.eod_id is None or corpus.sampled_from else _of_text(corpus)),
         **({} if corpus.entropy is None else _of_source(corpus)),
+        **({"problems": _of_task(spec)} if spec.source in TASKS else {}),
         **{f"part {i}": _of_part(part) for i, part in enumerate(corpus.parts)},
         "sample": repr(corpus.sample) if corpus.sample else f"ids {corpus.train()[:_SHOWN_IDS].tolist()}",
         "held-out text": validation_text(corpus),
@@ -93,6 +96,14 @@ def _of_source(corpus: Corpus) -> dict[str, str]:
     return {"entropy": f"{corpus.entropy:.5f} nats per token; a window costs {corpus.window_excess:.5f} nats more"}
 
 
+def _of_task(spec: DataSpec) -> str:
+    problems = problem_set(spec, 2 * (spec.record_tokens or 0))
+    return (
+        f"{len(problems.window):,} are asked of every cell, each for {plural(problems.answer_tokens, 'token')}, which a guess "
+        f"gets with probability {problems.chance:.2g}; model.context must be a multiple of {spec.record_tokens}"
+    )
+
+
 DATA = Command(
     "data",
     about="Prepare a corpus: read, split, tokenize, cache. Says what it holds and what was lost on the way.",
@@ -103,6 +114,7 @@ DATA = Command(
         "scalesweep data data=files \"data.paths=['texts/*.txt']\" data.tokenizer.vocab_size=2048",
         "scalesweep data data=files 'data.paths=[a.jsonl.gz]' data.column=doc.text data.max_skipped=0.01",
         "scalesweep data data=hub data.name=roneneldan/TinyStories data.max_bytes=50M",
+        "scalesweep data data=facts data.answer_tokens=2",
     ),
     groups=("data",),
     options=(JSON,),

@@ -24,7 +24,7 @@ from scalesweep.fit.sweep_fit import SweepFit
 from scalesweep.fit.tuned import check_tuned
 from scalesweep.laws import Chinchilla, Coupled, JointLaw, Law
 from scalesweep.points.clusters import group_rows
-from scalesweep.points.design import count_levels, designed_curves, lowest_edge, refuse_joint
+from scalesweep.points.design import MIN_JOINT_POINTS, MIN_LEVELS, count_levels, designed_curves, lowest_edge, refuse_joint
 from scalesweep.points.epochs import find_epochs
 from scalesweep.points.points import Points
 from scalesweep.points.trends import describe_rises
@@ -102,12 +102,13 @@ def check_coverage(held: float, num: int, num_cells: int, confidence: float) -> 
 def _design(points: Points, fit: SweepFit) -> Iterator[Finding]:
     if points.is_partial:
         return
+    sizes, budgets = count_levels(points.n), count_levels(points.d)
+    too_few = len(points.loss) < MIN_JOINT_POINTS or min(sizes, budgets) < MIN_LEVELS
     if isinstance(refused := fit.laws["joint"], Refused):
-        yield Finding("A01", refused.reason)
+        yield Finding("A23" if too_few else "A01", refused.reason)
     elif abs(correlation := float(np.corrcoef(np.log(points.n), np.log(points.d))[0, 1])) > STRONG_CORRELATION:
         yield Finding("A01", f"N and D nearly move together: the correlation of log N and log D is {correlation:.2f}.")
-    sizes, budgets = count_levels(points.n), count_levels(points.d)
-    if min(sizes, budgets) < FEW_LEVELS:
+    if min(sizes, budgets) < FEW_LEVELS and not too_few:
         yield Finding(
             "A02",
             f"{plural(sizes, 'size')} and {plural(budgets, 'token budget')}: with fewer than {FEW_LEVELS} of either, intervals "

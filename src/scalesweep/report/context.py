@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from scalesweep.analysis.tuning.frontier import Frontier
+from scalesweep.report.verdicts import Verdict
 
 Span = tuple[float, float]
 """Smallest and largest value."""
@@ -96,3 +97,5 @@ class ReportContext:
     """One row a cell that a round chose: its loss as predicted before it was measured, and as measured."""
     facts: Facts = Facts()
     """What else is known of the experiment."""
+    verdicts: Mapping[str, Verdict] = field(default_factory=dict)
+    """Of studies that stand beside what is reported, by name."""

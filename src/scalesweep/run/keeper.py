@@ -6,10 +6,12 @@ from typing import Any
 
 import torch
 
+from scalesweep.run.answers import answers_of, keep_answers
 from scalesweep.run.checkpoints import save_checkpoint
 from scalesweep.run.lease import Lease, LeaseLost
 from scalesweep.run.store.store import Claim, Store
 from scalesweep.run.tracker import Tracker
+from scalesweep.train.data.tasks import ProblemSet
 from scalesweep.train.model.export import save_weights
 from scalesweep.train.pack import Checkpoint, Outcome, Run
 
@@ -36,7 +38,11 @@ class Keeper:
     lease: Lease
     job: Job
     say: Callable[[str], None]
-    tracker: Tracker | None = None
+    tracker: Tracker | None
+    device: torch.device
+    keeps_weights: bool
+    problems: ProblemSet | None
+    """What every cell is asked when it is trained."""
     lost: set[int] = field(default_factory=set)
     """Positions of the cells for which nothing is written any more; training goes on as long as one is left."""
 
@@ -62,11 +68,18 @@ class Keeper:
             path.parent.mkdir(parents=True, exist_ok=True)
             save_checkpoint(path, checkpoint)
 
-    def keep_weights(self, i: int, weights: dict[str, torch.Tensor]) -> None:
-        """Keep the trained weights of a cell."""
+    def keep_trained(self, i: int, weights: dict[str, torch.Tensor]) -> None:
+        """Keep the trained weights of a cell, and what it answers with them, where either is asked for."""
+        cell, answers = self.job.runs[i].cell, None
+        if self.problems is not None:
+            answers = answers_of(cell, weights, self.problems, self.device, self.lease.progress)
         with self.lease.writing():
-            if self.store.claims.holds(self.job.claims[i]):
-                save_weights(self.store.weights(self.job.runs[i].cell.key), weights)
+            if not self.store.claims.holds(self.job.claims[i]):
+                return
+            if self.keeps_weights:
+                save_weights(self.store.weights(cell.key), weights)
+            if self.problems is not None and answers is not None:
+                keep_answers(self.store, cell, self.problems, answers, self.device)
 
     def keep_records(self, outcomes: Sequence[Outcome], records: Iterable[Mapping[str, Any]]) -> None:
         """Finish the cells, but for those that diverged and are to be tried again."""

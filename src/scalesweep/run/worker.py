@@ -232,7 +232,10 @@ class Worker:
 
     def _train(self, job: Job, lease: Lease, tracker: Tracker | None) -> list[Outcome | None]:
         """The outcomes that have become records; None for a cell that somebody else took over."""
-        spec, started, keeper = self.settings.train, time.time(), Keeper(self.store, lease, job, self.say, tracker)
+        spec, started, first = self.settings.train, time.time(), job.runs[0]
+        opened = self.corpora[first.cell.corpus_hash]  # one for all, as of what is stepped together
+        problems = opened.problems(first.cell.shape.context)
+        keeper = Keeper(self.store, lease, job, self.say, tracker, self.device, spec.keep_weights, problems)
 
         def should_stop() -> bool:
             lease.progress()
@@ -240,18 +243,16 @@ class Worker:
             return self.stop()
 
         reset_peak_memory(self.device)
-        start = job.runs[0].step
-        self.say(f"{job.names} {f'goes on after step {start}' if start else 'begins'}")
+        self.say(f"{job.names} {f'goes on after step {first.step}' if first.step else 'begins'}")
         hooks = Hooks(
             on_curve=keeper.keep_curve,
             on_checkpoint=keeper.keep_checkpoint,
             on_snapshot=keeper.keep_snapshot,
-            on_weights=keeper.keep_weights if spec.keep_weights else None,
+            on_weights=keeper.keep_trained if keeper.keeps_weights or keeper.problems else None,
             should_stop=should_stop,
             on_note=lambda line: self.say(f"{job.names} {line}"),
         )
         execution = Execution(self.device, job.micro_batch, spec.curve_points, spec.fast, spec.checkpoint_seconds)
-        opened = self.corpora[job.runs[0].cell.corpus_hash]  # one for all, as of what is stepped together
         outcomes = train(job.runs, opened.train, opened.validation, execution, hooks, opened.further)
         lease.check()
         records = (  # each made as late as it is written: it holds the time

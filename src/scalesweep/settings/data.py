@@ -10,6 +10,18 @@ PLACES = 1000
 """Windows among which a mixture keeps its weights exactly. A judgement: weights are held to .1 %, and a block of so many
 windows is far below a budget that a law is fitted to."""
 
+TASKS = ("facts", "copy")
+"""Sources that state problems with one right answer, which their cells are asked."""
+DRAWN = ("markov", "zipf_facts", *TASKS)
+"""Sources that draw tokens from a distribution whose entropy is known."""
+FACT_DIGITS = 2
+"""Tokens of a key of facts: 4,096 keys take digits of base 64, so that no token alone names a key."""
+
+MOST_FACTS = 100_000
+"""Keys of facts at most. A judgement: so many answers take a tiny model some ten seconds on a CPU."""
+FEWEST_PROBLEMS = 1_000_000
+"""Problems of copy at least. A judgement: a budget of 1M tokens then shows a model hardly one in twenty of them."""
+
 
 def _unescaped(value: object) -> object:
     """Line breaks and tabs, which a command line cannot spell otherwise."""
@@ -22,7 +34,7 @@ class TokenizerSpec(Spec):
     kind: Literal["bytes", "bpe", "hub", "sentencepiece", "tiktoken", "none"]
     """bytes: 256 byte values and an end-of-document token. bpe: byte-level BPE of the corpus. hub: a ready tokenizer of the
     library tokenizers. sentencepiece and tiktoken: of these libraries, extras of the installation. none: for
-    sources that give tokens themselves (tokens, markov, zipf_facts), or another's (generated)."""
+    sources that give tokens themselves (tokens, markov, zipf_facts, facts, copy), or another's (generated)."""
     vocab_size: Annotated[int, Field(ge=2, le=2**31)] | None = None
     """Vocabulary of a trained BPE, 257 or more, or of source=tokens: one more than the largest id that there may be."""
     name: str | None = None
@@ -80,10 +92,10 @@ class TransformSpec(Spec):
 class TextSpec(Spec):
     """A text and its split."""
 
-    source: Literal["python", "enwik8", "files", "hub", "tokens", "markov", "zipf_facts", "mix", "generated"]
+    source: Literal["python", "enwik8", "files", "hub", "tokens", "markov", "zipf_facts", "facts", "copy", "mix", "generated"]
     """python: source text of the running environment. enwik8: 10^8 bytes of Wikipedia. files: local files. hub: a data set.
-    tokens: local files of token ids. markov and zipf_facts: drawn tokens whose entropy is known exactly. mix: several texts by
-    weight. generated: what a trained cell writes."""
+    tokens: local files of token ids. markov and zipf_facts: drawn tokens whose entropy is known exactly. facts and copy: such
+    tokens that state problems with one right answer. mix: several texts by weight. generated: what a trained cell writes."""
     content: Literal["code", "prose"] = "code"
     """python only: whole source files, or only their docstrings and comments."""
     paths: tuple[str, ...] = ()
@@ -126,7 +138,7 @@ class PartSpec(TextSpec):
 
     @model_validator(mode="after")
     def _is_text(self) -> Self:
-        if self.source in ("mix", "tokens", "markov", "zipf_facts", "generated"):
+        if self.source in ("mix", "tokens", *DRAWN, "generated"):
             why = "a mixture in a mixture" if self.source == "mix" else "tokens, no text"
             raise ValueError(f"data={self.source} is {why}: a part is python, enwik8, files or hub")
         self.check_source()
@@ -149,23 +161,25 @@ class DataSpec(TextSpec):
     temperature: PositiveFloat = 1.0
     """generated only: by which the logits are divided; 1 is the distribution that the cell has learnt."""
     max_tokens: Annotated[Count, Field(ge=1000)] = 8_000_000
-    """Tokens that are drawn: of markov and zipf_facts held-out ones included, of generated for training alone."""
+    """Tokens that are drawn: of generated for training alone, of all others held-out ones included."""
     seed: Seed = 0
-    """Seed of the windows that `unique_tokens` leaves; of markov, zipf_facts and generated also of what is drawn."""
+    """Seed of the windows that `unique_tokens` leaves; of drawn tokens and generated ones also of what is drawn."""
     unique_tokens: Count | None = None
     """U: distinct training tokens that a cell may visit, rounded down to windows of `model.context`, which `data.seed` draws
     from the whole training stream; budgets above it are further epochs. Null is all of the stream."""
     transform: TransformSpec | None = None
     """A change of known effect, such as {kind: drop, share: 0.25}, after the choice of `unique_tokens`; null is none."""
     alphabet: Annotated[int, Field(ge=2, le=64)] = 16
-    """markov only: number of symbols, V; the chain has V^2 states."""
+    """markov and copy only: number of symbols, V; the chain of markov has V^2 states."""
     keys: Annotated[Count, Field(ge=2, le=10**8)] = 1_000_000
-    """zipf_facts only: number of keys, K. Far fewer than 1M cut the power law off early."""
+    """zipf_facts and facts only: number of keys, K. Far fewer than 1M cut the power law off early."""
     zipf_alpha: PositiveFloat = 0.5
-    """zipf_facts only: keys have p_k proportional to k^-(1 + zipf_alpha), which is the exponent of facts held; that of records
-    seen is zipf_alpha / (1 + zipf_alpha)."""
+    """zipf_facts and facts only: keys have p_k proportional to k^-(1 + zipf_alpha), which is the exponent of facts held; that
+    of records seen is zipf_alpha / (1 + zipf_alpha)."""
     values: Annotated[int, Field(ge=2, le=2**16)] = 256
-    """zipf_facts only: number of values, V_v."""
+    """zipf_facts and facts only: number of values of a token, V_v."""
+    answer_tokens: Annotated[int, Field(ge=1, le=64)] = 4
+    """facts and copy only: tokens of an answer, m: values of a key, or symbols to be repeated."""
     tokenizer: TokenizerSpec
     validation: Annotated[dict[SetName, "DataSpec | None"], BeforeValidator(lambda value: value or {})] = Field(
         default_factory=dict
@@ -188,6 +202,16 @@ class DataSpec(TextSpec):
             raise ValueError(f"weight = {least:g} of {total:g} is below 1 in {PLACES:,}, to which weights are kept")
         if self.source == "tokens" and (not self.paths or self.tokenizer.vocab_size is None):
             raise ValueError("source=tokens needs paths and tokenizer.vocab_size, for example data.tokenizer.vocab_size=50257")
+        if self.source == "facts" and self.keys > MOST_FACTS:
+            raise ValueError(
+                f"source=facts has keys = {self.keys:,}, more than {MOST_FACTS:,}, and every cell is asked for all of them; "
+                "lower it, for example to 4096"
+            )
+        if self.source == "copy" and (problems := self.alphabet**self.answer_tokens) < FEWEST_PROBLEMS:
+            raise ValueError(
+                f"source=copy has alphabet^answer_tokens = {problems:,} problems, fewer than {FEWEST_PROBLEMS:,}, so that a "
+                "model could have seen most of them; raise answer_tokens, for example to 8"
+            )
         if self.source == "generated" and (not self.model or not self.cell):
             raise ValueError("source=generated needs model and cell, for example data.model=runs/smoke data.cell=34b4345b228a")
         gives_tokens = self.is_drawn or self.source in ("tokens", "generated")
@@ -210,7 +234,12 @@ class DataSpec(TextSpec):
     @property
     def is_drawn(self) -> bool:
         """Whether the source gives tokens of known entropy instead of text."""
-        return self.source in ("markov", "zipf_facts")
+        return self.source in DRAWN
+
+    @property
+    def record_tokens(self) -> int | None:
+        """Tokens of a record of facts and of a problem of copy, of which a context must hold a whole number; else None."""
+        return {"facts": FACT_DIGITS + self.answer_tokens, "copy": 2 * self.answer_tokens + 2}.get(self.source)
 
     @property
     def own_set(self) -> str:

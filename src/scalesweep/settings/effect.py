@@ -14,7 +14,7 @@ from typing import Any
 
 from scalesweep.errors import SpecError
 from scalesweep.settings.base import Ladder, Range
-from scalesweep.settings.data import DataSpec
+from scalesweep.settings.data import DRAWN, DataSpec
 from scalesweep.settings.settings import Settings, parse_settings
 
 
@@ -100,7 +100,7 @@ WHEN: Mapping[str, tuple[When, ...]] = {
     "data.model": (_source("generated"),),
     "data.cell": (_source("generated"),),
     "data.temperature": (_source("generated"),),
-    "data.max_tokens": (_source("markov", "zipf_facts", "generated"),),
+    "data.max_tokens": (_source(*DRAWN, "generated"),),
     "data.seed": (
         When(
             "data",
@@ -110,10 +110,11 @@ WHEN: Mapping[str, tuple[When, ...]] = {
         ),
     ),
     "data.parts": (_source("mix"),),
-    "data.alphabet": (_source("markov"),),
-    "data.keys": (_source("zipf_facts"),),
-    "data.zipf_alpha": (_source("zipf_facts"),),
-    "data.values": (_source("zipf_facts"),),
+    "data.alphabet": (_source("markov", "copy"),),
+    "data.keys": (_source("zipf_facts", "facts"),),
+    "data.zipf_alpha": (_source("zipf_facts", "facts"),),
+    "data.values": (_source("zipf_facts", "facts"),),
+    "data.answer_tokens": (_source("facts", "copy"),),
     "data.tokenizer.vocab_size": (
         When(
             "data",

@@ -5,10 +5,13 @@ content, so that what two arms or two studies share is trained once.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
+
+import numpy as np
 
 from scalesweep.errors import PointsError, SpecError, StoreError
 from scalesweep.files import plain_storage_errors
@@ -20,14 +23,19 @@ from scalesweep.run.launch.device import device_of_sweep
 from scalesweep.run.store.measured import Measured
 from scalesweep.run.store.store import Store
 from scalesweep.settings.compose import compose_settings
+from scalesweep.settings.data import TASKS, DataSpec
 from scalesweep.settings.plan import CountSpec
 from scalesweep.settings.settings import Settings
 from scalesweep.settings.study import FormSpec
 from scalesweep.studies.base import Arms
+from scalesweep.studies.known_source import source_columns
 from scalesweep.studies.load import Study
+from scalesweep.sweep.answers import answers_in, measure_answers
 from scalesweep.sweep.corpora import Corpora, Prepared, prepare_corpora
 from scalesweep.sweep.extend import keys_present
 from scalesweep.sweep.run import measure, plan_sweep
+from scalesweep.train.data.tasks import token_source
+from scalesweep.units import plural
 
 Say = Callable[[str], None]
 Form = Literal["quick", "full"]
@@ -66,6 +74,18 @@ class Asked:
         """The cells of some arms, or of all, by key."""
         return {c.key: c for name, plan in self.plans.items() if arms is None or name in arms for c in plan.cells}
 
+    @property
+    def open_arms(self) -> list[str]:
+        """Those that no forecast speaks of."""
+        return [name for name in self.plans if name not in self.study.spec.sealed]
+
+    def forecast_cells(self, arms: Collection[str] | None = None) -> dict[str, Cell]:
+        """The cells of some sealed arms, or of all, that no open arm has: only these can be forecast."""
+        known = self.cells(self.open_arms)
+        return {
+            key: cell for key, cell in self.cells(self.study.spec.sealed if arms is None else arms).items() if key not in known
+        }
+
 
 def compose_arms(study: Study, form: Form, words: Sequence[str], directory: Path) -> dict[str, Settings]:
     """The settings of every arm; those of the user's own come before the arm's, so that an arm stays what it is.
@@ -82,6 +102,9 @@ def compose_arms(study: Study, form: Form, words: Sequence[str], directory: Path
     tuned = [arm for arm, one in settings.items() if one.sweep.tune is not None]
     if tuned:
         raise SpecError(f"study/{study.name}: arm {tuned[0]} is tuned (sweep.tune); an arm is a grid, so use sweep.axes.")
+    for arm in study.spec.answered:
+        if (source := settings[arm].data.source) not in TASKS:
+            raise SpecError(f"study/{study.name}: arm {arm} is answered, and data={source} states no problems.")
     if len({one.count for one in settings.values()}) > 1:
         raise SpecError(f"study/{study.name}: its arms count N or C in different ways (count), so they cannot be compared.")
     return settings
@@ -107,7 +130,13 @@ def ask(study: Study, form: Form, words: Sequence[str], directory: Path, say: Sa
 def design(study: Study, form: Form, facts: CorpusFacts = _QUICK_CORPUS) -> Arms:
     """The rows of every arm with a loss of 1, for simulations where no corpus needs to be there."""
     settings = compose_arms(study, form, (), Path("unused"))
-    return {arm: planned_points(make_plan(own, facts, "cpu"), own.count) for arm, own in settings.items()}
+    plans = {arm: make_plan(own, _with_vocabulary(facts, own.data), "cpu") for arm, own in settings.items()}
+    return {arm: planned_points(plan, settings[arm].count) for arm, plan in plans.items()}
+
+
+def _with_vocabulary(facts: CorpusFacts, data: DataSpec) -> CorpusFacts:
+    """The facts with the vocabulary that a drawn source has whatever is drawn of it, on which N depends."""
+    return dataclasses.replace(facts, vocab_size=token_source(data).vocab_size) if data.is_drawn else facts
 
 
 def planned_points(plan: Plan, count: CountSpec) -> Points:
@@ -124,8 +153,17 @@ def planned_points(plan: Plan, count: CountSpec) -> Points:
     return points_from_rows(rows, count.params, count.flops, plan.name)
 
 
-def measure_cells(asked: Sequence[Asked], arms: Mapping[str, Collection[str]], store: Store, say: Say) -> None:
+def measure_cells(
+    asked: Sequence[Asked], arms: Mapping[str, Collection[str]], store: Store, say: Say, held_back: Collection[str] = ()
+) -> None:
     """Train what has no record of these arms of each study, and of what was asked for here before.
+
+    Args:
+        asked: the studies.
+        arms: those of each study, by its name.
+        store: of the cells of all studies.
+        say: takes lines for the user.
+        held_back: keys of cells that no arm may have yet.
 
     Raises:
         StoreError: the directory cannot be used.
@@ -139,16 +177,23 @@ def measure_cells(asked: Sequence[Asked], arms: Mapping[str, Collection[str]], s
         wanted |= {cell.key: cell for cell in before.cells}
         columns |= {key: dict(place) for key, place in before.columns.items()}
     for one in asked:
-        wanted |= one.cells(arms[one.study.name])
-        _note_arms(one, arms[one.study.name], columns)
+        wanted |= {key: cell for key, cell in one.cells(arms[one.study.name]).items() if key not in held_back}
+        _note_arms(one, arms[one.study.name], held_back, columns)
     first = asked[0]
     settings = first.launched
+    if any(own.train.keep_weights for one in asked for own in one.settings.values()):  # what one arm needs, all of them have
+        settings = settings.model_copy(update={"train": settings.train.model_copy(update={"keep_weights": True})})
     plan = Plan("studies", settings.count, tuple(wanted.values()), (_POOLED,), columns)
     facts = _merged(store.plan_file.content()["facts"] if present else {}, [one.corpora.stated() for one in asked])
     added = store.plan_file.create(plan, settings.model_dump(mode="json"), facts)
     with plain_storage_errors(store.directory):
         store.claims.reopen_failed()
     measure(store, plan, settings, first.device, added, say)
+    for one in asked:
+        answered = set(arms[one.study.name]) & set(one.study.spec.answered)
+        tasks = {hash: prepared.spec for hash, prepared in one.corpora.by_hash.items()}
+        cells = [cell for key, cell in one.cells(answered).items() if key not in held_back]
+        measure_answers(store, cells, tasks, one.device, say)
 
 
 def read_arms(asked: Asked, measured: Measured) -> Arms:
@@ -158,13 +203,25 @@ def read_arms(asked: Asked, measured: Measured) -> Arms:
         PointsError: nothing of an arm is measured.
     """
     points = measured.points(asked.launched.count)
-    records = measured.records
+    records, store = measured.records, Store(measured.directory)
     frame = points.frame.assign(seconds=[_alone(records[key]) for key in points.frame["key"]])
+    corpora = {hash: prepared.corpus for hash, prepared in asked.corpora.by_hash.items()}
+    known = source_columns((cell for key, cell in asked.cells().items() if key in records), corpora)
+    for name in ("entropy", "unigram_entropy", "c_counted") if known else ():
+        frame[name] = [known.get(key, {}).get(name, math.nan) for key in frame["key"]]
     arms = {}
     for arm, plan in asked.plans.items():
         rows = frame[frame["key"].isin([cell.key for cell in plan.cells])].reset_index(drop=True)
         if not len(rows):
             raise PointsError(f"study/{asked.study.name}: nothing of arm {arm} is measured.")
+        if arm in asked.study.spec.answered:
+            answers = answers_in(store, rows["key"], asked.settings[arm].data.source)
+            lacking = sum(a is None and not why for a, why in zip(answers, rows["excluded_reason"], strict=True))
+            if lacking:
+                raise PointsError(
+                    f"study/{asked.study.name}: {plural(lacking, 'cell')} of arm {arm} without answers; the same command asks."
+                )
+            rows = rows.assign(answers=np.array(answers, dtype=object))
         arms[arm] = dataclasses.replace(points, frame=rows.dropna(axis=1, how="all"), source=f"{points.source}, arm {arm}")
     return arms
 
@@ -180,11 +237,13 @@ def _alone(record: Mapping[str, Any]) -> float:
     return float(times["training_seconds"]) * steps / max(steps - int(times.get("shared_steps", 0)), 1)
 
 
-def _note_arms(asked: Asked, arms: Collection[str], columns: dict[str, dict[str, Any]]) -> None:
+def _note_arms(asked: Asked, arms: Collection[str], held_back: Collection[str], columns: dict[str, dict[str, Any]]) -> None:
     """Say in a column of each cell which study asked for it first; for the reader of the table alone."""
     for arm in arms:
         plan = asked.plans[arm]
         for cell in plan.cells:
+            if cell.key in held_back:
+                continue
             columns.setdefault(cell.key, {**plan.columns.get(cell.key, {}), "study": f"{asked.study.name}/{arm}"})
 
 

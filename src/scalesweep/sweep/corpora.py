@@ -74,6 +74,11 @@ class Corpora:
             # A context may be an axis.
             if shortage := training_shortage(corpus.train_tokens, context, spec.max_bytes is not None):
                 raise DataError(shortage)
+            if (record := spec.record_tokens) and context % record:
+                raise SpecError(
+                    f"model.context = {context} is no whole number of records of data={spec.source}, of {record} tokens each: "
+                    f"windows begin within one; set it to {-(-context // record) * record}, or another multiple of {record}."
+                )
             if tokens < 2 * context:
                 raise SpecError(f"train.validation_tokens = {tokens}: must be at least two windows of {context} tokens.")
             if shortage := validation_shortage(

@@ -30,6 +30,14 @@ def further_windows(tokens: np.ndarray, cell: Cell) -> np.ndarray:
     return validation_windows(tokens, min(cell.validation_tokens, most), context)
 
 
+def windows_at_once(model: Model, tokens: int) -> int:
+    """How many windows of so many tokens each of the runs takes in one forward pass."""
+    R, V = model.embedding.shape[:2]
+    kind = model.embedding.device.type
+    most = min(EVALUATION_TOKENS[kind], EVALUATION_LOGITS[kind] // V)
+    return max(1, most // (tokens - 1) // R)
+
+
 def evaluate(
     model: Model,
     windows: np.ndarray,
@@ -42,8 +50,7 @@ def evaluate(
     `after_part` is called after every forward pass, and may raise.
     """
     R, device = len(model.embedding), model.embedding.device
-    tokens = min(EVALUATION_TOKENS[device.type], EVALUATION_LOGITS[device.type] // model.embedding.shape[1])
-    sequences = max(1, tokens // (windows.shape[1] - 1) // R)
+    sequences = windows_at_once(model, windows.shape[1])
     losses = []
     for part in np.array_split(windows, math.ceil(len(windows) / sequences)):
         with torch.inference_mode(), autocast():

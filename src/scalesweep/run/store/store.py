@@ -6,6 +6,7 @@
     DIR/cells/KEY/checkpoint.pt  state of a cell in training; checkpoint.previous.pt is the one before
     DIR/cells/KEY/model.safetensors  the trained weights, where train.keep_weights asks for them
     DIR/cells/KEY/record.json    the outcome, written last; nothing else means finished
+    DIR/cells/KEY/probe-NAME.npz, .json  answers to a problem set, and their summary with a checksum (`answers.py`)
     DIR/cells/KEY/validation-NAME.json  loss on a validation set that was asked for after the record was written
     DIR/trunks/TRUNK/STEP.pt     state of a trunk where the decay of a cell without a record begins
     DIR/cancel                   asks all workers to end; a new run removes it

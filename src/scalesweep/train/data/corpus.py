@@ -81,7 +81,7 @@ class Corpus:
     def window_entropy(self, context: int) -> float | None:
         """Nats per token below which no model ends that sees windows of `context` tokens; None where it is not known.
 
-        Exact for markov, and for zipf_facts where `context` is a multiple of the record's 4 tokens; else a lower bound.
+        Exact for markov, and for records (zipf_facts, facts, copy) where `context` is a multiple of theirs; else a lower bound.
         """
         return None if self.entropy is None else self.entropy + self.window_excess / context
 

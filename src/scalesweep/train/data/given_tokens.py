@@ -12,12 +12,15 @@ from scalesweep.train.data.corpus import Corpus, open_corpus
 from scalesweep.train.data.local_files import matching, seen
 from scalesweep.train.data.shelf import FORMAT, id_type, open_if_usable, publish, scratch_directory, write_arrays
 from scalesweep.train.data.sources import digest
-from scalesweep.train.data.synthetic import TokenSource, token_source
+from scalesweep.train.data.synthetic import TokenSource
+from scalesweep.train.data.tasks import token_source
 from scalesweep.train.data.tokens import EXTENSIONS, chunks, fingerprint, open_tokens
 from scalesweep.units import format_count
 
 _SOURCE_SETTINGS = ("alphabet", "keys", "zipf_alpha", "values")
 """Settings of a drawn source beside its name, length, split and seed."""
+_TASK_SETTINGS = (*_SOURCE_SETTINGS, "answer_tokens")
+"""The same of a source that states problems."""
 
 
 def prepare_tokens(cache: Path, spec: DataSpec, announce: Callable[[str], None]) -> Corpus:
@@ -70,7 +73,8 @@ def prepare_tokens(cache: Path, spec: DataSpec, announce: Callable[[str], None])
 def prepare_drawn(cache: Path, spec: DataSpec, announce: Callable[[str], None]) -> Corpus:
     """The corpus of a source that gives tokens, drawn on the first call."""
     source = token_source(spec)
-    settings = spec.model_dump(mode="json", include={"source", "max_tokens", "validation_fraction", "seed", *_SOURCE_SETTINGS})
+    own = _TASK_SETTINGS if spec.record_tokens else _SOURCE_SETTINGS
+    settings = spec.model_dump(mode="json", include={"source", "max_tokens", "validation_fraction", "seed", *own})
     final = cache / "corpora" / f"{source.name}-{digest(FORMAT, settings)[:16]}"
     if (kept := open_if_usable(final, spec)) is not None:
         return kept

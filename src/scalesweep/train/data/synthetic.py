@@ -2,7 +2,8 @@
 
 `markov` is a stationary chain of order 2 over a small alphabet. `zipf_facts` is a stream of independent records, a key drawn
 from a power law and a value that a keyed hash fixes (the Santa Fe process, Debowski 2011; as a scaling task Hutter 2021, arXiv
-2102.04074, and Michaud et al. 2023, arXiv 2303.13506). Both yield tokens, not text, and as many fresh ones as are asked for.
+2102.04074, and Michaud et al. 2023, arXiv 2303.13506). Both yield tokens, not text, and as many fresh ones as are asked for, as
+do the tasks of `tasks.py`, which share what is here.
 
 Randomness is the raw stream of PCG64, which numpy keeps across versions. Training and validation streams are drawn apart from
 the same source, so that validation measures the source and not a stretch of the training stream.
@@ -13,6 +14,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from scalesweep.arrays import FloatArray, IntArray
 from scalesweep.settings.data import DataSpec
@@ -24,8 +26,10 @@ RECORD_TOKENS = KEY_DIGITS + 1
 SHARPNESS = 2.0
 """Power of the exponential weights behind a row of transition probabilities. At 1 (uniform on the simplex) the two
 tokens before are worth 0.39 nats of 2.77 with seed 0 and 16 symbols, at 2 they are worth 0.96: more for a model to learn."""
-_CHUNK = 1 << 16
+CHUNK = 1 << 16
 """Draws at a time, which bounds the memory; no token depends on it."""
+
+IdArray = NDArray[np.uint64]
 
 
 @dataclass(frozen=True)
@@ -41,11 +45,6 @@ class TokenSource:
     """Nats that a window loses because its first token hides what came before; T tokens cost T * entropy + window_excess."""
     draw: Callable[[int, int], Iterator[IntArray]]
     """Tokens of the stream number `first argument`, `second argument` of them, in arrays of some length."""
-
-
-def token_source(spec: DataSpec) -> TokenSource:
-    """The source that `spec` describes."""
-    return _markov_source(spec.seed, spec.alphabet) if spec.source == "markov" else _facts_source(spec)
 
 
 def check_entropy(loss: float, loss_se: float, entropy: float) -> str:
@@ -64,7 +63,7 @@ def check_entropy(loss: float, loss_se: float, entropy: float) -> str:
 
 def markov_table(seed: int, alphabet: int) -> FloatArray:
     """P(c | a, b), shape (V, V, V): each row is exponential weights to the power `SHARPNESS`, normalised."""
-    weights = (-np.log(_uniform(_bits(seed, 0), alphabet**3))) ** SHARPNESS
+    weights = (-np.log(uniform(stream_bits(seed, 0), alphabet**3))) ** SHARPNESS
     rows = weights.reshape(alphabet, alphabet, alphabet)
     return np.asarray(rows / rows.sum(axis=-1, keepdims=True))
 
@@ -88,13 +87,13 @@ def markov_entropies(table: FloatArray) -> tuple[float, float, float]:
     return single, entropy_of(pairs) - single, entropy_of(pairs[:, :, None] * table) - entropy_of(pairs)
 
 
-def _markov_source(seed: int, alphabet: int) -> TokenSource:
+def markov_source(seed: int, alphabet: int) -> TokenSource:
     """The first target of a window sees one token, all others at least two, so a window of T costs h_1 + (T - 1) h_2."""
     table = markov_table(seed, alphabet)
     _, given_one, rate = markov_entropies(table)
 
     def draw(stream: int, num: int) -> Iterator[IntArray]:
-        return _walk(table, _bits(seed, 1 + stream), num)
+        return _walk(table, stream_bits(seed, 1 + stream), num)
 
     return TokenSource(f"markov-{alphabet}", alphabet, rate, given_one - rate, draw)
 
@@ -105,13 +104,13 @@ def _walk(table: FloatArray, bits: np.random.PCG64, num: int) -> Iterator[IntArr
 
     V = len(table)
     inner = np.cumsum(table, axis=-1)[..., :-1].reshape(V * V, V - 1).tolist()  # V - 1 cuts, so that rounding leaves no gap
-    pair = bisect_right(np.cumsum(stationary_pairs(table))[:-1].tolist(), _uniform(bits, 1)[0])
+    pair = bisect_right(np.cumsum(stationary_pairs(table))[:-1].tolist(), uniform(bits, 1)[0])
     first = divmod(pair, V)[:num]
     yield np.array(first, dtype=np.int64)
     num -= len(first)
     while num > 0:
         path = []
-        for draw in _uniform(bits, min(num, _CHUNK)).tolist():
+        for draw in uniform(bits, min(num, CHUNK)).tolist():
             token = bisect_right(inner[pair], draw)
             pair = pair % V * V + token
             path.append(token)
@@ -125,24 +124,39 @@ def key_probabilities(keys: int, alpha: float) -> FloatArray:
     return np.asarray(weights / weights.sum())
 
 
+def draw_keys(bits: np.random.PCG64, cumulative: FloatArray, num: int) -> IntArray:
+    """Independent keys from 0 by inversion of their cumulative probabilities, shape (num,)."""
+    return np.minimum(np.searchsorted(cumulative, uniform(bits, num), side="right"), len(cumulative) - 1)
+
+
 def fact_values(seed: int, keys: int, values: int) -> IntArray:
     """The value of each key, shape (keys,): SplitMix64 (Steele et al. 2014) of the key and the seed, modulo `values`."""
-    start = np.uint64(np.random.SeedSequence([seed, 0]).generate_state(1, np.uint64)[0])
-    z = start + np.arange(1, keys + 1, dtype=np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    mixed = split_mix(hash_start(seed, 0), np.arange(1, keys + 1, dtype=np.uint64))
+    return np.asarray(mixed % np.uint64(values), dtype=np.int64)
+
+
+def split_mix(start: IdArray, numbers: IdArray) -> IdArray:
+    """SplitMix64 of each number, shape as of the two arguments together: a hash whose key is `start`."""
+    z = start + numbers * np.uint64(0x9E3779B97F4A7C15)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return np.asarray((z ^ (z >> np.uint64(31))) % np.uint64(values), dtype=np.int64)
+    return np.asarray(z ^ (z >> np.uint64(31)))
 
 
-def key_base(keys: int) -> int:
-    """The smallest base in which `KEY_DIGITS` digits number all keys."""
+def hash_start(*seeds: int) -> IdArray:
+    """A key of `split_mix`, shape (1,)."""
+    return np.asarray(np.random.SeedSequence(seeds).generate_state(1, np.uint64))
+
+
+def key_base(keys: int, digits: int = KEY_DIGITS) -> int:
+    """The smallest base in which so many digits number all keys."""
     base = 2
-    while base**KEY_DIGITS < keys:
+    while base**digits < keys:
         base += 1
     return base
 
 
-def _facts_source(spec: DataSpec) -> TokenSource:
+def zipf_facts_source(spec: DataSpec) -> TokenSource:
     """Records of the digits of k - 1, most significant first, and base + value. A record's entropy is H(K): its value is fixed.
 
     Windows whose length is a multiple of the record's start with a record, so they hide nothing. In others the first record
@@ -155,13 +169,12 @@ def _facts_source(spec: DataSpec) -> TokenSource:
     place = base ** np.arange(KEY_DIGITS - 1, -1, -1)
 
     def draw(stream: int, num: int) -> Iterator[IntArray]:
-        bits = _bits(seed, 1 + stream)
+        bits = stream_bits(seed, 1 + stream)
         while num > 0:
-            drawn = _uniform(bits, min(_CHUNK, -(-num // RECORD_TOKENS)))
-            keys = np.minimum(np.searchsorted(cumulative, drawn, side="right"), spec.keys - 1)
+            keys = draw_keys(bits, cumulative, min(CHUNK, -(-num // RECORD_TOKENS)))
             digits = keys[:, None] // place % base
             yield np.concatenate([digits, base + values[keys, None]], axis=1).reshape(-1)[:num]
-            num -= len(drawn) * RECORD_TOKENS
+            num -= len(keys) * RECORD_TOKENS
 
     name = f"zipf-{spec.keys:,}-{spec.zipf_alpha:g}".replace(",", "_")
     return TokenSource(name, base + spec.values, entropy_of(probabilities) / RECORD_TOKENS, 0.0, draw)
@@ -190,10 +203,11 @@ def entropy_of(probabilities: FloatArray) -> float:
     return float(-np.sum(positive * np.log(positive)))
 
 
-def _bits(seed: int, stream: int) -> np.random.PCG64:
+def stream_bits(seed: int, stream: int) -> np.random.PCG64:
+    """The generator of one stream of a source."""
     return np.random.PCG64(np.random.SeedSequence([seed, stream]))
 
 
-def _uniform(bits: np.random.PCG64, num: int) -> FloatArray:
+def uniform(bits: np.random.PCG64, num: int) -> FloatArray:
     """Uniform on (0, 1), shape (num,): 53 bits, and half a unit up so that none is 0."""
     return np.asarray(((bits.random_raw(num) >> np.uint64(11)) + 0.5) * 2.0**-53)

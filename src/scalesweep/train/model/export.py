@@ -31,7 +31,6 @@ def load_weights(path: Path) -> dict[str, Tensor]:
     return load_file(path)
 
 
-@torch.no_grad()
 def load_model(cell: Cell, weights: Path) -> Model:
     """The trained model of a cell by its kept weights, on CPU.
 
@@ -39,9 +38,20 @@ def load_model(cell: Cell, weights: Path) -> Model:
         KeyError: a parameter is not among the weights.
         RuntimeError: one has another shape.
     """
-    model, kept = build_model([cell]), load_weights(weights)
+    return model_with(cell, load_weights(weights))
+
+
+@torch.no_grad()
+def model_with(cell: Cell, weights: Mapping[str, Tensor]) -> Model:
+    """The model of a cell with one run's parameters, by name and without a run axis, on CPU.
+
+    Raises:
+        KeyError: a parameter is not among the weights.
+        RuntimeError: one has another shape.
+    """
+    model = build_model([cell])
     for name, parameter in model.named_parameters():
-        parameter[0].copy_(kept[name])
+        parameter[0].copy_(weights[name])
     return model
 
 
