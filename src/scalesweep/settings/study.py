@@ -72,8 +72,9 @@ class StudySpec(Spec):
     """What is decided; the word of the study is that of the first."""
     planted: tuple[PlantedSpec, ...] = ()
     """Controls by simulated tables of the study's own design and noise."""
-    sealed: dict[Name, Name] = Field(default={})
-    """Arm -> part: the arm is measured after the judge has forecast it, or else the part cannot tell."""
+    sealed: dict[Name, Name | tuple[Name, ...]] = Field(default={})
+    """Arm -> part or parts: what no open arm has of the arm is measured after the judge has forecast it, or else they cannot
+    tell. Other studies that are asked for at once wait with these cells."""
     answered: tuple[Name, ...] = ()
     """Arms whose cells answer the problem set of their task (data=facts, data=copy): the judge finds a column `answers`."""
     seed: int = 0
@@ -85,12 +86,17 @@ class StudySpec(Spec):
     full: FormSpec
     """Hours on a GPU."""
 
+    @property
+    def sealed_parts(self) -> tuple[tuple[str, str], ...]:
+        """Every sealed arm with each part that rests on its forecast."""
+        return tuple((arm, name) for arm, of in self.sealed.items() for name in ((of,) if isinstance(of, str) else of))
+
     @model_validator(mode="after")
     def _consistent(self) -> "StudySpec":
         parts = [part.name for part in self.parts]
         if len(set(parts)) < len(parts):
             raise ValueError("two parts have one name")
-        for named in (*(planted.part for planted in self.planted), *self.sealed.values()):
+        for named in (*(planted.part for planted in self.planted), *(part for _, part in self.sealed_parts)):
             if named not in parts:
                 raise ValueError(f"{named} is no part; the parts are {', '.join(parts)}")
         for form in (self.quick, self.full):

@@ -72,6 +72,18 @@ class Asked:
         """The cells of some arms, or of all, by key."""
         return {c.key: c for name, plan in self.plans.items() if arms is None or name in arms for c in plan.cells}
 
+    @property
+    def open_arms(self) -> list[str]:
+        """Those that no forecast speaks of."""
+        return [name for name in self.plans if name not in self.study.spec.sealed]
+
+    def forecast_cells(self, arms: Collection[str] | None = None) -> dict[str, Cell]:
+        """The cells of some sealed arms, or of all, that no open arm has: only these can be forecast."""
+        known = self.cells(self.open_arms)
+        return {
+            key: cell for key, cell in self.cells(self.study.spec.sealed if arms is None else arms).items() if key not in known
+        }
+
 
 def compose_arms(study: Study, form: Form, words: Sequence[str], directory: Path) -> dict[str, Settings]:
     """The settings of every arm; those of the user's own come before the arm's, so that an arm stays what it is.
@@ -139,8 +151,17 @@ def planned_points(plan: Plan, count: CountSpec) -> Points:
     return points_from_rows(rows, count.params, count.flops, plan.name)
 
 
-def measure_cells(asked: Sequence[Asked], arms: Mapping[str, Collection[str]], store: Store, say: Say) -> None:
+def measure_cells(
+    asked: Sequence[Asked], arms: Mapping[str, Collection[str]], store: Store, say: Say, held_back: Collection[str] = ()
+) -> None:
     """Train what has no record of these arms of each study, and of what was asked for here before.
+
+    Args:
+        asked: the studies.
+        arms: those of each study, by its name.
+        store: of the cells of all studies.
+        say: takes lines for the user.
+        held_back: keys of cells that no arm may have yet.
 
     Raises:
         StoreError: the directory cannot be used.
@@ -154,8 +175,8 @@ def measure_cells(asked: Sequence[Asked], arms: Mapping[str, Collection[str]], s
         wanted |= {cell.key: cell for cell in before.cells}
         columns |= {key: dict(place) for key, place in before.columns.items()}
     for one in asked:
-        wanted |= one.cells(arms[one.study.name])
-        _note_arms(one, arms[one.study.name], columns)
+        wanted |= {key: cell for key, cell in one.cells(arms[one.study.name]).items() if key not in held_back}
+        _note_arms(one, arms[one.study.name], held_back, columns)
     first = asked[0]
     settings = first.launched
     plan = Plan("studies", settings.count, tuple(wanted.values()), (_POOLED,), columns)
@@ -167,7 +188,8 @@ def measure_cells(asked: Sequence[Asked], arms: Mapping[str, Collection[str]], s
     for one in asked:
         answered = set(arms[one.study.name]) & set(one.study.spec.answered)
         tasks = {hash: prepared.spec for hash, prepared in one.corpora.by_hash.items()}
-        measure_answers(store, one.cells(answered).values(), tasks, one.device, say)
+        cells = [cell for key, cell in one.cells(answered).items() if key not in held_back]
+        measure_answers(store, cells, tasks, one.device, say)
 
 
 def read_arms(asked: Asked, measured: Measured) -> Arms:
@@ -207,11 +229,13 @@ def _alone(record: Mapping[str, Any]) -> float:
     return float(times["training_seconds"]) * steps / max(steps - int(times.get("shared_steps", 0)), 1)
 
 
-def _note_arms(asked: Asked, arms: Collection[str], columns: dict[str, dict[str, Any]]) -> None:
+def _note_arms(asked: Asked, arms: Collection[str], held_back: Collection[str], columns: dict[str, dict[str, Any]]) -> None:
     """Say in a column of each cell which study asked for it first; for the reader of the table alone."""
     for arm in arms:
         plan = asked.plans[arm]
         for cell in plan.cells:
+            if cell.key in held_back:
+                continue
             columns.setdefault(cell.key, {**plan.columns.get(cell.key, {}), "study": f"{asked.study.name}/{arm}"})
 
 

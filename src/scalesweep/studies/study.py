@@ -30,7 +30,8 @@ from scalesweep.units import plural
 def run_studies(asked: Sequence[Asked], directory: Path, say: Say) -> list[Result]:
     """Seal, measure and judge studies that share a directory; cells that have a record are not trained again.
 
-    The arms that forecasts speak of come last, after all others were measured and the forecasts were sealed.
+    Cells that a forecast speaks of are held back from every study until it is sealed. A forecast is made as soon as no cell
+    that it is made from is held back by another one.
 
     Raises:
         ScaleSweepError: the directory cannot be used, or a worker cannot be started.
@@ -43,23 +44,25 @@ def run_studies(asked: Sequence[Asked], directory: Path, say: Say) -> list[Resul
     for one in asked:
         cells = one.cells()
         _seal(one, directory).add_rule(one.study.rule_hash, len(_recorded(store, cells)), len(cells))
-    open_arms = {one.study.name: [arm for arm in one.plans if arm not in one.study.spec.sealed] for one in asked}
-    measure_cells(asked, open_arms, store, say)
-    sealed = [one for one in asked if one.study.spec.sealed]
-    for one in sealed:
-        seal_forecast(one, store, directory, say)
-    if any(len(_recorded(store, own)) < len(own) for one in sealed if (own := one.cells(one.study.spec.sealed))):
-        measure_cells(asked, {one.study.name: list(one.plans) for one in asked}, store, say)
+    waiting = [one for one in asked if one.study.spec.sealed and "forecast" not in _seal(one, directory).content()]
+    while waiting:
+        held_back = {key for one in waiting for key in one.forecast_cells()}
+        arms = {one.study.name: one.open_arms if one in waiting else list(one.plans) for one in asked}
+        measure_cells(asked, arms, store, say, held_back)
+        # Of studies that wait for each other the first goes ahead, with what there is.
+        ready = [one for one in waiting if not held_back & one.cells(one.open_arms).keys()] or waiting[:1]
+        for one in ready:
+            seal_forecast(one, store, directory, say)
+        waiting = [one for one in waiting if one not in ready]
+    measure_cells(asked, {one.study.name: list(one.plans) for one in asked}, store, say)
     measured = read_measured(store, with_curves=False)
     return [judge_measured(one, measured, directory) for one in asked]
 
 
 def seal_forecast(asked: Asked, store: Store, directory: Path, say: Say) -> None:
-    """Forecast the sealed arms from the others, once, and say what of them stood already."""
+    """Forecast the sealed arms from the others, and say what of them stood already."""
     seal, study = _seal(asked, directory), asked.study
-    if "forecast" in seal.content():
-        return
-    stood = _recorded(store, asked.cells(study.spec.sealed))
+    stood = _recorded(store, asked.forecast_cells())
     try:
         arms = read_arms(_without(asked, study.spec.sealed), read_measured(store, with_curves=False))
         count = asked.launched.count
@@ -69,7 +72,7 @@ def seal_forecast(asked: Asked, store: Store, directory: Path, say: Say) -> None
         say(f"{study.name}: nothing can be forecast: {error}")
         return
     seal.add_forecast(forecast, study.rule_hash, stood)
-    say(f"{study.name}: forecast of {plural(len(asked.cells(study.spec.sealed)), 'cell')} sealed in {seal.path}.")
+    say(f"{study.name}: forecast of {plural(len(asked.forecast_cells()), 'cell')} sealed in {seal.path}.")
 
 
 def judge_measured(asked: Asked, measured: Measured, directory: Path) -> Result:
@@ -157,9 +160,11 @@ def _withheld(asked: Asked, measured: Measured, sealed: dict[str, Any]) -> dict[
         reason = f"{len(lacking)} of {len(asked.cells())} cells have no record; the same command measures them."
         return {part.name: reason for part in spec.parts}
     found = {}
-    for arm, part in spec.sealed.items():
-        own = asked.cells([arm])
-        if stood := [key for key in sealed.get("stood", []) if key in own]:
+    for arm, part in spec.sealed_parts:
+        own = asked.forecast_cells([arm])
+        if "forecast" not in sealed:
+            found[part] = "Nothing was forecast before these cells were measured."
+        elif stood := [key for key in sealed.get("stood", []) if key in own]:
             found[part] = (
                 f"{len(stood)} of the {len(own)} cells that were to be forecast had been measured before the forecast was "
                 "sealed; in another directory (dir=...) they come after it."
