@@ -83,15 +83,18 @@ def test_facts_are_asked_by_rank_each_after_a_common_record() -> None:
     assert np.all(problems.tokens[1:, :6] == records[0])
     assert np.array_equal(problems.tokens[0, :6], records[1])  # its own answer does not stand before it
     assert problems.chance == 16.0**-4
+    assert np.array_equal(problems.answers, records[:, 2:])
     assert problem_set(spec, 6).tokens.shape == (4096, 6)
 
 
 def test_copy_is_asked_on_problems_that_no_stream_shows() -> None:
     spec = composed("data=copy")
     problems = problem_set(spec, 54)
-    assert problems.tokens.shape == (COPY_PROBLEMS, 17)
-    assert np.all(is_held_out(problems.tokens[:, :8], 0))
-    assert np.array_equal(problems.tokens[:, :8], problems.tokens[:, -8:])
+    assert problems.tokens.shape == (COPY_PROBLEMS / 3, 54)
+    symbols = problems.tokens.reshape(-1, 18)[:, :8]
+    assert np.all(is_held_out(symbols, 0))
+    assert np.array_equal(problems.answers, symbols)
+    assert np.array_equal(np.bincount(problems.start)[[9, 27, 45]], [COPY_PROBLEMS / 3] * 3)  # at all places alike
     assert problems.chance == 16.0**-8
     assert not problems.rank.any()
     assert problems.digest == problem_set(spec, 54).digest != problem_set(composed("data=copy", "data.seed=1"), 54).digest

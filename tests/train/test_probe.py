@@ -1,7 +1,14 @@
 """Answers by teacher forcing: against samples and greedy decoding of a trained cell, and what becomes of their files."""
 
+import contextlib
 import dataclasses
 import math
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -25,6 +32,7 @@ from scalesweep.train.data.tasks import ProblemSet, problem_set
 from scalesweep.train.model.export import load_model, load_weights
 from scalesweep.train.model.module import Model, build_model
 from scalesweep.train.model.sampling import draw
+from scalesweep.train.probe import answer
 
 TASK = {"source": "facts", "keys": 64, "values": 4, "answer_tokens": 2, "max_bytes": None, "tokenizer": {"kind": "none"}}
 SAMPLES = 1000
@@ -90,6 +98,24 @@ def test_greedy_decoding_is_right_where_every_token_is_the_top_one(store: Store,
     right = decoded(load_model(cell, store.weights(cell.key)), problems, lambda logits: logits.argmax(dim=-1))
     assert np.array_equal(right, read(store, cell).is_exact)
     assert 0 < right.sum() < len(right)
+
+
+def test_answers_within_a_window_are_those_of_each_alone(store: Store, cell: Cell, problems: ProblemSet) -> None:
+    """Two problems of facts in one window, asked together, and each with what stands before it."""
+    model = load_model(cell, store.weights(cell.key))
+    pairs = problems.tokens[:, 4:].reshape(32, 8)
+    place = np.arange(64)
+    both = dataclasses.replace(problems, tokens=pairs, window=place // 2, start=place % 2 * 4 + 2)
+    together = answer(model, both, contextlib.nullcontext)
+    for i in range(2):
+        alone = dataclasses.replace(
+            problems,
+            tokens=pairs[:, : 4 * i + 4],
+            window=np.arange(32),
+            start=np.full(32, 4 * i + 2),
+            rank=problems.rank[i::2],
+        )
+        assert answer(model, alone, contextlib.nullcontext).log_p == pytest.approx(together.log_p[i::2], abs=1e-5)
 
 
 def test_common_facts_are_known_first(store: Store, cell: Cell) -> None:
@@ -176,3 +202,31 @@ def test_a_cell_without_weights_is_trained_again_and_answers_the_same(store: Sto
         assert store.record(cell.key) == record
     finally:
         aside.rename(store.weights(cell.key))
+
+
+@pytest.mark.slow
+def test_kills_change_no_answers(tmp_path: Path) -> None:
+    """A sweep that is killed four times, from its imports to its last cells, ends with the files of one left alone."""
+
+    def call(name: str) -> subprocess.Popen[bytes]:
+        words = ["sweep=smoke", "data=facts", "model.context=30", "data.keys=64", "data.max_tokens=200k", "launcher=inline"]
+        words += ["sweep.sizes=[{width: 16, depth: 1}]", "sweep.budgets=[16k,32k,64k]", "train.validation_tokens=3000"]
+        words += [f"data.cache={tmp_path / 'cache'}", f"dir={tmp_path / name}", "train.checkpoint_seconds=0.2"]
+        with (tmp_path / f"{name}.log").open("ab") as log:
+            command = [sys.executable, "-m", "scalesweep", "run", *words]
+            return subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True)
+
+    assert call("quiet").wait(timeout=300) == 0, (tmp_path / "quiet.log").read_text()
+    chance = random.Random(0)
+    for _ in range(4):
+        process = call("killed")
+        time.sleep(chance.uniform(2.0, 8.0))
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+    assert call("killed").wait(timeout=300) == 0, (tmp_path / "killed.log").read_text()
+    quiet, killed = (
+        {path.relative_to(tmp_path / name): path.read_bytes() for path in (tmp_path / name).glob("cells/*/probe-facts.npz")}
+        for name in ("quiet", "killed")
+    )
+    assert len(quiet) == 3
+    assert killed == quiet

@@ -99,7 +99,7 @@ def _of_source(corpus: Corpus) -> dict[str, str]:
 def _of_task(spec: DataSpec) -> str:
     problems = problem_set(spec, 2 * (spec.record_tokens or 0))
     return (
-        f"{len(problems.tokens):,} are asked of every cell, each for {plural(problems.answer_tokens, 'token')}, which a guess "
+        f"{len(problems.window):,} are asked of every cell, each for {plural(problems.answer_tokens, 'token')}, which a guess "
         f"gets with probability {problems.chance:.2g}; model.context must be a multiple of {spec.record_tokens}"
     )
 

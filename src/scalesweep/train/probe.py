@@ -20,19 +20,21 @@ def answer(model: Model, problems: ProblemSet, autocast: Autocast, after_part: C
 
     Args:
         model: one run (R = 1), on any device.
-        problems: tokens of one length, which begin where a window does.
+        problems: windows that begin where one of training does.
         autocast: the context in which the cell's products are computed.
         after_part: called after every forward pass, and may raise.
     """
-    device, m = model.embedding.device, problems.answer_tokens
-    parts = math.ceil(len(problems.tokens) / windows_at_once(model, problems.tokens.shape[1]))
+    device, (windows, length) = model.embedding.device, problems.tokens.shape
     log_p, is_top = [], []
-    for part in np.array_split(problems.tokens, parts):
-        tokens_BT = to_device([part], device)[0]
+    for part in np.array_split(np.arange(windows), math.ceil(windows / windows_at_once(model, length))):
+        tokens_BT = to_device([problems.tokens[part]], device)[0]
         with autocast():
-            logits_BmV = model(tokens_BT[None, :, :-1])[0, :, -m:]
-        right_Bm = tokens_BT[:, -m:]
-        log_p.append(torch.log_softmax(logits_BmV.double(), dim=-1).gather(-1, right_Bm[..., None]).squeeze(-1).cpu())
-        is_top.append((logits_BmV.argmax(dim=-1) == right_Bm).cpu())
+            logits_BTV = model(tokens_BT[None, :, :-1])[0]
+        asked = (part[0] <= problems.window) & (problems.window <= part[-1])
+        window_P1, place_Pm = (torch.from_numpy(array[asked]).to(device) for array in problems.answer_places)
+        window_P1 = window_P1 - int(part[0])
+        logits_PmV, right_Pm = logits_BTV[window_P1, place_Pm - 1], tokens_BT[window_P1, place_Pm]
+        log_p.append(torch.log_softmax(logits_PmV.double(), dim=-1).gather(-1, right_Pm[..., None]).squeeze(-1).cpu())
+        is_top.append((logits_PmV.argmax(dim=-1) == right_Pm).cpu())
         after_part()
     return Answers(torch.cat(log_p).numpy(), torch.cat(is_top).numpy(), problems.rank, problems.chance)

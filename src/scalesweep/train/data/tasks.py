@@ -47,23 +47,40 @@ _ASKED = 2
 
 @dataclass(frozen=True, eq=False)
 class ProblemSet:
-    """Problems of one length, each as the tokens before the right answer and the answer."""
+    """Problems as they stand in windows, each with its right answer behind it."""
 
     name: str
     """Of the task."""
     tokens: IntArray
-    """What is given, then the answer; shape (problems, tokens)."""
+    """Windows, shape (windows, tokens)."""
+    window: IntArray
+    """Of each problem, ascending, shape (problems,)."""
+    start: IntArray
+    """Place in its window of the first token of the answer, shape (problems,)."""
     answer_tokens: int
-    """At the end, which a model is asked for."""
+    """Of every answer, m."""
     rank: IntArray
     """How common a problem is in training, 1 the commonest; 0 where no problem is seen twice. Shape (problems,)."""
     chance: float
     """Probability that a guess among the tokens that may stand there is right."""
 
     @property
+    def answer_places(self) -> tuple[IntArray, IntArray]:
+        """Window and place of every answer token, shapes (problems, 1) and (problems, m)."""
+        return self.window[:, None], self.start[:, None] + np.arange(self.answer_tokens)
+
+    @property
+    def answers(self) -> IntArray:
+        """The right answers, shape (problems, m)."""
+        return np.asarray(self.tokens[self.answer_places])
+
+    @property
     def digest(self) -> str:
-        """Sixteen hex digits of all tokens: equal digests, equal problems."""
-        return hashlib.sha256(self.tokens.astype("<i8").tobytes() + bytes([self.answer_tokens])).hexdigest()[:16]
+        """Sixteen hex digits of windows and places: equal digests, equal problems."""
+        sha256 = hashlib.sha256()
+        for array in (self.tokens, self.window, self.start, np.array(self.answer_tokens)):
+            sha256.update(array.astype("<i8").tobytes())
+        return sha256.hexdigest()[:16]
 
 
 def token_source(spec: DataSpec) -> TokenSource:
@@ -81,7 +98,8 @@ def problem_set(spec: DataSpec, context: int) -> ProblemSet:
     """The problems of a source.
 
     facts: every key, commonest first, each after the record of the commonest key (its own after that of the second) where a
-    context holds two records, so that a record begins where most of them did in training. copy: held-out problems.
+    context holds two records, so that a record begins where most of them did in training. copy: held-out problems, at every
+    place of a window where one may begin, since a model may copy well at the first of them and badly at others.
 
     Raises:
         DataError: the source states no problems.
@@ -89,7 +107,7 @@ def problem_set(spec: DataSpec, context: int) -> ProblemSet:
     if spec.source == "facts":
         return _facts_problems(spec, context)
     if spec.source == "copy":
-        return _copy_problems(spec)
+        return _copy_problems(spec, context)
     raise DataError(f"data={spec.source} states no problems that a model could answer: facts and copy do.")
 
 
@@ -125,8 +143,15 @@ def _facts_problems(spec: DataSpec, context: int) -> ProblemSet:
     before = np.broadcast_to(records[0], records.shape).copy()
     before[0] = records[min(1, len(records) - 1)]
     tokens = np.concatenate([before, records], axis=1) if context >= 2 * records.shape[1] else records
+    start = np.full(spec.keys, tokens.shape[1] - spec.answer_tokens)
     return ProblemSet(
-        "facts", tokens, spec.answer_tokens, np.arange(1, spec.keys + 1), float(spec.values) ** -spec.answer_tokens
+        name="facts",
+        tokens=tokens,
+        window=np.arange(spec.keys),
+        start=start,
+        answer_tokens=spec.answer_tokens,
+        rank=np.arange(1, spec.keys + 1),
+        chance=float(spec.values) ** -spec.answer_tokens,
     )
 
 
@@ -144,16 +169,26 @@ def _copy_source(spec: DataSpec) -> TokenSource:
     return TokenSource(f"copy-{m}x{V}", V + 2, m * float(np.log(V)) / (2 * m + 2), 0.0, draw)
 
 
-def _copy_problems(spec: DataSpec) -> ProblemSet:
+def _copy_problems(spec: DataSpec, context: int) -> ProblemSet:
+    m, length = spec.answer_tokens, 2 * spec.answer_tokens + 2
+    places = max(1, context // length)  # in a window
+    windows = -(-COPY_PROBLEMS // places)
     found: list[IntArray] = []
     for symbols in _copy_symbols(spec, _ASKED):
         found.append(symbols)
-        if sum(map(len, found)) >= COPY_PROBLEMS:
+        if sum(map(len, found)) >= windows * places:
             break
-    symbols = np.concatenate(found)[:COPY_PROBLEMS]
-    tokens = _copy_problem_tokens(symbols, spec.alphabet)[:, :-1]  # without the end
-    chance = float(spec.alphabet) ** -spec.answer_tokens
-    return ProblemSet("copy", tokens, spec.answer_tokens, np.zeros(len(tokens), dtype=np.int64), chance)
+    problems = _copy_problem_tokens(np.concatenate(found)[: windows * places], spec.alphabet)
+    asked = np.arange(COPY_PROBLEMS)
+    return ProblemSet(
+        name="copy",
+        tokens=problems.reshape(windows, places * length),
+        window=asked // places,
+        start=asked % places * length + m + 1,
+        answer_tokens=m,
+        rank=np.zeros(COPY_PROBLEMS, dtype=np.int64),
+        chance=float(spec.alphabet) ** -m,
+    )
 
 
 def _copy_problem_tokens(symbols: IntArray, alphabet: int) -> IntArray:
