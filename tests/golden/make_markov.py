@@ -12,7 +12,7 @@ import torch
 from scalesweep.plan.cell import Cell
 from scalesweep.plan.flops import DecoderShape
 from scalesweep.settings.data import DataSpec
-from scalesweep.train.data.synthetic import token_source
+from scalesweep.train.data.tasks import token_source
 from scalesweep.train.gradient import Execution
 from scalesweep.train.loop import Hooks, train
 from scalesweep.train.pack import Run

@@ -53,6 +53,15 @@ def test_answers_are_a_column_of_the_arms_that_are_named(tmp_path: Path) -> None
     assert np.array_equal(after["asked"].frame["answers"][0].log_p, answers[0].log_p)
 
 
+def test_weights_that_a_later_arm_asks_for_are_kept(tmp_path: Path) -> None:
+    arms = {"silent": ["sweep.seeds=[1]"], "asked": ["sweep.seeds=[0]", "train.keep_weights=true"]}
+    form = {"common": [*FORM["common"], "sweep.budgets=[4k]"], "arms": arms}
+    asked = ask(study(quick=form, full=form), "quick", [f"data.cache={tmp_path / 'cache'}"], tmp_path, lambda line: None)
+    store = store_of(tmp_path)
+    measure_cells([asked], {"tasks": list(arms)}, store, lambda line: None)
+    assert all(store.weights(key).exists() for key in asked.cells())
+
+
 def test_points_without_answers_are_refused(tmp_path: Path) -> None:
     measured(tmp_path, [])
     store = store_of(tmp_path)

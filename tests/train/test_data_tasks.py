@@ -129,7 +129,9 @@ def test_a_corpus_of_problems_carries_its_entropy(tmp_path: Path) -> None:
     assert again.hash != corpus.hash
 
 
-def test_problems_that_a_model_could_see_all_of_are_refused(tmp_path: Path) -> None:
+def test_problems_too_few_to_be_new_or_too_many_to_be_asked_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="keys = 1,000,000, more than 100,000"):
+        composed("data=facts", "data.keys=1M")
     values = {**small_settings(tmp_path).data.model_dump(mode="json"), "source": "copy", "tokenizer": {"kind": "none"}}
     with pytest.raises(SpecError, match="65,536 problems, fewer than 1,000,000"):
         parse(DataSpec, {**values, "max_bytes": None, "answer_tokens": 4})

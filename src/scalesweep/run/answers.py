@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -49,7 +48,7 @@ def answer_kept(store: Store, cells: Sequence[Cell], device: str, say: Callable[
         device: cpu or cuda, as the cells were trained.
         say: takes lines on what is being done.
     """
-    where, corpora = prepare_device(device), open_corpora(store, say)
+    where, corpora, spec = prepare_device(device), open_corpora(store, say), store.plan_file.settings().train
     for cell in cells:
         opened = corpora[cell.corpus_hash]
         problems = opened.problems(cell.shape.context)
@@ -57,7 +56,10 @@ def answer_kept(store: Store, cells: Sequence[Cell], device: str, say: Callable[
         weights = _kept(store.weights(cell.key), cell)
         if weights is None:
             say(f"{cell.key} has no weights and is trained again for its answers; its record stays as it is.")
-            weights = _trained_again(cell, opened, where)
+            weights = _trained_again(cell, opened, Execution(where, spec.micro_batch, fast=spec.fast))
+        if weights is None:
+            say(f"{cell.key} diverged this time, as it can on another device, and has no answers.")
+            continue
         keep_answers(store, cell, problems, answers_of(cell, weights, problems, where), where)
 
 
@@ -71,9 +73,9 @@ def _kept(path: Path, cell: Cell) -> dict[str, Tensor] | None:
     return weights
 
 
-def _trained_again(cell: Cell, opened: OpenCorpus, device: torch.device) -> dict[str, Tensor]:
+def _trained_again(cell: Cell, opened: OpenCorpus, execution: Execution) -> dict[str, Tensor] | None:
     """The trained parameters of a cell, from its first step: those of its record, bit for bit on CPUs of one kind."""
-    found: dict[str, Any] = {}
-    hooks = Hooks(on_weights=lambda run, weights: found.update(weights))
-    train([Run(cell)], opened.train, opened.validation, Execution(device), hooks)
-    return found
+    found: list[dict[str, Tensor]] = []
+    hooks = Hooks(on_weights=lambda run, weights: found.append(weights))
+    train([Run(cell)], opened.train, opened.validation, execution, hooks)
+    return found[0] if found else None

@@ -17,6 +17,8 @@ DRAWN = ("markov", "zipf_facts", *TASKS)
 FACT_DIGITS = 2
 """Tokens of a key of facts: 4,096 keys take digits of base 64, so that no token alone names a key."""
 
+MOST_FACTS = 100_000
+"""Keys of facts at most. A judgement: so many answers take a tiny model some ten seconds on a CPU."""
 FEWEST_PROBLEMS = 1_000_000
 """Problems of copy at least. A judgement: a budget of 1M tokens then shows a model hardly one in twenty of them."""
 
@@ -207,6 +209,11 @@ class DataSpec(TextSpec):
             raise ValueError(f"weight = {least:g} of {total:g} is below 1 in {PLACES:,}, to which weights are kept")
         if self.source == "tokens" and (not self.paths or self.tokenizer.vocab_size is None):
             raise ValueError("source=tokens needs paths and tokenizer.vocab_size, for example data.tokenizer.vocab_size=50257")
+        if self.source == "facts" and self.keys > MOST_FACTS:
+            raise ValueError(
+                f"source=facts has keys = {self.keys:,}, more than {MOST_FACTS:,}, and every cell is asked for all of them; "
+                "lower it, for example to 4096"
+            )
         if self.source == "copy" and (problems := self.alphabet**self.answer_tokens) < FEWEST_PROBLEMS:
             raise ValueError(
                 f"source=copy has alphabet^answer_tokens = {problems:,} problems, fewer than {FEWEST_PROBLEMS:,}, so that a "

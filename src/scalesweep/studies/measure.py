@@ -213,7 +213,7 @@ def measure_cells(
         _note_arms(one, arms[one.study.name], held_back, columns)
     first = asked[0]
     settings = first.launched
-    if any(own.train.keep_weights for one in asked for own in one.settings.values()):  # workers have one setting for all cells
+    if any(own.train.keep_weights for one in asked for own in one.settings.values()):  # what one arm needs, all of them have
         settings = settings.model_copy(update={"train": settings.train.model_copy(update={"keep_weights": True})})
     plan = Plan("studies", settings.count, tuple(wanted.values()), (_POOLED,), columns)
     facts = _merged(store.plan_file.content()["facts"] if present else {}, [one.corpora.stated() for one in asked])
