@@ -171,7 +171,7 @@ WHEN: Mapping[str, tuple[When, ...]] = {
 ALWAYS = frozenset(
     """
     dir count.params count.flops count.loss
-    sweep.name sweep.design sweep.sizes sweep.budgets sweep.tokens_per_parameter sweep.seeds sweep.axes
+    sweep.name sweep.design sweep.sizes sweep.budgets sweep.tokens_per_parameter sweep.seeds sweep.axes sweep.further
     sweep.tune.recipe sweep.tune.optim sweep.tune.train sweep.tune.method sweep.tune.extensions
     recipe.name recipe.parametrisation recipe.head_dim recipe.lr_law recipe.embedding_lr_ratio recipe.batch_tokens
     recipe.batch_exponent recipe.warmup_steps recipe.warmup_fraction
