@@ -17,6 +17,7 @@ from scalesweep.points.points import Points, points_from_rows
 from scalesweep.report import ReportContext
 from scalesweep.report.context import Bill, Facts
 from scalesweep.report.review.checklist import ChecklistRow, checklist_table, count_status, review
+from scalesweep.report.verdicts import Verdict, current_version
 from scalesweep.run.store.measured import read_measured, read_sweep
 from scalesweep.run.store.store import Store
 from scalesweep.settings.fit import FitSpec
@@ -276,3 +277,16 @@ def test_the_checklist_of_a_written_report(reviewed_store: Store, tmp_path: Path
     assert count_status(review(analysis, context)) in markdown
     for row in review(analysis, context):
         assert row.question in markdown
+
+
+@pytest.mark.parametrize(("number", "study"), [(18, "emergence"), (20, "test_time"), (17, "algorithms"), (23, "calibrate")])
+@pytest.mark.parametrize(
+    ("word", "version", "status"),
+    [("supported", "", "answered"), ("cannot tell", "", "partly"), ("supported", "0.0.1", "partly")],
+)
+def test_studies_beside_the_sweep_answer(number: int, study: str, word: str, version: str, status: str) -> None:
+    verdict = Verdict(study, word, "It is so.", "2026-11-02", version or current_version(), "0123456789ab")
+    known = {"corpus_hash": "0123"} if number == 17 else {}
+    row = answer(make_points(), number, replace(EMPTY, verdicts={study: verdict}), **known)
+    assert row.status == status
+    assert "It is so." in row.answer and "2026-11-02" in row.answer

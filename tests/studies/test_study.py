@@ -73,6 +73,49 @@ def test_a_forecast_of_what_stood_already_cannot_tell(toy: Study, tmp_path: Path
     assert (rule["measured_before"], rule["cells"]) == (6, 6)
 
 
+def test_cells_that_a_study_seals_wait_in_all_studies_until_they_are_forecast(toy: Study, tmp_path: Path) -> None:
+    reader = dataclasses.replace(toy, name="reader", spec=toy.spec.model_copy(update={"sealed": {}}))
+    whole = toy.spec.quick.model_copy(
+        update={"arms": {"long": ("sweep.budgets=[4k,8k,16k]",), "base": ("sweep.budgets=[4k,8k]",)}}
+    )
+    sealing = dataclasses.replace(toy, spec=toy.spec.model_copy(update={"quick": whole}))
+    said: list[str] = []
+    run_studies([asked(reader, tmp_path), asked(sealing, tmp_path)], tmp_path, said.append)
+    first, sealed, second = (
+        next(i for i, line in enumerate(said) if text in line) for text in ("4 cells", "sealed in", "2 new")
+    )
+    assert first < sealed < second
+    assert "forecast of 2 cells" in said[sealed]  # the sealed arm shares the other four with the open one
+    words = {name: read_verdict(tmp_path, "quick", name) for name in ("reader", "toy")}
+    assert words["toy"]["sealed"]["stood"] == [] and not any(verdict["unmeasured"] for verdict in words.values())
+    assert words["toy"]["parts"][1]["verdict"] == "supported"
+
+
+def test_a_forecast_waits_for_cells_that_another_study_seals(toy: Study, tmp_path: Path) -> None:
+    further = toy.spec.quick.model_copy(
+        update={"arms": {"base": ("sweep.budgets=[4k,8k,16k]",), "long": ("sweep.budgets=[32k]",)}}
+    )
+    later = dataclasses.replace(toy, name="later", spec=toy.spec.model_copy(update={"quick": further}))
+    run_studies([asked(later, tmp_path), asked(toy, tmp_path)], tmp_path, lambda _: None)
+    for name, cells in (("toy", 2), ("later", 2)):
+        verdict = read_verdict(tmp_path, "quick", name)
+        assert verdict["sealed"]["stood"] == [] and verdict["sealed"]["forecast"]["cells"] == cells
+
+
+def test_a_part_whose_forecast_was_never_made_cannot_tell(toy: Study, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: Any) -> None:
+        raise PointsError("no law of these points")
+
+    monkeypatch.setattr(toy.module, "forecast", refuse)
+    said: list[str] = []
+    result = run(toy, tmp_path, said)
+    assert any("nothing can be forecast: no law" in line for line in said)
+    assert (result.parts[1].word, result.parts[1].reason) == (
+        "cannot tell",
+        "Nothing was forecast before these cells were measured.",
+    )
+
+
 def test_a_changed_rule_is_shown_beside_the_first(toy: Study, measured_once: Path) -> None:
     first = run(toy, measured_once)
     parts = (toy.spec.parts[0].model_copy(update={"claim_at": 0.02}), toy.spec.parts[1])

@@ -28,6 +28,7 @@ from scalesweep.settings.data import DataSpec
 from scalesweep.sweep.answers import measure_answers
 from scalesweep.sweep.corpora import prepare_corpora
 from scalesweep.sweep.run import keep_plan, plan_sweep
+from scalesweep.train.data.synthetic import entropy_of, key_probabilities
 from scalesweep.train.data.tasks import ProblemSet, problem_set
 from scalesweep.train.model.export import load_model, load_weights
 from scalesweep.train.model.module import Model, build_model
@@ -123,6 +124,14 @@ def test_common_facts_are_known_first(store: Store, cell: Cell) -> None:
     assert np.array_equal(answers.rank, np.arange(1, 65))
     assert answers.nll[:8].mean() < answers.nll[-32:].mean()
     assert answers.chance == 4.0**-2
+
+
+def test_the_record_holds_the_entropy_that_no_model_ends_below(store: Store, cell: Cell) -> None:
+    record = store.record(cell.key)
+    assert record is not None
+    assert record["entropy"] == pytest.approx(entropy_of(key_probabilities(64, 0.5)) / 4)
+    assert record["loss"] > record["entropy"]
+    assert record["below_entropy"] == ""
 
 
 def test_nobody_knows_what_was_never_shown(store: Store, cell: Cell) -> None:

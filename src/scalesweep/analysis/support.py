@@ -2,10 +2,13 @@
 
 import math
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from scalesweep.analysis.forecast.backtest import BackTest
+from scalesweep.arrays import FloatArray
 from scalesweep.fit.horizon import MIN_SPAN, Range, supported_horizon
 from scalesweep.fit.sweep_fit import SweepFit
 from scalesweep.laws import JointLaw
@@ -14,6 +17,16 @@ from scalesweep.units import format_rough
 
 _BISECTIONS = 40
 """Halvings of an interval of a few decades: they leave 1e-12 of it, less than the rounding of what is printed."""
+
+
+class Optimal(Protocol):
+    """A law with a compute-optimal model of every budget."""
+
+    def n_opt(self, c: ArrayLike) -> FloatArray:
+        """Its parameters at C = 6 N D."""
+
+    def d_opt(self, c: ArrayLike) -> FloatArray:
+        """Its tokens at C = 6 N D."""
 
 
 @dataclass(frozen=True)
@@ -51,21 +64,31 @@ def support_of(points: Points, fit: SweepFit, tested: BackTest | None) -> Suppor
         return Support(None, f"There is no joint law.{_along(points, fit)}", tried)
     if min(law.A, law.B, law.alpha, law.beta) <= 0:
         return Support(None, "A term of the law vanishes, so that it has no compute optimum.", tried)
-    measured, largest = Range.of(points.n, points.d), 6 * float(np.max(points.n * points.d))
+    return Support(*furthest(law, Range.of(points.n, points.d), 6 * float(np.max(points.n * points.d))), tried)
+
+
+def furthest(law: Optimal, measured: Range, largest: float) -> tuple[float | None, str]:
+    """Compute of the furthest compute-optimal model that may be predicted, over `largest`, and why none beyond it may be.
+
+    Args:
+        law: of N and D, with a compute optimum.
+        measured: the range of the points.
+        largest: their largest 6 N D.
+    """
 
     def refusal(decades: float) -> str:
         compute = largest * 10**decades
         return measured.refuse(float(law.n_opt(compute)), float(law.d_opt(compute)))
 
     if reason := refusal(0.0):
-        return Support(None, reason, tried)
+        return None, reason
     # The upper end lies just past what the span of compute alone supports, where every model is refused. The sentence is that
     # of a model a thousandth of a decade past the limit: at the limit itself rounding decides whether there is one.
     low, high = 0.0, supported_horizon(measured.spans()["c"]) * 1.001
     for _ in range(_BISECTIONS):
         middle = (low + high) / 2
         low, high = (low, middle) if refusal(middle) else (middle, high)
-    return Support(10**low, refusal(high + 1e-3), tried)
+    return 10**low, refusal(high + 1e-3)
 
 
 def _along(points: Points, fit: SweepFit) -> str:

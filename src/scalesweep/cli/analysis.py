@@ -8,6 +8,7 @@ from scalesweep.cli.laws import print_analysis, print_fit
 from scalesweep.errors import EXIT_OK
 from scalesweep.fit.sweep_fit import SweepFit
 from scalesweep.report import write_tables
+from scalesweep.report.verdicts import certificate_line
 from scalesweep.report.words.fit import wrap
 from scalesweep.report.words.summary import summary
 from scalesweep.sweep.extend import keep_frontier
@@ -26,6 +27,7 @@ def fit(given: Given) -> int:
     print_analysis(analysis)
     earlier = _content(subject.directory / "fit.json")
     names = write_tables(subject.directory, analysis, subject.context)
+    print(f"\n{wrap(f'Pipeline: {certificate_line(subject.context.verdicts)}', '')}")
     print(f"\nWritten to {subject.directory}: {', '.join(names)}.")
     again = shlex.join(["scalesweep", "report", *given.words])
     if not (subject.directory / "report.html").is_file():

@@ -35,7 +35,8 @@ Arms = Mapping[str, Points]
 """The measured points of each arm. Beside the columns of `Points`, a sweep's rows have those of `plan.cell.Cell.row` and
 `seconds` (of training on its device). Budgets that branch off one trunk are not marked as one run, as in `read_sweep`: their
 seed noise is as good as independent (correlation .01 and -.12 at a context of 32). Arms that a study names in `answered` have a
-column `answers`, of `points.answers.Answers`: those of each cell."""
+column `answers`, of `points.answers.Answers`: those of each cell. Cells of drawn tokens have `entropy`, `unigram_entropy` and
+`c_counted` (`studies.known_source`)."""
 
 
 @dataclass(frozen=True)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import time
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,19 +19,21 @@ from scalesweep.run.tracker import require_ready
 from scalesweep.settings.own import is_own
 from scalesweep.studies.base import Effect, Findings
 from scalesweep.studies.load import Study, planted_controls
-from scalesweep.studies.measure import Asked, Form, Say, measure_cells, planned_points, read_arms, unmeasured
+from scalesweep.studies.measure import Asked, Form, Say, ask, measure_cells, planned_points, read_arms, store_place, unmeasured
 from scalesweep.studies.result import Result, result_of
 from scalesweep.studies.seal import Seal
 from scalesweep.sweep.extend import keys_present
 from scalesweep.sweep.facts import cost_of_records
 from scalesweep.units import plural
+from scalesweep.version import __version__, commit_words
 
 
 @signals_interrupt()
 def run_studies(asked: Sequence[Asked], directory: Path, say: Say) -> list[Result]:
     """Seal, measure and judge studies that share a directory; cells that have a record are not trained again.
 
-    The arms that forecasts speak of come last, after all others were measured and the forecasts were sealed.
+    Cells that a forecast speaks of are held back from every study until it is sealed. A forecast is made as soon as no cell
+    that it is made from is held back by another one.
 
     Raises:
         ScaleSweepError: the directory cannot be used, or a worker cannot be started.
@@ -43,23 +46,37 @@ def run_studies(asked: Sequence[Asked], directory: Path, say: Say) -> list[Resul
     for one in asked:
         cells = one.cells()
         _seal(one, directory).add_rule(one.study.rule_hash, len(_recorded(store, cells)), len(cells))
-    open_arms = {one.study.name: [arm for arm in one.plans if arm not in one.study.spec.sealed] for one in asked}
-    measure_cells(asked, open_arms, store, say)
-    sealed = [one for one in asked if one.study.spec.sealed]
-    for one in sealed:
-        seal_forecast(one, store, directory, say)
-    if any(len(_recorded(store, own)) < len(own) for one in sealed if (own := one.cells(one.study.spec.sealed))):
-        measure_cells(asked, {one.study.name: list(one.plans) for one in asked}, store, say)
+    waiting = [one for one in asked if one.study.spec.sealed and "forecast" not in _seal(one, directory).content()]
+    while waiting:
+        held_back = {key for one in waiting for key in one.forecast_cells()}
+        arms = {one.study.name: one.open_arms if one in waiting else list(one.plans) for one in asked}
+        measure_cells(asked, arms, store, say, held_back)
+        # Of studies that wait for each other the first goes ahead, with what there is.
+        ready = [one for one in waiting if not held_back & one.cells(one.open_arms).keys()] or waiting[:1]
+        for one in ready:
+            seal_forecast(one, store, directory, say)
+        waiting = [one for one in waiting if one not in ready]
+    measure_cells(asked, {one.study.name: list(one.plans) for one in asked}, store, say)
+    asked = measure_stages(asked, store, directory, say)
     measured = read_measured(store, with_curves=False)
     return [judge_measured(one, measured, directory) for one in asked]
 
 
+def measure_stages(asked: Sequence[Asked], store: Store, directory: Path, say: Say) -> Sequence[Asked]:
+    """Plan the arms whose text the measured cells can write, measure them, and go on; the studies with all their arms."""
+    while any(one.waiting for one in asked):
+        ahead = [ask(one.study, one.form, one.words, directory, say) if one.waiting else one for one in asked]
+        if all(len(new.waiting) == len(old.waiting) for new, old in zip(ahead, asked, strict=True)):
+            break  # a cell that is to write has no record
+        asked = ahead
+        measure_cells(asked, {one.study.name: list(one.plans) for one in asked}, store, say)
+    return asked
+
+
 def seal_forecast(asked: Asked, store: Store, directory: Path, say: Say) -> None:
-    """Forecast the sealed arms from the others, once, and say what of them stood already."""
+    """Forecast the sealed arms from the others, and say what of them stood already."""
     seal, study = _seal(asked, directory), asked.study
-    if "forecast" in seal.content():
-        return
-    stood = _recorded(store, asked.cells(study.spec.sealed))
+    stood = _recorded(store, asked.forecast_cells())
     try:
         arms = read_arms(_without(asked, study.spec.sealed), read_measured(store, with_curves=False))
         count = asked.launched.count
@@ -69,7 +86,7 @@ def seal_forecast(asked: Asked, store: Store, directory: Path, say: Say) -> None
         say(f"{study.name}: nothing can be forecast: {error}")
         return
     seal.add_forecast(forecast, study.rule_hash, stood)
-    say(f"{study.name}: forecast of {plural(len(asked.cells(study.spec.sealed)), 'cell')} sealed in {seal.path}.")
+    say(f"{study.name}: forecast of {plural(len(asked.forecast_cells()), 'cell')} sealed in {seal.path}.")
 
 
 def judge_measured(asked: Asked, measured: Measured, directory: Path) -> Result:
@@ -106,7 +123,7 @@ def result_dir(directory: Path, form: Form, name: str) -> Path:
 
 def store_of(directory: Path) -> Store:
     """The sweep that holds the cells of all studies of a directory."""
-    return Store(directory / "sweep")
+    return Store(store_place(directory))
 
 
 def read_verdict(directory: Path, form: Form, name: str) -> dict[str, Any] | None:
@@ -156,10 +173,16 @@ def _withheld(asked: Asked, measured: Measured, sealed: dict[str, Any]) -> dict[
     if lacking:
         reason = f"{len(lacking)} of {len(asked.cells())} cells have no record; the same command measures them."
         return {part.name: reason for part in spec.parts}
+    if asked.waiting:
+        arm, teachers = next(iter(asked.waiting.items()))
+        reason = f"Arm {arm} has no text before all cells of {' and '.join(teachers)} have records; the same command goes on."
+        return {part.name: reason for part in spec.parts}
     found = {}
-    for arm, part in spec.sealed.items():
-        own = asked.cells([arm])
-        if stood := [key for key in sealed.get("stood", []) if key in own]:
+    for arm, part in spec.sealed_parts:
+        own = asked.forecast_cells([arm])
+        if "forecast" not in sealed:
+            found[part] = "Nothing was forecast before these cells were measured."
+        elif stood := [key for key in sealed.get("stood", []) if key in own]:
             found[part] = (
                 f"{len(stood)} of the {len(own)} cells that were to be forecast had been measured before the forecast was "
                 "sealed; in another directory (dir=...) they come after it."
@@ -182,6 +205,7 @@ def _origin(asked: Asked, measured: Measured, sealed: dict[str, Any]) -> dict[st
     flops = Plan("", settings.count, tuple(cells.values()), ()).shared_flops(settings.count)
     cost, rates = cost_of_records(settings, records) if records else (None, None)
     return {
+        "judged": {"date": time.strftime("%Y-%m-%d", time.gmtime()), "scalesweep": f"{__version__}{commit_words()}"},
         "rule": asked.study.rule_hash,
         "overrides": [word for word in asked.words if not is_own(word)],
         "count": settings.count.model_dump(),

@@ -20,6 +20,7 @@ from scalesweep.points.published import published_points
 from scalesweep.points.reading import Reading, read_points
 from scalesweep.points.table import SUFFIXES, name_of
 from scalesweep.report import ReportContext, write_report
+from scalesweep.report.verdicts import certificate_line, read_verdicts
 from scalesweep.run.store.measured import Measured, read_measured
 from scalesweep.run.store.store import Store
 from scalesweep.settings.again import command_of
@@ -282,6 +283,7 @@ def _table_subject(asked: _Asked, points: Points, name: str, place: Path, origin
     """A table of points, whose report goes to `place` unless `dir` was named."""
     settings, left_out = asked.settings, len(points.excluded)
     spec = {name: value for name, value in settings.fit if value is not None}
+    verdicts = read_verdicts()
     context = ReportContext(
         title=settings.report.title or name,
         curves={},
@@ -293,9 +295,11 @@ def _table_subject(asked: _Asked, points: Points, name: str, place: Path, origin
             "settings of the fit": ", ".join(f"{name} {value}" for name, value in spec.items()),
             "reported with scalesweep": f"{__version__}{commit_words()}",
             "reported on": time.strftime("%Y-%m-%d", time.gmtime()),
+            "calibration": certificate_line(verdicts),
         },
         warnings=[],
         command=shlex.join(["scalesweep", "report", *asked.words]),
+        verdicts=verdicts,
     )
     if columns := asked.table.get("tune"):
         points = tune_by(points, [name.strip() for name in columns.strip("[]").split(",")])

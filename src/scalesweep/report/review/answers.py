@@ -12,7 +12,8 @@ from scalesweep.fit.estimates import Estimate
 from scalesweep.points.design import count_levels
 from scalesweep.points.epochs import find_epochs
 from scalesweep.points.mixtures import find_cells, kind_of
-from scalesweep.report.review.evidence import Answer, Evidence, percent, span
+from scalesweep.report.review.evidence import Answer, Evidence, from_studies, percent, span
+from scalesweep.report.verdicts import CERTIFICATE, certificate_line
 from scalesweep.units import format_count, format_number, format_plain, plural
 
 _SEEDS = "sweep.seeds=[0,1,2]"
@@ -23,6 +24,7 @@ _LEFT_OUT = {
     "six_n": "It leaves out attention's context, and what N leaves out.",
 }
 _TABLE = "The table does not say"
+_CALIBRATE = "scalesweep study calibrate, or the same sweep with data=markov."
 
 
 def form(seen: Evidence) -> Answer:
@@ -292,7 +294,13 @@ def code(seen: Evidence) -> Answer:
 
 
 def known_source(seen: Evidence) -> Answer:
-    """23. The same pipeline on a source whose entropy is known."""
+    """23. The same pipeline on a source whose entropy is known: this one, or those of the certificate."""
+    certificate = seen.context.verdicts.get(CERTIFICATE)
+    if not seen.facts.entropies and certificate is not None:
+        text = f"The entropy of this source is not known. The pipeline: {certificate_line(seen.context.verdicts)}"
+        if certificate.word != "supported":
+            return Answer(text, "partly", "see why in its verdict.json.")
+        return Answer(text, "answered" if certificate.is_current else "partly", "" if certificate.is_current else _CALIBRATE)
     entropies, below, joint = seen.facts.entropies, seen.facts.below_entropy, seen.analysis.fit.preferred
     if not entropies:
         return Answer(
@@ -300,7 +308,7 @@ def known_source(seen: Evidence) -> Answer:
             if seen.is_table
             else "The entropy of this source is not known, so E cannot be checked.",
             "not measured",
-            "the same sweep with data=markov or data=zipf_facts.",
+            _CALIBRATE,
         )
     text = f"Known entropy {span((entropies[0], entropies[-1]), format_number)} nats per token; {below} cells end below it."
     if joint is None:
@@ -326,15 +334,17 @@ def tasks(seen: Evidence) -> Answer:
         return Answer(
             f"Columns {', '.join(named)} are kept and not analysed.", "not measured", "fit them by a law of their own."
         )
-    return Answer(
-        "The points hold one metric, the loss, which is continuous; no task.", "not measured", "measure a task, with its n."
-    )
+    nothing = "The points hold one metric, the loss, which is continuous; no task."
+    answer = from_studies(seen, ("emergence",), nothing)
+    return answer or Answer(nothing, "not measured", "scalesweep study emergence, or measure a task, with its n.")
 
 
 def sampling(seen: Evidence) -> Answer:
     """20. Samples and pass@k."""
     named = [name for name in map(str, seen.points.frame) if name.startswith("pass@")]
     nothing = f"{_TABLE} whether the models were sampled." if seen.is_table else "Nothing was sampled from the models."
+    if not named and (answer := from_studies(seen, ("test_time",), nothing)) is not None:
+        return answer
     said = f"Columns {', '.join(named)} are kept and not analysed." if named else nothing
     return Answer(said, "not measured", "sample the kept weights (train.keep_weights=true), and state k, n and T.")
 

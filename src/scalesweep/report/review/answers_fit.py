@@ -14,7 +14,7 @@ from scalesweep.fit.solve.objectives import Objective
 from scalesweep.laws import Chinchilla, JointLaw
 from scalesweep.report.figures.comparisons import LABELS
 from scalesweep.report.review.answers import rows
-from scalesweep.report.review.evidence import Answer, Evidence, percent
+from scalesweep.report.review.evidence import Answer, Evidence, from_studies, percent
 from scalesweep.report.words.fit import interval
 from scalesweep.units import format_count, format_number, format_share
 
@@ -214,8 +214,10 @@ def multipliers(seen: Evidence) -> Answer:
         text = f"Rows of one N and D differ by {', '.join(mixed)}, which one law was fitted to" if mixed else ""
         said = f"{text}; no multiplier was estimated." if text else "The table does not say whether its runs are of one recipe."
         return Answer(said, "not measured", f"fit them apart, by={mixed[0]}." if mixed else "name the column, as in by=arch.")
-    return Answer(
-        "The points are of one recipe; nothing is compared.", "not measured", "arms with equal tuning, and an A/A arm."
+    nothing = "The points are of one recipe; nothing is compared."
+    answer = from_studies(seen, ("algorithms", "data_quality"), nothing)
+    return answer or Answer(
+        nothing, "not measured", "arms with equal tuning, and an A/A arm, as of scalesweep study algorithms."
     )
 
 

@@ -10,6 +10,7 @@ from scalesweep.analysis.conventions import Convention, Counted
 from scalesweep.points.mixtures import Repeats, find_repeats
 from scalesweep.points.points import Points
 from scalesweep.report.context import Facts, ReportContext
+from scalesweep.report.verdicts import said_of
 from scalesweep.units import format_share
 
 Status = Literal["answered", "partly", "not measured"]
@@ -67,6 +68,22 @@ class Answer:
     def sentences(self) -> str:
         """Text and remedy."""
         return f"{self.text} To do: {self.remedy}" if self.remedy else self.text
+
+
+def from_studies(seen: Evidence, studies: tuple[str, ...], asks: str) -> Answer | None:
+    """The answer of studies that stand beside what is reported; None where none does.
+
+    They speak of their own cells, and so they answer in part where another version judged, or where no word was told.
+    """
+    found = [seen.context.verdicts[name] for name in studies if name in seen.context.verdicts]
+    if not found:
+        return None
+    is_told = all(verdict.is_current and verdict.word in ("supported", "contradicted") for verdict in found)
+    text = f"{asks} {said_of(seen.context.verdicts, studies)}"
+    commands = " and ".join(f"scalesweep study {verdict.study}" for verdict in found)
+    return Answer(
+        text, "answered" if is_told else "partly", "" if is_told else f"{commands}, by this version, and see its reasons."
+    )
 
 
 def percent(value: float, digits: int = 2) -> str:

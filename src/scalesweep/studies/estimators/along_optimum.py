@@ -5,16 +5,17 @@ last one. So `FreeBend`, which may bend either way, votes beside them; an interv
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeGuard
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from scalesweep.analysis.forecast.rivals import THEORIES, TITLES
+from scalesweep.analysis.forecast.rivals import THEORIES, TITLES, fit_rivals
 from scalesweep.arrays import FloatArray
 from scalesweep.errors import PointsError
+from scalesweep.fit.forms import fit_law
 from scalesweep.fit.results import Fit
 from scalesweep.laws import JointLaw, Law
 from scalesweep.points.points import Points
@@ -104,9 +105,23 @@ class AlongOptimum:
             FitError: the points identify no joint law.
             PointsError: N, D and C of the table contradict each other, or no law has a compute optimum.
         """
+        return cls._of(points, fit_voters(Rows.of(points), rule.fit, (*THEORIES, FreeBend)))
+
+    @classmethod
+    def of_every_form(cls, points: Points, rule: Rule) -> "AlongOptimum":
+        """The same with the forms that the points reject.
+
+        Raises:
+            FitError: the design does not tell N from D, or the rows are too few.
+            PointsError: as of `of`.
+        """
+        fits = fit_rivals(Rows.of(points), rule.fit, THEORIES).members
+        return cls._of(points, sorted((*fits, fit_law(FreeBend, Rows.of(points), rule.fit)), key=lambda fit: fit.aicc))
+
+    @classmethod
+    def _of(cls, points: Points, fits: Iterable[Fit]) -> "AlongOptimum":
         c = largest_compute(points)
-        voters = fit_voters(Rows.of(points), rule.fit, (*THEORIES, FreeBend))
-        forms = tuple(form for fit in voters if (form := _form(fit, c)) is not None)
+        forms = tuple(form for fit in fits if (form := _form(fit, c)) is not None)
         if not forms:
             raise PointsError(f"{points.source}: no law of these points has a compute optimum.")
         return cls(c, forms)
