@@ -4,27 +4,45 @@ import dataclasses
 import sys
 from pathlib import Path
 
+from scalesweep.analysis.forecast.goal import Goal, parse_goal
+from scalesweep.analysis.forecast.next_cells import Method
+from scalesweep.analysis.forecast.rounds import Log
 from scalesweep.cli.analysis import print_law
-from scalesweep.cli.command import TRUST, Command, Given
+from scalesweep.cli.command import TRUST, Command, Given, Option, one_of, positive
 from scalesweep.cli.laws import print_analysis
 from scalesweep.cli.tables import print_plan, wrapped
-from scalesweep.errors import EXIT_INCOMPLETE, EXIT_OK, Refused
+from scalesweep.errors import EXIT_INCOMPLETE, EXIT_OK, Refused, SpecError
 from scalesweep.run.launch.device import device_of_sweep
 from scalesweep.run.launch.monitor import failure_line
 from scalesweep.run.launch.pricing import Prices, price_of
 from scalesweep.run.store.store import Store
 from scalesweep.settings.compose import compose_settings
 from scalesweep.settings.trust import trust
+from scalesweep.sweep.adapt import run_adaptive
 from scalesweep.sweep.corpora import prepare_corpora
 from scalesweep.sweep.extend import keys_present
 from scalesweep.sweep.pooling import pooled_keys
 from scalesweep.sweep.run import plan_sweep, run_sweep
 
+UNTIL = Option[Goal | None](
+    "until", parse_goal, None, "Choose cells round by round until a half-width is reached: 'a<.03', 'error<3%'.", "GOAL"
+)
+BUDGET = Option[float | None](
+    "budget", positive, None, "With until=: FLOPs that all cells may cost, the grid included.", "FLOPs"
+)
+TARGET = Option[float | None]("target", positive, None, "With until='error<...': FLOPs of the model to predict.", "FLOPs")
+_METHODS: tuple[Method, ...] = ("ladder", "v_optimal")
+METHOD = Option[Method | None](
+    "method", lambda text: one_of(*_METHODS)(text), None, "With until='error<...': as of `next`.", "ladder|v_optimal"
+)
+
 
 def run(given: Given) -> int:
     """Plan, train what is not yet measured, fit, report."""
     trust(given[TRUST])
-    done = run_sweep(compose_settings(given.words), _say, _warn)
+    asked = _adaptive(given)
+    settings = compose_settings(given.words)
+    done = run_sweep(settings, _say, _warn) if asked is None else run_adaptive(settings, asked, _say, _warn)
     measured = done.measured
     if isinstance(done.fit, Refused) or done.page is None:
         _say(f"No law: {done.fit}")
@@ -43,19 +61,47 @@ def run(given: Given) -> int:
     return EXIT_INCOMPLETE
 
 
+def _adaptive(given: Given) -> Log | None:
+    """What is asked of an adaptive sweep; None where the grid is all.
+
+    Raises:
+        SpecError: an option of it without until=, or one that is missing or has no effect.
+    """
+    goal = given[UNTIL]
+    options = (BUDGET, TARGET, METHOD)
+    if goal is None:
+        if idle := [option.name for option in options if given.values[option.name] is not None]:
+            limit = "; the limit of a declared grid is budget.flops=FLOPs" if idle[0] == "budget" else ""
+            raise SpecError(f"{idle[0]}= has an effect only with until=GOAL, such as until='a<.03' budget=1e13{limit}.")
+        return None
+    budget, target, method = given[BUDGET], given[TARGET], given[METHOD]
+    if budget is None:
+        raise SpecError("until= needs budget=FLOPs, what all cells may cost, such as budget=1e13.")
+    if goal.quantity == "error" and target is None:
+        raise SpecError(
+            "until='error<...' needs target=FLOPs, the compute at which the loss is to be known, such as target=1e14."
+        )
+    if goal.quantity == "a" and (target or method):
+        name = "target" if target else "method"
+        raise SpecError(f"{name}= has no effect with until='a<...', whose cells are chosen for the exponent; leave it out.")
+    return Log(dataclasses.replace(goal, target_flops=target), budget, method or "ladder")
+
+
 RUN = Command(
     "run",
     about="Plan a sweep, train what is not yet measured, fit the law, write the report.",
-    usage="[sweep=PRESET] [key=value ...] [trust=package.module]",
+    usage="[sweep=PRESET] [key=value ...] [until=GOAL budget=FLOPs [target=FLOPs]] [trust=package.module]",
     run=run,
     examples=(
         "scalesweep run",
         "scalesweep run data=enwik8 sweep.name=wiki 'sweep.sizes=[20k,60k,200k]' 'sweep.budgets=[128k,512k]'",
         "scalesweep run sweep.tune.recipe.lr=1e-3..3e-2:6",
         "scalesweep run 'sweep.seeds=[0,1]' recipe.lr=0.004 dir=runs/lr4",
+        "scalesweep run until='a<.03' budget=2e13 sweep.sizes=[14k,42k,126k] sweep.budgets=[128k,256k,512k]",
+        "scalesweep run until='error<3%' target=1e14 budget=2e13 dir=runs/large",
     ),
     groups=("sweep", "recipe", "model", "data", "optim", "train", "launcher", "logger", "fit", "report"),
-    options=(TRUST,),
+    options=(UNTIL, BUDGET, TARGET, METHOD, TRUST),
     is_measuring=True,
 )
 

@@ -6,10 +6,12 @@ import os
 import shlex
 from pathlib import Path
 
-from scalesweep.analysis.forecast.next_cells import Method
+from scalesweep.analysis.forecast.exponent_cells import ExponentCells
+from scalesweep.analysis.forecast.next_cells import Method, NextCells
 from scalesweep.cli.command import REQUIRED, TABLE_NOTES, Command, Given, Option, one_of, positive
 from scalesweep.errors import EXIT_OK, PointsError, SpecError
 from scalesweep.report.words.summary import summary
+from scalesweep.sweep.rounds import words_that_measure
 from scalesweep.sweep.subject import read_subject
 
 
@@ -144,28 +146,43 @@ SCORE = Command(
 )
 
 BUDGET = Option("budget", positive, REQUIRED, "FLOPs that the next cells may cost in all.", "FLOPs")
-TARGET = Option("target", positive, REQUIRED, "FLOPs of the model that they shall help to predict.", "FLOPs")
+TARGET = Option[float | None](
+    "target",
+    lambda text: None if text == "a" else positive(text),
+    REQUIRED,
+    "FLOPs of the model that they shall help to predict, or a: the exponent of the best size, N* ~ C^a.",
+    "FLOPs|a",
+)
 METHOD = Option[Method](
     "method", one_of("ladder", "v_optimal"), "ladder", "How they are chosen (default ladder).", "ladder|v_optimal"
 )
 
 
 def propose(given: Given) -> int:
-    """Propose the next cells to measure."""
+    """Propose the next cells to measure, and of a sweep the command that measures them."""
+    from scalesweep.analysis.forecast.exponent_cells import exponent_cells
     from scalesweep.analysis.forecast.next_cells import next_cells
 
-    subject = read_subject(given.words, "next")
-    print(summary(next_cells(subject.points, subject.spec, given[BUDGET], given[TARGET], given[METHOD])))
+    subject, target = read_subject(given.words, "next"), given[TARGET]
+    if target is None:
+        proposal: ExponentCells | NextCells = exponent_cells(subject.points, subject.spec, given[BUDGET])
+    else:
+        proposal = next_cells(subject.points, subject.spec, given[BUDGET], target, given[METHOD])
+    print(summary(proposal))
+    directory = Path(given.words[0])
+    if (directory / "sweep.json").is_file() and (words := words_that_measure(proposal.cells, subject.points, directory)):
+        print(f"Measured by: {shlex.join(['scalesweep', 'run', *words])}")
     return EXIT_OK
 
 
 NEXT = Command(
     "next",
     about="Propose the next cells to measure.",
-    usage="DIR|POINTS budget=FLOPs target=FLOPs [method=ladder|v_optimal] [fit.key=value ...]",
+    usage="DIR|POINTS budget=FLOPs target=FLOPs|a [method=ladder|v_optimal] [fit.key=value ...]",
     run=propose,
     examples=(
         "scalesweep next runs/demo budget=1e13 target=1e14",
+        "scalesweep next runs/demo budget=1e13 target=a",
         "scalesweep next points.csv budget=1e18 target=1e20 method=v_optimal",
         "scalesweep next points=chinchilla budget=1e23 target=1e24",
     ),

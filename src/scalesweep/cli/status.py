@@ -23,12 +23,14 @@ from scalesweep.cli.tables import output_width, wrapped
 from scalesweep.errors import EXIT_INCOMPLETE, EXIT_OK
 from scalesweep.plan.cost import Cost, Rates, cost_of, rates_of
 from scalesweep.plan.plan import Plan
+from scalesweep.report.words.adaptive import rounds_lines
 from scalesweep.run.launch.monitor import cell_line
 from scalesweep.run.launch.slurm import in_words, jobs_of
 from scalesweep.run.store.measured import Measured
 from scalesweep.run.store.pool import is_pooled
 from scalesweep.run.store.progress import Progress, progress_of
 from scalesweep.run.store.store import Store
+from scalesweep.sweep.rounds import measured_losses, read_rounds
 from scalesweep.train.power import watts_now
 from scalesweep.units import format_count, format_duration, format_flop_rate, plural
 
@@ -143,6 +145,7 @@ def _print(store: Store, progress: Progress) -> None:
     lines = [
         *_failure_lines(progress),
         *_health(progress.measured),
+        *_rounds(progress.measured),
         *cost_lines(progress),
         *_queue_lines(store, progress),
         _summary(progress),
@@ -224,6 +227,12 @@ def _health(measured: Measured) -> list[str]:
     entropies = {record["entropy"] for record in records if record.get("entropy") is not None}
     floor = entropies.pop() if len(entropies) == 1 else None
     return [*entropy_lines(records), *health_lines(measured.points(), measured.curves, floor)]
+
+
+def _rounds(measured: Measured) -> list[str]:
+    """What an adaptive sweep has chosen, and how well it was predicted."""
+    log = read_rounds(measured.directory)
+    return rounds_lines(log, measured_losses(measured.points()) if measured.records else {}) if log else []
 
 
 def _table(*names: str, left: Sequence[str] = ()) -> Table:
@@ -312,6 +321,7 @@ def as_json(progress: Progress, store: Store, health: bool = True) -> dict[str, 
             "left": None if left is None else _amounts(cost(left)),
             "rates": list(rates.sources),
         },
+        "rounds": log.to_dict() if (log := read_rounds(measured.directory)) else None,
         "health": _health(progress.measured) if health else [],
     }
 

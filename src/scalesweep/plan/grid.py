@@ -1,4 +1,4 @@
-"""Cells from declared sizes and budgets: the shape, the schedule and the rates of every one, by the recipe."""
+"""Cells of the grid and beside it: the shape, the schedule and the rates of every one, by the recipe."""
 
 import dataclasses
 import itertools
@@ -15,7 +15,7 @@ from scalesweep.plan.selection import Part, Selection, Transform, WindowKind
 from scalesweep.plan.trials import lr_from_law
 from scalesweep.settings.base import Ladder, Shape
 from scalesweep.settings.data import PLACES, TransformSpec
-from scalesweep.settings.plan import ModelSpec, RecipeSpec
+from scalesweep.settings.plan import FurtherCell, ModelSpec, RecipeSpec
 from scalesweep.settings.settings import Settings
 from scalesweep.settings.train import OptimSpec, TrainSpec
 
@@ -48,7 +48,7 @@ def resolve_precision(spec: TrainSpec, device: Device) -> Precision:
 
 
 def grid_cells(settings: Settings, corpus: CorpusFacts, device: Device) -> Iterator[Cell]:
-    """The cells of one variant of a sweep, by size, budget and seed.
+    """The cells of one variant of a sweep, by size, budget and seed, and after them those beside the grid.
 
     Raises:
         SpecError: a budget below one batch, two sizes that become one, or a class of the user's own that breaks its contract.
@@ -66,8 +66,23 @@ def grid_cells(settings: Settings, corpus: CorpusFacts, device: Device) -> Itera
     ):
         on_grid = sweep.design != "lshape" or i == 0 or j == 0
         if on_grid and low <= declared_tokens(settings, shape, budget) / num_params(shape, convention) <= high:
-            cell = _cell(settings, shape, budget, seed, corpus, device)
+            tokens = declared_tokens(settings, shape, budget)
+            cell = _cell(settings, shape, tokens, seed, corpus, device, f"sweep.budgets: {budget:g} ({sweep.design})")
             yield dataclasses.replace(cell, own_optimizer=own) if own else cell
+    for further in sweep.further:
+        cell = further_cell(further, settings, corpus, device)
+        yield dataclasses.replace(cell, own_optimizer=own) if own else cell
+
+
+def further_cell(further: FurtherCell, settings: Settings, corpus: CorpusFacts, device: Device) -> Cell:
+    """A cell beside the grid, by the same rules as those of the grid.
+
+    Raises:
+        SpecError: fewer tokens than one batch, or no shape near the size.
+    """
+    shape = resolve_shape(further.size, settings, corpus)
+    rules.check_near([shape], [further.size], settings.recipe, settings.count.params)
+    return _cell(settings, shape, further.tokens, further.seed, corpus, device, f"sweep.further: {further.tokens:g} tokens")
 
 
 def _own_optimizer(optim: OptimSpec, corpus: CorpusFacts) -> str:
@@ -119,17 +134,17 @@ def declared_tokens(settings: Settings, shape: ModelShape, budget: float) -> flo
 def _cell(
     settings: Settings,
     shape: ModelShape,
-    budget: float,
+    tokens: float,
     seed: int,
     corpus: CorpusFacts,
     device: Device,
+    asked: str,
 ) -> Cell:
-    tokens = declared_tokens(settings, shape, budget)
     recipe, train, optim = _with_lr_law(settings, shape, tokens), settings.train, settings.optim
     sequences = rules.batch_sequences(tokens, recipe, shape.context)
     if tokens < sequences * shape.context:
         raise SpecError(
-            f"sweep.budgets: {budget:g} ({settings.sweep.design}) is {tokens:,.0f} tokens at width {shape.width}, below "
+            f"{asked} is {tokens:,.0f} tokens at width {shape.width}, below "
             f"one batch of {sequences * shape.context:,} tokens; raise it, or lower recipe.batch_tokens or model.context."
         )
     steps = round(tokens / (sequences * shape.context))

@@ -215,7 +215,7 @@ def _warnings(settings: Settings, corpus: CorporaFacts, cells: tuple[Cell, ...],
         line for v in variants(settings) for line in _missed_targets(v.settings, _facts(corpus, v.settings))
     )
     corpora = {c.corpus_hash for c in cells}
-    off = [c for c in cells if abs(c.tokens / declared_tokens(settings, c.shape, declared_budget(settings, c)) - 1) > _OFF]
+    off = [c for c in cells if _misses_its_budget(c, settings)]
     if off:
         yield f"{len(off)} budgets are more than 1 % off after rounding to whole steps, because they are few steps long."
     seeds = settings.sweep.seeds
@@ -243,6 +243,15 @@ def _warnings(settings: Settings, corpus: CorporaFacts, cells: tuple[Cell, ...],
             f"The largest budget, {most.tokens:,} tokens, is {most.epochs:.1f} epochs of {_repeated(most)} unique tokens): "
             "a law fitted on repeated data is not the law of fresh data."
         )
+
+
+def _misses_its_budget(cell: Cell, settings: Settings) -> bool:
+    """Whether the cell's tokens are off from those of every budget, and of every cell beside the grid."""
+    asked = [
+        declared_tokens(settings, cell.shape, declared_budget(settings, cell)),
+        *(f.tokens for f in settings.sweep.further),
+    ]
+    return min(abs(cell.tokens / tokens - 1) for tokens in asked) > _OFF
 
 
 def _repeated(cell: Cell) -> str:

@@ -89,6 +89,12 @@ class ReportContext:
     where the points have one count only."""
     sets: Sequence[Mapping[str, Any]] = ()
     """Rows of the table of validation sets; empty where cells were evaluated on one alone."""
+    rounds: Sequence[str] = ()
+    """Sentences on the rounds of an adaptive sweep; these and both tables are empty where the grid was all."""
+    rounds_table: Sequence[Mapping[str, Any]] = ()
+    """One row a round."""
+    sealed_table: Sequence[Mapping[str, Any]] = ()
+    """One row a cell that a round chose: its loss as predicted before it was measured, and as measured."""
     facts: Facts = Facts()
     """What else is known of the experiment."""
     verdicts: Mapping[str, Verdict] = field(default_factory=dict)

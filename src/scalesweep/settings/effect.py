@@ -99,6 +99,8 @@ WHEN: Mapping[str, tuple[When, ...]] = {
     ),
     "data.model": (_source("generated"),),
     "data.cell": (_source("generated"),),
+    "data.accumulate": (_source("generated"),),
+    "data.verified": (_source("generated"),),
     "data.temperature": (_source("generated"),),
     "data.max_tokens": (_source(*DRAWN, "generated"),),
     "data.seed": (
@@ -115,6 +117,7 @@ WHEN: Mapping[str, tuple[When, ...]] = {
     "data.zipf_alpha": (_source("zipf_facts", "facts"),),
     "data.values": (_source("zipf_facts", "facts"),),
     "data.answer_tokens": (_source("facts", "copy"),),
+    "data.wrong_share": (_source("facts"),),
     "data.tokenizer.vocab_size": (
         When(
             "data",
@@ -168,7 +171,7 @@ WHEN: Mapping[str, tuple[When, ...]] = {
 ALWAYS = frozenset(
     """
     dir count.params count.flops count.loss
-    sweep.name sweep.design sweep.sizes sweep.budgets sweep.tokens_per_parameter sweep.seeds sweep.axes
+    sweep.name sweep.design sweep.sizes sweep.budgets sweep.tokens_per_parameter sweep.seeds sweep.axes sweep.further
     sweep.tune.recipe sweep.tune.optim sweep.tune.train sweep.tune.method sweep.tune.extensions
     recipe.name recipe.parametrisation recipe.head_dim recipe.lr_law recipe.embedding_lr_ratio recipe.batch_tokens
     recipe.batch_exponent recipe.warmup_steps recipe.warmup_fraction

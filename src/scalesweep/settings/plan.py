@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, NonNegativeFloat, NonNegativeInt, PositiveFloat, PositiveInt
 
 from scalesweep.counting import FlopsConvention, LossMetric, ParamsConvention
-from scalesweep.settings.base import Amount, Count, Seed, Sizes, Spec, Target
+from scalesweep.settings.base import Amount, Count, Seed, Size, Sizes, Spec, Target
 from scalesweep.settings.tune import LrLaw, TuneSpec
 
 
@@ -19,6 +19,17 @@ class CountSpec(Spec):
     loss: Annotated[LossMetric | None, BeforeValidator(lambda value: "bits_per_byte" if value == "bpb" else value)] = None
     """What the loss is. Null: of a sweep nats_per_token, of a table what its header says, else nats_per_token, which is said. A
     sweep's can be turned into bits_per_token, nats_per_byte, bits_per_byte (or bpb) or perplexity; a table's may be any."""
+
+
+class FurtherCell(Spec):
+    """A cell beside the grid."""
+
+    size: Size
+    """Target N in parameters, or width and depth."""
+    tokens: Count
+    """Training tokens."""
+    seed: Seed = 0
+    """Seed of initialisation and data order."""
 
 
 class SweepSpec(Spec):
@@ -40,6 +51,9 @@ class SweepSpec(Spec):
     axes: Annotated[dict[str, Any], BeforeValidator(lambda value: value or {})] = Field(default_factory=dict)
     """Further axes: a nested table of settings of data, recipe, model, optim or train with a list of values at each leaf, or
     such a group with a list of its options, as names or tables."""
+    further: Annotated[tuple[FurtherCell, ...], BeforeValidator(lambda value: value or ())] = ()
+    """Cells beside the grid, such as [{size: 96k, tokens: 1.5M, seed: 0}], as `scalesweep next` proposes them and `run until=`
+    measures them."""
     tune: TuneSpec | None = None
     """Settings that are tuned at every size and budget; the laws are then fitted to the tuned frontier."""
 

@@ -8,11 +8,13 @@ from scalesweep.plan.axes import ARM, AXIS
 from scalesweep.points.metric import rate_from_nats
 from scalesweep.report import ReportContext
 from scalesweep.report.verdicts import certificate_line, read_verdicts
+from scalesweep.report.words.adaptive import rounds_rows, rounds_summary, sealed_rows
 from scalesweep.run.store.measured import Measured, Record, further_losses
 from scalesweep.run.store.stated import stated_corpora
 from scalesweep.settings.settings import Settings
 from scalesweep.sweep.facts import cost_rows, counts_of, facts_of
 from scalesweep.sweep.pooling import pool_rows
+from scalesweep.sweep.rounds import measured_losses, read_rounds
 from scalesweep.sweep.sets import validation_rows
 from scalesweep.version import __version__, commit_words
 
@@ -26,6 +28,8 @@ def report_context(measured: Measured, settings: Settings, command: str) -> Repo
     verdicts = read_verdicts(measured.directory)
     several = len(corpora) > 1
     accounts = [f"{one.name}: {one.account}" if several else one.account for one in corpora.values() if one.account]
+    log = read_rounds(measured.directory)
+    losses = measured_losses(measured.points()) if log and records else {}  # counted as when they were predicted
     return ReportContext(
         title=settings.report.title or sweep["name"],
         curves={key: [(p["tokens"], p["loss"]) for p in curve] for key, curve in measured.curves.items()},
@@ -58,6 +62,9 @@ def report_context(measured: Measured, settings: Settings, command: str) -> Repo
         ],
         command=command,
         counts=counts_of(plan.cells),
+        rounds=rounds_summary(log) if log else (),
+        rounds_table=rounds_rows(log) if log else (),
+        sealed_table=sealed_rows(log, losses) if log else (),
         facts=facts_of(measured, settings),
         sets=validation_rows(measured, settings.count.loss),
         verdicts=verdicts,

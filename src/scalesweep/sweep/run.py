@@ -27,6 +27,7 @@ from scalesweep.settings.settings import Settings
 from scalesweep.sweep.corpora import Corpora, prepare_corpora
 from scalesweep.sweep.extend import extend, keys_present
 from scalesweep.sweep.pooling import take_here
+from scalesweep.sweep.rounds import read_rounds, with_rounds
 from scalesweep.sweep.subject import sweep_subject, write
 from scalesweep.sweep.tracking import track_sweep
 from scalesweep.units import plural
@@ -71,8 +72,18 @@ def run_sweep(settings: Settings, say: Say, warn: Say) -> Swept:
         KeyboardInterrupt: SIGINT or SIGTERM ended it; checkpoints are written.
     """
     require_ready(settings.logger)
+    settings = with_rounds(settings, read_rounds(Path(settings.dir).expanduser()))  # an adaptive sweep keeps its cells
     device = device_of_sweep(settings)
     corpora = prepare_corpora(settings, say)
+    return conclude(measure_all(settings, corpora, device, say, warn), settings, say, warn)
+
+
+def measure_all(settings: Settings, corpora: Corpora, device: Device, say: Say, warn: Say) -> Store:
+    """Plan, train what is not yet measured, and extend tuned ranges; what `run_sweep` does before it fits.
+
+    Raises:
+        ScaleSweepError: as of `run_sweep`.
+    """
     store = Store(Path(settings.dir).expanduser())
     with plain_storage_errors(store.directory):
         store.clear_cancel()
@@ -87,6 +98,11 @@ def run_sweep(settings: Settings, say: Say, warn: Say) -> Swept:
     if settings.sweep.tune is not None:
         measure_edges(store, plan, settings, corpora, device, say)
     measure_sets(store, plan, device, say)
+    return store
+
+
+def conclude(store: Store, settings: Settings, say: Say, warn: Say) -> Swept:
+    """Fit what was measured, write the report, and tell the tracker."""
     measured, page, analysis = read_measured(store), None, None
     found: SweepFit | Refused
     try:

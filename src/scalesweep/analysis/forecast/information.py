@@ -34,13 +34,13 @@ class Information:
         Their noise is that of the fit's residuals.
         """
         sd = max(robust_scale(inflated_residuals(fit), 0), 1e-6)
-        rows = np.stack([_derivatives(law, n, d) for law in laws]) / sd
-        at = np.stack([_derivatives(law, np.array([target[0]]), np.array([target[1]]))[0] for law in laws])
+        rows = np.stack([log_derivatives(law, n, d) for law in laws]) / sd
+        at = np.stack([log_derivatives(law, np.array([target[0]]), np.array([target[1]]))[0] for law in laws])
         return cls(laws, sd, rows.swapaxes(1, 2) @ rows, at)
 
     def rows(self, n: FloatArray, d: FloatArray) -> FloatArray:
         """Derivatives at n, d of shape (rows,), in units of the noise, shape (laws, rows, P)."""
-        return np.stack([_derivatives(law, n, d) for law in self.laws]) / self.noise_sd
+        return np.stack([log_derivatives(law, n, d) for law in self.laws]) / self.noise_sd
 
     def variance(self, rows: FloatArray) -> float:
         """Mean variance of the predicted log loss at the target after rows of shape (laws, rows, P)."""
@@ -55,7 +55,7 @@ class Information:
         return np.asarray(np.mean(cross**2 / (1 + np.sum(spread * candidates, axis=2)), axis=0))
 
 
-def _derivatives(law: JointLaw, n: FloatArray, d: FloatArray) -> FloatArray:
+def log_derivatives(law: JointLaw, n: FloatArray, d: FloatArray) -> FloatArray:
     """Derivatives of log L by the logarithms of the parameters, shape (rows, P): of one size, unlike the parameters."""
     return np.asarray(law.gradient(n, d) * np.array(law.theta) / law.predict(n, d)[:, None])
 

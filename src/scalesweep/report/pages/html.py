@@ -162,6 +162,9 @@ def _measured(analysis: Analysis, context: ReportContext) -> dict[str, Any]:
     return {
         "tuning": context.tuning,
         "sets": from_records(context.sets),
+        "rounds": context.rounds,
+        "rounds_table": from_records(context.rounds_table),
+        "sealed_table": from_records(context.sealed_table),
         "cells": from_records(rows),
         "num_leading": num_leading(rows),
         "excluded": from_records(excluded_rows(analysis.points)),

@@ -37,6 +37,9 @@ def render_markdown(analysis: Analysis, context: ReportContext, found: Reviewed,
         parts += ["## Running", "\n".join(f"- {plain_markdown(line)}" for line in running_sentences(analysis.running))]
     parts += [f"## {title}\n\n```text\n{text}\n```" for title, text in _texts(analysis).items()]
     parts += ["## Tuned frontier", f"```text\n{context.tuning}\n```"] if context.tuning else []
+    if context.rounds:
+        parts += ["## Rounds", *map(plain_markdown, context.rounds), write_markdown(from_records(context.rounds_table))]
+        parts += [write_markdown(from_records(context.sealed_table))]
     parts += _reviewed(found)
     parts += ["## Figures"]
     parts += map(_figure, charts)

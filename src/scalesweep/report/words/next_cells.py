@@ -4,6 +4,7 @@ import textwrap
 from collections import Counter
 
 from scalesweep.analysis.forecast.dated import Prediction
+from scalesweep.analysis.forecast.exponent_cells import ExponentCells
 from scalesweep.analysis.forecast.next_cells import NextCells
 from scalesweep.errors import Refused
 from scalesweep.units import format_count, format_number
@@ -28,6 +29,31 @@ def summarise(proposal: NextCells) -> str:
             f"  Expected {share} interval of the mean loss at the target:",
             *_promises(proposal),
             *textwrap.wrap(proposal.law, 98, initial_indent="  ", subsequent_indent="    "),
+        ]
+    )
+
+
+def summarise_exponent(proposal: ExponentCells) -> str:
+    """The proposal of cells for the exponent a as text for a terminal."""
+    lines = [
+        f"Next cells for a, the exponent of the best size N* ~ C^a, from {proposal.source}",
+        f"  {'runs':>4}{'N':>8}{'D':>8}{'D/N':>8}{'C, FLOPs':>12}",
+    ]
+    lines += [
+        f"  {num:>4}{format_count(cell.n):>8}{format_count(cell.d):>8}{format_number(cell.d / cell.n):>8}"
+        f"{format_number(cell.c):>12}"
+        for cell, num in Counter(proposal.cells).items()
+    ]
+    now = proposal.before
+    known = (
+        f"None now: {now}" if isinstance(now, Refused) else f"a now {now}, half-width {format_number((now.high - now.low) / 2)}"
+    )
+    after = "" if isinstance(now, Refused) else f"; expected after {format_number(proposal.half_width)}"
+    return "\n".join(
+        [
+            *lines,
+            f"  They cost {format_number(proposal.spent_flops)} of {format_number(proposal.budget_flops)} FLOPs.",
+            f"  {known}{after}.",
         ]
     )
 

@@ -7,6 +7,7 @@ from scalesweep.analysis.allocation.approaches import Approaches
 from scalesweep.analysis.analyse import Analysis
 from scalesweep.analysis.forecast.backtest import BackTest
 from scalesweep.analysis.forecast.dated import Forecast
+from scalesweep.analysis.forecast.exponent_cells import ExponentCells
 from scalesweep.analysis.forecast.next_cells import NextCells
 from scalesweep.analysis.forecast.scoring import Score
 from scalesweep.analysis.forecast.tournament import Tournament
@@ -33,6 +34,7 @@ summary.register(CoordinateCheck, transfer.summarise_coordinates)
 summary.register(CoverageTable, coverage.summarise)
 summary.register(Forecast, forecast.summarise)
 summary.register(LearningRates, transfer.summarise_rates)
+summary.register(ExponentCells, next_cells.summarise_exponent)
 summary.register(NextCells, next_cells.summarise)
 summary.register(Score, forecast.summarise_score)
 summary.register(SweepFit, fit.summarise)

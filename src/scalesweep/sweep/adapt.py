@@ -1,0 +1,123 @@
+"""A sweep that chooses its cells: the rounds of `analysis.forecast.rounds`, measured in a store.
+
+Each round is written to rounds.json, with what is predicted of its cells, before any of them is planned, let alone trained. So
+whenever the command is killed, the next call finds either the whole round or none, measures what is missing of it, and goes on
+as the first one would have.
+"""
+
+import dataclasses
+import math
+from pathlib import Path
+
+from scalesweep.analysis.forecast.exponent_cells import Place, Snap
+from scalesweep.analysis.forecast.rounds import End, Log, next_round, predict_cells
+from scalesweep.errors import PointsError, SpecError
+from scalesweep.plan.grid import CorpusFacts, Device, further_cell
+from scalesweep.report.words.adaptive import describe_end, describe_round
+from scalesweep.run.launch.device import device_of_sweep
+from scalesweep.run.launch.signals import signals_interrupt
+from scalesweep.run.store.measured import read_measured
+from scalesweep.run.store.store import FINISHED
+from scalesweep.run.tracker import require_ready
+from scalesweep.settings.plan import FurtherCell
+from scalesweep.settings.settings import Settings
+from scalesweep.sweep.corpora import Corpora, prepare_corpora
+from scalesweep.sweep.rounds import read_rounds, with_rounds, write_rounds
+from scalesweep.sweep.run import Say, Swept, conclude, measure_all, plan_sweep
+from scalesweep.units import format_number
+
+
+@signals_interrupt()
+def run_adaptive(settings: Settings, asked: Log, say: Say, warn: Say) -> Swept:
+    """Measure the grid, and round after round what tells the most, until the goal is reached or the budget spent.
+
+    Args:
+        settings: the grid that is the start, and all else; the sweep in their directory is begun, or goes on.
+        asked: goal, budget and method; what rounds there were stands in the directory.
+        say: takes lines on what is being done.
+        warn: takes what the user should know of the design, each once.
+
+    Raises:
+        ScaleSweepError: what is asked for cannot be measured here, or the directory cannot be written.
+        KeyboardInterrupt: SIGINT or SIGTERM ended it.
+    """
+    _check(settings)
+    require_ready(settings.logger)
+    device = device_of_sweep(settings)
+    corpora = prepare_corpora(settings, say)
+    directory = Path(settings.dir).expanduser()
+    before = read_rounds(directory)
+    log = asked if before is None else dataclasses.replace(asked, rounds=before.rounds)
+    if before is None:
+        _check_start(settings, corpora, device, asked)
+    warned: set[str] = set()
+
+    def warn_once(line: str) -> None:
+        if line not in warned:
+            warned.add(line)
+            warn(line)
+
+    while True:
+        grown = with_rounds(settings, log)
+        store = measure_all(grown, corpora, device, say, warn_once)
+        if any(state not in FINISHED for state in store.states().values()):
+            return conclude(store, grown, say, warn)  # failed cells: the next call tries them again
+        try:
+            points = read_measured(store, with_curves=False).points(settings.count)
+        except PointsError:  # every cell diverged
+            return conclude(store, grown, say, warn)
+        made = next_round(points, log, settings.fit, _snap(settings, corpora, device), predict_cells)
+        if isinstance(made, End):
+            say(describe_end(made, log))
+            write_rounds(directory, dataclasses.replace(log, end=made))
+            return conclude(store, grown, say, warn)
+        say(describe_round(made, log, len(log.rounds) + 1))
+        log = log.with_round(made)
+        write_rounds(directory, log)
+
+
+def _check(settings: Settings) -> None:
+    """Refuse what has no rounds."""
+    if settings.sweep.tune is not None or settings.sweep.axes:
+        name = "sweep.tune" if settings.sweep.tune is not None else "sweep.axes"
+        raise SpecError(f"until= chooses sizes and budgets of one recipe; leave {name} out, or measure its best setting.")
+    if limits := [f"budget.{name}" for name, value in settings.budget if value is not None]:
+        raise SpecError(f"{limits[0]} shrinks a declared grid; with until= the limit is budget=FLOPs: leave {limits[0]} out.")
+    if settings.fit.bootstrap == 0:
+        raise SpecError("fit.bootstrap = 0: until= waits for an interval, which needs resamples.")
+
+
+def _check_start(settings: Settings, corpora: Corpora, device: Device, asked: Log) -> None:
+    """Refuse a start that costs the whole budget, before it is measured."""
+    cost = sum(cell.flops(settings.count) for cell in plan_sweep(settings, corpora, device).cells)
+    if cost >= asked.budget_flops:
+        raise SpecError(
+            f"budget = {format_number(asked.budget_flops)}: the grid that is measured first costs {format_number(cost)} FLOPs; "
+            "raise it, or declare smaller sizes or budgets."
+        )
+
+
+def _snap(settings: Settings, corpora: Corpora, device: Device) -> Snap:
+    """The cell nearest to N and D: the recipe's shape, whole steps of its batch, and no token of the text twice."""
+    (facts,) = corpora.facts(settings).values()
+
+    def snap(n: float, d: float) -> Place | None:
+        first = _nearest(n, d, settings, facts, device)
+        if first is None:
+            return None
+        # By its own N and D, which is how rounds.json names it: with a batch that grows with D that may be another cell.
+        return _nearest(first.n, first.d, settings, facts, device)
+
+    return snap
+
+
+def _nearest(n: float, d: float, settings: Settings, facts: CorpusFacts, device: Device) -> Place | None:
+    try:
+        cell = further_cell(FurtherCell(size=round(n), tokens=round(d)), settings, facts, device)
+    except SpecError:  # below one batch, or no width near it
+        return None
+    if cell.epochs > 1:
+        return None
+    size, tokens = cell.num_params(settings.count), cell.tokens
+    cost = cell.flops(settings.count)
+    return Place(float(size), float(tokens), cost) if math.isfinite(cost) else None
