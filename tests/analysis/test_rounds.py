@@ -84,6 +84,8 @@ def test_a_sweep_ends_as_narrow_as_asked_after_a_replicate(finished):
     assert end.reading.low < LAW.a < end.reading.high
     assert end.spent_flops == pytest.approx(points.c.sum()) and end.spent_flops < BUDGET
     last, before = log.rounds[-1], log.rounds[-2]
+    assert isinstance(last.reading, Prediction) and isinstance(now := read_goal(points, GOAL, SPEC), Prediction)
+    assert (end.reading.low, end.reading.high) == (min(last.reading.low, now.low), max(last.reading.high, now.high))
     assert last.kind == "replicate" and last.reason == "reached"
     assert sorted((c.n, c.d) for c in last.cells) == sorted((c.n, c.d) for c in before.cells)
     assert {(c.n, c.d, c.seed) for c in last.cells}.isdisjoint((c.n, c.d, c.seed) for c in before.cells)
@@ -177,7 +179,7 @@ def test_words_tell_each_round_and_what_its_seal_was_worth(finished):
     lines = rounds_lines(Log(GOAL, BUDGET, rounds=log.rounds, end=end), {})
     assert len(lines) == len(log.rounds) + 2
     assert lines[0].startswith("Adaptive sweep for a ± 0.06")
-    assert lines[-1].startswith("Reached in") and "after a replicate of the last rung" in lines[-1]
+    assert lines[-1].startswith("Reached in") and "with a replicate of the last rung" in lines[-1]
     known = Log.from_dict(json.loads(json.dumps(log.to_dict())))
     first = known.rounds[0]
     told = Round(

@@ -4,8 +4,9 @@ Pure: `next_round` says what is to be measured after what was, and who measures 
 The same points and the same log give the same answer, so that a sweep that was killed goes on as if it had not been.
 
 Stopping when an interval happens to be narrow would report intervals that are too narrow by chance. So a stop is tried: the
-last cells are measured once more with other seeds, and the interval that is reported is the one after that replicate rung.
-Where it is not as narrow as asked, the sweep goes on while its budget lasts. docs/adaptive.md has its coverage.
+last cells are measured once more with other seeds, and what is reported is the union of the intervals before and after that
+replicate rung. Where that is not as narrow as asked, the sweep goes on while its budget lasts. docs/adaptive.md has what both
+hold in simulated sweeps.
 """
 
 import math
@@ -92,7 +93,7 @@ class End:
 
     reason: Reason
     reading: Prediction | Refused
-    """Of all points, those of the last replicate rung among them."""
+    """Of all points; after a stop that a replicate rung confirmed, the union with the interval before that rung."""
     spent_flops: float
     points_sha256: str
     note: str = ""
@@ -163,13 +164,15 @@ def next_round(points: Points, log: Log, spec: FitSpec, snap: Snap, predict: Pre
     reading = rivals if isinstance(rivals, Refused) else read_goal(points, log.goal, spec, rivals)
     spent = float(np.sum(points.frame["c"]))
     last, origin = (log.rounds[-1] if log.rounds else None), hash_points(points)
+    is_replicated = last is not None and last.kind == "replicate"
+    if last is not None and is_replicated and last.reason == "reached":
+        reading = _union(last.reading, reading)
     is_met, note = log.goal.is_met(reading), ""
     reason: Reason | None = None
     if is_met:
         reason = "reached"
     elif _is_stalled([log.goal.width(one) for one in (*(made.reading for made in log.rounds), reading)], log.goal):
         reason = "stalled"
-    is_replicated = last is not None and last.kind == "replicate"
     if last is not None and is_replicated and last.reason == "stalled" and not is_met:
         return End("stalled", reading, spent, origin)
     if reason is None:
@@ -183,6 +186,13 @@ def next_round(points: Points, log: Log, spec: FitSpec, snap: Snap, predict: Pre
         return End(reason, reading, spent, origin, note)
     places = [Place(cell.n, cell.d, cell.c) for cell in last.cells]
     return Round("replicate", reason, reading, None, spent, _seal(points, places, spec, predict), origin, note)
+
+
+def _union(before: Prediction | Refused, after: Prediction | Refused) -> Prediction | Refused:
+    """The later value with the union of both intervals; refused where one of them is."""
+    if isinstance(before, Refused) or isinstance(after, Refused):
+        return after if isinstance(after, Refused) else before
+    return Prediction(after.value, min(before.low, after.low), max(before.high, after.high))
 
 
 def _is_spent(points: Points, log: Log, spent: float) -> bool:

@@ -34,7 +34,7 @@ def describe_end(end: End, log: Log) -> str:
     reached = "Reached" if end.reason == "reached" else "Not reached"
     why = "" if end.reason == "reached" else f" It ended because {_REASONS[end.reason]}."
     replicated = bool(log.rounds) and log.rounds[-1].kind == "replicate"
-    origin = "after a replicate of the last rung" if replicated else "of the grid alone, which was fixed beforehand"
+    origin = "with a replicate of the last rung" if replicated else "of the grid alone, which was fixed beforehand"
     asked = f"asked was {log.goal.write(log.goal.half_width)}"
     return f"{reached} in {rounds}: {_reading(end.reading, log)} {origin}; {asked}.{why}{f' {end.note}' if end.note else ''}"
 
