@@ -15,7 +15,15 @@ from scalesweep.sweep.corpora import Corpora, prepare_corpora
 from scalesweep.sweep.run import plan_sweep
 from scalesweep.train.data import prepare
 from scalesweep.train.data.synthetic import entropy_of, key_probabilities
-from scalesweep.train.data.tasks import COPY_PROBLEMS, HELD_OUT, fact_records, is_held_out, problem_set, token_source
+from scalesweep.train.data.tasks import (
+    COPY_PROBLEMS,
+    HELD_OUT,
+    are_right,
+    fact_records,
+    is_held_out,
+    problem_set,
+    token_source,
+)
 
 
 def composed(*words: str) -> DataSpec:
@@ -127,3 +135,27 @@ def test_problems_too_few_to_be_new_or_too_many_to_be_asked_are_refused(tmp_path
     values = {**small_settings(tmp_path).data.model_dump(mode="json"), "source": "copy", "tokenizer": {"kind": "none"}}
     with pytest.raises(SpecError, match="65,536 problems, fewer than 1,000,000"):
         parse(DataSpec, {**values, "max_bytes": None, "answer_tokens": 4})
+
+
+def test_a_share_of_the_keys_has_wrong_values_in_the_training_stream_alone() -> None:
+    spec = composed("data=facts", "data.answer_tokens=2", "data.wrong_share=0.25")
+    right = fact_records(spec)
+    taught, held_out = (drawn(spec, 4 * 40_000, stream).reshape(-1, 4) for stream in (0, 1))
+    assert are_right(held_out, spec).all()
+    keys = taught[:, 0] * 64 + taught[:, 1]
+    wrong = np.unique(keys[~are_right(taught, spec)])
+    assert not np.isin(wrong, keys[are_right(taught, spec)]).any()  # a key is right or wrong throughout
+    assert abs(len(wrong) / len(np.unique(keys)) - 0.25) < 4.5 * math.sqrt(0.25 * 0.75 / len(np.unique(keys)))
+    true = {tuple(record[:2]): record[2:] for record in right}
+    changed = taught[~are_right(taught, spec)][:200]
+    assert all((true[tuple(record[:2])] != record[2:]).all() for record in changed)
+    assert token_source(spec).entropy == token_source(composed("data=facts", "data.answer_tokens=2")).entropy
+
+
+def test_right_records_are_those_of_the_table() -> None:
+    spec = composed("data=facts", "data.answer_tokens=2", "data.keys=1000")
+    records = fact_records(spec)
+    assert are_right(records, spec).all()
+    assert not are_right(np.roll(records, 1, axis=1), spec).any()
+    unknown = np.array([[31, 31, 32, 32], [50, 50, 50, 50]])  # no key of 1,000, and no key at all
+    assert not are_right(unknown, spec).any()

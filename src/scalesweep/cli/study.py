@@ -17,8 +17,9 @@ from scalesweep.settings.compose import is_setting, study_names, study_values
 from scalesweep.settings.own import is_own, own_dirs
 from scalesweep.settings.study import StudySpec
 from scalesweep.settings.trust import trust
+from scalesweep.studies.base import Arms
 from scalesweep.studies.load import Study, load_study
-from scalesweep.studies.measure import Asked, Form, ask, may_change_cells, planned_points
+from scalesweep.studies.measure import Asked, Form, ask, design, may_change_cells, planned_points
 from scalesweep.studies.result import Result
 from scalesweep.studies.simulate import operating, operating_lines
 from scalesweep.studies.study import keep_operating, lacking_plan, read_verdict, result_dir, run_studies, store_of
@@ -94,7 +95,9 @@ def _list(paths: Sequence[str], form: Form, directory: Path) -> int:
 def _price(asked: Asked, directory: Path) -> str:
     """What of a study is still to be measured, in words."""
     number, plan = plural(len(asked.cells()), "cell"), lacking_plan([asked], store_of(directory))
-    if not plan.cells:
+    if asked.waiting:
+        number += f", and of {plural(len(asked.waiting), 'arm')} whose text is still to be written,"
+    elif not plan.cells:
         return f"nothing more: all {number} are measured"
     price = price_of(plan, Prices(asked.launched, asked.device))
     left = f"{len(plan.cells)} of {number} to measure"
@@ -109,6 +112,9 @@ def _plan(asked: Sequence[Asked], directory: Path) -> int:
         cells = {arm: len(plan.cells) for arm, plan in one.plans.items()}
         arms = ", ".join(f"{arm} {number}" for arm, number in cells.items())
         _say(wrapped(f"{one.study.name}: {plural(len(one.cells()), 'cell')} ({arms}). {one.study.spec.statement}"))
+        if one.waiting:
+            later = ", ".join(one.waiting)
+            _say(wrapped(f"Planned, and priced, when the cells that write their text are measured: arms {later}."))
     store = store_of(directory)
     plan = lacking_plan(asked, store)
     if not plan.cells:
@@ -124,7 +130,9 @@ def _plan(asked: Sequence[Asked], directory: Path) -> int:
 def _simulate(asked: Sequence[Asked], tables: int, directory: Path) -> int:
     """Operating characteristics of every rule on its own grid, kept for the next verdict."""
     for one in asked:
-        arms = {arm: planned_points(plan, one.launched.count) for arm, plan in one.plans.items()}
+        arms: Arms = {arm: planned_points(plan, one.launched.count) for arm, plan in one.plans.items()}
+        if one.waiting:
+            arms = design(one.study, one.form)
         rows = operating(one.study, arms, tables)
         _print([*operating_lines(rows, one.study.name), f"Kept in {keep_operating(one, rows, directory)}."])
     return EXIT_OK

@@ -8,9 +8,10 @@ from pathlib import Path
 from scalesweep.errors import StoreError
 from scalesweep.run.store.stated import stated_corpora
 from scalesweep.run.store.store import Store
-from scalesweep.settings.data import TASKS, DataSpec
+from scalesweep.settings.data import DataSpec
 from scalesweep.train.data.batches import Tokens
 from scalesweep.train.data.corpus import Corpus, open_corpus
+from scalesweep.train.data.stated import task_of
 from scalesweep.train.data.tasks import ProblemSet, problem_set
 from scalesweep.train.data.validation import ValidationSet, prepare_with_sets, set_from
 
@@ -25,7 +26,7 @@ class OpenCorpus:
     sets: Mapping[str, ValidationSet] = field(default_factory=dict)
     """Further validation sets."""
     task: DataSpec | None = None
-    """Its source, where that states problems."""
+    """The source that states its problems, where there are any."""
 
     def problems(self, context: int) -> ProblemSet | None:
         """What cells with this context are asked; None where the source states no problems."""
@@ -61,6 +62,5 @@ def open_corpora(store: Store, say: Callable[[str], None]) -> dict[str, OpenCorp
                 f"{corpus.directory} holds corpus {corpus.hash}, the sweep was planned with {hash}; "
                 "prepare the corpus anew (scalesweep data) or start the sweep in another directory with dir=...."
             )
-        task = DataSpec.model_validate(stated.data) if stated.data and stated.data["source"] in TASKS else None
-        found[hash] = OpenCorpus(corpus, corpus.train(), corpus.validation(), {one.name: one for one in sets}, task)
+        found[hash] = OpenCorpus(corpus, corpus.train(), corpus.validation(), {one.name: one for one in sets}, task_of(corpus))
     return found

@@ -158,6 +158,11 @@ class DataSpec(TextSpec):
     """generated only: directory of the sweep whose cell writes the training text."""
     cell: str | None = None
     """generated only: key of that cell, a decoder trained with train.keep_weights=true."""
+    accumulate: tuple[str, ...] = ()
+    """generated only: keys of the cells of all generations so far, `cell` last. What the first was trained on and what each of
+    them writes are pooled in equal shares; () is the text of `cell` alone."""
+    verified: bool = False
+    """generated only: drop records that are wrong; of cells whose first text was facts, where a lookup tells."""
     temperature: PositiveFloat = 1.0
     """generated only: by which the logits are divided; 1 is the distribution that the cell has learnt."""
     max_tokens: Annotated[Count, Field(ge=1000)] = 8_000_000
@@ -180,6 +185,8 @@ class DataSpec(TextSpec):
     """zipf_facts and facts only: number of values of a token, V_v."""
     answer_tokens: Annotated[int, Field(ge=1, le=64)] = 4
     """facts and copy only: tokens of an answer, m: values of a key, or symbols to be repeated."""
+    wrong_share: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    """facts only: share of the keys that have another value in the training stream, as a control; what is held out is right."""
     tokenizer: TokenizerSpec
     validation: Annotated[dict[SetName, "DataSpec | None"], BeforeValidator(lambda value: value or {})] = Field(
         default_factory=dict
@@ -214,6 +221,10 @@ class DataSpec(TextSpec):
             )
         if self.source == "generated" and (not self.model or not self.cell):
             raise ValueError("source=generated needs model and cell, for example data.model=runs/smoke data.cell=34b4345b228a")
+        if self.accumulate and self.accumulate[-1] != self.cell:
+            raise ValueError(
+                f"accumulate ends with the cell that writes last, data.cell={self.cell}, not {self.accumulate[-1]}"
+            )
         gives_tokens = self.is_drawn or self.source in ("tokens", "generated")
         if self.transform is not None and self.transform.is_of_text and gives_tokens:
             raise ValueError(f"transform.kind = {self.transform.kind} is of text, and data={self.source} has none")

@@ -99,6 +99,8 @@ WHEN: Mapping[str, tuple[When, ...]] = {
     ),
     "data.model": (_source("generated"),),
     "data.cell": (_source("generated"),),
+    "data.accumulate": (_source("generated"),),
+    "data.verified": (_source("generated"),),
     "data.temperature": (_source("generated"),),
     "data.max_tokens": (_source(*DRAWN, "generated"),),
     "data.seed": (
@@ -115,6 +117,7 @@ WHEN: Mapping[str, tuple[When, ...]] = {
     "data.zipf_alpha": (_source("zipf_facts", "facts"),),
     "data.values": (_source("zipf_facts", "facts"),),
     "data.answer_tokens": (_source("facts", "copy"),),
+    "data.wrong_share": (_source("facts"),),
     "data.tokenizer.vocab_size": (
         When(
             "data",

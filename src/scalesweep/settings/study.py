@@ -1,5 +1,6 @@
 """What a study is: a statement, the sweeps that can decide it, and the rule that was fixed before they were measured."""
 
+import re
 from typing import Annotated, Literal
 
 from pydantic import Field, model_validator
@@ -10,6 +11,8 @@ Claims = Literal["at least", "at most"]
 Word = Literal["supported", "contradicted", "cannot tell", "not valid", "reported"]
 """Of a part: by its thresholds; withheld because a control failed; or a number without thresholds."""
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")]
+NAMED_ARM = re.compile(r"@([a-z][a-z0-9_]*)")
+"""An arm in an override of another: its cells write the other's text."""
 
 
 class PartSpec(Spec):
@@ -56,7 +59,25 @@ class FormSpec(Spec):
     common: tuple[str, ...] = ()
     """Overrides of every arm, as after `scalesweep run`."""
     arms: dict[Name, tuple[str, ...]] = Field(min_length=1)
-    """Name of an arm -> its own overrides."""
+    """Name of an arm -> its own overrides. In them @ARM is the cell at the same place of an earlier arm, as in
+    data.cell=@base: the arm is planned when that one is measured."""
+
+    def teachers(self, arm: str) -> tuple[str, ...]:
+        """The arms that the overrides of an arm name, each once."""
+        return tuple(dict.fromkeys(name for word in self.arms[arm] for name in NAMED_ARM.findall(word)))
+
+    @property
+    def is_staged(self) -> bool:
+        """Whether an arm's text is written by cells of another."""
+        return any(self.teachers(arm) for arm in self.arms)
+
+    @model_validator(mode="after")
+    def _names_earlier_arms(self) -> "FormSpec":
+        names = list(self.arms)
+        for i, arm in enumerate(names):
+            if late := [name for name in self.teachers(arm) if name not in names[:i]]:
+                raise ValueError(f"arm {arm}: @{late[0]} is no arm before it; those are {', '.join(names[:i]) or 'none'}")
+        return self
 
 
 class StudySpec(Spec):

@@ -9,7 +9,6 @@ from scalesweep.plan.cell import Cell
 from scalesweep.plan.flops import DecoderShape, ModelShape
 from scalesweep.train.data.corpus import Corpus
 from scalesweep.train.data.synthetic import entropy_of
-from scalesweep.train.model.counted import counted_flops_per_token
 
 
 def source_columns(cells: Iterable[Cell], corpora: Mapping[str, Corpus]) -> dict[str, dict[str, Any]]:
@@ -37,6 +36,8 @@ def source_columns(cells: Iterable[Cell], corpora: Mapping[str, Corpus]) -> dict
         row: dict[str, Any] = {"entropy": entropy, "unigram_entropy": alone[corpus.hash]}
         if isinstance(cell.shape, DecoderShape):
             if cell.shape not in counted:
+                from scalesweep.train.model.counted import counted_flops_per_token  # imports torch
+
                 counted[cell.shape] = counted_flops_per_token(cell.shape)
             row["c_counted"] = cell.tokens * counted[cell.shape]
         found[cell.key] = row

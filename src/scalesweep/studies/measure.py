@@ -7,8 +7,9 @@ content, so that what two arms or two studies share is trained once.
 import dataclasses
 import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -30,10 +31,12 @@ from scalesweep.settings.study import FormSpec
 from scalesweep.studies.base import Arms
 from scalesweep.studies.known_source import source_columns
 from scalesweep.studies.load import Study
+from scalesweep.studies.stages import keys_by_place, plan_written, waits_for, with_keys
 from scalesweep.sweep.answers import answers_in, measure_answers
 from scalesweep.sweep.corpora import Corpora, Prepared, prepare_corpora
 from scalesweep.sweep.extend import keys_present
 from scalesweep.sweep.run import measure, plan_sweep
+from scalesweep.train.data.stated import task_of
 from scalesweep.train.data.tasks import token_source
 from scalesweep.units import plural
 
@@ -64,6 +67,8 @@ class Asked:
     corpora: Corpora
     """Of all arms."""
     device: Device
+    waiting: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    """Arm -> the arms whose cells write its text and are not all measured, so that it has no plan yet."""
 
     @property
     def launched(self) -> Settings:
@@ -97,40 +102,69 @@ def compose_arms(study: Study, form: Form, words: Sequence[str], directory: Path
         if _section(word) in _FIXED:
             raise SpecError(f"{word}: a study fixes {_section(word)} itself; it takes settings of cells, such as data=enwik8.")
     spec: FormSpec = getattr(study.spec, form)
-    common = ["logger=none", *spec.common, *words]
-    settings = {arm: compose_settings([*common, *own, f"dir={directory}"]) for arm, own in spec.arms.items()}
+    settings = {arm: _composed(spec, arm, words, directory) for arm in spec.arms}
     tuned = [arm for arm, one in settings.items() if one.sweep.tune is not None]
     if tuned:
         raise SpecError(f"study/{study.name}: arm {tuned[0]} is tuned (sweep.tune); an arm is a grid, so use sweep.axes.")
     for arm in study.spec.answered:
-        if (source := settings[arm].data.source) not in TASKS:
+        if (source := settings[arm].data.source) not in TASKS and not spec.teachers(arm):
             raise SpecError(f"study/{study.name}: arm {arm} is answered, and data={source} states no problems.")
     if len({one.count for one in settings.values()}) > 1:
         raise SpecError(f"study/{study.name}: its arms count N or C in different ways (count), so they cannot be compared.")
     return settings
 
 
+def _composed(
+    spec: FormSpec, arm: str, words: Sequence[str], directory: Path, keys: Mapping[str, str] = MappingProxyType({})
+) -> Settings:
+    """The settings of an arm, with the cells that write its text."""
+    own = with_keys(spec.arms[arm], keys)
+    model = [f"data.model={store_place(directory)}"] if spec.teachers(arm) else []
+    return compose_settings(["logger=none", *spec.common, *words, *own, *model, f"dir={directory}"])
+
+
+def store_place(directory: Path) -> Path:
+    """The sweep that holds the cells of all studies of a directory."""
+    return directory / "sweep"
+
+
 def ask(study: Study, form: Form, words: Sequence[str], directory: Path, say: Say) -> Asked:
-    """Plan every arm of a study.
+    """Plan every arm of a study, but those whose text is to be written by cells without a record.
 
     Raises:
         ScaleSweepError: as of `compose_arms`, or a corpus that cannot be prepared or is too short.
     """
     settings = compose_arms(study, form, words, directory)
+    spec: FormSpec = getattr(study.spec, form)
     device = device_of_sweep(next(iter(settings.values())))
     plans: dict[str, Plan] = {}
     by_key: dict[str, Prepared] = {}
+    waiting: dict[str, Sequence[str]] = {}
+    store = Store(store_place(directory))
+    recorded = [key for key in keys_present(store) if store.record(key) is not None] if spec.is_staged else []
     for arm, own in settings.items():
-        corpora = prepare_corpora(own, say)
-        plans[arm] = plan_sweep(own, corpora, device)
-        by_key.update(corpora.by_key)
-    return Asked(study, form, tuple(words), settings, plans, Corpora(by_key), device)
+        teachers = spec.teachers(arm)
+        if lacking := waits_for(teachers, plans, recorded):
+            waiting[arm] = lacking
+        elif teachers:
+            places = keys_by_place(arm, teachers, plans)
+            plans[arm], texts = plan_written(
+                arm, [_composed(spec, arm, words, directory, keys) for keys in places], device, say
+            )
+            by_key.update(texts)
+        else:
+            corpora = prepare_corpora(own, say)
+            plans[arm] = plan_sweep(own, corpora, device)
+            by_key.update(corpora.by_key)
+    return Asked(study, form, tuple(words), settings, plans, Corpora(by_key), device, waiting)
 
 
 def design(study: Study, form: Form, facts: CorpusFacts = _QUICK_CORPUS) -> Arms:
     """The rows of every arm with a loss of 1, for simulations where no corpus needs to be there."""
     settings = compose_arms(study, form, (), Path("unused"))
-    plans = {arm: make_plan(own, _with_vocabulary(facts, own.data), "cpu") for arm, own in settings.items()}
+    first = next(iter(settings.values())).data  # whose vocabulary text of cells has
+    sources = {arm: first if own.data.source == "generated" else own.data for arm, own in settings.items()}
+    plans = {arm: make_plan(own, _with_vocabulary(facts, sources[arm]), "cpu") for arm, own in settings.items()}
     return {arm: planned_points(plan, settings[arm].count) for arm, plan in plans.items()}
 
 
@@ -191,7 +225,7 @@ def measure_cells(
     measure(store, plan, settings, first.device, added, say)
     for one in asked:
         answered = set(arms[one.study.name]) & set(one.study.spec.answered)
-        tasks = {hash: prepared.spec for hash, prepared in one.corpora.by_hash.items()}
+        tasks = _tasks(one)
         cells = [cell for key, cell in one.cells(answered).items() if key not in held_back]
         measure_answers(store, cells, tasks, one.device, say)
 
@@ -203,7 +237,7 @@ def read_arms(asked: Asked, measured: Measured) -> Arms:
         PointsError: nothing of an arm is measured.
     """
     points = measured.points(asked.launched.count)
-    records, store = measured.records, Store(measured.directory)
+    records, store, tasks = measured.records, Store(measured.directory), _tasks(asked)
     frame = points.frame.assign(seconds=[_alone(records[key]) for key in points.frame["key"]])
     corpora = {hash: prepared.corpus for hash, prepared in asked.corpora.by_hash.items()}
     known = source_columns((cell for key, cell in asked.cells().items() if key in records), corpora)
@@ -215,7 +249,7 @@ def read_arms(asked: Asked, measured: Measured) -> Arms:
         if not len(rows):
             raise PointsError(f"study/{asked.study.name}: nothing of arm {arm} is measured.")
         if arm in asked.study.spec.answered:
-            answers = answers_in(store, rows["key"], asked.settings[arm].data.source)
+            answers = answers_in(store, rows["key"], tasks[plan.cells[0].corpus_hash].source)
             lacking = sum(a is None and not why for a, why in zip(answers, rows["excluded_reason"], strict=True))
             if lacking:
                 raise PointsError(
@@ -224,6 +258,12 @@ def read_arms(asked: Asked, measured: Measured) -> Arms:
             rows = rows.assign(answers=np.array(answers, dtype=object))
         arms[arm] = dataclasses.replace(points, frame=rows.dropna(axis=1, how="all"), source=f"{points.source}, arm {arm}")
     return arms
+
+
+def _tasks(asked: Asked) -> dict[str, DataSpec]:
+    """Hash of a corpus -> the source that states its problems, of corpora that have any."""
+    found = {hash: task_of(prepared.corpus) for hash, prepared in asked.corpora.by_hash.items()}
+    return {hash: task for hash, task in found.items() if task is not None}
 
 
 def unmeasured(asked: Asked, measured: Measured) -> list[str]:

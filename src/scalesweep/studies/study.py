@@ -19,7 +19,7 @@ from scalesweep.run.tracker import require_ready
 from scalesweep.settings.own import is_own
 from scalesweep.studies.base import Effect, Findings
 from scalesweep.studies.load import Study, planted_controls
-from scalesweep.studies.measure import Asked, Form, Say, measure_cells, planned_points, read_arms, unmeasured
+from scalesweep.studies.measure import Asked, Form, Say, ask, measure_cells, planned_points, read_arms, store_place, unmeasured
 from scalesweep.studies.result import Result, result_of
 from scalesweep.studies.seal import Seal
 from scalesweep.sweep.extend import keys_present
@@ -57,8 +57,20 @@ def run_studies(asked: Sequence[Asked], directory: Path, say: Say) -> list[Resul
             seal_forecast(one, store, directory, say)
         waiting = [one for one in waiting if one not in ready]
     measure_cells(asked, {one.study.name: list(one.plans) for one in asked}, store, say)
+    asked = measure_stages(asked, store, directory, say)
     measured = read_measured(store, with_curves=False)
     return [judge_measured(one, measured, directory) for one in asked]
+
+
+def measure_stages(asked: Sequence[Asked], store: Store, directory: Path, say: Say) -> Sequence[Asked]:
+    """Plan the arms whose text the measured cells can write, measure them, and go on; the studies with all their arms."""
+    while any(one.waiting for one in asked):
+        ahead = [ask(one.study, one.form, one.words, directory, say) if one.waiting else one for one in asked]
+        if all(len(new.waiting) == len(old.waiting) for new, old in zip(ahead, asked, strict=True)):
+            break  # a cell that is to write has no record
+        asked = ahead
+        measure_cells(asked, {one.study.name: list(one.plans) for one in asked}, store, say)
+    return asked
 
 
 def seal_forecast(asked: Asked, store: Store, directory: Path, say: Say) -> None:
@@ -111,7 +123,7 @@ def result_dir(directory: Path, form: Form, name: str) -> Path:
 
 def store_of(directory: Path) -> Store:
     """The sweep that holds the cells of all studies of a directory."""
-    return Store(directory / "sweep")
+    return Store(store_place(directory))
 
 
 def read_verdict(directory: Path, form: Form, name: str) -> dict[str, Any] | None:
@@ -160,6 +172,10 @@ def _withheld(asked: Asked, measured: Measured, sealed: dict[str, Any]) -> dict[
     spec, lacking = asked.study.spec, unmeasured(asked, measured)
     if lacking:
         reason = f"{len(lacking)} of {len(asked.cells())} cells have no record; the same command measures them."
+        return {part.name: reason for part in spec.parts}
+    if asked.waiting:
+        arm, teachers = next(iter(asked.waiting.items()))
+        reason = f"Arm {arm} has no text before all cells of {' and '.join(teachers)} have records; the same command goes on."
         return {part.name: reason for part in spec.parts}
     found = {}
     for arm, part in spec.sealed_parts:

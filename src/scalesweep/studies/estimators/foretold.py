@@ -93,7 +93,7 @@ class Foretold:
             if math.isnan(found.value)
             else _says(
                 found,
-                f"{self.num_held} of {self.num_runs} larger runs ended inside the intervals sealed before they were trained",
+                f"{self.num_held} of {self.num_runs} larger runs ended inside the intervals of their forecast",
             )
         )
 

@@ -74,6 +74,7 @@ def prepare_drawn(cache: Path, spec: DataSpec, announce: Callable[[str], None]) 
     """The corpus of a source that gives tokens, drawn on the first call."""
     source = token_source(spec)
     own = _TASK_SETTINGS if spec.record_tokens else _SOURCE_SETTINGS
+    own = (*own, "wrong_share") if spec.wrong_share else own
     settings = spec.model_dump(mode="json", include={"source", "max_tokens", "validation_fraction", "seed", *own})
     final = cache / "corpora" / f"{source.name}-{digest(FORMAT, settings)[:16]}"
     if (kept := open_if_usable(final, spec)) is not None:

@@ -3,6 +3,7 @@
 import json
 from typing import Any
 
+from scalesweep.settings.data import TASKS, DataSpec
 from scalesweep.train.data.corpus import Corpus
 from scalesweep.train.data.sources import digest
 
@@ -25,3 +26,10 @@ def validation_text(corpus: Corpus) -> str:
     if "text" not in hashes:  # drawn or given tokens, or a mixture, whose shares are of tokens
         return digest(hashes["validation"])[:12]
     return digest(hashes["text"], content["split"]["rule"])[:12]
+
+
+def task_of(corpus: Corpus) -> DataSpec | None:
+    """The source whose problems a corpus states, be they drawn, or learnt and written by a cell; None where there are none."""
+    content = stated(corpus)
+    found = content.get("task") or content.get("spec") or {}
+    return DataSpec.model_validate({**found, "tokenizer": {"kind": "none"}}) if found.get("source") in TASKS else None

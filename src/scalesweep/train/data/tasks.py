@@ -120,9 +120,26 @@ def fact_records(spec: DataSpec) -> IntArray:
     return np.concatenate([digits, base + values[keys]], axis=1)
 
 
+def are_right(rows: IntArray, spec: DataSpec) -> BoolArray:
+    """Which rows are records of facts, key and value, whoever wrote them.
+
+    Args:
+        rows: token ids, shape (rows, FACT_DIGITS + answer_tokens).
+        spec: of source=facts.
+    """
+    records = fact_records(spec)
+    weights = key_base(spec.keys, FACT_DIGITS) ** np.arange(FACT_DIGITS - 1, -1, -1)
+    order = np.argsort(records[:, :FACT_DIGITS] @ weights)
+    known = records[order]
+    # A value where a digit belongs gives another key's number, or none; the comparison of all tokens finds it.
+    place = np.searchsorted(known[:, :FACT_DIGITS] @ weights, rows[:, :FACT_DIGITS] @ weights)
+    return np.asarray((known[np.minimum(place, len(known) - 1)] == rows).all(axis=1))
+
+
 def _facts_source(spec: DataSpec) -> TokenSource:
     """A record's entropy is H(K), as its value is fixed; windows of a multiple of its length hide nothing."""
     records = fact_records(spec)
+    taught = _wrong_in_part(records, spec) if spec.wrong_share else records
     probabilities = key_probabilities(spec.keys, spec.zipf_alpha)
     cumulative = np.cumsum(probabilities)
 
@@ -130,12 +147,25 @@ def _facts_source(spec: DataSpec) -> TokenSource:
         bits, length = stream_bits(spec.seed, 1 + stream), records.shape[1]
         while num > 0:
             ranks = draw_keys(bits, cumulative, min(CHUNK, -(-num // length)))
-            yield records[ranks].reshape(-1)[:num]
+            yield (records if stream else taught)[ranks].reshape(-1)[:num]
             num -= len(ranks) * length
 
     name = f"facts-{spec.keys}-{spec.zipf_alpha:g}-{spec.answer_tokens}x{spec.values}"
+    name += f"-wrong{spec.wrong_share:g}" if spec.wrong_share else ""
     vocab_size = key_base(spec.keys, FACT_DIGITS) + spec.values
     return TokenSource(name, vocab_size, entropy_of(probabilities) / records.shape[1], 0.0, draw)
+
+
+def _wrong_in_part(records: IntArray, spec: DataSpec) -> IntArray:
+    """The records, of which the keys of a fixed random share have each value token replaced by another one."""
+    number = records.size // len(records) - FACT_DIGITS
+    mixed = split_mix(hash_start(spec.seed, 2), np.arange(len(records), dtype=np.uint64))
+    is_wrong = mixed < np.uint64(spec.wrong_share * 2.0**64)
+    shift = 1 + fact_values(spec.seed + 1, len(records) * number, spec.values - 1).reshape(-1, number)
+    base = key_base(spec.keys, FACT_DIGITS)
+    changed = records.copy()
+    changed[:, FACT_DIGITS:] = base + (records[:, FACT_DIGITS:] - base + shift) % spec.values
+    return np.where(is_wrong[:, None], changed, records)
 
 
 def _facts_problems(spec: DataSpec, context: int) -> ProblemSet:
