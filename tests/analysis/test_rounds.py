@@ -125,9 +125,10 @@ def test_a_small_budget_ends_in_a_replicate_within_it():
 
 
 def test_rounds_that_change_nothing_end_the_sweep(finished):
-    points, log, end = finished
-    width = GOAL.width(end.reading)
-    same = [Round("cells", None, end.reading, None, made.spent_flops, made.cells, "") for made in log.rounds]
+    points, log, _ = finished
+    now = read_goal(points, GOAL, SPEC)
+    width = GOAL.width(now)
+    same = [Round("cells", None, now, None, made.spent_flops, made.cells, "") for made in log.rounds]
     stalled = Log(Goal("a", width / 2), BUDGET, rounds=tuple(same[-2:]))
     made = next_round(points, stalled, SPEC, snap)
     assert isinstance(made, Round) and (made.kind, made.reason) == ("replicate", "stalled")

@@ -25,7 +25,7 @@ from scalesweep.sweep.run import Swept, run_sweep
 
 GRID = {"name": "tiny", "sizes": [{"width": 16, "depth": 1}, {"width": 24, "depth": 1}], "budgets": [1024, 2048], "seeds": [3]}
 ASKED = Log(Goal("a", 0.05), 1e12)
-SIGKILLS = 3
+SIGKILLS = 2
 KILLED_AT = ("Sweep", "Round 1", "Sweep", "Measured", "Round 2", "Not reached")
 """Starts of lines: before the grid, before a round is written, before its cells and after them, before and after the last."""
 

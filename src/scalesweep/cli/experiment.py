@@ -90,7 +90,8 @@ def _adaptive(given: Given) -> Log | None:
 RUN = Command(
     "run",
     about="Plan a sweep, train what is not yet measured, fit the law, write the report.",
-    usage="[sweep=PRESET] [key=value ...] [until=GOAL budget=FLOPs [target=FLOPs]] [trust=package.module]",
+    usage="[sweep=PRESET] [key=value ...] [until=GOAL budget=FLOPs [target=FLOPs] [method=ladder|v_optimal]] "
+    "[trust=package.module]",
     run=run,
     examples=(
         "scalesweep run",

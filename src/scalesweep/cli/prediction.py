@@ -11,7 +11,7 @@ from scalesweep.analysis.forecast.next_cells import Method, NextCells
 from scalesweep.cli.command import REQUIRED, TABLE_NOTES, Command, Given, Option, one_of, positive
 from scalesweep.errors import EXIT_OK, PointsError, SpecError
 from scalesweep.report.words.summary import summary
-from scalesweep.sweep.rounds import words_that_measure
+from scalesweep.sweep.rounds import snap_of_sweep, words_that_measure
 from scalesweep.sweep.subject import read_subject
 
 
@@ -164,13 +164,15 @@ def propose(given: Given) -> int:
     from scalesweep.analysis.forecast.next_cells import next_cells
 
     subject, target = read_subject(given.words, "next"), given[TARGET]
+    directory = Path(given.words[0])
+    is_sweep = (directory / "sweep.json").is_file()
     if target is None:
-        proposal: ExponentCells | NextCells = exponent_cells(subject.points, subject.spec, given[BUDGET])
+        snap = snap_of_sweep(directory) if is_sweep else None
+        proposal: ExponentCells | NextCells = exponent_cells(subject.points, subject.spec, given[BUDGET], snap)
     else:
         proposal = next_cells(subject.points, subject.spec, given[BUDGET], target, given[METHOD])
     print(summary(proposal))
-    directory = Path(given.words[0])
-    if (directory / "sweep.json").is_file() and (words := words_that_measure(proposal.cells, subject.points, directory)):
+    if is_sweep and (words := words_that_measure(proposal.cells, subject.points, directory)):
         print(f"Measured by: {shlex.join(['scalesweep', 'run', *words])}")
     return EXIT_OK
 

@@ -6,23 +6,20 @@ as the first one would have.
 """
 
 import dataclasses
-import math
 from pathlib import Path
 
-from scalesweep.analysis.forecast.exponent_cells import Place, Snap
 from scalesweep.analysis.forecast.rounds import End, Log, next_round, predict_cells
 from scalesweep.errors import PointsError, SpecError
-from scalesweep.plan.grid import CorpusFacts, Device, further_cell
+from scalesweep.plan.grid import Device
 from scalesweep.report.words.adaptive import describe_end, describe_round
 from scalesweep.run.launch.device import device_of_sweep
 from scalesweep.run.launch.signals import signals_interrupt
 from scalesweep.run.store.measured import read_measured
 from scalesweep.run.store.store import FINISHED
 from scalesweep.run.tracker import require_ready
-from scalesweep.settings.plan import FurtherCell
 from scalesweep.settings.settings import Settings
 from scalesweep.sweep.corpora import Corpora, prepare_corpora
-from scalesweep.sweep.rounds import read_rounds, with_rounds, write_rounds
+from scalesweep.sweep.rounds import read_rounds, snap_by_recipe, with_rounds, write_rounds
 from scalesweep.sweep.run import Say, Swept, conclude, measure_all, plan_sweep
 from scalesweep.units import format_number
 
@@ -66,7 +63,8 @@ def run_adaptive(settings: Settings, asked: Log, say: Say, warn: Say) -> Swept:
             points = read_measured(store, with_curves=False).points(settings.count)
         except PointsError:  # every cell diverged
             return conclude(store, grown, say, warn)
-        made = next_round(points, log, settings.fit, _snap(settings, corpora, device), predict_cells)
+        (facts,) = corpora.facts(settings).values()
+        made = next_round(points, log, settings.fit, snap_by_recipe(settings, facts, device), predict_cells)
         if isinstance(made, End):
             say(describe_end(made, log))
             write_rounds(directory, dataclasses.replace(log, end=made))
@@ -95,29 +93,3 @@ def _check_start(settings: Settings, corpora: Corpora, device: Device, asked: Lo
             f"budget = {format_number(asked.budget_flops)}: the grid that is measured first costs {format_number(cost)} FLOPs; "
             "raise it, or declare smaller sizes or budgets."
         )
-
-
-def _snap(settings: Settings, corpora: Corpora, device: Device) -> Snap:
-    """The cell nearest to N and D: the recipe's shape, whole steps of its batch, and no token of the text twice."""
-    (facts,) = corpora.facts(settings).values()
-
-    def snap(n: float, d: float) -> Place | None:
-        first = _nearest(n, d, settings, facts, device)
-        if first is None:
-            return None
-        # By its own N and D, which is how rounds.json names it: with a batch that grows with D that may be another cell.
-        return _nearest(first.n, first.d, settings, facts, device)
-
-    return snap
-
-
-def _nearest(n: float, d: float, settings: Settings, facts: CorpusFacts, device: Device) -> Place | None:
-    try:
-        cell = further_cell(FurtherCell(size=round(n), tokens=round(d)), settings, facts, device)
-    except SpecError:  # below one batch, or no width near it
-        return None
-    if cell.epochs > 1:
-        return None
-    size, tokens = cell.num_params(settings.count), cell.tokens
-    cost = cell.flops(settings.count)
-    return Place(float(size), float(tokens), cost) if math.isfinite(cost) else None

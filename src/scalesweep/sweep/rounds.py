@@ -1,17 +1,21 @@
-"""rounds.json beside sweep.json: what an adaptive sweep was asked for, and what it has chosen and predicted."""
+"""rounds.json beside sweep.json: what an adaptive sweep was asked for, and what it has chosen and predicted; and which cells
+can be chosen.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
 
-from scalesweep.analysis.forecast.exponent_cells import Place
+from scalesweep.analysis.forecast.exponent_cells import Place, Snap
 from scalesweep.analysis.forecast.next_cells import NextCell
 from scalesweep.analysis.forecast.rounds import Log, free_seeds
-from scalesweep.errors import StoreError
+from scalesweep.errors import SpecError, StoreError
 from scalesweep.files import plain_storage_errors, read_json, sealed, write_text
+from scalesweep.plan.flops import DecoderShape
+from scalesweep.plan.grid import CorpusFacts, Device, further_cell
 from scalesweep.points.points import Points
 from scalesweep.run.store.store import Store
 from scalesweep.settings.again import overrides_of
-from scalesweep.settings.plan import FurtherCell
+from scalesweep.settings.plan import FurtherCell, ModelSpec
 from scalesweep.settings.settings import Settings
 
 SCHEMA = 1
@@ -39,10 +43,46 @@ def words_that_measure(cells: Sequence[Place | NextCell], points: Points, direct
         points: of the sweep, whose seeds are taken.
         directory: of the sweep.
     """
-    seeds = free_seeds(points, [(cell.n, cell.d) for cell in cells])
-    asked = [FurtherCell(size=round(c.n), tokens=round(c.d), seed=seed) for c, seed in zip(cells, seeds, strict=True)]
+    snap = snap_of_sweep(directory)
+    places = [(found.n, found.d) if snap and (found := snap(c.n, c.d)) else (c.n, c.d) for c in cells]
+    seeds = free_seeds(points, places)
+    asked = [FurtherCell(size=round(n), tokens=round(d), seed=seed) for (n, d), seed in zip(places, seeds, strict=True)]
     settings = with_rounds(Store(directory).plan_file.settings(), read_rounds(directory))
     return overrides_of(_with_further(settings.model_copy(update={"dir": str(directory)}), asked))
+
+
+def snap_by_recipe(settings: Settings, facts: CorpusFacts, device: Device) -> Snap:
+    """The cell nearest to N and D: the recipe's shape, whole steps of its batch, and no token of the text twice."""
+
+    def nearest(n: float, d: float) -> Place | None:
+        try:
+            cell = further_cell(FurtherCell(size=round(n), tokens=round(d)), settings, facts, device)
+        except SpecError:  # below one batch, or no width near it
+            return None
+        if cell.epochs > 1:
+            return None
+        return Place(float(cell.num_params(settings.count)), float(cell.tokens), cell.flops(settings.count))
+
+    def snap(n: float, d: float) -> Place | None:
+        # Twice, as rounds.json names a cell by its own N and D: with a batch that grows with D that may be another cell.
+        first = nearest(n, d)
+        return first and nearest(first.n, first.d)
+
+    return snap
+
+
+def snap_of_sweep(directory: Path) -> Snap | None:
+    """The same of a measured sweep, whose cells hold what is needed to know of its text; None where they do not.
+
+    They do not of several texts, of a mixture, and of models that only their own library describes.
+    """
+    plan_file = Store(directory).plan_file
+    settings, cells = plan_file.settings(), plan_file.plan().cells
+    texts = {(c.corpus, c.corpus_hash, c.shape.vocab_size, c.unique_tokens) for c in cells if isinstance(c.shape, DecoderShape)}
+    if len(texts) != 1 or not isinstance(settings.model, ModelSpec) or settings.data.parts:
+        return None
+    (name, hash, vocab_size, unique_tokens) = texts.pop()
+    return snap_by_recipe(settings, CorpusFacts(name, hash, vocab_size, unique_tokens), "cpu")  # no size depends on the device
 
 
 def read_rounds(directory: Path) -> Log | None:
