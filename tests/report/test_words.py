@@ -42,7 +42,7 @@ def test_no_word_is_wrong_by_number_or_raw(points):
 
 def test_one_of_each():
     text = words(one_size())
-    assert "1 size and 8 token budgets" in text
+    assert "There is only one model size; alpha needs at least 3 sizes." in text
     assert "Measured: N 100M, D 100M to 100B tokens (3.0 decades)" in text
     assert "N spans less than a decade" in text
     assert "1 point largely fixes its own fitted value: N = 5T, D = 20T (leverage" in words(far_point())
