@@ -4,28 +4,26 @@ import textwrap
 from collections import Counter
 
 from scalesweep.analysis.forecast.dated import Prediction
-from scalesweep.analysis.forecast.exponent_cells import ExponentCells
-from scalesweep.analysis.forecast.next_cells import NextCells
+from scalesweep.analysis.forecast.exponent_cells import ExponentCells, Place
+from scalesweep.analysis.forecast.next_cells import NextCell, NextCells
 from scalesweep.errors import Refused
 from scalesweep.units import format_count, format_number
+
+_COLUMNS = f"  {'runs':>4}{'N':>8}{'D':>8}{'D/N':>8}{'C, FLOPs':>12}"
 
 
 def summarise(proposal: NextCells) -> str:
     """The proposal as text for a terminal."""
     lines = [
         f"Next cells ({proposal.method}) for the loss at C = {format_number(proposal.target.c)} FLOPs, from {proposal.source}",
-        f"  {'runs':>4}{'N':>8}{'D':>8}{'D/N':>8}{'C, FLOPs':>12}{'expected loss':>15}",
-    ]
-    lines += [
-        f"  {num:>4}{format_count(cell.n):>8}{format_count(cell.d):>8}{format_number(cell.d / cell.n):>8}"
-        f"{format_number(cell.c):>12}{format_number(cell.loss):>15}"
-        for cell, num in Counter(proposal.cells).items()
+        f"{_COLUMNS}{'expected loss':>15}",
+        *(f"{_row(cell, num)}{format_number(cell.loss):>15}" for cell, num in Counter(proposal.cells).items()),
     ]
     share = f"{proposal.confidence:.0%}"
     return "\n".join(
         [
             *lines,
-            f"  They cost {format_number(proposal.spent_flops)} of {format_number(proposal.budget_flops)} FLOPs.",
+            _price(proposal),
             f"  Expected {share} interval of the mean loss at the target:",
             *_promises(proposal),
             *textwrap.wrap(proposal.law, 98, initial_indent="  ", subsequent_indent="    "),
@@ -33,16 +31,22 @@ def summarise(proposal: NextCells) -> str:
     )
 
 
+def _row(cell: NextCell | Place, num: int) -> str:
+    """Below `_COLUMNS`."""
+    size, tokens, ratio = format_count(cell.n), format_count(cell.d), format_number(cell.d / cell.n)
+    return f"  {num:>4}{size:>8}{tokens:>8}{ratio:>8}{format_number(cell.c):>12}"
+
+
+def _price(proposal: NextCells | ExponentCells) -> str:
+    return f"  They cost {format_number(proposal.spent_flops)} of {format_number(proposal.budget_flops)} FLOPs."
+
+
 def summarise_exponent(proposal: ExponentCells) -> str:
     """The proposal of cells for the exponent a as text for a terminal."""
     lines = [
         f"Next cells for a, the exponent of the best size N* ~ C^a, from {proposal.source}",
-        f"  {'runs':>4}{'N':>8}{'D':>8}{'D/N':>8}{'C, FLOPs':>12}",
-    ]
-    lines += [
-        f"  {num:>4}{format_count(cell.n):>8}{format_count(cell.d):>8}{format_number(cell.d / cell.n):>8}"
-        f"{format_number(cell.c):>12}"
-        for cell, num in Counter(proposal.cells).items()
+        _COLUMNS,
+        *(_row(cell, num) for cell, num in Counter(proposal.cells).items()),
     ]
     now = proposal.before
     known = (
@@ -52,7 +56,7 @@ def summarise_exponent(proposal: ExponentCells) -> str:
     return "\n".join(
         [
             *lines,
-            f"  They cost {format_number(proposal.spent_flops)} of {format_number(proposal.budget_flops)} FLOPs.",
+            _price(proposal),
             f"  {known}{after}.",
         ]
     )
