@@ -261,8 +261,7 @@ class Worker:
         )
         keeper.keep_records(outcomes, records)
         if self.pool:
-            kept = [run.cell for i, run in enumerate(job.runs) if i not in keeper.lost]
-            give_to_pool(self.store, self.pool, kept, self.say)
+            give_to_pool(self.store, self.pool, [run.cell for i, run in enumerate(job.runs) if i not in keeper.lost], self.say)
         for trunk in {run.cell.trunk for run in job.runs}:
             self.store.prune_trunk(self.plan.siblings[trunk])
         return [None if i in keeper.lost else outcome for i, outcome in enumerate(outcomes)]

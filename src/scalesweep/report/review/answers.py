@@ -8,12 +8,10 @@ import numpy as np
 from scalesweep.analysis.tuning.frontier import AXIS
 from scalesweep.counting import flops_in_words, params_in_words
 from scalesweep.errors import Refused
-from scalesweep.fit.estimates import Estimate
 from scalesweep.points.design import count_levels
 from scalesweep.points.epochs import find_epochs
 from scalesweep.points.mixtures import find_cells, kind_of
-from scalesweep.report.review.evidence import Answer, Evidence, from_studies, percent, span
-from scalesweep.report.verdicts import CERTIFICATE, certificate_line
+from scalesweep.report.review.evidence import Answer, Evidence, percent, span
 from scalesweep.units import format_count, format_number, format_plain, plural
 
 _SEEDS = "sweep.seeds=[0,1,2]"
@@ -23,8 +21,7 @@ _LEFT_OUT = {
     "kaplan": "It leaves out head and attention's context.",
     "six_n": "It leaves out attention's context, and what N leaves out.",
 }
-_TABLE = "The table does not say"
-_CALIBRATE = "scalesweep study calibrate, or the same sweep with data=markov."
+TABLE = "The table does not say"
 
 
 def form(seen: Evidence) -> Answer:
@@ -34,7 +31,7 @@ def form(seen: Evidence) -> Answer:
     counted = f"N counts {params_in_words(fit.params_convention)}, C counts {flops_in_words(fit.flops_convention)}"
     text = f"{law} {counted}, L is {seen.points.metric.phrase}."
     if (bytes_per_token := seen.facts.bytes_per_token) is None:
-        said = f"{text} {_TABLE} which tokenizer, and how many bytes a token has."
+        said = f"{text} {TABLE} which tokenizer, and how many bytes a token has."
         return Answer(said, "partly", "name both beside the table.")
     text = f"{text} Tokenizer {seen.facts.tokenizer}, {span(bytes_per_token)} bytes per token."
     return Answer(text, "answered" if fit.preferred else "partly")
@@ -61,14 +58,12 @@ def flops(seen: Evidence) -> Answer:
     """3. The FLOP formula."""
     points, compute = seen.points, seen.analysis.fit.compute
     if points.is_partial:
-        return Answer(f"{_TABLE} N, D and C of each row.", "not measured", "give params and tokens beside FLOPs.")
+        return Answer(f"{TABLE} N, D and C of each row.", "not measured", "give params and tokens beside FLOPs.")
     text = f"C counts {flops_in_words(points.flops_convention)}; it is {span((compute.low, compute.high))} times 6 N D."
     if compute.unusual:
         return Answer(f"{text} {compute.unusual}", "partly", "state the units of N, D and C (A17).")
     if not (by := seen.facts.flops_by):
-        return Answer(
-            f"{text} {_TABLE} by what formula.", "partly", "state the formula, and whether head and attention are in."
-        )
+        return Answer(f"{text} {TABLE} by what formula.", "partly", "state the formula, and whether head and attention are in.")
     how = "Counted by torch's FLOP counter." if by == ("counter",) else f"Counted by {' and '.join(by)}."
     missing = _LEFT_OUT.get(points.flops_convention, "")
     return Answer(
@@ -93,7 +88,7 @@ def design(seen: Evidence) -> Answer:
         f"D/N {span(fit.span.tokens_per_parameter)} ({np.ptp(ratios):.1f} decades). {_conditioning(seen)}"
     )
     if (bill := seen.facts.bill) is None:
-        return Answer(f"{text} {_TABLE} what the runs cost.", "partly", "state device-hours.")
+        return Answer(f"{text} {TABLE} what the runs cost.", "partly", "state device-hours.")
     return Answer(f"{text} {bill.device_hours:.3g} device-hours.", "answered")
 
 
@@ -111,7 +106,7 @@ def data(seen: Evidence) -> Answer:
     """5. Data: hash, duplicates, unique tokens, epochs, order."""
     facts = seen.facts
     if facts.corpus_hash is None:
-        return Answer(f"{_TABLE} which data, whether they repeat across the split, and in which order.", "not measured", _SHARE)
+        return Answer(f"{TABLE} which data, whether they repeat across the split, and in which order.", "not measured", _SHARE)
     text = f"Corpus {facts.corpus}, hash {facts.corpus_hash}."
     if (unique := seen.column("unique_tokens")) is not None:
         text += f" U = {span((unique.min(), unique.max()), format_count)} unique tokens"
@@ -142,9 +137,7 @@ def validation(seen: Evidence) -> Answer:
         said = f"Standard error of a loss {known_errors} (median {percent(relative)})."
     if not tokens:
         text = (
-            f"{said} {_TABLE} how many held-out tokens."
-            if known
-            else f"{_TABLE} how many held-out tokens, nor a standard error."
+            f"{said} {TABLE} how many held-out tokens." if known else f"{TABLE} how many held-out tokens, nor a standard error."
         )
         return Answer(text.strip(), "partly" if known else "not measured", "give a column loss_se, and the number of tokens.")
     one = len(tokens) == 1
@@ -189,8 +182,8 @@ def _tuning_of_table(seen: Evidence) -> Answer:
     varied = [name for name in map(str, used) if kind_of(used, name) == "settings" and not name.startswith(AXIS)]
     if varied:
         each = ", ".join(f"{name} {span((used[name].min(), used[name].max()))}" for name in varied)
-        return Answer(f"Settings differ between points: {each}. {_TABLE} how they were chosen.", "not measured", "state it.")
-    return Answer(f"{_TABLE} whether settings were tuned at each size and budget.", "not measured", "state it.")
+        return Answer(f"Settings differ between points: {each}. {TABLE} how they were chosen.", "not measured", "state it.")
+    return Answer(f"{TABLE} whether settings were tuned at each size and budget.", "not measured", "state it.")
 
 
 def schedule(seen: Evidence) -> Answer:
@@ -198,7 +191,7 @@ def schedule(seen: Evidence) -> Answer:
     names, warmup, decay = seen.facts.schedules, seen.facts.warmup_fraction, seen.facts.decay_fraction
     if not names or warmup is None or decay is None:
         return Answer(
-            f"{_TABLE} what warm-up and schedule were.", "not measured", "state both; each run must decay to its own end."
+            f"{TABLE} what warm-up and schedule were.", "not measured", "state both; each run must decay to its own end."
         )
     text = f"Schedule {' and '.join(names)}; warm-up {span(warmup, percent)} of a run"
     if "wsd" in names:
@@ -212,7 +205,7 @@ def seeds(seen: Evidence) -> Answer:
     """9. Seeds, variance, determinism, hardware, precision, versions."""
     column, noise = seen.column("seed"), seen.analysis.fit.noise
     num = len(set(column)) if column is not None else 0
-    text = f"{num} seed{'' if num == 1 else 's'}" if num else f"{_TABLE} which seeds" if seen.is_table else "No seed is known"
+    text = f"{num} seed{'' if num == 1 else 's'}" if num else f"{TABLE} which seeds" if seen.is_table else "No seed is known"
     text += (
         f"; sd of log loss between seeds {percent(noise.log_loss_sd)} ({noise.degrees_of_freedom} degrees of freedom), "
         "initialisation and data order together."
@@ -223,7 +216,7 @@ def seeds(seen: Evidence) -> Answer:
     if facts.devices:
         text += f" Devices: {', '.join(facts.devices)}; precision {', '.join(facts.precisions)}; {'; '.join(facts.versions)}."
     else:
-        text += f" {_TABLE} on what hardware, in what precision and by which versions."
+        text += f" {TABLE} on what hardware, in what precision and by which versions."
     if not noise:
         return Answer(text, "not measured", _SEEDS)
     enough = num >= ENOUGH_SEEDS and bool(facts.devices)
@@ -252,7 +245,7 @@ def repeats(seen: Evidence) -> Answer:
     """19. Limited data."""
     known = find_epochs(seen.points.used)
     if known is None:
-        return Answer(f"{_TABLE} whether data were repeated.", "not measured", "give a column unique_tokens.")
+        return Answer(f"{TABLE} whether data were repeated.", "not measured", "give a column unique_tokens.")
     epochs = known[np.isfinite(known)]
     if epochs.max() <= 1:
         return Answer(f"No point repeats its data: at most {epochs.max():.2g} epochs.", "answered")
@@ -265,7 +258,7 @@ def energy(seen: Evidence) -> Answer:
     """21. Energy and cost."""
     if (bill := seen.facts.bill) is None:
         return Answer(
-            f"{_TABLE} what it cost in energy or money.",
+            f"{TABLE} what it cost in energy or money.",
             "not measured",
             "run the sweep with this package, or state device-hours.",
         )
@@ -286,67 +279,11 @@ def code(seen: Evidence) -> Answer:
     digest = hashlib.sha256(seen.points.frame.to_csv(index=False).encode()).hexdigest()[:16]
     text = f"Made by: {seen.context.command.replace(chr(10), ' && ')}. Table of points: sha256 {digest}."
     if not (versions := seen.facts.versions):
-        return Answer(f"{text} {_TABLE} which code and versions measured it.", "partly", _SHARE)
+        return Answer(f"{text} {TABLE} which code and versions measured it.", "partly", _SHARE)
     text = f"{text} Sweep {seen.context.provenance.get('sweep', '?')}; {'; '.join(versions)}."
     fixed = len(versions) == 1 and "commit" in versions[0] and "dirty" not in versions[0]
     remedy = "" if fixed else "measure all cells from one committed checkout."
     return Answer(text, "answered" if fixed else "partly", remedy)
-
-
-def known_source(seen: Evidence) -> Answer:
-    """23. The same pipeline on a source whose entropy is known: this one, or those of the certificate."""
-    certificate = seen.context.verdicts.get(CERTIFICATE)
-    if not seen.facts.entropies and certificate is not None:
-        text = f"The entropy of this source is not known. The pipeline: {certificate_line(seen.context.verdicts)}"
-        if certificate.word != "supported":
-            return Answer(text, "partly", "see why in its verdict.json.")
-        return Answer(text, "answered" if certificate.is_current else "partly", "" if certificate.is_current else _CALIBRATE)
-    entropies, below, joint = seen.facts.entropies, seen.facts.below_entropy, seen.analysis.fit.preferred
-    if not entropies:
-        return Answer(
-            f"{_TABLE} the entropy of its source, so E cannot be checked."
-            if seen.is_table
-            else "The entropy of this source is not known, so E cannot be checked.",
-            "not measured",
-            _CALIBRATE,
-        )
-    text = f"Known entropy {span((entropies[0], entropies[-1]), format_number)} nats per token; {below} cells end below it."
-    if joint is None:
-        return Answer(f"{text} There is no joint law, so no E.", "partly", "a design that identifies it.")
-    e = joint.estimates["E"]
-    known = e.interval is not None
-    return Answer(
-        f"{text} {_against(e, entropies[-1])}", "answered" if known else "partly", "" if known else "fit.bootstrap=1000"
-    )
-
-
-def _against(e: Estimate, entropy: float) -> str:
-    value = f"E = {format_number(e.value)}"
-    if e.interval is None:
-        return f"{value}, without an interval."
-    return f"The interval of {value}, {e.interval}, {'holds' if e.interval.holds(entropy) else 'does not hold'} it."
-
-
-def tasks(seen: Evidence) -> Answer:
-    """18. Emergence."""
-    named = [str(name) for name in seen.points.frame if "accuracy" in str(name) or "exact_match" in str(name)]
-    if named:
-        return Answer(
-            f"Columns {', '.join(named)} are kept and not analysed.", "not measured", "fit them by a law of their own."
-        )
-    nothing = "The points hold one metric, the loss, which is continuous; no task."
-    answer = from_studies(seen, ("emergence",), nothing)
-    return answer or Answer(nothing, "not measured", "scalesweep study emergence, or measure a task, with its n.")
-
-
-def sampling(seen: Evidence) -> Answer:
-    """20. Samples and pass@k."""
-    named = [name for name in map(str, seen.points.frame) if name.startswith("pass@")]
-    nothing = f"{_TABLE} whether the models were sampled." if seen.is_table else "Nothing was sampled from the models."
-    if not named and (answer := from_studies(seen, ("test_time",), nothing)) is not None:
-        return answer
-    said = f"Columns {', '.join(named)} are kept and not analysed." if named else nothing
-    return Answer(said, "not measured", "sample the kept weights (train.keep_weights=true), and state k, n and T.")
 
 
 def rows(seen: Evidence) -> str:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from scalesweep.analysis.analyse import Analysis
 from scalesweep.analysis.conventions import Convention, Counted, under_conventions
 from scalesweep.report.context import ReportContext
-from scalesweep.report.review import answers, answers_fit
+from scalesweep.report.review import answers, answers_fit, answers_studies
 from scalesweep.report.review.evidence import Answer, Evidence, Status
 from scalesweep.report.review.published import PublishedRow, studies_of
 from scalesweep.report.tables import Label, Table
@@ -35,12 +35,12 @@ _QUESTIONS: Sequence[tuple[str, _Answering]] = (
     ("How far is extrapolated, and when not?", answers_fit.extrapolation),
     ("Do approaches 1, 2 and 3 agree?", answers_fit.approaches),
     ("Comparisons as multipliers with intervals, A/A test?", answers_fit.multipliers),
-    ("Emergence: continuous metric, resolution, seeds?", answers.tasks),
+    ("Emergence: continuous metric, resolution, seeds?", answers_studies.tasks),
     ("Limited data: repeats, fresh controls?", answers.repeats),
-    ("Sampling: samples, pass@k estimator, temperature?", answers.sampling),
+    ("Sampling: samples, pass@k estimator, temperature?", answers_studies.sampling),
     ("Energy and cost, search included?", answers.energy),
     ("Code, raw table, environment, one command?", answers.code),
-    ("The same pipeline on a source of known entropy?", answers.known_source),
+    ("The same pipeline on a source of known entropy?", answers_studies.known_source),
 )
 
 

@@ -13,15 +13,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import bisect
-from scipy.stats import norm
 
 from scalesweep.analysis.forecast.tournament import run_tournament
 from scalesweep.analysis.support import furthest
 from scalesweep.arrays import FloatArray
 from scalesweep.errors import FitError, PointsError
 from scalesweep.fit.horizon import Range
-from scalesweep.laws import Coupled
 from scalesweep.points.points import Points
 from scalesweep.report.charts.chart import Band, Chart, Dots, Line, Panel, linear_axis, log_axis
 from scalesweep.report.charts.chart import Rule as Across
@@ -29,8 +26,8 @@ from scalesweep.studies.base import Arms, Effect, Findings, Rule, arm
 from scalesweep.studies.estimators.along_optimum import AlongOptimum, Form, Frontier, largest_compute
 from scalesweep.studies.estimators.effective import broken_loss, effective_compute, fit_frontier
 from scalesweep.studies.estimators.foretold import PERCENT, TESTED_DRAWS, Foretold, foretell
-from scalesweep.studies.estimators.free_bend import FreeBend
-from scalesweep.studies.estimators.planted import demo_surface, middle, noisy
+from scalesweep.studies.estimators.planted import demo_surface, noisy
+from scalesweep.studies.estimators.planted_texts import demo_curves, displaced, with_gain
 from scalesweep.studies.estimators.seeds import SD_DRAWS, WITHOUT, halves, same_by_seed
 from scalesweep.studies.estimators.texts import Text
 from scalesweep.studies.estimators.theories import envelope
@@ -111,21 +108,19 @@ def simulate(arms: Arms, part: str, theta: float, noise: float, rng: np.random.G
     if part == "doubling":
         texts = {name: points for name, points in arms.items() if not name.startswith(SMALL)}
         least = rng.choice([name for name in texts if name != "base"] or ["base"])
-        return {
-            name: _with_gain(points, noise * theta if name == least else None, noise, rng) for name, points in texts.items()
-        }
+        return {name: with_gain(points, noise * theta if name == least else None, noise, rng) for name, points in texts.items()}
     points = arm(arms, "base")
     n, d = (points.frame[name].to_numpy(dtype=np.float64) for name in ("n", "d"))
     surface = demo_surface(points)
     if part == "wall":
         place = largest_compute(points) / PLACES[0]
-        loss = broken_loss(Frontier.of(surface, place), theta, effective_compute(_curves(points), n, d))
+        loss = broken_loss(Frontier.of(surface, place), theta, effective_compute(demo_curves(points), n, d))
         return {"base": noisy(points, loss, noise, rng)}
     if part not in ("held", "error"):
         raise KeyError(part)
     small = {name: points for name, points in arms.items() if name.startswith(SMALL)}
     drawn = noisy(points, surface.predict(n, d), noise, rng)
-    return {"base": _displaced(drawn, _said({"base": drawn, **small}, Rule(draws=200)), part, theta, noise, rng), **small}
+    return {"base": displaced(drawn, _said({"base": drawn, **small}, Rule(draws=200)), part, theta, noise, rng), **small}
 
 
 def _others(arms: Arms, rule: Rule) -> tuple[dict[str, Text], list[str]]:
@@ -269,51 +264,6 @@ def _tables(
             for one in run_tournament(points, rule.fit).standings
         ]
     return tables
-
-
-def _curves(points: Points) -> FreeBend:
-    """The demo's curves of equal loss."""
-    surface, (n, d) = demo_surface(points), middle(points)
-    ratio = (surface.B * d**-surface.beta / (surface.A * n**-surface.alpha)) ** (1 / surface.kappa)
-    return FreeBend(0.0, 1.0, 0.0, surface.alpha / surface.kappa, surface.beta / surface.kappa, ratio, n, d)
-
-
-def _with_gain(points: Points, gain: float | None, noise: float, rng: np.random.Generator) -> Points:
-    """The demo's surface, flattened about its middle until the least doubling takes `gain` off log loss; None: as it is."""
-    surface, c = demo_surface(points), largest_compute(points)
-    levels = c * 2.0 ** np.arange(-int(math.log2(float(points.c.max() / points.c.min()))), 1)
-    centre = float(surface.predict(*middle(points)))
-
-    def flattened(share: float) -> Coupled:
-        return replace(surface, E=centre - share * (centre - surface.E), A=share * surface.A, B=share * surface.B)
-
-    def least(share: float) -> float:
-        return float(np.min(-np.diff(np.log(Frontier.of(flattened(share), c).loss_at(levels)))))
-
-    law = surface if gain is None else flattened(bisect(lambda share: least(share) - gain, 1e-6, 2.0, xtol=1e-12))
-    n, d = (points.frame[name].to_numpy(dtype=np.float64) for name in ("n", "d"))
-    return noisy(points, law.predict(n, d), noise, rng)
-
-
-def _displaced(
-    points: Points, said: Mapping[str, Any], part: str, theta: float, noise: float, rng: np.random.Generator
-) -> Points:
-    """The runs of the forecast cells where the part is theta, above or below their forecast by chance."""
-    frame = points.frame.copy()
-    for cell in said["cells"]:
-        rows = np.isclose(frame["n"], cell["n"]) & np.isclose(frame["d"], cell["d"])
-        at, high = math.log(cell["loss"]), math.log(cell["high"] / cell["loss"])
-        sign = rng.choice([-1.0, 1.0])
-        if part == "error":
-            mean = at - math.log1p(sign * theta / PERCENT)
-        else:
-
-            def excess(away: float, half: float = high) -> float:
-                return norm.cdf((half - away) / noise) - norm.cdf((-half - away) / noise) - theta / PERCENT
-
-            mean = at + sign * bisect(excess, 0.0, high + 10 * noise)
-        frame.loc[rows, "loss"] = np.exp(mean + noise * rng.standard_normal(int(rows.sum())))
-    return replace(points, frame=frame)
 
 
 def _chart(text: Text, foretold: Foretold | None) -> Chart:
