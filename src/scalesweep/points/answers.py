@@ -39,11 +39,15 @@ class Answers:
         """Share of the answer's tokens that are the top one, shape (problems,)."""
         return np.asarray(self.is_top.mean(axis=1))
 
+    @property
+    def log_missed(self) -> FloatArray:
+        """ln(1 - p) of one sample, shape (problems,); finite where p is 1 to rounding."""
+        return np.asarray(np.log1p(-np.minimum(np.exp(-self.nll), 1 - 1e-15)))
+
     def pass_at(self, k: FloatArray) -> FloatArray:
         """Mean over problems of 1 - (1 - p)^k, the chance that one of k samples is right: exact, no sampling.
 
         Args:
             k: samples a problem, shape (numbers,).
         """
-        log_missed = np.log1p(-np.minimum(np.exp(-self.nll), 1 - 1e-15))
-        return np.asarray(-np.expm1(np.multiply.outer(np.asarray(k, dtype=np.float64), log_missed)).mean(axis=1))
+        return np.asarray(-np.expm1(np.multiply.outer(np.asarray(k, dtype=np.float64), self.log_missed)).mean(axis=1))

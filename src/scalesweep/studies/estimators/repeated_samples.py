@@ -66,7 +66,7 @@ class Curves:
                 f"{points.source}: every size needs at least 2 seeds and 2 budgets, to know slopes and their noise."
             )
         k = np.geomspace(1, MOST_BY_CHANCE / answers[0].chance, _PLACES)
-        missed = np.array([np.log1p(-np.minimum(np.exp(-one.nll), 1 - 1e-15)) for one in answers])
+        missed = np.array([one.log_missed for one in answers])
         solved = -np.expm1(missed[:, :, None] * k).transpose(1, 0, 2)
         number = len(solved)
         drawn = np.random.default_rng(seed).multinomial(number, np.full(number, 1 / number), size=draws) / number
