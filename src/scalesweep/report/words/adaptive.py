@@ -56,7 +56,8 @@ def rounds_lines(log: Log, losses: Mapping[tuple[float, float, int], float]) -> 
 def rounds_summary(log: Log) -> list[str]:
     """What was asked for, and how it ended."""
     budget = format_number(log.budget_flops)
-    asked = f"Adaptive sweep for {log.goal.words} with {budget} FLOPs: {plural(len(log.rounds), 'round')} until now."
+    until = "" if log.end else " until now"
+    asked = f"Adaptive sweep for {log.goal.words} with {budget} FLOPs: {plural(len(log.rounds), 'round')}{until}."
     return [asked, describe_end(log.end, log)] if log.end else [asked]
 
 
