@@ -16,6 +16,7 @@ from pydantic.fields import FieldInfo
 
 from scalesweep.settings.base import Ladder, Range, Shape, Spec, parse_quantity
 from scalesweep.settings.data import PartSpec, TransformSpec
+from scalesweep.settings.effect import REPEATED
 from scalesweep.settings.settings import Settings
 from scalesweep.settings.tune import LrLaw, TuneSpec
 
@@ -72,6 +73,8 @@ def render_warnings() -> str:
 
 def _rows(spec: Any, values: dict[str, Any], prefix: str = "") -> Iterator[str]:
     for name, field in spec.model_fields.items():
+        if f"{prefix}{name}" in REPEATED:
+            continue
         if not (tables := _tables(field.annotation)):
             default = f"`{json.dumps(values[name])}`".replace('"', "") if name in values else ""
             meaning = " ".join(field.description.split())

@@ -272,7 +272,7 @@ def test_training_one_cell_is_a_hydra_application(tmp_path: Path) -> None:
     assert [r["cell"]["seed"] for r in records] == [2]
     for word, sentence in (
         ("budget=-5", "budget = -5: must be greater than 0"),
-        ("data.name=x", "data.name=x has no effect with data.source=python: it needs data=hub"),
+        ("data.name=x", "data.name=x has no effect with data=python: it needs data=hub"),
         ("bugdet=5", "bugdet is not a setting (did you mean budget?)"),
     ):
         wrong = subprocess.run([*command, word], capture_output=True, text=True, cwd=tmp_path)

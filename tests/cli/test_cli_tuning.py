@@ -192,7 +192,7 @@ def test_a_law_of_the_learning_rate_is_a_recipe(tmp_path: Path) -> None:
     [
         (["sweep.tune.recipe.lr=[0.01]"], "sweep.tune.recipe.lr: [0.01] leaves nothing to tune"),
         (["sweep.tune.recipe.rl=1e-3..3e-2:4"], "sweep.tune.recipe.rl is not a setting that can be tuned"),
-        (["sweep.tune.optim.weight_decya=[0.1,0.2]"], "(did you mean weight_decay?)"),
+        (["sweep.tune.optim.weight_decya=[0.1,0.2]"], "(did you mean sweep.tune.optim.weight_decay?)"),
         (
             ["sweep.tune.recipe.lr=1e-3..3e-2:4", "sweep.axes.recipe.lr=[0.1,0.2]"],
             "recipe.lr is in sweep.axes and in sweep.tune; remove one.",
@@ -202,7 +202,7 @@ def test_a_law_of_the_learning_rate_is_a_recipe(tmp_path: Path) -> None:
         (["sweep.tune.recipe.lr=1e-3..3e-2:4", "recipe.lr_law={coefficient: 1}"], "needs recipe.lr_law=null"),
         (["sweep.tune.recipe.lr=3e-2..1e-3:4"], "high (0.001) must be above low (0.03)."),
         (["sweep.tune.train.checkpoint_seconds=[1,2]"], "make no difference to any cell"),
-        (["recipe.lr_law={coeficient: 1}"], "recipe.lr_law.coeficient is not a setting (did you mean coefficient?)"),
+        (["recipe.lr_law={coeficient: 1}"], "is not a setting (did you mean recipe.lr_law.coefficient?)"),
     ],
 )
 def test_what_cannot_be_tuned_is_one_sentence(

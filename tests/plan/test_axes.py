@@ -107,7 +107,7 @@ def test_a_wrong_axis_of_data_is_refused_by_name(axes: dict[str, Any], named: st
 
 
 def test_values_that_make_one_corpus_are_refused() -> None:
-    settings = swept({"data": {"column": ["text", "body"]}})  # a setting that source=python does not have
+    settings = swept({"data": {"column": ["text", "body"]}})  # a setting that data=python does not have
     with pytest.raises(SpecError, match=r"data\.column make no difference"):
         planned(settings)
 

@@ -104,7 +104,7 @@ def test_there_is_nothing_below_zero() -> None:
         ({"recipe": {"lr": "1e-3..3e-2:6"}, "method": "random", "num": 8}, "which is for method=grid"),
         ({"recipe": {"lr": "1e-3..3e-2:90", "batch_tokens": "1..8:90"}}, "the grid has 8,100 settings, at most 4,096"),
         ({}, "names no setting"),
-        ({"recpie": {}}, "sweep.tune.recpie is not a setting (did you mean recipe?)"),
+        ({"recpie": {}}, "sweep.tune.recpie is not a setting (did you mean sweep.tune.recipe?)"),
         ({"recipe": {"lr": "1e-3..3e-2"}, "method": "soboll", "num": 8}, "(did you mean sobol?)"),
         ({"recipe": {"lr": "1e-3..3e-2:6"}, "extensions": 99}, "sweep.tune.extensions = 99: must be less than or equal to 8."),
     ],

@@ -214,7 +214,7 @@ def test_gres_stands_in_place_of_gpus() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"workers": "auto"}, "name=slurm needs workers, for example launcher.workers=8"),
+        ({"workers": "auto"}, "launcher=slurm needs workers, for example launcher.workers=8"),
         ({"workers": 8, "sbatch": {"time": 3, "job_name": "x"}}, "sbatch must not hold job-name, time"),
     ],
 )

@@ -74,10 +74,10 @@ def test_a_wrong_value_is_one_sentence(values: dict[str, object], sentence: str 
 
 def test_an_unknown_key_names_its_neighbours() -> None:
     with pytest.raises(
-        SpecError, match=r"^sweep\.desing is not a setting \(did you mean design\?\); allowed here: name, design,"
+        SpecError, match=r"^sweep\.desing is not a setting \(did you mean sweep\.design\?\); allowed here: name, design,"
     ):
         parse(SweepSpec, {**GRID, "desing": "full"}, "sweep.")
-    with pytest.raises(SpecError, match=r"sizes\.0\.widht is not a setting \(did you mean width\?\)"):
+    with pytest.raises(SpecError, match=r"sizes\.0\.widht is not a setting \(did you mean sizes\.0\.width\?\)"):
         parse(SweepSpec, {**GRID, "sizes": [{"width": 8, "depth": 1, "widht": 8}]})
 
 
@@ -111,7 +111,7 @@ def test_workers_are_auto_or_a_number() -> None:
 
 
 def test_combinations_are_checked(tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match=r"data: source=files needs paths"):
+    with pytest.raises(SpecError, match=r"data: data=files needs paths"):
         small_settings(tmp_path, data={"source": "files"})
     with pytest.raises(SpecError, match=r"data\.tokenizer: kind=bpe needs vocab_size"):
         small_settings(tmp_path, data={"tokenizer": {"kind": "bpe"}})

@@ -149,7 +149,7 @@ def test_the_command_of_a_report_composes_to_the_same_data(words: list[str]) -> 
     ("parts", "said"),
     [
         ("[{data: filess, weight: 1}]", "'filess' is not an option .did you mean files"),
-        ("[{data: files, weight: 1}]", r"data\.parts\.0: source=files needs paths"),
+        ("[{data: files, weight: 1}]", r"data\.parts\.0: data=files needs paths"),
         ("[{data: python, weight: 0}]", r"data\.parts\.0\.weight = 0: must be greater than 0"),
         ("[{data: python}]", r"data\.parts\.0\.weight is missing"),
         ("[{data: python, weight: 1, tokenizer: {kind: bytes}}]", r"data\.parts\.0\.tokenizer is not a setting"),

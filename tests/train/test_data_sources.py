@@ -194,7 +194,7 @@ def test_a_hub_out_of_reach_is_one_sentence_in_seconds(tmp_path, variables, reme
     )
     sentence = result.stdout.strip()
     assert sentence.startswith("data.name='someone/something' could not be reached: ")
-    assert sentence.endswith(f"use data.source=files with data.paths=[...], {remedy}")
+    assert sentence.endswith(f"use data=files with data.paths=[...], {remedy}")
 
 
 LOCAL = """

@@ -195,7 +195,7 @@ def test_text_has_no_known_entropy(corpus: Corpus) -> None:
 
 def test_a_tokenizer_and_drawn_tokens_exclude_each_other(tmp_path: Path) -> None:
     values = small_settings(tmp_path).model_dump(mode="json")
-    with pytest.raises(SpecError, match="source=markov needs tokenizer"):
+    with pytest.raises(SpecError, match="data=markov needs tokenizer"):
         parse_settings({**values, "data": {**values["data"], "source": "markov"}})
     with pytest.raises(SpecError, match=r"needs tokenizer.kind=bytes, bpe, hub, sentencepiece or"):
         parse_settings({**values, "data": {**values["data"], "tokenizer": {"kind": "none"}}})

@@ -62,7 +62,7 @@ def test_a_wrong_type_or_vocabulary_is_refused(tmp_path):
         corpus_of(tmp_path, tmp_path / "narrow.bin", dtype="uint32")
     with pytest.raises(DataError, match=f"token id {IDS.max():,} is no id of a vocabulary of 50,000"):
         corpus_of(tmp_path, tmp_path / "narrow.bin", dtype="uint16", vocab_size=50_000)
-    with pytest.raises(ValueError, match=r"source=tokens needs paths and tokenizer\.vocab_size"):
+    with pytest.raises(ValueError, match=r"data=tokens needs paths and tokenizer\.vocab_size"):
         corpus_of(tmp_path, tmp_path / "narrow.bin", dtype="uint16", vocab_size=None)
 
 

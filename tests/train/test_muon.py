@@ -369,8 +369,8 @@ ADAMW = {"beta1": 0.9, "beta2": 0.95, "eps": 1e-8, "weight_decay": 0.1, "grad_cl
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
-        ({"name": "muon", "lr_ratio": 1.0}, "name=muon needs momentum, such as momentum=0.95"),
-        ({"name": "muon", "momentum": 0.9}, "name=muon needs lr_ratio, such as lr_ratio=1"),
+        ({"name": "muon", "lr_ratio": 1.0}, "optim=muon needs momentum, such as momentum=0.95"),
+        ({"name": "muon", "momentum": 0.9}, "optim=muon needs lr_ratio, such as lr_ratio=1"),
         ({"momentum": 0.9}, "momentum=0.9 is a setting of optim=muon alone"),
         ({"name": "muom"}, "'muom': must be 'adamw', 'muon' or 'custom'"),
         ({**MUON, "momentum": 1.0}, "momentum = 1: must be less than 1"),

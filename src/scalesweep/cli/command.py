@@ -7,6 +7,7 @@ from typing import Any, Generic, TypeVar
 from scalesweep.errors import SpecError, did_you_mean
 from scalesweep.settings.base import parse_quantity, shown
 from scalesweep.settings.compose import config_dir, is_setting
+from scalesweep.settings.guess import usual
 from scalesweep.settings.own import CONFIG_DIR, own_word
 from scalesweep.settings.trust import module_names
 
@@ -146,12 +147,15 @@ class Command:
         """A word that is no option of the command, if it does not look like one."""
         name = word.partition("=")[0]
         hint = did_you_mean(name, [*(option.name for option in self.options or ()), *([CONFIG_DIR] if self.groups else [])])
+        instead = usual(name.lstrip("-")) if self.groups else ""
         if self.num_words is not None:
             is_mistake = name.startswith("--") or is_setting(word)
         else:  # settings go on to Hydra, which has near misses of its own
-            is_known = "." in name or name in _WITHOUT_GROUP or (config_dir() / name).is_dir()
+            is_known = bool(instead) or "." in name or name in _WITHOUT_GROUP or (config_dir() / name).is_dir()
             is_mistake = name.startswith("--") or (is_setting(word) and bool(hint) and not is_known)
         if is_mistake:
+            if instead and not hint:
+                raise SpecError(f"{word!r} is not an option: {instead}.")
             takes = f": {self.name} takes {self.takes}" if self.takes else ""
             raise SpecError(f"{word!r} is not an option{hint}{takes}, such as: {self._example}.")
         return word

@@ -1,10 +1,15 @@
 """The texts of --help, written from the declarations; the options of each config group are read from its directory."""
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator
+from typing import Literal, get_args, get_origin
+
+from omegaconf import OmegaConf
 
 from scalesweep.cli.command import Command
 from scalesweep.settings.compose import config_dir
 from scalesweep.settings.own import CONFIG_DIR
+from scalesweep.settings.settings import Settings
 
 
 def main_help(commands: Iterable[Command]) -> str:
@@ -29,11 +34,27 @@ def command_help(command: Command) -> str:
     if told:
         width = max(len(spelling) for spelling, _ in told)
         lines += ["", "Options:", *(f"  {spelling:{width}}  {about}" for spelling, about in told)]
-    if command.groups:
+    options = {group: sorted(path.stem for path in (config_dir() / group).glob("*.yaml")) for group in command.groups}
+    if any(len(names) > 1 for names in options.values()):
         lines += ["", "Config groups (choose with group=option, change a setting with group.key=value):"]
-        for group in command.groups:
-            lines.append(f"  {group:9} {' | '.join(sorted(path.stem for path in (config_dir() / group).glob('*.yaml')))}")
+        lines += [f"  {group:9} {' | '.join(names)}" for group, names in options.items()]
+    elif options:  # none to choose from: what matters are the settings
+        lines += ["", "Settings, with their defaults:", *_settings(command.groups)]
     lines += ["", "Examples:", *(f"  {example}" for example in command.examples)]
     if command.groups:
         lines += ["", f"The settings, with comments: {config_dir()}"]
     return "\n".join(lines) + "\n"
+
+
+def _settings(groups: Iterable[str]) -> Iterator[str]:
+    """A line for each setting of these groups: its default, and the first sentence of what it means."""
+    told = []
+    for group in groups:
+        defaults, spec = OmegaConf.load(config_dir() / group / "default.yaml"), Settings.model_fields[group].annotation
+        for name, field in getattr(spec, "model_fields", {}).items():
+            about = " ".join((field.description or "").split())
+            default, choices = defaults.get(name), get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
+            meaning = re.split(r"(?<=\w)[.;:] ", about)[0].rstrip(".") + (f": {', '.join(choices)}" if choices else "")
+            told.append((f"{group}.{name}={'null' if default is None else default}", meaning))
+    width = max(len(spelling) for spelling, _ in told)
+    return (f"  {spelling:{width}}  {meaning}." for spelling, meaning in told)

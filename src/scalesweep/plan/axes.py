@@ -99,7 +99,8 @@ def _named(here: str, choices: Mapping[str, Any], spec: Spec | Mapping[str, Any]
         allowed = list(type(spec).model_fields) if isinstance(spec, Spec) else None
         if allowed is not None and name not in allowed:
             section = here.removeprefix("sweep.axes.")
-            raise SpecError(f"{here}.{name} is not a setting of {section}{did_you_mean(str(name), allowed)}.")
+            hint = did_you_mean(f"{here}.{name}", [f"{here}.{key}" for key in allowed])
+            raise SpecError(f"{here}.{name} is not a setting of {section}{hint}.")
         inner = getattr(spec, name) if isinstance(spec, Spec) else spec.get(name)
         if isinstance(values, Mapping) and isinstance(inner, Spec | Mapping):
             yield from ((f"{name}.{rest}", listed) for rest, listed in _named(f"{here}.{name}", values, inner))

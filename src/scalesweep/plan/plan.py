@@ -184,7 +184,7 @@ def _check_tuned(settings: Settings) -> None:
             if isinstance(value, int | float) and not isinstance(value, bool)
         ]
         if name not in allowed:
-            hint = did_you_mean(name, allowed)
+            hint = did_you_mean(f"sweep.tune.{setting}", [f"sweep.tune.{section}.{key}" for key in allowed])
             raise SpecError(
                 f"sweep.tune.{setting} is not a setting that can be tuned{hint}; those of {section} are {', '.join(allowed)}."
             )

@@ -8,7 +8,7 @@ from typing import Any
 
 from scalesweep.errors import SpecError
 from scalesweep.settings.compose import compose_settings, compose_values, config_dir, data_option
-from scalesweep.settings.effect import unmet_by
+from scalesweep.settings.effect import REPEATED, unmet_by
 from scalesweep.settings.held_out import short
 from scalesweep.settings.settings import Settings
 
@@ -33,7 +33,7 @@ def overrides_of(settings: Settings) -> list[str] | None:
     Settings that can have no effect, which older versions took, are left out: they would be refused now.
     """
     wanted = settings.model_dump(mode="json")
-    effective = {name: value for name, value in _leaves(wanted) if unmet_by(name, settings) is None}
+    effective = {n: value for n, value in _leaves(wanted) if n not in REPEATED and unmet_by(n, settings) is None}
     try:
         chosen = _chosen(wanted)
         axes = {name: values for name, values in wanted["sweep"]["axes"].items() if isinstance(values, list)}
@@ -54,9 +54,9 @@ def overrides_of(settings: Settings) -> list[str] | None:
         whole = {name for name, value in known.items() if value is None and name.startswith("data.")}  # tables that are null
         leaves = {name: value for name, value in _leaves(wanted, whole) if unmet_by(name, settings) is None}
         differing = {name: value for name, value in leaves.items() if name not in known or known[name] != value}
-        changed = {name: value for name, value in differing.items() if name not in own}
+        changed = {name: value for name, value in differing.items() if name not in own | REPEATED.keys()}
         sets = {name: short(text, data_option) for name, text in wanted["data"]["validation"].items()}
-        changed = {name: value for name, value in changed.items() if not name.startswith("data.validation")}
+        changed = {name: value for name, value in changed.items() if not f"{name}.".startswith("data.validation.")}
         changed |= {"data.validation": sets} if sets else {}
         changed |= {f"sweep.axes.{group}": [value["asked"] for value in values] for group, values in axes.items()}
         words = [*groups, *(f"{name}={_write(value)}" for name, value in changed.items())]

@@ -19,7 +19,8 @@ from pydantic import (
     model_validator,
 )
 
-from scalesweep.errors import SpecError, did_you_mean
+from scalesweep.errors import SpecError
+from scalesweep.settings.guess import value_instead, where_instead
 
 _SUFFIXES = {"": 1, "k": 10**3, "K": 10**3, "M": 10**6, "B": 10**9, "G": 10**9, "T": 10**12}
 _LARGEST = 10**30
@@ -181,7 +182,7 @@ _EXPECTED = {
     "float_parsing": "must be a number",
     "float_type": "must be a number",
     "tuple_type": "must be a list, in brackets",
-    "model_type": "must be a table of settings",
+    "model_type": "must be a table of settings, of which each is set by itself",
     "bool_parsing": "must be true or false",
     "bool_type": "must be true or false",
     "too_short": "must not be empty",
@@ -193,7 +194,8 @@ def _sentence(spec: type[Spec], item: Any, prefix: str) -> str:
     path = prefix + ".".join(str(part) for part in item["loc"] if not _is_tag(part))
     if item["type"] == "extra_forbidden":
         allowed = _siblings(spec, item["loc"])
-        return f"{path} is not a setting{did_you_mean(path.rsplit('.', 1)[-1], allowed)}; allowed here: {', '.join(allowed)}."
+        near = [f"{path.rpartition('.')[0]}.{name}".lstrip(".") for name in allowed]
+        return f"{path} is not a setting{where_instead(path, near)}; allowed here: {', '.join(allowed)}."
     if item["type"] == "missing":
         return f"{path} is missing; give it a value."
     message = _EXPECTED.get(item["type"], item["msg"])
@@ -204,7 +206,7 @@ def _sentence(spec: type[Spec], item: Any, prefix: str) -> str:
         return f"{(path or prefix or 'settings').rstrip('.')}: {message}."
     hint = ""
     if item["type"] == "literal_error" and isinstance(item["input"], str):
-        hint = did_you_mean(item["input"], re.findall(r"'([^']+)'", message))
+        hint = value_instead(item["input"], re.findall(r"'([^']+)'", message))
     return f"{path} = {shown(item['input'])}: {message}{hint}."
 
 

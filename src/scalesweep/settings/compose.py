@@ -1,5 +1,6 @@
 """Hydra's composition as one function from overrides to validated settings."""
 
+import functools
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -13,10 +14,11 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from yaml import YAMLError  # type: ignore[import-untyped]  # PyYAML is what OmegaConf reads files with
+from yaml import YAMLError, safe_load  # type: ignore[import-untyped]  # PyYAML is what OmegaConf reads files with
 
 from scalesweep.errors import SpecError, did_you_mean
-from scalesweep.settings.effect import refuse_idle
+from scalesweep.settings.effect import REPEATED, refuse_idle
+from scalesweep.settings.guess import option_instead, where_instead
 from scalesweep.settings.held_out import with_validation
 from scalesweep.settings.options import merged, with_options
 from scalesweep.settings.own import is_own, own_dirs
@@ -207,10 +209,12 @@ def _addable(word: str) -> str:
 def _sentence(error: Exception, overrides: Sequence[str], root: str, own: Sequence[Path]) -> str:
     """What Hydra refused, in one sentence with near misses."""
     text = " ".join(f"{error} {error.__cause__ or ''}".split())
-    if match := re.search(r"Could not find '([\w-]+)/([\w.-]+)'", text):
-        group, option = match[1], match[2]
-        options = sorted(path.stem for place in (config_dir(), *own) for path in (place / group).glob("*.yaml"))
-        return f"{group} = {option!r} is not an option{did_you_mean(option, options)}; the options are {', '.join(options)}."
+    if match := re.search(r"Could not find '([\w-]+)/([^']+)'", text):
+        return _no_option(match[1], match[2], own)
+    if "Config group override must be a string" in text:  # logger=false
+        words = [word.partition("=") for word in overrides]
+        groups = [(group, value) for group, _, value in words if (config_dir() / group).is_dir()]
+        return next(_no_option(*word, own) for word in groups if not isinstance(safe_load(word[1]), str))
     if match := re.search(r"Missing mandatory value: .*full_key: ([\w.]+)", text):
         return f"{match[1]} is missing; give it a value, such as {match[1]}=..."
     if match := re.search(r"In '([^']+)': Could not load '([^']+)'", text):
@@ -222,22 +226,33 @@ def _sentence(error: Exception, overrides: Sequence[str], root: str, own: Sequen
     return f"the overrides {' '.join(overrides)} cannot be read: {text}"
 
 
+def _no_option(group: str, option: str, own: Sequence[Path]) -> str:
+    options = sorted(path.stem for place in (config_dir(), *own) for path in (place / group).glob("*.yaml"))
+    near = option_instead(group, option) or did_you_mean(option, options)
+    return f"{group} = {option!r} is not an option{near}; the options are {', '.join(options)}."
+
+
 def _unknown_key(key: str, root: str, overrides: Sequence[str], own: Sequence[Path]) -> str:
     groups = [
         word for word in overrides if "." not in word.split("=", 1)[0] and (config_dir() / word.split("=", 1)[0]).is_dir()
     ]
     optional = {f"{group}.{name}" for group, names in _BY_OPTION.items() for name in names}
     from_own = {word for word in groups for place in own if (place / f"{word.replace('=', '/')}.yaml").is_file()}
-    keys = sorted({*dict(_leaf_paths(compose_values([word for word in groups if word not in from_own], root))), *optional})
-    if key.removeprefix("model.") in ArchitectureSpec.model_fields and "model=hf" not in groups:
+    keys = {*_known(tuple(word for word in groups if word not in from_own), root), *optional} - REPEATED.keys()
+    if key in {f"model.{name}" for name in ArchitectureSpec.model_fields} and "model=hf" not in groups:
         return f"{key} is a setting of model=hf; add model=hf."
     if key in optional:
         group = key.split(".")[0]
         options = [path.stem for path in sorted((config_dir() / group).glob("*.yaml")) if _has_key(path, key)]
         return f"{key} is a setting of {group}={f' and {group}='.join(options)}; choose it by {group}={options[0]}."
-    last = key.rsplit(".", 1)[-1]
-    near = did_you_mean(key, keys) or did_you_mean(last, {k.rsplit(".", 1)[-1] for k in keys})
-    return f"{key} is not a setting{near}; the settings are in the files of {config_dir()}."
+    instead = where_instead(key, keys)
+    return f"{key} is not a setting{instead or f'; the settings are in the files of {config_dir()}'}."
+
+
+@functools.cache
+def _known(words: tuple[str, ...], root: str) -> frozenset[str]:
+    """The settings that there are under options of groups."""
+    return frozenset(dict(_leaf_paths(compose_values(words, root))))
 
 
 def _has_key(path: Path, key: str) -> bool:

@@ -36,7 +36,7 @@ class TokenizerSpec(Spec):
     library tokenizers. sentencepiece and tiktoken: of these libraries, extras of the installation. none: for
     sources that give tokens themselves (tokens, markov, zipf_facts, facts, copy), or another's (generated)."""
     vocab_size: Annotated[int, Field(ge=2, le=2**31)] | None = None
-    """Vocabulary of a trained BPE, 257 or more, or of source=tokens: one more than the largest id that there may be."""
+    """Vocabulary of a trained BPE, 257 or more, or of data=tokens: one more than the largest id that there may be."""
     name: str | None = None
     """Of a ready tokenizer. hub: its name, local file (tokenizer.json) or directory. sentencepiece: path of a model.
     tiktoken: name of an encoding."""
@@ -120,14 +120,14 @@ class TextSpec(Spec):
     max_bytes: Count | None = None
     """Text read at most, in UTF-8 bytes."""
     validation_fraction: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
-    """Share of the text that is held out, by document; of source=tokens, the end; of drawn tokens, drawn apart."""
+    """Share of the text that is held out, by document; of data=tokens, the end; of drawn tokens, drawn apart."""
 
     def check_source(self) -> None:
         """Raise ValueError for a source that lacks what it needs."""
         if self.source == "files" and not self.paths:
-            raise ValueError("source=files needs paths, for example data.paths=['texts/*.txt']")
+            raise ValueError("data=files needs paths, for example data.paths=['texts/*.txt']")
         if self.source == "hub" and not self.name:
-            raise ValueError("source=hub needs name, for example data.name=roneneldan/TinyStories")
+            raise ValueError("data=hub needs name, for example data.name=roneneldan/TinyStories")
 
 
 class PartSpec(TextSpec):
@@ -208,19 +208,19 @@ class DataSpec(TextSpec):
         if self.parts and (least := min(part.weight for part in self.parts)) * PLACES < total:
             raise ValueError(f"weight = {least:g} of {total:g} is below 1 in {PLACES:,}, to which weights are kept")
         if self.source == "tokens" and (not self.paths or self.tokenizer.vocab_size is None):
-            raise ValueError("source=tokens needs paths and tokenizer.vocab_size, for example data.tokenizer.vocab_size=50257")
+            raise ValueError("data=tokens needs paths and tokenizer.vocab_size, for example data.tokenizer.vocab_size=50257")
         if self.source == "facts" and self.keys > MOST_FACTS:
             raise ValueError(
-                f"source=facts has keys = {self.keys:,}, more than {MOST_FACTS:,}, and every cell is asked for all of them; "
+                f"data=facts has keys = {self.keys:,}, more than {MOST_FACTS:,}, and every cell is asked for all of them; "
                 "lower it, for example to 4096"
             )
         if self.source == "copy" and (problems := self.alphabet**self.answer_tokens) < FEWEST_PROBLEMS:
             raise ValueError(
-                f"source=copy has alphabet^answer_tokens = {problems:,} problems, fewer than {FEWEST_PROBLEMS:,}, so that a "
+                f"data=copy has alphabet^answer_tokens = {problems:,} problems, fewer than {FEWEST_PROBLEMS:,}, so that a "
                 "model could have seen most of them; raise answer_tokens, for example to 8"
             )
         if self.source == "generated" and (not self.model or not self.cell):
-            raise ValueError("source=generated needs model and cell, for example data.model=runs/smoke data.cell=34b4345b228a")
+            raise ValueError("data=generated needs model and cell, for example data.model=runs/smoke data.cell=34b4345b228a")
         if self.accumulate and self.accumulate[-1] != self.cell:
             raise ValueError(
                 f"accumulate ends with the cell that writes last, data.cell={self.cell}, not {self.accumulate[-1]}"
@@ -230,9 +230,9 @@ class DataSpec(TextSpec):
             raise ValueError(f"transform.kind = {self.transform.kind} is of text, and data={self.source} has none")
         if gives_tokens != (self.tokenizer.kind == "none"):
             allowed = "none" if gives_tokens else "bytes, bpe, hub, sentencepiece or tiktoken"
-            raise ValueError(f"source={self.source} needs tokenizer.kind={allowed}, not {self.tokenizer.kind}")
+            raise ValueError(f"data={self.source} needs tokenizer.kind={allowed}, not {self.tokenizer.kind}")
         if self.validation and gives_tokens and self.source != "generated":
-            raise ValueError(f"validation is of text, and source={self.source} gives tokens that no tokenizer makes")
+            raise ValueError(f"validation is of text, and data={self.source} gives tokens that no tokenizer makes")
         for name, text in self.validation.items():
             if text is None:
                 continue

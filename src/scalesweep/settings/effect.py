@@ -190,6 +190,15 @@ ALWAYS = frozenset(
     """.split()
 )
 """Settings that have an effect whatever the others are, or whose own section refuses them where they have none."""
+REPEATED: Mapping[str, str] = {
+    "recipe.name": "recipe",
+    "data.source": "data",
+    "optim.name": "optim",
+    "launcher.name": "launcher",
+    "logger.kind": "logger",
+}
+"""Settings that repeat which option of their group was chosen -> the group. Files of options and stored sweeps hold them; users
+choose the option, so that no two words can say different things."""
 _AXES, _TUNE = "sweep.axes.", "sweep.tune."
 
 
@@ -204,7 +213,7 @@ def refuse_idle(named: Mapping[str, Any], settings: Settings) -> None:
     Raises:
         SpecError: one sentence for each of them, with the option that would take it.
     """
-    sentences = []
+    sentences = [_chosen_by_group(name, value) for name, value in named.items() if _swept(name) in REPEATED]
     for name, value in named.items():
         unmet = None if value is None or value == [] else unmet_by(_swept(name), settings)
         if unmet is not None:
@@ -237,11 +246,18 @@ def _swept(name: str) -> str:
 
 
 def _sentence(name: str, value: Any, unmet: When, settings: Settings) -> str:
-    how = unmet.otherwise or f"{unmet.decider}={_plain(_value(unmet.decider, settings))}"
+    decider = REPEATED.get(unmet.decider, unmet.decider)
+    how = unmet.otherwise or f"{decider}={_plain(_value(unmet.decider, settings))}"
     return (
         f"{name}={_plain(value)} has no effect with {how}: it needs {' or '.join(unmet.options)}; "
         "add that, or leave the setting out."
     )
+
+
+def _chosen_by_group(name: str, value: Any) -> str:
+    group = REPEATED[_swept(name)]
+    axis = name.removesuffix(_swept(name))
+    return f"{name} is not a setting (did you mean {axis}{group}={_plain(value)}?): an option of {group} is chosen by its name."
 
 
 def _plain(value: Any) -> str:

@@ -94,7 +94,7 @@ class LauncherSpec(Spec):
     @model_validator(mode="after")
     def _complete(self) -> Self:
         if self.name == "slurm" and self.workers == "auto":
-            raise ValueError("name=slurm needs workers, for example launcher.workers=8")
+            raise ValueError("launcher=slurm needs workers, for example launcher.workers=8")
         if reserved := sorted({name.replace("_", "-") for name in self.sbatch} & _SBATCH_RESERVED):
             raise ValueError(f"sbatch must not hold {', '.join(reserved)}, which the launcher sets itself")
         return self

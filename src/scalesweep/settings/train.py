@@ -42,9 +42,10 @@ class OptimSpec(Spec):
         for key, value in own.items():
             if (self.name == "muon") == (value is None):
                 needs = f"needs {key}, such as {key}=0.95" if key == "momentum" else f"needs {key}, such as {key}=1"
-                raise ValueError(f"name=muon {needs}" if value is None else f"{key}={value:g} is a setting of optim=muon alone")
+                has_no_effect = f"{key}={value} is a setting of optim=muon alone"
+                raise ValueError(f"optim=muon {needs}" if value is None else has_no_effect)
         if self.name == "custom" and self.target is None:
-            raise ValueError("name=custom needs target, such as target=package.module:Class")
+            raise ValueError("optim=custom needs target, such as target=package.module:Class")
         if self.name != "custom" and (self.target or self.arguments):
             raise ValueError(f"{'target' if self.target else 'arguments'} is a setting of optim=custom alone")
         return self

@@ -26,6 +26,7 @@ from scalesweep.run.store.store import Store
 from scalesweep.settings.again import command_of
 from scalesweep.settings.compose import compose_settings, is_setting
 from scalesweep.settings.fit import FitSpec
+from scalesweep.settings.guess import near_keys
 from scalesweep.settings.own import is_own
 from scalesweep.settings.settings import Settings, with_values
 from scalesweep.sweep.context import report_context
@@ -232,8 +233,10 @@ def read_subject(arguments: Sequence[str], command: str) -> Subject:
     for word in (word for word in overrides if not is_own(word)):
         name = word.split("=", 1)[0]
         if not {name, name.split(".")[0]} & set(kind.sections):
+            near = near_keys(name, [f"fit.{key}" for key in FitSpec.model_fields])
+            hint = f" (did you mean {near[0]}?)" if near else ""
             raise SpecError(
-                f"{word!r} means nothing to {command} of {kind.name}, which takes settings of {', '.join(kind.sections)}."
+                f"{word!r} means nothing to {command} of {kind.name}{hint}, which takes settings of {', '.join(kind.sections)}."
             )
     if command not in BY_COMMANDS and any(word.startswith("by=") for word in overrides):
         chosen = "arm=NAME" if kind.read is _read_sweep else "where=..."

@@ -63,7 +63,7 @@ def _read_local(path: Path) -> bytes:
     if not _is_enwik8(text):
         raise DataError(
             f"data.paths: {path} holds {len(text)} bytes that are not enwik8 ({NUM_BYTES} bytes, sha256 {SHA256[:12]}...); "
-            "use data.source=files for another text."
+            "use data=files for another text."
         )
     return text
 

@@ -84,6 +84,5 @@ def _unreachable(name: str, error: Exception) -> DataError:
     offline = os.environ.get("HF_HUB_OFFLINE")
     remedy = "unset HF_HUB_OFFLINE" if offline else "set HF_HUB_OFFLINE=1 to use a copy that was downloaded before"
     return DataError(
-        f"data.name={name!r} could not be reached: {first_line(error)}; "
-        f"use data.source=files with data.paths=[...], or {remedy}."
+        f"data.name={name!r} could not be reached: {first_line(error)}; use data=files with data.paths=[...], or {remedy}."
     )

@@ -80,7 +80,7 @@ def _open_enwik8(spec: DataSpec, cache: Path, announce: Announce) -> Source:
     alone. With data.max_bytes the last validation_fraction of the first max_bytes is held out.
     """
     if len(spec.paths) > 1:
-        raise DataError(f"data.paths={list(spec.paths)}: source=enwik8 takes one file.")
+        raise DataError(f"data.paths={list(spec.paths)}: data=enwik8 takes one file.")
     whole = spec.max_bytes is None
     path = spec.paths[0] if spec.paths else None
 

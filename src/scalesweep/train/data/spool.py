@@ -88,7 +88,7 @@ def write_spool(documents: Iterable[bytes], path: Path, max_bytes: int | None) -
             if is_cut or offset == max_bytes:
                 break
     if not regions:
-        raise DataError("the source holds no text: look at data.source and the settings that belong to it.")
+        raise DataError("the source holds no text: look at the option of data and its settings.")
     return Spool(path, tuple(regions), tuple(digests), duplicates, characters, is_cut)
 
 
