@@ -62,6 +62,19 @@ def planned(home: Path, facts: CorpusFacts) -> Any:
     return make
 
 
+def test_a_plan_says_that_the_learning_rate_must_be_tuned(home: Path, facts: CorpusFacts) -> None:
+    corpus = dataclasses.replace(facts, scaled=scaled_shape)
+
+    def said(**sections: dict[str, Any]) -> bool:
+        warnings = make_plan(settings_of(home, "GPT2", **sections), corpus, "cpu").warnings
+        return any(line.startswith("GPT2 models have no rules") and "sweep.tune.recipe.lr" in line for line in warnings)
+
+    sweep = settings_of(home, "GPT2").sweep.model_dump(mode="json")
+    assert said()
+    assert not said(sweep={**sweep, "tune": {"recipe": {"lr": [0.001, 0.002, 0.004]}}})
+    assert not said(recipe={"lr_law": {"coefficient": 0.01}})
+
+
 def training_flops(shape: ModuleShape) -> float:
     """Forward and backward of a real model, per token, by torch's counter, but for what it says of convolutions' backward.
 
@@ -94,7 +107,8 @@ def test_groups_in_closed_form() -> None:
     """GPT-2 at d, L, T: 12 d^2 L matrices, one table for both ends, 13 d L + 2 d gains and biases, T d positions."""
     groups = shape_of("GPT2", 32, 3, 16).counts.groups
     assert dataclasses.astuple(groups) == (16 * 32, 257 * 32, 12 * 32**2 * 3, 13 * 32 * 3 + 2 * 32)
-    llama = shape_of("Llama", 32, 3, 16, intermediate_size=80).counts.groups
+    spec = ArchitectureSpec(architecture="Llama", context=16, ffn_ratio=2.5)
+    llama = scaled_shape(spec, 32, 3, 8, 257).counts.groups
     assert dataclasses.astuple(llama) == (257 * 32, 257 * 32, 3 * (4 * 32**2 + 3 * 32 * 80), 7 * 32)
 
 
@@ -113,12 +127,32 @@ def test_the_config_is_scaled_by_its_own_names() -> None:
 
 
 @pytest.mark.parametrize(
+    ("architecture", "name", "setting"),
+    [
+        ("GPT2", "n_embd", "sweep.sizes"),
+        ("GPT2", "hidden_size", "sweep.sizes"),
+        ("GPT2", "n_layer", "recipe.depth"),
+        ("GPT2", "n_head", "recipe.head_dim"),
+        ("GPT2", "n_inner", "model.ffn_ratio"),
+        ("GPT2", "n_positions", "model.context"),
+        ("GPT2", "attn_pdrop", "without dropout"),
+        ("Llama", "num_hidden_layers", "recipe.depth"),
+        ("Llama", "intermediate_size", "model.ffn_ratio"),
+        ("Qwen3", "head_dim", "recipe.head_dim"),
+        ("Mamba", "vocab_size", "data.tokenizer"),
+    ],
+)
+def test_what_a_size_or_its_recipe_decides_is_not_set(architecture: str, name: str, setting: str) -> None:
+    with pytest.raises(SpecError, match=rf"^model\.config\.{name} is .*{setting}.*; leave it out of model\.config\.$"):
+        shape_of(architecture, **{name: 4})
+
+
+@pytest.mark.parametrize(
     ("spec", "words"),
     [
         ({"architecture": "gpt2"}, "did you mean GPT2"),
         ({"architecture": "Resnet"}, "not a causal language model"),
-        ({"architecture": "GPT2", "config": {"n_heads": 2}}, "did you mean n_head"),
-        ({"architecture": "GPT2", "config": {"n_head": 3}}, "3 heads do not divide width 32"),
+        ({"architecture": "GPT2", "config": {"scale_attn_weight": False}}, "did you mean scale_attn_weights"),
         ({"architecture": "Llama", "config": {"num_key_value_heads": 3}}, "cannot be built"),
         ({"architecture": "Mamba2"}, "num_heads"),
         ({"architecture": "Mixtral"}, "mixture of experts"),
@@ -251,9 +285,9 @@ def test_export_gives_equal_logits(planned: Any, tmp_path: Path, architecture: s
         (["recipe=completep"], "use recipe=sp"),
         (["optim=muon"], "use optim=adamw with GPT2"),
         (["count.flops=chinchilla"], "model=decoder only"),
-        (["model.config.n_head=3"], "3 heads do not divide width"),
+        (["model.config.n_layer=4"], "model.config.n_layer is a size's depth: use recipe.depth"),
         (["sweep.sizes=[{width: 20, depth: 2}]"], "width 20 is not a multiple of recipe.head_dim = 16"),
-        (["model.qk_norm=true"], "model.qk_norm is not a setting; the settings are in"),
+        (["model.qk_norm=true"], "model.qk_norm is not a setting"),
         (["model=decoder", "model.architecture=GPT2"], "model.architecture is a setting of model=hf"),
     ],
 )

@@ -104,6 +104,8 @@ def test_parameters_and_flops_are_those_of_the_class(package: str) -> None:
     assert groups.matrices == 3 * 24 * 48
     assert groups.norms == 3 * 24 + 2 * 24
     assert shape.counts.flops_per_token == 6 * (groups.matrices + groups.head)  # no token is multiplied with another one
+    with pytest.raises(SpecError, match=r"model\.config\.width is given to the class by a size; leave it out"):
+        scaled_custom(CustomSpec(target=f"{package}.models:Mean", context=32, config={"width": 8}), 24, 3, 8, 64)
 
 
 def test_a_sweep_of_it_resumes_bit_for_bit_and_is_read_without_it(

@@ -24,7 +24,7 @@ from scalesweep.plan.grid import (
 )
 from scalesweep.plan.trials import Trial, trials
 from scalesweep.points.metric import rate_from_nats
-from scalesweep.settings.plan import CountSpec
+from scalesweep.settings.plan import CountSpec, ModelSpec
 from scalesweep.settings.settings import Settings, with_values
 
 CorporaFacts = CorpusFacts | Mapping[str, CorpusFacts]
@@ -237,12 +237,27 @@ def _warnings(settings: Settings, corpus: CorporaFacts, cells: tuple[Cell, ...],
         columns = " or ".join(f"by={AXIS}{name}" for name in pooled)
         names = " and ".join(pooled)
         yield f"The laws pool all values of {names} as if they were replicates, unless they are fitted with {columns}."
+    if models := _without_transfer(settings):
+        yield (
+            f"{' and '.join(models)} models have no rules by which a learning rate carries over to other sizes, and "
+            f"recipe.lr = {settings.recipe.lr:g} is one value for all: tune it at every size, "
+            "sweep.tune.recipe.lr=1e-3..3e-2:6, or the laws are of sizes that are tuned unequally well."
+        )
     most = max(cells, key=lambda c: c.epochs)
     if most.epochs > 1:
         yield (
             f"The largest budget, {most.tokens:,} tokens, is {most.epochs:.1f} epochs of {_repeated(most)} unique tokens): "
             "a law fitted on repeated data is not the law of fresh data."
         )
+
+
+def _without_transfer(settings: Settings) -> list[str]:
+    """The models of which every size needs a learning rate of its own and has none."""
+    tuned = settings.sweep.tune.choices if settings.sweep.tune else {}
+    if settings.recipe.lr_law is not None or "recipe.lr" in {*tuned, *axes_of(settings)}:
+        return []
+    models = (variant.settings.model for variant in variants(settings))
+    return list(dict.fromkeys(model.architecture for model in models if not isinstance(model, ModelSpec)))
 
 
 def _misses_its_budget(cell: Cell, settings: Settings) -> bool:

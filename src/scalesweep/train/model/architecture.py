@@ -24,6 +24,17 @@ FORMULA_TOLERANCE = 0.01
 judgement."""
 _FFN_WIDTHS = ("intermediate_size", "ffn_dim", "n_inner", "ffn_hidden_size")
 """What configs call the hidden width of the feed-forward block."""
+_OWNERS = {
+    "hidden_size": "a size's width: use sweep.sizes",
+    "num_hidden_layers": "a size's depth: use recipe.depth, or a width and a depth in sweep.sizes",
+    "vocab_size": "the tokenizer's: use data.tokenizer",
+    "max_position_embeddings": "the context: use model.context",
+    "num_attention_heads": "set for every width: use recipe.head_dim",
+    "head_dim": "set for every width: use recipe.head_dim",
+    **{name: "set for every width: use model.ffn_ratio" for name in _FFN_WIDTHS},
+}
+"""What a size, its recipe and the corpus decide of a config, by the library's common names -> which setting does."""
+_DROPOUT = ("dropout", "_pdrop")
 _NO_MATRICES = ("A_log",)
 """Parameters that have two axes and that no token is multiplied with: the states of Mamba."""
 ParameterGroup = Literal["matrices", "head", "tied", "embedding", "norms"]
@@ -111,16 +122,19 @@ def _scaled_config(spec: ArchitectureSpec, width: int, depth: int, head_dim: int
         if not takes(name):
             raise SpecError(f"model.architecture = {spec.architecture!r} cannot be scaled: its config has no {name} ({what}).")
     values: dict[str, Any] = {"hidden_size": width, "num_hidden_layers": depth, "vocab_size": vocab_size}
-    values |= {name: 0.0 for name in accepted if name.endswith(("dropout", "_pdrop")) and not name.startswith("summary")}
+    values |= {name: 0.0 for name in accepted if name.endswith(_DROPOUT) and not name.startswith("summary")}
     values |= {name: None for name in ("pad_token_id", "bos_token_id", "eos_token_id") if name in accepted}
     if takes("max_position_embeddings"):
         values["max_position_embeddings"] = spec.context
-    heads = spec.config.get(names.get("num_attention_heads", "num_attention_heads"), width // head_dim)
     if takes("num_attention_heads"):
-        values |= _heads(spec, default, width, heads, takes)
+        values |= _heads(default, width, head_dim, takes)
     values |= _ffn_width(spec, default, width, takes)
     values = {names.get(name, name): value for name, value in values.items()}
+    owners = _OWNERS | {names[name]: owner for name, owner in _OWNERS.items() if name in names}
     for name in spec.config:
+        if name in owners or name.endswith(_DROPOUT):
+            owner = owners.get(name, "0, as every model is trained without dropout")
+            raise SpecError(f"model.config.{name} is {owner}; leave it out of model.config.")
         if name not in accepted:
             raise SpecError(f"model.config.{name} is not a setting of {config_class.__name__}{did_you_mean(name, accepted)}.")
     config = config_class(**{**values, **spec.config})
@@ -145,20 +159,16 @@ def _ffn_width(spec: ArchitectureSpec, default: Any, width: int, takes: Any) -> 
     return {name: 8 * max(1, round(ratio * width / 8))} if name is not None and ratio else {}
 
 
-def _heads(spec: ArchitectureSpec, default: Any, width: int, heads: Any, takes: Any) -> dict[str, int]:
-    """Heads of queries, and of keys and values in the architecture's ratio; each width / heads wide."""
-    if not isinstance(heads, int) or heads < 1 or width % heads:
-        raise SpecError(
-            f"model.config: {heads} heads do not divide width {width}; change the widths in sweep.sizes, recipe.head_dim, "
-            "or the number of heads."
-        )
+def _heads(default: Any, width: int, head_dim: int, takes: Any) -> dict[str, int]:
+    """Heads of queries, and of keys and values in the architecture's ratio; each `head_dim` wide."""
+    heads = width // head_dim
     values = {"num_attention_heads": heads}
     of_keys = getattr(default, "num_key_value_heads", None)
     if takes("num_key_value_heads") and of_keys:
         few = max(1, round(heads * of_keys / default.num_attention_heads))
         values["num_key_value_heads"] = next(n for n in range(few, heads + 1) if heads % n == 0)
     if takes("head_dim"):
-        values["head_dim"] = width // heads
+        values["head_dim"] = head_dim
     return values
 
 

@@ -49,6 +49,10 @@ def scaled_custom(spec: CustomSpec, width: int, depth: int, head_dim: int, vocab
 def _scaled_custom(spec_json: str, source: str, width: int, depth: int, head_dim: int, vocab_size: int) -> ModuleShape:
     spec = CustomSpec.model_validate_json(spec_json)
     sizes = {"width": width, "depth": depth, "head_dim": head_dim, "vocab_size": vocab_size, "context": spec.context}
+    if taken := sorted(sizes.keys() & spec.config):
+        owners = {"context": "model.context", "vocab_size": "the tokenizer", "head_dim": "recipe.head_dim"}
+        owner = owners.get(taken[0], "a size")
+        raise SpecError(f"model.config.{taken[0]} is given to the class by {owner}; leave it out of model.config.")
     content = {"target": spec.target, "source": source, "arguments": {**spec.config, **sizes}}
     where = f"{_SETTING} = {spec.target!r} at width {width}, depth {depth}"
     try:
