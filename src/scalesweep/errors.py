@@ -19,6 +19,8 @@ from dataclasses import dataclass
 EXIT_OK = 0
 EXIT_BAD_INPUT = 2
 EXIT_INCOMPLETE = 3
+EXIT_DOUBTED = 4
+"""The law has something that `fail_on` names; everything was written."""
 EXIT_STORAGE = 74
 """Of a worker: the sweep's directory is full, read-only or gone (EX_IOERR of sysexits.h)."""
 EXIT_AGAIN = 75

@@ -3,6 +3,7 @@
 import shlex
 from pathlib import Path
 
+from scalesweep.cli.answer import FAIL_ON, JSON, Answer, answered, doubts_of
 from scalesweep.cli.command import TABLE_NOTES, Command, Given, Option, whole
 from scalesweep.cli.laws import print_analysis, print_fit
 from scalesweep.errors import EXIT_OK
@@ -15,7 +16,7 @@ from scalesweep.sweep.extend import keep_frontier
 from scalesweep.sweep.subject import read_subject, write
 
 
-def fit(given: Given) -> int:
+def fit(given: Given) -> Answer:
     """Fit, print all that was found, and write it as fit.json and tables; the page is `report`'s."""
     subject = read_subject(given.words, "fit")
     if read := subject.context.provenance.get("read"):
@@ -34,7 +35,8 @@ def fit(given: Given) -> int:
         print(f"The page with its figures: {again}")
     elif earlier != _content(subject.directory / "fit.json"):
         print(f"report.html there shows an earlier fit; to make it again: {again}")
-    return EXIT_OK
+    content = {"directory": str(subject.directory), "files": list(names), "fit": analysis.to_dict()}
+    return Answer(content, doubts=doubts_of(analysis))
 
 
 _NOTES = f"""{TABLE_NOTES}
@@ -44,16 +46,18 @@ Of a sweep with axes of data each arm has its own law: arm=NAME takes one alone,
 FIT = Command(
     "fit",
     about="Fit a sweep's directory or a table; print laws, rivals, back-test and warnings, write fit.json and tables.",
-    usage="DIR|POINTS|points=STUDY [fit.key=value ...] [tune=COLUMN,...] [by=COLUMN] [dir=PLACE]",
-    run=fit,
+    usage="DIR|POINTS|points=STUDY [fit.key=value ...] [tune=COLUMN,...] [by=COLUMN] [dir=PLACE] [fail_on=A08,weak] [--json]",
+    run=answered(fit),
     examples=(
         "scalesweep fit runs/demo",
         "scalesweep fit points.csv fit.huber_delta=0.001",
         "scalesweep fit points.csv tune=lr,batch_size",
         "scalesweep fit points.csv by=arch",
         "scalesweep fit points=chinchilla fit.bootstrap=4000 fit.confidence=0.95",
+        "scalesweep fit runs/demo fail_on=A08,weak --json",
     ),
     groups=("fit", "report"),
+    options=(FAIL_ON, JSON),
     notes=_NOTES,
 )
 

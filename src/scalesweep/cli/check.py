@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from scalesweep.analysis.tuning.transfer import CoordinateCheck, LearningRates
+from scalesweep.cli.answer import JSON, Answer, answered, finite
 from scalesweep.cli.command import TRUST, Command, Given, Option, list_of, positive, whole
-from scalesweep.errors import EXIT_OK, SpecError
+from scalesweep.errors import SpecError
 from scalesweep.report.words.summary import summary
 from scalesweep.run.launch.device import resolve_device
 from scalesweep.settings.compose import compose_settings
@@ -67,7 +68,7 @@ LRS = Option[tuple[float, ...]]("lrs", _rates, (), "Values of recipe.lr (default
 TOKENS = Option("tokens", whole, 128_000, "Training tokens of each of these models (default 128k).", "128k")
 
 
-def check(given: Given) -> int:
+def check(given: Given) -> Answer:
     """Run the named check."""
     if given.words[:1] != _CHECKS:
         raise SpecError(f"check takes the name of a check, of which there is one: scalesweep check {_CHECKS[0]}.")
@@ -79,20 +80,20 @@ COMMANDS = (
         "check",
         about="Check that the recipe carries over: activations and the best learning rate against width and depth.",
         usage="transfer [widths=[...]] [depths=[...]] [sizes=[WIDTHxDEPTH,...]] [lrs=[...]] [tokens=128k] [key=value ...] "
-        "[trust=package.module]",
-        run=check,
+        "[trust=package.module] [--json]",
+        run=answered(check),
         examples=(
             "scalesweep check transfer",
             "scalesweep check transfer recipe=sp depths=[] sizes=[32x2,64x2,128x2] lrs=[0.001,0.003,0.01,0.03]",
             "scalesweep check transfer widths=[] depths=[] sizes=[32x2,32x4,32x8] tokens=256k dir=runs/depths",
         ),
         groups=("recipe", "model", "data", "optim", "train"),
-        options=(WIDTHS, DEPTHS, SIZES, LRS, TOKENS, TRUST),
+        options=(WIDTHS, DEPTHS, SIZES, LRS, TOKENS, TRUST, JSON),
     ),
 )
 
 
-def _transfer(given: Given) -> int:
+def _transfer(given: Given) -> Answer:
     """Print, plot and file the coordinate checks and the optimal learning rate of each size."""
     from scalesweep.report.charts.canvas import draw
     from scalesweep.report.figures.transfer import coordinates, learning_rates
@@ -123,7 +124,27 @@ def _transfer(given: Given) -> int:
             (directory / f"{chart.name}.{kind}").write_bytes(content)
     _write_tables(directory, checks, rates)
     _say(f"\nTables and figures: {directory}")
-    return EXIT_OK
+    return Answer({"directory": str(directory), **_content(checks, rates)})
+
+
+def _content(checks: Sequence[CoordinateCheck], rates: LearningRates | None) -> dict[str, Any]:
+    """What was found, for programs."""
+    coordinates = [
+        {
+            "axis": made.axis,
+            "sizes": list(made.sizes),
+            "holds": made.holds,
+            "worst_slopes": dict(zip(made.values, finite([made.worst(place) for place in made.values]), strict=True)),
+        }
+        for made in checks
+    ]
+    if rates is None:
+        return {"coordinates": coordinates, "learning_rates": None}
+    optima = [
+        {"width": width, "depth": depth, "n": n, "lr": best.lr, "loss": finite([best.loss])[0], "interior": best.interior}
+        for (width, depth), n, best in zip(rates.sizes, rates.params, rates.optima, strict=True)
+    ]
+    return {"coordinates": coordinates, "learning_rates": {"lrs": list(rates.lrs), "optima": optima, "drift": rates.drift}}
 
 
 def _say(line: str) -> None:

@@ -8,6 +8,7 @@ from scalesweep.analysis.forecast.goal import Goal, parse_goal
 from scalesweep.analysis.forecast.next_cells import Method
 from scalesweep.analysis.forecast.rounds import Log
 from scalesweep.cli.analysis import print_law
+from scalesweep.cli.answer import FAIL_ON, JSON, Answer, answered, doubts_of, plan_content
 from scalesweep.cli.command import TRUST, Command, Given, Option, one_of, positive
 from scalesweep.cli.laws import print_analysis
 from scalesweep.cli.tables import print_plan, wrapped
@@ -37,12 +38,18 @@ METHOD = Option[Method | None](
 )
 
 
-def run(given: Given) -> int:
+def run(given: Given) -> Answer:
     """Plan, train what is not yet measured, fit, report."""
     trust(given[TRUST])
     asked = _adaptive(given)
     settings = compose_settings(given.words)
-    done = run_sweep(settings, _say, _warn) if asked is None else run_adaptive(settings, asked, _say, _warn)
+    warnings: list[str] = []
+
+    def warn(line: str) -> None:
+        warnings.append(line)
+        _warn(line)
+
+    done = run_sweep(settings, _say, warn) if asked is None else run_adaptive(settings, asked, _say, warn)
     measured = done.measured
     if isinstance(done.fit, Refused) or done.page is None:
         _say(f"No law: {done.fit}")
@@ -51,14 +58,23 @@ def run(given: Given) -> int:
         _say(f"\nReport: {done.page}")
     else:
         print_law((done.fit, done.page))
+    content = {
+        "directory": str(measured.directory),
+        "states": dict(measured.counts),
+        "lacking": done.num_lacking,
+        "warnings": warnings,
+        "refusal": str(done.fit) if isinstance(done.fit, Refused) else None,
+        "report": None if done.page is None else str(done.page),
+        "fit": done.analysis.to_dict() if done.analysis else None,
+    }
     if not done.num_lacking:
-        return EXIT_OK
+        return Answer(content, EXIT_OK, doubts_of(done.analysis))
     counts = ", ".join(f"{number} {state.lower()}" for state, number in sorted(measured.counts.items()))
     lacking = f"{done.num_lacking} of {len(measured.states)} cells {'has' if done.num_lacking == 1 else 'have'} no loss"
     _say(f"{lacking}: {counts}. See: scalesweep status {measured.directory}")
     for key in (key for key, state in measured.states.items() if state == "FAILED"):
         _say(failure_line(Store(measured.directory), key))
-    return EXIT_INCOMPLETE
+    return Answer(content, EXIT_INCOMPLETE, doubts_of(done.analysis))
 
 
 def _adaptive(given: Given) -> Log | None:
@@ -91,8 +107,8 @@ RUN = Command(
     "run",
     about="Plan a sweep, train what is not yet measured, fit the law, write the report.",
     usage="[sweep=PRESET] [key=value ...] [until=GOAL budget=FLOPs [target=FLOPs] [method=ladder|v_optimal]] "
-    "[trust=package.module]",
-    run=run,
+    "[trust=package.module] [fail_on=A08,weak] [--json]",
+    run=answered(run),
     examples=(
         "scalesweep run",
         "scalesweep run data=enwik8 sweep.name=wiki 'sweep.sizes=[20k,60k,200k]' 'sweep.budgets=[128k,512k]'",
@@ -102,12 +118,12 @@ RUN = Command(
         "scalesweep run until='error<3%' target=1e14 budget=2e13 dir=runs/large",
     ),
     groups=("sweep", "recipe", "model", "data", "optim", "train", "launcher", "logger", "fit", "report"),
-    options=(UNTIL, BUDGET, TARGET, METHOD, TRUST),
+    options=(UNTIL, BUDGET, TARGET, METHOD, TRUST, FAIL_ON, JSON),
     is_measuring=True,
 )
 
 
-def plan(given: Given) -> int:
+def plan(given: Given) -> Answer:
     """Print the priced table of cells."""
     trust(given[TRUST])
     settings = compose_settings(given.words)
@@ -127,14 +143,14 @@ def plan(given: Given) -> int:
         _say(wrapped(f"{said}{cost}."))
     for warning in planned.warnings:
         _warn(warning)
-    return EXIT_OK
+    return Answer({"directory": settings.dir, **plan_content(planned, device, price), "pooled": list(keys)})
 
 
 PLAN = Command(
     "plan",
     about="Print the cells of a sweep with their price, by a short benchmark. Trains nothing; may cache the corpus.",
-    usage="[sweep=PRESET] [key=value ...] [trust=package.module]",
-    run=plan,
+    usage="[sweep=PRESET] [key=value ...] [trust=package.module] [--json]",
+    run=answered(plan),
     examples=(
         "scalesweep plan",
         "scalesweep plan sweep=chinchilla_small",
@@ -143,7 +159,7 @@ PLAN = Command(
         "scalesweep plan budget.hours=0.1 cost.usd_per_device_hour=0.05",
     ),
     groups=("sweep", "recipe", "model", "data", "optim", "train", "launcher"),
-    options=(TRUST,),
+    options=(TRUST, JSON),
 )
 
 

@@ -2,12 +2,14 @@
 
 import datetime
 import itertools
+import json
 import os
 import shlex
 from pathlib import Path
 
 from scalesweep.analysis.forecast.exponent_cells import ExponentCells
 from scalesweep.analysis.forecast.next_cells import Method, NextCells
+from scalesweep.cli.answer import JSON, Answer, answered
 from scalesweep.cli.command import REQUIRED, TABLE_NOTES, Command, Given, Option, one_of, positive
 from scalesweep.errors import EXIT_OK, PointsError, SpecError
 from scalesweep.report.words.summary import summary
@@ -55,29 +57,30 @@ UNIQUE = Option[float | None](
 FILE = Option[Path | None]("file", Path, None, "Where to file it (default: forecast-DATE.json).", "NAME.json")
 
 
-def forecast(given: Given) -> int:
+def forecast(given: Given) -> Answer:
     """Print a forecast, and file it with its date and hash."""
     from scalesweep.analysis.forecast.forecast import forecast as predict
 
     path = _place(given[FILE])
     subject = read_subject(given.words, "forecast")
     made = predict(subject.points, subject.spec, at=given[AT], compute=given[COMPUTE], unique_tokens=given[UNIQUE])
+    filed = made.to_json(datetime.date.today())
     print(summary(made))
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("x") as file:
-            file.write(made.to_json(datetime.date.today()))
+            file.write(filed)
     except OSError as error:
         raise SpecError(_unwritable(path, error.strerror)) from None
     print(f"\nFiled: {path}. Compare it later with: scalesweep score {shlex.quote(str(path))} DIR|POINTS")
-    return EXIT_OK
+    return Answer({"file": str(path), "forecast": json.loads(filed)})
 
 
 FORECAST = Command(
     "forecast",
     about="Predict a model that is not measured yet, with two intervals, and file it with date and hash.",
-    usage="DIR|POINTS at=[N,D]|compute=C [unique_tokens=U] [file=NAME.json] [fit.key=value ...]",
-    run=forecast,
+    usage="DIR|POINTS at=[N,D]|compute=C [unique_tokens=U] [file=NAME.json] [fit.key=value ...] [--json]",
+    run=answered(forecast),
     examples=(
         "scalesweep forecast runs/demo at=[1M,3M]",
         "scalesweep forecast runs/demo compute=1e13 file=forecast.json",
@@ -85,7 +88,7 @@ FORECAST = Command(
         "scalesweep forecast points=muennighoff at=[2B,80B] unique_tokens=20B fit.law=repeated",
     ),
     groups=("fit",),
-    options=(AT, COMPUTE, UNIQUE, FILE),
+    options=(AT, COMPUTE, UNIQUE, FILE, JSON),
     notes=TABLE_NOTES,
 )
 
