@@ -2,7 +2,9 @@
 
 1. Replicates go first: cells of any seed but the first one listed, those of the most FLOPs before the others.
 2. Then cells go by FLOPs, the largest first, so that a full grid loses its expensive corner while the largest size at small
-   budgets and the smallest size at large budgets, which hold the spans of N and D, stay longest.
+   budgets and the smallest size at large budgets, which hold the spans of N and D, stay longest. But L(N) is read from the
+   sizes that share the largest budget, and L(D) from the budgets that share the largest size: where a grid has three or more
+   of these, the last three go together with their whole budget or size, so that the next one takes its place.
 3. A core is never left out: the smallest three neighbouring sizes that share three budgets, at the three smallest of these
    budgets (fewer where fewer are declared). Three values of N at each of three of D are what E, A, alpha, B and beta of a joint
    law need at least; with D a multiple of N, or two of either, they cannot be told apart.
@@ -64,6 +66,11 @@ class _Place:
         """FLOPs of its largest cell."""
         return max(c.flops(CountSpec()) for c in self.cells)
 
+    @property
+    def flops_per_token(self) -> float:
+        """That of its cheapest cell, by which sizes are ordered."""
+        return min(c.flops(CountSpec()) / c.tokens for c in self.cells)
+
 
 def shrink(plan: Plan, settings: Settings, limits: Sequence[Limit], keep: Collection[str] = ()) -> list[Cell]:
     """The cells to leave out so that the others fit every limit, in the order of the rule; none where all fit.
@@ -77,14 +84,14 @@ def shrink(plan: Plan, settings: Settings, limits: Sequence[Limit], keep: Collec
     Raises:
         SpecError: nothing is kept, and the core costs more than a limit.
     """
-    order = _order(_places(plan, settings, keep), settings)
+    order = _steps(_places(plan, settings, keep), settings)
     few, enough = 0, len(order)
     while few < enough:  # cost falls with every place that is left out, but for anomalies of scheduling, so look on from there
         middle = (few + enough) // 2
-        few, enough = (few, middle) if _fits(limits, _rest(plan, order[:middle])) else (middle + 1, enough)
-    while few < len(order) and not _fits(limits, _rest(plan, order[:few])):
+        few, enough = (few, middle) if _fits(limits, _rest(plan, _joined(order[:middle]))) else (middle + 1, enough)
+    while few < len(order) and not _fits(limits, _rest(plan, _joined(order[:few]))):
         few += 1
-    rest = _rest(plan, order[:few])
+    rest = _rest(plan, _joined(order[:few]))
     for limit in limits:
         if (least := limit.cost(rest)) > limit.value and not any(c.key in keep for c in rest):
             raise SpecError(
@@ -92,7 +99,7 @@ def shrink(plan: Plan, settings: Settings, limits: Sequence[Limit], keep: Collec
                 f"by {CORE} budgets) come to {limit.amount(least)}; raise it to {_up(least):g}, or declare smaller sizes "
                 "or budgets."
             )
-    return [cell for place in order[:few] for cell in place.cells]
+    return [cell for place in _joined(order[:few]) for cell in place.cells]
 
 
 def _places(plan: Plan, settings: Settings, keep: Collection[str]) -> list[_Place]:
@@ -120,18 +127,54 @@ def _common_sizes(cells: Sequence[Cell]) -> dict[tuple[str, tuple[int, int]], tu
     return {(corpus, size): first[min(i, len(first) - 1)] for corpus, sizes in ranked.items() for i, size in enumerate(sizes)}
 
 
-def _order(places: Sequence[_Place], settings: Settings) -> list[_Place]:
-    """What may be left out, first things first."""
+def _joined(steps: Sequence[Sequence[_Place]]) -> list[_Place]:
+    return [place for step in steps for place in step]
+
+
+def _steps(places: Sequence[_Place], settings: Settings) -> list[list[_Place]]:
+    """What may be left out, first things first; each step goes as a whole."""
     seeds = settings.sweep.seeds
     core = set() if any(p.stands for p in places) else _core([p for p in places if p.seed == seeds[0]], settings)
     free = [p for p in places if not p.stands and (p.seed != seeds[0] or (p.size, p.budget) not in core)]
-    return sorted(free, key=lambda p: (p.seed == seeds[0], -p.flops, p.size, p.budget, -seeds.index(p.seed)))
+    free.sort(key=lambda p: (p.seed == seeds[0], -p.flops, p.size, p.budget, -seeds.index(p.seed)))
+    steps = [[p] for p in free if p.seed != seeds[0]]
+    left, rest = [p for p in places if p.seed == seeds[0]], [p for p in free if p.seed == seeds[0]]
+    whole = [axis for axis in _TOPS if len(axis(left)) >= CORE]
+    while rest:
+        step = [rest[0]]
+        while broken := [top for top in (axis(_without(left, step)) for axis in whole) if len(top) < CORE]:
+            if not (more := [p for p in broken[0] if any(p is other for other in rest)]):
+                break  # what stands in the directory, or the core
+            step += more
+        steps.append(step)
+        left, rest = _without(left, step), _without(rest, step)
+    return steps
+
+
+def _without(places: Sequence[_Place], gone: Sequence[_Place]) -> list[_Place]:
+    names = {id(place) for place in gone}
+    return [place for place in places if id(place) not in names]
+
+
+def _at_largest_budget(places: Sequence[_Place]) -> list[_Place]:
+    """The places that L(N) is read from."""
+    top = max((p.budget for p in places), default=0.0)
+    return [p for p in places if p.budget == top]
+
+
+def _at_largest_size(places: Sequence[_Place]) -> list[_Place]:
+    """The places that L(D) is read from."""
+    top = max(places, key=lambda p: p.flops_per_token, default=None)
+    return [p for p in places if top is not None and p.size == top.size]
+
+
+_TOPS = (_at_largest_budget, _at_largest_size)
 
 
 def _core(places: Sequence[_Place], settings: Settings) -> set[tuple[tuple[int, int], float]]:
     """Sizes and budgets that stay: the cheapest block of neighbouring sizes and shared budgets, else all of them."""
     budgets: dict[tuple[int, int], set[float]] = {}
-    for place in sorted(places, key=lambda p: min(c.flops(CountSpec()) / c.tokens for c in p.cells)):
+    for place in sorted(places, key=lambda p: p.flops_per_token):
         budgets.setdefault(place.size, set()).add(place.budget)
     sizes, num_budgets = list(budgets), len({p.budget for p in places})
     for start in range(max(1, len(sizes) - CORE + 1)):
@@ -159,10 +202,11 @@ def _up(number: float) -> float:
     return rounded if rounded >= number else float(f"{number * 1.05:.1e}")
 
 
-def describe(out: Sequence[Cell], settings: Settings, limits: Sequence[Limit], total: int) -> list[str]:
-    """What was left out, in sentences."""
+def describe(out: Sequence[Cell], settings: Settings, limits: Sequence[Limit], cells: Sequence[Cell]) -> list[str]:
+    """What was left out of the declared cells, and which questions have no answer any more, in sentences."""
     if not out:
         return []
+    total = len(cells)
     names = " and ".join(f"{limit.name} = {limit.value:g}" for limit in limits)
     first = settings.sweep.seeds[0]
     replicates = Counter(c.seed for c in out if c.seed != first)
@@ -176,7 +220,32 @@ def describe(out: Sequence[Cell], settings: Settings, limits: Sequence[Limit], t
     if budgets:
         each = "; ".join(f"N {size} at D {', '.join(format_count(d) for d in sorted(ds))}" for size, ds in budgets.items())
         sentences.append(f"Left out as the most expensive: {each}.")
+    gone = {cell.key for cell in out}
+    before, after = _answers(cells, settings), _answers([cell for cell in cells if cell.key not in gone], settings)
+    lost = [question for question, can in before.items() if can and not after[question]]
+    kept = [question for question, can in after.items() if can]
+    if lost:
+        sentences.append(f"No longer answered: {'; '.join(lost)}.")
+    if kept:
+        sentences.append(f"Still answered: {'; '.join(kept)}.")
     return sentences
+
+
+def _answers(cells: Sequence[Cell], settings: Settings) -> dict[str, bool]:
+    """The questions that a grid is made for, and whether these cells have the points that each needs."""
+    corpus = cells[0].corpus_hash if cells else ""  # the sizes of another vocabulary have another N
+    places = {(cell.num_params(settings.count), cell.tokens) for cell in cells if cell.corpus_hash == corpus}
+    seeds = {(cell.corpus_hash, _size(cell), cell.tokens, cell.seed) for cell in cells}
+    sizes, budgets = {n for n, _ in places}, {d for _, d in places}
+    declared = {declared_budget(settings, cell) for cell in cells}
+    is_curves = settings.sweep.design == "isoflop"
+    return {
+        "how L falls with N, at the largest D": sum(d == max(budgets) for _, d in places) >= CORE,
+        "how L falls with D, at the largest N": sum(n == max(sizes) for n, _ in places) >= CORE,
+        "the joint law L(N, D)": min(len(sizes), len(budgets)) >= CORE and len(places) > max(len(sizes), len(budgets)),
+        "how the best N grows with C, by minima of three budgets": is_curves and len(declared) >= CORE,
+        "how much L differs between seeds": len(seeds) > len({place[:-1] for place in seeds}),
+    }
 
 
 def exceeded(cells: Sequence[Cell], limits: Sequence[Limit], directory: str) -> list[str]:

@@ -235,7 +235,7 @@ def plan_sweep(
     planned = make_plan(settings, facts, device, extended)
     if limits := limits_of(planned, prices or Prices(settings, device)):
         left_out = shrink(planned, settings, limits, present)
-        said = describe(left_out, settings, limits, len(planned.cells))
+        said = describe(left_out, settings, limits, planned.cells)
         planned = make_plan(settings, facts, device, extended, {c.key for c in left_out})
         said += exceeded(planned.cells, limits, settings.dir)
         planned = dataclasses.replace(planned, warnings=(*said, *planned.warnings))
