@@ -51,7 +51,7 @@ def no_report(*_: Any) -> Any:
 
 @pytest.fixture(scope="module")
 def sweep(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A finished sweep within a budget that leaves 12 of 16 cells."""
+    """A finished sweep within a budget that leaves 9 of 16 cells."""
     directory = tmp_path_factory.mktemp("runs") / "smoke"
     assert main(["run", *GRID, f"budget.flops={BUDGET:g}", f"dir={directory}"]) == 0
     return directory
@@ -75,10 +75,11 @@ def test_a_plan_shows_its_price_and_measures_a_size_once(tmp_path: Path, capsys:
     words = ["plan", *GRID, f"dir={tmp_path / 'none'}", "cost.watts=10", "train.micro_batch=4"]
     first, second = wrote(capsys, *words), wrote(capsys, *words)
     assert "4 measured now, 0 known" in first
-    assert "0 measured now, 4 known" in second
+    is_disturbed = "disturbed by other programs" in first  # such benchmarks are taken again
+    assert is_disturbed or "0 measured now, 4 known" in second
     for word in ("core-hours", "kWh", "$", "kg CO2", "10 W a core (as set)", "0.481 kg CO2 a kWh (assumed)"):
         assert word in second
-    assert first.split("Benchmarks")[0].endswith(second.split("Benchmarks")[0])
+    assert is_disturbed or first.split("Benchmarks")[0].endswith(second.split("Benchmarks")[0])
 
 
 def test_a_cluster_that_was_not_asked_leaves_the_workers_unknown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -93,7 +94,7 @@ def test_run_measures_what_the_plan_of_the_same_budget_shows(sweep: Path, capsys
     out = wrote(capsys, "plan", *GRID, f"budget.flops={BUDGET:g}", "dir=runs/not_there")
     assert {key for key in cells_of(sweep) if key in out} == cells_of(sweep)
     assert f"{len(cells_of(sweep))} cells, N counted" in out
-    assert len(cells_of(sweep)) == 12
+    assert len(cells_of(sweep)) == 9
 
 
 def test_a_larger_budget_extends_the_same_directory(sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -179,8 +180,8 @@ def test_long_lines_are_broken_between_words_on_a_narrow_terminal(monkeypatch: p
 def test_a_directory_may_have_an_equals_sign(sweep: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (directory := tmp_path / "lr=0.1").symlink_to(sweep)
     key = Store(sweep).plan_file.keys()[0]
-    assert "12 complete" in wrote(capsys, "status", str(directory))
-    assert "12 points" in wrote(capsys, "export", str(directory), f"out={tmp_path / 'points.csv'}")
+    assert "9 complete" in wrote(capsys, "status", str(directory))
+    assert "9 points" in wrote(capsys, "export", str(directory), f"out={tmp_path / 'points.csv'}")
     assert f"{key} COMPLETE" in wrote(capsys, "logs", str(directory), key)
     assert "has failed" in wrote(capsys, "retry", str(directory), "failed")
     assert "were not kept" in wrote(capsys, "model", str(directory), key, code=2)

@@ -2,6 +2,9 @@
 
 import dataclasses
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +74,28 @@ def test_a_cache_that_cannot_be_written_is_done_without(cell: Cell, times: list[
 
 def test_what_is_measured_is_a_time(cell: Cell, tmp_path: Path) -> None:
     assert 0 < run(cell, tmp_path).seconds_per_step < 60
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="a core cannot be shared on purpose here")
+def test_a_benchmark_beside_other_programs_is_noticed_and_taken_again(cell: Cell, tmp_path: Path) -> None:
+    cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(cores)})  # which programs that are started from here share
+    code = "print(flush=True)\nwhile True: pass"
+    others = [subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE) for _ in range(2)]
+    try:
+        for other in others:
+            assert other.stdout is not None
+            assert other.stdout.read(1)
+        disturbed = run(cell, tmp_path)
+    finally:
+        for other in others:
+            other.kill()
+            other.communicate()
+        os.sched_setaffinity(0, cores)
+    assert disturbed.is_disturbed
+    (path,) = (tmp_path / "benchmarks").iterdir()
+    assert json.loads(path.read_text())["core_share"] < 0.9
+    assert not run(cell, tmp_path).is_cached
 
 
 def test_what_a_process_pays_once_is_not_a_step_s(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -32,6 +32,12 @@ _WITHOUT_EFFECT = frozenset(
     "validation_tokens selection".split()
 )
 """Fields of a cell on which the time of a step does not depend; any other one, also a future one, tells benchmarks apart."""
+LEAST_SHARE = 0.9
+"""Share of a core below which a benchmark was disturbed by other programs. A judgement: alone, a process has 0.97 and more."""
+_TRIES = 3
+"""How often a disturbed benchmark is taken at once; a judgement."""
+_SHORTEST_SECONDS = 0.01
+"""Time below which the share of a core is noise of the clocks."""
 POWER_SECONDS = 5.0
 """Time during which power is measured. A judgement: some fifty samples, of which `power` leaves out the first ten."""
 
@@ -45,6 +51,8 @@ class Benchmark:
     """Mean power of the GPU meanwhile; None on CPU and where nvidia-smi cannot read it."""
     is_cached: bool
     """Whether it was measured earlier."""
+    is_disturbed: bool = False
+    """Whether other programs took the core meanwhile; such a one is taken again when it is next asked for."""
 
 
 def benchmark(
@@ -67,13 +75,32 @@ def benchmark(
         return known
     from scalesweep.train.measure import free_memory, seconds_per_step
 
-    seconds = seconds_per_step(cell, prepare(device), micro_batch)
+    seconds, share = _undisturbed(lambda: seconds_per_step(cell, prepare(device), micro_batch), device)
     watts = _watts(cell, prepare(device), micro_batch, seconds) if device == "cuda" else None
     free_memory(prepare(device))  # for the workers of the sweep, which are other processes
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
-        write_json(path, {"kind": kind, "seconds_per_step": seconds, "watts": watts, "measured": time.time()})
-    return Benchmark(seconds, watts, is_cached=False)
+        content = {"kind": kind, "seconds_per_step": seconds, "watts": watts, "core_share": share, "measured": time.time()}
+        write_json(path, content)
+    return Benchmark(seconds, watts, is_cached=False, is_disturbed=share < LEAST_SHARE)
+
+
+def _undisturbed(measure: Callable[[], float], device: Device) -> tuple[float, float]:
+    """The measurement with the largest share of a core, and that share; taken anew while other programs take the core.
+
+    On CPU steps go in one thread, so that alone the process has the time of a core. Of a GPU it is not known who else uses it.
+    """
+    taken: list[tuple[float, float]] = []
+    for _ in range(_TRIES):
+        wall, busy = time.perf_counter(), time.process_time()
+        seconds = measure()
+        wall, busy = time.perf_counter() - wall, time.process_time() - busy
+        share = busy / wall if device == "cpu" and wall > _SHORTEST_SECONDS else 1.0
+        taken.append((share, seconds))
+        if share >= LEAST_SHARE:
+            break
+    share, seconds = max(taken)
+    return seconds, min(share, 1.0)
 
 
 def describe(cell: Cell, device: Device, micro_batch: int | None) -> dict[str, Any]:
@@ -99,7 +126,7 @@ def _read(path: Path) -> Benchmark | None:
     with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
         value = json.loads(path.read_text())
         seconds, watts = float(value["seconds_per_step"]), value["watts"]
-        if seconds > 0 and math.isfinite(seconds):
+        if seconds > 0 and math.isfinite(seconds) and value.get("core_share", 1.0) >= LEAST_SHARE:
             return Benchmark(seconds, None if watts is None else float(watts), is_cached=True)
     return None
 

@@ -1,8 +1,10 @@
 """Prices of planned cells, by benchmarks of this machine, and the limits of a budget in the same units."""
 
 import dataclasses
-from collections.abc import Sequence
+import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from scalesweep.errors import SpecError
@@ -14,9 +16,14 @@ from scalesweep.plan.grid import Device
 from scalesweep.plan.plan import Plan
 from scalesweep.run.launch.device import num_gpus
 from scalesweep.run.launch.local import num_workers
+from scalesweep.run.store.pool import is_pooled
+from scalesweep.run.store.store import Store
 from scalesweep.settings.settings import Settings
 from scalesweep.train.benchmark import Benchmark, benchmark
 from scalesweep.train.data.corpus import cache_dir
+
+_MOST_RECORDS = 5
+"""Records of each kind of cell that a price is corrected by; a judgement: their median is then within some per cent."""
 
 
 @dataclass
@@ -27,6 +34,8 @@ class Prices:
     device: Device
     known: dict[Any, Benchmark] = field(default_factory=dict)
     """By all of a cell that a step's time depends on."""
+    recorded: dict[Any, float] = field(default_factory=dict)
+    """Seconds per step that cells of the sweep took, by the same; see `take`."""
 
     @property
     def can_measure(self) -> bool:
@@ -35,14 +44,41 @@ class Prices:
 
     def of(self, cell: Cell) -> Benchmark:
         """The benchmark of the cell's kind."""
-        kind = (cell.shape, cell.batch_sequences, cell.precision, cell.optimizer, cell.z_loss)
+        kind = _kind(cell)
         if kind not in self.known:
             self.known[kind] = self._measure(cell)
         return self.known[kind]
 
+    def take(self, cells: Sequence[Cell]) -> None:
+        """Benchmark every kind of cell, and read what some of each kind took where the sweep has records of them."""
+        for cell in cells:
+            self.of(cell)
+        store = Store(Path(self.settings.dir).expanduser())
+        if not store.directory.is_dir():
+            return
+        found: dict[Any, list[float]] = {}
+        for cell in cells:
+            mine = found.setdefault(_kind(cell), [])
+            if len(mine) < _MOST_RECORDS and (seconds := _seconds_of(store.record(cell.key), self.device)):
+                mine.append(seconds)
+        self.recorded |= {kind: statistics.median(times) for kind, times in found.items() if times}
+
+    @property
+    def factor(self) -> float:
+        """How many times as long as its benchmark a step took, by the median of the kinds that have records; 1 without any."""
+        return statistics.median([self.recorded[kind] / self.known[kind].seconds_per_step for kind in self._both] or [1.0])
+
+    @property
+    def _both(self) -> list[Any]:
+        return [kind for kind in self.recorded if kind in self.known]
+
     def seconds_per_step(self, cell: Cell) -> float:
-        """Measured seconds of a training step."""
-        return self.of(cell).seconds_per_step
+        """Seconds of a training step: as recorded of the cell's kind, else by benchmark, times what records make of others."""
+        return self.recorded.get(_kind(cell)) or self.of(cell).seconds_per_step * self.factor
+
+    def most_seconds_per_step(self, cell: Cell) -> float:
+        """The same, at least by benchmark: a limit that records made cheaper would let a sweep that is done grow."""
+        return max(self.of(cell).seconds_per_step, self.seconds_per_step(cell))
 
     def _measure(self, cell: Cell) -> Benchmark:
         def prepare(name: str) -> Any:
@@ -68,7 +104,33 @@ class Prices:
         cached = sum(b.is_cached for b in self.known.values())
         new = len(self.known) - cached
         kept = f"kept in {cache_dir(self.settings.data) / 'benchmarks'}; cost.remeasure=true measures again"
-        return f"Benchmarks: {new} measured now, {cached} known ({kept})."
+        lines = [f"Benchmarks: {new} measured now, {cached} known ({kept})."]
+        if disturbed := sum(b.is_disturbed for b in self.known.values()):
+            lines.append(
+                f"{disturbed} of them were disturbed by other programs whenever they were taken: prices are too high, and the "
+                "next plan takes them again."
+            )
+        if both := self._both:
+            lines.append(
+                f"Corrected by this sweep's records: its steps took {self.factor:.2f} times their benchmarks ({len(both)} of "
+                f"{len(self.known)} kinds of cells)."
+            )
+        return " ".join(lines)
+
+
+def _kind(cell: Cell) -> Any:
+    return cell.shape, cell.batch_sequences, cell.precision, cell.optimizer, cell.z_loss
+
+
+def _seconds_of(record: Mapping[str, Any] | None, device: Device) -> float | None:
+    """Seconds of a step of a complete cell that was trained on this kind of device; None of any other."""
+    if record is None or record["state"] != "COMPLETE" or is_pooled(record):
+        return None
+    if record["where"]["device"].startswith("CPU") != (device == "cpu"):
+        return None
+    times = record["times"]
+    steps = record["row"]["steps"] - times["shared_steps"]
+    return times["training_seconds"] / steps if steps > 0 and times["training_seconds"] > 0 else None
 
 
 @dataclass(frozen=True)
@@ -88,6 +150,7 @@ def price_of(plan: Plan, prices: Prices) -> Price | None:
     """Device-hours, wall-clock, energy, money and carbon of a plan on this machine; None where it cannot tell."""
     if not prices.can_measure:
         return None
+    prices.take(plan.cells)
     works = work_of(plan, prices.seconds_per_step)
     seconds = sum(w.seconds for w in works)
     workers = known_workers(prices.settings, prices.device)
@@ -135,17 +198,20 @@ def limits_of(plan: Plan, prices: Prices) -> list[Limit]:
             "launcher.workers to a number, or use budget.flops or budget.usd."
         )
 
+    if timed:
+        prices.take(plan.cells)
+
     def part(cells: Sequence[Cell]) -> Plan:
         return dataclasses.replace(plan, cells=tuple(cells))
 
     def hours(cells: Sequence[Cell]) -> float:
-        return wall_seconds(work_of(part(cells), prices.seconds_per_step), num_workers(settings, prices.device)) / 3600
+        return wall_seconds(work_of(part(cells), prices.most_seconds_per_step), num_workers(settings, prices.device)) / 3600
 
     def flops(cells: Sequence[Cell]) -> float:
         return part(cells).shared_flops(settings.count)
 
     def usd(cells: Sequence[Cell]) -> float:
-        seconds = sum(w.seconds for w in work_of(part(cells), prices.seconds_per_step))
+        seconds = sum(w.seconds for w in work_of(part(cells), prices.most_seconds_per_step))
         return cost_of(seconds, prices.device, rates_of(settings.cost, prices.device)).usd
 
     counted = (("hours", budget.hours, hours), ("flops", budget.flops, flops), ("usd", budget.usd, usd))
