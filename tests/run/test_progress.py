@@ -1,6 +1,7 @@
 """What a store's files say of a sweep's progress."""
 
 import dataclasses
+import io
 import json
 import os
 import time
@@ -14,6 +15,8 @@ from scalesweep.plan.cost import evaluation_steps
 from scalesweep.plan.flops import flops_per_token
 from scalesweep.plan.grid import CorpusFacts
 from scalesweep.plan.plan import Plan, make_plan
+from scalesweep.run.launch import monitor
+from scalesweep.run.launch.monitor import Monitor
 from scalesweep.run.store.contents import read_curve_end
 from scalesweep.run.store.progress import logs_of, progress_of, speeds
 from scalesweep.run.store.store import Claim, Store
@@ -212,3 +215,15 @@ def test_the_end_of_a_curve_is_read_without_the_rest(tmp_path: Path) -> None:
     assert read_curve_end(path) is None
     path.write_text('{"step": 1')
     assert read_curve_end(path) is None
+
+
+def test_the_monitor_says_how_far_the_first_cell_is(store: Store, plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(monitor, "LOOK_SECONDS", -1.0)
+    monkeypatch.setattr(monitor, "QUIET_SECONDS", -1.0)
+    cell, stream = plan.longest_first[0], io.StringIO()
+    store.write_curve(claim(store, cell), [point(cell, cell.steps // 2, 0.0)])
+    follower = Monitor(store, plan, stream)
+    with follower.showing():
+        follower.poll()
+    share = cell.flops(CountSpec()) * (cell.steps // 2 / cell.steps) / sum(c.flops(CountSpec()) for c in plan.cells)
+    assert stream.getvalue().startswith(f"[0/{len(plan.cells)}] {share:.0%} of the FLOPs")

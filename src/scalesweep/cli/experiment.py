@@ -130,7 +130,7 @@ def plan(given: Given) -> Answer:
     device = device_of_sweep(settings)
     corpora = prepare_corpora(settings, _say)
     present = keys_present(Store(Path(settings.dir).expanduser()))
-    prices = Prices(settings, device)
+    prices = Prices(settings, device, say=_say)
     planned = plan_sweep(settings, corpora, device, present, present, prices)
     price = price_of(planned, prices)
     print_plan(planned, settings, price)

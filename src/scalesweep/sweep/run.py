@@ -88,7 +88,7 @@ def measure_all(settings: Settings, corpora: Corpora, device: Device, say: Say, 
     with plain_storage_errors(store.directory):
         store.clear_cancel()
     present = keys_present(store)
-    plan = plan_sweep(settings, corpora, device, present, present)
+    plan = plan_sweep(settings, corpora, device, present, present, Prices(settings, device, say=say))
     added = keep_plan(store, plan, settings, corpora)
     for warning in plan.warnings:
         warn(warning)

@@ -1,7 +1,8 @@
 """Progress of a sweep: a live bar on a terminal, one plain line for each finished cell elsewhere."""
 
 import contextlib
-from collections.abc import Iterator, Mapping
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TextIO
 
 from rich.console import Console
@@ -13,6 +14,11 @@ from scalesweep.run.store.pool import is_pooled
 from scalesweep.run.store.store import FINISHED, State, Store
 from scalesweep.settings.plan import CountSpec
 from scalesweep.units import format_count
+
+LOOK_SECONDS = 2.0
+"""Time between two looks into the cells that are being trained."""
+QUIET_SECONDS = 30.0
+"""Time without a line after which one says how far the cells are, where no bar does; a judgement."""
 
 
 class Monitor:
@@ -40,6 +46,8 @@ class Monitor:
         self._task = TaskID(0)
         self._failed: set[str] = set()
         self._noted = ""
+        self._spoken = self._looked = time.monotonic()
+        self._running = 0.0
 
     @contextlib.contextmanager
     def showing(self) -> Iterator[None]:
@@ -56,18 +64,34 @@ class Monitor:
                 self._unfinished.remove(key)
                 if (record := self._store.record(key)) is not None:
                     done = f"[{self._total - len(self._unfinished)}/{self._total}]"
-                    self._console.print(f"{done} {cell_line(self._cells[key], record, self._plan)}", markup=False)
+                    self.say(f"{done} {cell_line(self._cells[key], record, self._plan)}")
             elif state == "FAILED" and key not in self._failed:
                 self._failed.add(key)
-                self._console.print(failure_line(self._store, key), markup=False)
+                self.say(failure_line(self._store, key))
         left = sum(self._cells[k].flops(CountSpec()) for k in self._unfinished)
-        share = 1.0 - left / self._flops if self._flops else 1.0
+        if (now := time.monotonic()) > self._looked + LOOK_SECONDS:
+            self._running = self._trained([key for key, state in states.items() if state == "RUNNING"])
+            self._looked = now
+        share = 1.0 - max(0.0, left - self._running) / self._flops if self._flops else 1.0
         self._progress.update(self._task, completed=self._total - len(self._unfinished), share=share)
+        if not self._console.is_terminal and now > self._spoken + QUIET_SECONDS:
+            self.say(f"[{self._total - len(self._unfinished)}/{self._total}] {share:.0%} of the FLOPs")
         return states
+
+    def _trained(self, keys: Sequence[str]) -> float:
+        """FLOPs of what these cells have trained so far, by their curves, whose points lie ever further apart."""
+        flops = 0.0
+        for key in keys:
+            cell, end = self._cells[key], self._store.curve_end(key)
+            if end is not None:
+                steps = end.step + (end.tokens_per_second or 0.0) * end.age / cell.batch_tokens
+                flops += cell.flops(CountSpec()) * min(1.0, steps / cell.steps)
+        return flops
 
     def say(self, line: str) -> None:
         """Print a line."""
         self._console.print(line, markup=False)
+        self._spoken = time.monotonic()
 
     def note(self, text: str) -> None:
         """Show what the workers wait for: in the bar on a terminal, elsewhere a line whenever it changes."""

@@ -2,7 +2,8 @@
 
 import dataclasses
 import statistics
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ from scalesweep.settings.settings import Settings
 from scalesweep.train.benchmark import Benchmark, benchmark
 from scalesweep.train.data.corpus import cache_dir
 
+_SAY_SECONDS = 2.0
+"""Time of benchmarks between two lines on how far they are."""
 _MOST_RECORDS = 5
 """Records of each kind of cell that a price is corrected by; a judgement: their median is then within some per cent."""
 
@@ -34,6 +37,8 @@ class Prices:
     device: Device
     known: dict[Any, Benchmark] = field(default_factory=dict)
     """By all of a cell that a step's time depends on."""
+    say: Callable[[str], None] = lambda _: None
+    """Takes a line on how far benchmarks are, where they take a while."""
     recorded: dict[Any, float] = field(default_factory=dict)
     """Seconds per step that cells of the sweep took, by the same; see `take`."""
 
@@ -51,8 +56,13 @@ class Prices:
 
     def take(self, cells: Sequence[Cell]) -> None:
         """Benchmark every kind of cell, and read what some of each kind took where the sweep has records of them."""
-        for cell in cells:
+        kinds = {_kind(cell): cell for cell in cells}
+        said = time.monotonic()
+        for i, cell in enumerate(kinds.values(), start=1):
             self.of(cell)
+            if (now := time.monotonic()) > said + _SAY_SECONDS and i < len(kinds):
+                self.say(f"Benchmarks: {i} of {len(kinds)} kinds of cells.")
+                said = now
         store = Store(Path(self.settings.dir).expanduser())
         if not store.directory.is_dir():
             return
