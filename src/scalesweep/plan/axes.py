@@ -5,9 +5,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from scalesweep.errors import SpecError, did_you_mean
+from scalesweep.errors import SpecError
 from scalesweep.settings.base import Spec
 from scalesweep.settings.data import DataSpec
+from scalesweep.settings.guess import did_you_mean_key
 from scalesweep.settings.options import is_option, label
 from scalesweep.settings.settings import Settings, with_values
 
@@ -99,7 +100,7 @@ def _named(here: str, choices: Mapping[str, Any], spec: Spec | Mapping[str, Any]
         allowed = list(type(spec).model_fields) if isinstance(spec, Spec) else None
         if allowed is not None and name not in allowed:
             section = here.removeprefix("sweep.axes.")
-            hint = did_you_mean(f"{here}.{name}", [f"{here}.{key}" for key in allowed])
+            hint = did_you_mean_key(f"{here}.{name}", [f"{here}.{key}" for key in allowed])
             raise SpecError(f"{here}.{name} is not a setting of {section}{hint}.")
         inner = getattr(spec, name) if isinstance(spec, Spec) else spec.get(name)
         if isinstance(values, Mapping) and isinstance(inner, Spec | Mapping):

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from scalesweep.errors import SpecError, did_you_mean
+from scalesweep.errors import SpecError
 from scalesweep.plan.axes import ARM, AXIS, Variant, axes_of, data_key, variants
 from scalesweep.plan.cell import Cell
 from scalesweep.plan.flops import ModelShape, num_params
@@ -24,6 +24,7 @@ from scalesweep.plan.grid import (
 )
 from scalesweep.plan.trials import Trial, trials
 from scalesweep.points.metric import rate_from_nats
+from scalesweep.settings.guess import did_you_mean_key
 from scalesweep.settings.plan import CountSpec, ModelSpec
 from scalesweep.settings.settings import Settings, with_values
 
@@ -184,7 +185,7 @@ def _check_tuned(settings: Settings) -> None:
             if isinstance(value, int | float) and not isinstance(value, bool)
         ]
         if name not in allowed:
-            hint = did_you_mean(f"sweep.tune.{setting}", [f"sweep.tune.{section}.{key}" for key in allowed])
+            hint = did_you_mean_key(f"sweep.tune.{setting}", [f"sweep.tune.{section}.{key}" for key in allowed])
             raise SpecError(
                 f"sweep.tune.{setting} is not a setting that can be tuned{hint}; those of {section} are {', '.join(allowed)}."
             )

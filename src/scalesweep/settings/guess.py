@@ -122,6 +122,11 @@ def where_instead(key: str, keys: Iterable[str]) -> str:
     section, _, last = key.rpartition(".")
     if "." not in section and (text := usual(last)):  # a table within a group has its own names
         return f": {text}"
+    return did_you_mean_key(key, keys)
+
+
+def did_you_mean_key(key: str, keys: Iterable[str]) -> str:
+    """`near_keys` as a clause that can follow a sentence; empty where there is none."""
     near = near_keys(key, keys)
     return f" (did you mean {' or '.join(near)}?)" if near else ""
 
@@ -135,7 +140,7 @@ def near_keys(key: str, keys: Iterable[str]) -> list[str]:
     like = [last] if last in names else difflib.get_close_matches(last, names, n=1, cutoff=0.6)
     found = [name for word in like for name in names[word]]
     within = [name for name in found if section and name.startswith(f"{section}.")]
-    return (within or found or difflib.get_close_matches(key, sorted(keys), n=3, cutoff=0.6))[:3]
+    return (within or found)[:3]
 
 
 def option_instead(group: str, option: str) -> str:
