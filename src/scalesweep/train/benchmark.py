@@ -33,7 +33,7 @@ _WITHOUT_EFFECT = frozenset(
 )
 """Fields of a cell on which the time of a step does not depend; any other one, also a future one, tells benchmarks apart."""
 LEAST_SHARE = 0.9
-"""Share of a core below which a benchmark was disturbed by other programs. A judgement: alone, a process has 0.97 and more."""
+"""Share of a core below which a benchmark was disturbed by other programs. A judgement, not measured."""
 _TRIES = 3
 """How often a disturbed benchmark is taken at once; a judgement."""
 _SHORTEST_SECONDS = 0.01
