@@ -17,7 +17,7 @@ import pytest
 from scalesweep.train.data.tokenizer import train_bpe
 
 ROOT = Path(__file__).parents[1]
-RUN = ["quickstart", "concepts", "own", "reading", "grid", "reproduce"]
+RUN = ["quickstart", "concepts", "own", "reading", "grid", "sweep_file", "reproduce"]
 COMPARED = {"reproduce"}
 """Pages whose ```text blocks are lines of what the commands print, here and on any machine."""
 NOT_RUN = {
@@ -73,6 +73,8 @@ def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "shards").mkdir()
     rng.integers(0, 50257, 100_000).astype("<u2").tofile(tmp_path / "shards" / "a.bin")
     shutil.copytree(ROOT / "examples" / "presets", tmp_path / "examples" / "presets")
+    shutil.copy(ROOT / "examples" / "sweep.yaml", tmp_path / "examples" / "sweep.yaml")
+    (tmp_path / "cells.csv").write_text(next(block for block in blocks_of("grid", "text") if block.startswith("n,d")))
     sizes, budgets = np.geomspace(3e6, 1e8, 6), np.geomspace(1e8, 5e9, 5)
     rows = [(n, d, (1.8 + 480 / n**0.35 + 2000 / d**0.366) * np.exp(0.003 * rng.normal())) for n in sizes for d in budgets]
     (tmp_path / "points.csv").write_text(

@@ -159,7 +159,7 @@ def test_status_watched_without_a_terminal_is_a_line_a_cell(sweep: Path, capsys:
     assert json.loads(wrote(capsys, "status", str(sweep), "--watch", "--json"))["is_over"]
 
 
-@pytest.mark.parametrize("words", [[], ["a", "b"], ["a=b"], ["runs/x", "--live"], ["runs/x", "--watch=5"]])
+@pytest.mark.parametrize("words", [["--watch"], ["a", "b"], ["a=b"], ["runs/x", "--live"], ["runs/x", "--watch=5"]])
 def test_status_refuses_other_words(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert "status takes one directory" in wrote(capsys, "status", *words, code=2)
 

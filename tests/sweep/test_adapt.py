@@ -20,7 +20,7 @@ from scalesweep.run.store.store import Store
 from scalesweep.settings.compose import compose_settings
 from scalesweep.sweep import adapt
 from scalesweep.sweep.adapt import run_adaptive
-from scalesweep.sweep.rounds import read_rounds, with_rounds, words_that_measure
+from scalesweep.sweep.rounds import cells_to_measure, read_rounds, with_rounds, words_that_measure
 from scalesweep.sweep.run import Swept, run_sweep
 
 GRID = {"name": "tiny", "sizes": [{"width": 16, "depth": 1}, {"width": 24, "depth": 1}], "budgets": [1024, 2048], "seeds": [3]}
@@ -87,6 +87,16 @@ def test_rounds_are_measured_and_kept_whatever_interrupts_them(tmp_path, quick):
     assert outcome(again) == (log, cells)
 
 
+def test_what_was_asked_for_stands_before_the_first_cell(tmp_path, quick):
+    def say(line):
+        if line.startswith("Sweep"):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_adaptive(settings_in(tmp_path), ASKED, say, say)
+    assert read_rounds(tmp_path / "sweep") == ASKED
+
+
 def test_a_plain_run_goes_on_with_the_cells_of_rounds(tmp_path, quick, monkeypatch):
     run_adaptive(settings_in(tmp_path), ASKED, lambda _: None, lambda _: None)
     monkeypatch.setattr("scalesweep.sweep.run.conclude", adapt.conclude)
@@ -102,13 +112,14 @@ def test_what_next_proposes_run_takes(tmp_path, quick):
     store = Store(directory)
     points = read_measured(store).points()
     last = read_rounds(directory).rounds[-1].cells[0]
-    words = words_that_measure([last, last], points, directory)
+    proposed = cells_to_measure([last, last], points, directory)
+    assert [(cell.size, cell.tokens, cell.seed) for cell in proposed] == [(last.n, last.d, 5), (last.n, last.d, 6)]
+    words = words_that_measure(proposed, directory)
     assert words is not None
     found = compose_settings(words)
     standing = with_rounds(store.plan_file.settings(), read_rounds(directory)).sweep.further
     assert found.sweep.further[: len(standing)] == standing
-    new = found.sweep.further[len(standing) :]
-    assert [(cell.size, cell.tokens, cell.seed) for cell in new] == [(last.n, last.d, 5), (last.n, last.d, 6)]
+    assert found.sweep.further[len(standing) :] == tuple(proposed)
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from scalesweep.version import __version__
 
 _MODULES = {
     "run": "experiment",
+    "resume": "experiment",
     "plan": "experiment",
     "worker": "worker",
     "status": "status",

@@ -2,14 +2,16 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from scalesweep.errors import SpecError, did_you_mean
 from scalesweep.settings.base import parse_quantity, shown
-from scalesweep.settings.compose import config_dir, is_setting
+from scalesweep.settings.compose import config_dir, file_words, is_setting
 from scalesweep.settings.guess import usual
-from scalesweep.settings.own import CONFIG_DIR, own_word
+from scalesweep.settings.own import CONFIG_DIR, own_word, word_here
 from scalesweep.settings.trust import module_names
+from scalesweep.settings.words import SUFFIXES
 
 T = TypeVar("T")
 Name = TypeVar("Name", bound=str)
@@ -99,6 +101,8 @@ class Command:
     """What its words are, in a sentence that refuses others."""
     num_words: int | None = None
     """How many positional words it takes, and no setting; None: `run` looks at them."""
+    takes_file: bool = False
+    """Whether one of its words may be a sweep file, whose settings come before those of the command line."""
     notes: str = ""
     """Further lines of its --help."""
     is_measuring: bool = False
@@ -141,7 +145,19 @@ class Command:
             raise SpecError(f"{self.name} takes {self.takes}, such as: {self._example}.")
         if missing := [option for option in self.options if values[option.name] is REQUIRED]:
             raise SpecError(f"{self.name} needs {missing[0].spelling}, such as: {self._example}.")
-        return Given((*words, *found), values)
+        if self.groups:
+            found += word_here(found, config_dir())
+        return Given((*(self._unfolded(words) if self.takes_file else words), *found), values)
+
+    def _unfolded(self, words: Sequence[str]) -> list[str]:
+        """The words with a sweep file's in its place, but for those that the command line says otherwise."""
+        files = [word for word in words if word.endswith(SUFFIXES) and "=" not in word]
+        if len(files) > 1:
+            raise SpecError(f"{self.name} takes one sweep file, not {' and '.join(files)}.")
+        rest = [word for word in words if word not in files]
+        said = {_name(word) for word in rest}
+        ours = [word for file in files for word in file_words(Path(file).expanduser())]
+        return [*(word for word in ours if _name(word) not in said), *rest]
 
     def _checked(self, word: str) -> str:
         """A word that is no option of the command, if it does not look like one."""
@@ -163,6 +179,11 @@ class Command:
     @property
     def _example(self) -> str:
         return next(example for example in self.examples if example.startswith(f"scalesweep {self.name} "))
+
+
+def _name(word: str) -> str:
+    """The setting or the group that an override is of."""
+    return word.partition("=")[0].lstrip("+~")
 
 
 TRUST = Option[tuple[str, ...]](

@@ -107,7 +107,7 @@ def _of_task(spec: DataSpec) -> str:
 DATA = Command(
     "data",
     about="Prepare a corpus: read, split, tokenize, cache. Says what it holds and what was lost on the way.",
-    usage="[data=SOURCE] [data.key=value ...] [--json]",
+    usage="[FILE.yaml] [data=SOURCE] [data.key=value ...] [--json]",
     run=data,
     examples=(
         "scalesweep data",
@@ -118,5 +118,6 @@ DATA = Command(
     ),
     groups=("data",),
     options=(JSON,),
+    takes_file=True,
 )
 COMMANDS = (DATA,)

@@ -1,7 +1,8 @@
-"""The commands that plan and measure: run, plan."""
+"""The commands that plan and measure: run, resume, plan."""
 
 import dataclasses
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from scalesweep.analysis.forecast.goal import Goal, parse_goal
@@ -9,7 +10,7 @@ from scalesweep.analysis.forecast.next_cells import Method
 from scalesweep.analysis.forecast.rounds import Log
 from scalesweep.cli.analysis import print_law
 from scalesweep.cli.answer import FAIL_ON, JSON, Answer, answered, doubts_of, plan_content
-from scalesweep.cli.command import TRUST, Command, Given, Option, one_of, positive
+from scalesweep.cli.command import TRUST, Command, Given, Option, flag, one_of, positive
 from scalesweep.cli.laws import print_analysis
 from scalesweep.cli.tables import print_plan, wrapped
 from scalesweep.errors import EXIT_INCOMPLETE, EXIT_OK, Refused, SpecError
@@ -17,13 +18,17 @@ from scalesweep.run.launch.device import device_of_sweep
 from scalesweep.run.launch.monitor import failure_line
 from scalesweep.run.launch.pricing import Prices, price_of
 from scalesweep.run.store.store import Store
-from scalesweep.settings.compose import compose_settings
+from scalesweep.settings.compose import compose_settings, named_settings
+from scalesweep.settings.settings import Settings
 from scalesweep.settings.trust import trust
+from scalesweep.settings.words import written
 from scalesweep.sweep.adapt import run_adaptive
+from scalesweep.sweep.cells import in_place_of_grid, read_cells
 from scalesweep.sweep.corpora import prepare_corpora
 from scalesweep.sweep.extend import keys_present
 from scalesweep.sweep.pooling import pooled_keys
-from scalesweep.sweep.run import plan_sweep, run_sweep
+from scalesweep.sweep.rounds import read_rounds, with_further
+from scalesweep.sweep.run import Swept, plan_sweep, run_sweep
 
 UNTIL = Option[Goal | None](
     "until", parse_goal, None, "Choose cells round by round until a half-width is reached: 'a<.03', 'error<3%'.", "GOAL"
@@ -36,20 +41,46 @@ _METHODS: tuple[Method, ...] = ("ladder", "v_optimal")
 METHOD = Option[Method | None](
     "method", lambda text: one_of(*_METHODS)(text), None, "With until='error<...': as of `next`.", "ladder|v_optimal"
 )
+CELLS = Option[Path | None]("cells", Path, None, "Table of N and D in place of a grid, as `next` writes it.", "cells.csv")
+EXTEND = flag("--extend", "Add cells to the sweep of the directory also by settings that this command does not name.")
 
 
 def run(given: Given) -> Answer:
     """Plan, train what is not yet measured, fit, report."""
     trust(given[TRUST])
     asked = _adaptive(given)
-    settings = compose_settings(given.words)
-    warnings: list[str] = []
+    settings = _composed(given)
+    named = None if given[EXTEND] else named_settings(given.words)
+    warnings, warn = _noting()
+    if asked is None:
+        return _told(run_sweep(settings, _say, warn, named), warnings)
+    return _told(run_adaptive(settings, asked, _say, warn, named), warnings)
+
+
+def _composed(given: Given) -> Settings:
+    """The settings that a command gives, with the cells of its table in place of a grid, and called after that table."""
+    if (path := given[CELLS]) is None:
+        return compose_settings(given.words)
+    cells, named = read_cells(path.expanduser()), named_settings(given.words)
+    words = [] if "sweep.name" in named else [f"sweep.name={written(path.stem)}"]
+    if not {"sweep.sizes", "sweep.budgets"} & named.keys():  # a sweep file need not have a grid then
+        words += ["sweep.sizes=[1]", "sweep.budgets=[1]"]
+    return in_place_of_grid(compose_settings([*given.words, *words]), cells, named)
+
+
+def _noting() -> tuple[list[str], Callable[[str], None]]:
+    """A list, and what warns people of a line and puts it there."""
+    noted: list[str] = []
 
     def warn(line: str) -> None:
-        warnings.append(line)
+        noted.append(line)
         _warn(line)
 
-    done = run_sweep(settings, _say, warn) if asked is None else run_adaptive(settings, asked, _say, warn)
+    return noted, warn
+
+
+def _told(done: Swept, warnings: Sequence[str]) -> Answer:
+    """Print what a sweep came to, and give it to programs."""
     measured = done.measured
     if isinstance(done.fit, Refused) or done.page is None:
         _say(f"No law: {done.fit}")
@@ -106,11 +137,12 @@ def _adaptive(given: Given) -> Log | None:
 RUN = Command(
     "run",
     about="Plan a sweep, train what is not yet measured, fit the law, write the report.",
-    usage="[sweep=PRESET] [key=value ...] [until=GOAL budget=FLOPs [target=FLOPs] [method=ladder|v_optimal]] "
-    "[trust=package.module] [fail_on=A08,weak] [--json]",
+    usage="[FILE.yaml] [sweep=PRESET] [cells=cells.csv] [key=value ...] [until=GOAL budget=FLOPs [target=FLOPs] "
+    "[method=ladder|v_optimal]] [--extend] [trust=package.module] [fail_on=A08,weak] [--json]",
     run=answered(run),
     examples=(
         "scalesweep run",
+        "scalesweep run examples/sweep.yaml",
         "scalesweep run data=enwik8 sweep.name=wiki 'sweep.sizes=[20k,60k,200k]' 'sweep.budgets=[128k,512k]'",
         "scalesweep run sweep.tune.recipe.lr=1e-3..3e-2:6",
         "scalesweep run 'sweep.seeds=[0,1]' recipe.lr=0.004 dir=runs/lr4",
@@ -118,7 +150,44 @@ RUN = Command(
         "scalesweep run until='error<3%' target=1e14 budget=2e13 dir=runs/large",
     ),
     groups=("sweep", "recipe", "model", "data", "optim", "train", "launcher", "logger", "fit", "report"),
-    options=(UNTIL, BUDGET, TARGET, METHOD, TRUST, FAIL_ON, JSON),
+    options=(CELLS, UNTIL, BUDGET, TARGET, METHOD, EXTEND, TRUST, FAIL_ON, JSON),
+    takes_file=True,
+    is_measuring=True,
+)
+
+
+def resume(given: Given) -> Answer:
+    """Go on with the sweep of a directory by the settings that stand in it, in rounds where it chooses its cells."""
+    trust(given[TRUST])
+    directory = Path(given.words[0])
+    store = Store(directory.expanduser())
+    settings = store.plan_file.settings().model_copy(update={"dir": str(directory)})
+    if (name := store.plan_file.content()["name"]) != settings.sweep.name:  # cells of several sweeps, put there by studies
+        raise SpecError(
+            f"{directory} holds the cells of {name}, which no one sweep planned; repeat the scalesweep study that did."
+        )
+    if (path := given[MORE]) is not None:
+        settings = with_further(settings, read_cells(path.expanduser()))
+    log = read_rounds(store.directory)
+    warnings, warn = _noting()
+    done = run_sweep(settings, _say, warn) if log is None else run_adaptive(settings, log, _say, warn)
+    return _told(done, warnings)
+
+
+MORE = dataclasses.replace(CELLS, about="Table of N and D that are measured too, as `next` writes it.")
+RESUME = Command(
+    "resume",
+    about="Go on with a sweep by the settings that it was started with: train what is not yet measured, fit, report.",
+    usage="DIR [cells=cells.csv] [trust=package.module] [fail_on=A08,weak] [--json]",
+    run=answered(resume),
+    examples=(
+        "scalesweep resume runs/demo",
+        "scalesweep resume runs/demo cells=cells.csv",
+        "scalesweep resume /scratch/runs/demo",
+    ),
+    options=(MORE, TRUST, FAIL_ON, JSON),
+    takes="one directory, cells, trust, fail_on and --json",
+    num_words=1,
     is_measuring=True,
 )
 
@@ -126,7 +195,7 @@ RUN = Command(
 def plan(given: Given) -> Answer:
     """Print the priced table of cells."""
     trust(given[TRUST])
-    settings = compose_settings(given.words)
+    settings = _composed(given)
     device = device_of_sweep(settings)
     corpora = prepare_corpora(settings, _say)
     present = keys_present(Store(Path(settings.dir).expanduser()))
@@ -149,7 +218,7 @@ def plan(given: Given) -> Answer:
 PLAN = Command(
     "plan",
     about="Print the cells of a sweep with their price, by a short benchmark. Trains nothing; may cache the corpus.",
-    usage="[sweep=PRESET] [key=value ...] [trust=package.module] [--json]",
+    usage="[FILE.yaml] [sweep=PRESET] [cells=cells.csv] [key=value ...] [trust=package.module] [--json]",
     run=answered(plan),
     examples=(
         "scalesweep plan",
@@ -159,11 +228,12 @@ PLAN = Command(
         "scalesweep plan budget.hours=0.1 cost.usd_per_device_hour=0.05",
     ),
     groups=("sweep", "recipe", "model", "data", "optim", "train", "launcher"),
-    options=(TRUST, JSON),
+    options=(CELLS, TRUST, JSON),
+    takes_file=True,
 )
 
 
-COMMANDS = (RUN, PLAN)
+COMMANDS = (RUN, RESUME, PLAN)
 
 
 def _warn(line: str) -> None:

@@ -1,6 +1,5 @@
 """The commands that look into a sweep and act on it: logs, retry, cancel, export."""
 
-import shlex
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from scalesweep.run.store.measured import read_measured
 from scalesweep.run.store.pool import is_pooled
 from scalesweep.run.store.progress import logs_of
 from scalesweep.run.store.store import Store
+from scalesweep.settings.again import resume_command
 from scalesweep.settings.base import parse
 from scalesweep.settings.plan import CountSpec
 from scalesweep.units import plural
@@ -59,7 +59,7 @@ def retry(given: Given) -> int:
             raise StoreError(f"{key} is {state}, and only a failed cell is retried; {_why_not(state)}.")
         reopened = _reopen(store, [key])
     running = "RUNNING" in store.states().values() and not store.is_cancelled()
-    then = "a worker that runs now takes it up" if running else f"measured by: {_run_again(store)}"
+    then = "a worker that runs now takes it up" if running else f"measured by: {_resume(store)}"
     print(f"{len(reopened)} failed {'cell waits' if len(reopened) == 1 else 'cells wait'} again; {then}.")
     return EXIT_OK
 
@@ -100,13 +100,13 @@ def cancel(given: Given) -> int:
         print(f"The workers of {cells} are asked to write checkpoints and end, wherever they run.")
     else:
         print("No cell is running; workers that are about to start will end.")
-    print(f"The sweep goes on with: {_run_again(store)}")
+    print(f"The sweep goes on with: {_resume(store)}")
     return EXIT_OK
 
 
 CANCEL = Command(
     "cancel",
-    about="Ask all workers of a sweep to write checkpoints and end; the same run goes on from there.",
+    about="Ask all workers of a sweep to write checkpoints and end; `scalesweep resume` goes on from there.",
     usage="DIR",
     run=cancel,
     examples=("scalesweep cancel runs/demo", "scalesweep cancel runs/smoke", "scalesweep cancel /scratch/runs/demo"),
@@ -161,8 +161,8 @@ EXPORT = Command(
 COMMANDS = (LOGS, RETRY, CANCEL, EXPORT)
 
 
-def _run_again(store: Store) -> str:
-    return f"scalesweep run ... dir={shlex.quote(str(store.directory))} (the command that started it)"
+def _resume(store: Store) -> str:
+    return resume_command(store.plan_file.settings(), store.directory)
 
 
 def _store_and_cell(given: Given) -> tuple[Store, str]:

@@ -13,8 +13,10 @@ from scalesweep.cli.answer import JSON, Answer, answered
 from scalesweep.cli.command import REQUIRED, TABLE_NOTES, Command, Given, Option, one_of, positive
 from scalesweep.errors import EXIT_OK, PointsError, SpecError
 from scalesweep.report.words.summary import summary
-from scalesweep.sweep.rounds import snap_of_sweep, words_that_measure
+from scalesweep.sweep.cells import write_cells
+from scalesweep.sweep.rounds import cells_to_measure, snap_of_sweep, words_that_measure
 from scalesweep.sweep.subject import read_subject
+from scalesweep.units import plural
 
 
 def tournament(given: Given) -> int:
@@ -160,9 +162,11 @@ METHOD = Option[Method](
     "method", one_of("ladder", "v_optimal"), "ladder", "How they are chosen (default ladder).", "ladder|v_optimal"
 )
 
+OUT = Option[Path | None]("out", Path, None, "Table of the cells, which run and resume take as cells=.", "cells.csv")
+
 
 def propose(given: Given) -> int:
-    """Propose the next cells to measure, and of a sweep the command that measures them."""
+    """Propose the next cells to measure, and the command that measures them: of a sweep, or with a table of them."""
     from scalesweep.analysis.forecast.exponent_cells import exponent_cells
     from scalesweep.analysis.forecast.next_cells import next_cells
 
@@ -175,7 +179,12 @@ def propose(given: Given) -> int:
     else:
         proposal = next_cells(subject.points, subject.spec, given[BUDGET], target, given[METHOD])
     print(summary(proposal))
-    if is_sweep and (words := words_that_measure(proposal.cells, subject.points, directory)):
+    cells = cells_to_measure(proposal.cells, subject.points, directory if is_sweep else None)
+    if (path := given[OUT]) is not None:
+        write_cells(path.expanduser(), cells)
+        how = ["resume", str(directory)] if is_sweep else ["run"]
+        print(f"{plural(len(cells), 'cell')} in {path}. Measured by: {shlex.join(['scalesweep', *how, f'cells={path}'])}")
+    elif is_sweep and (words := words_that_measure(cells, directory)):
         print(f"Measured by: {shlex.join(['scalesweep', 'run', *words])}")
     return EXIT_OK
 
@@ -183,16 +192,16 @@ def propose(given: Given) -> int:
 NEXT = Command(
     "next",
     about="Propose the next cells to measure.",
-    usage="DIR|POINTS budget=FLOPs target=FLOPs|a [method=ladder|v_optimal] [fit.key=value ...]",
+    usage="DIR|POINTS budget=FLOPs target=FLOPs|a [method=ladder|v_optimal] [out=cells.csv] [fit.key=value ...]",
     run=propose,
     examples=(
         "scalesweep next runs/demo budget=1e13 target=1e14",
-        "scalesweep next runs/demo budget=1e13 target=a",
+        "scalesweep next runs/demo budget=1e13 target=a out=cells.csv",
         "scalesweep next points.csv budget=1e18 target=1e20 method=v_optimal",
         "scalesweep next points=chinchilla budget=1e23 target=1e24",
     ),
     groups=("fit",),
-    options=(BUDGET, TARGET, METHOD),
+    options=(BUDGET, TARGET, METHOD, OUT),
     notes=TABLE_NOTES,
 )
 COMMANDS = (TOURNAMENT, FORECAST, SCORE, NEXT)

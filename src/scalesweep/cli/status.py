@@ -19,8 +19,9 @@ from rich.text import Text
 
 from scalesweep.analysis.health import entropy_lines, health_lines
 from scalesweep.cli.command import Command, Given, flag
+from scalesweep.cli.sweeps import list_sweeps, print_sweeps
 from scalesweep.cli.tables import output_width, wrapped
-from scalesweep.errors import EXIT_INCOMPLETE, EXIT_OK
+from scalesweep.errors import EXIT_INCOMPLETE, EXIT_OK, SpecError
 from scalesweep.plan.cost import Cost, Rates, cost_of, rates_of
 from scalesweep.plan.plan import Plan
 from scalesweep.report.words.adaptive import rounds_lines
@@ -30,6 +31,7 @@ from scalesweep.run.store.measured import Measured
 from scalesweep.run.store.pool import is_pooled
 from scalesweep.run.store.progress import Progress, progress_of
 from scalesweep.run.store.store import Store
+from scalesweep.settings.compose import is_setting
 from scalesweep.sweep.rounds import measured_losses, read_rounds
 from scalesweep.train.power import watts_now
 from scalesweep.units import format_count, format_duration, format_flop_rate, plural
@@ -48,7 +50,16 @@ JSON = flag("--json", "Print the fields of docs/runs.md as JSON; with --watch on
 
 
 def status(given: Given) -> int:
-    """Print how far a sweep is; --watch goes on, --json is for programs."""
+    """Print how far a sweep is; --watch goes on, --json is for programs. Without a directory, list those of runs/."""
+    if not given.words and not given[WATCH]:
+        sweeps = list_sweeps()
+        if given[JSON]:
+            print(json.dumps({"schema": SCHEMA, "sweeps": sweeps}, indent=1))
+        else:
+            print_sweeps(sweeps)
+        return EXIT_OK
+    if len(given.words) != 1 or is_setting(given.words[0]):
+        raise SpecError("status takes one directory, and --watch or --json, such as: scalesweep status runs/demo --watch.")
     store = Store(Path(given.words[0]))
     if given[WATCH]:
         return _watch(store, given[JSON])
@@ -63,13 +74,12 @@ def status(given: Given) -> int:
 COMMANDS = (
     Command(
         "status",
-        about="Print how far a sweep is: workers, speed, time left, failures, cost; --watch goes on, --json is for programs.",
-        usage="DIR [--watch] [--json]",
+        about="Print how far a sweep is: workers, speed, time left, failures, cost; without a directory, list those of runs/.",
+        usage="[DIR] [--watch] [--json]",
         run=status,
-        examples=("scalesweep status runs/demo", "scalesweep status runs/demo --watch", "scalesweep status runs/demo --json"),
+        examples=("scalesweep status runs/demo", "scalesweep status", "scalesweep status runs/demo --watch"),
         options=(WATCH, JSON),
         takes="one directory, and --watch or --json",
-        num_words=1,
     ),
 )
 

@@ -1,9 +1,8 @@
-"""The command lines that make a sweep and its report again, from the settings that the sweep was run with."""
+"""The command lines that make a sweep and its report again or go on with it, from the settings that the sweep was run with."""
 
-import json
-import re
 import shlex
 from collections.abc import Collection, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from scalesweep.errors import SpecError
@@ -11,13 +10,12 @@ from scalesweep.settings.compose import compose_settings, compose_values, config
 from scalesweep.settings.effect import REPEATED, unmet_by
 from scalesweep.settings.held_out import short
 from scalesweep.settings.settings import Settings
+from scalesweep.settings.words import written
 
 _NAMES = {"sweep": "name", "recipe": "name", "data": "source", "optim": "name", "launcher": "name", "logger": "kind"}
 """The setting of a group that tells which of its options was chosen."""
 _REQUIRED = ("paths", "name", "parts")
 """Settings of data without which some of its options do not compose."""
-_PLAIN = re.compile(r"(?!(null|true|false|nan|inf)$)[A-Za-z/.][A-Za-z0-9_./-]*")
-"""Strings that Hydra reads without quotes."""
 
 
 def command_of(settings: Settings, overrides: Sequence[str]) -> str:
@@ -25,6 +23,14 @@ def command_of(settings: Settings, overrides: Sequence[str]) -> str:
     words = overrides_of(settings)
     run = "" if words is None else shlex.join(["scalesweep", "run", *words]) + "\n"
     return run + shlex.join(["scalesweep", "report", settings.dir, *overrides])
+
+
+def resume_command(settings: Settings, directory: Path) -> str:
+    """`scalesweep resume` of a sweep's directory, trusting the modules of the user's own that its cells are made with."""
+    targets = [getattr(settings.model, "target", None), settings.optim.target]
+    modules = list(dict.fromkeys(target.partition(":")[0] for target in targets if target))
+    trusted = [f"trust={modules[0]}" if len(modules) == 1 else f"trust=[{','.join(modules)}]"] if modules else []
+    return shlex.join(["scalesweep", "resume", str(directory), *trusted])
 
 
 def overrides_of(settings: Settings) -> list[str] | None:
@@ -43,7 +49,7 @@ def overrides_of(settings: Settings) -> list[str] | None:
         groups = [*preset, *_options(chosen, [n for n in chosen if n not in ("sweep", *asked) and chosen[n] != base[n]])]
         if chosen["model"] == "custom":
             groups.append(f"model.target='{wanted['model']['target']}'")
-        groups += [f"data.{name}={_write(wanted['data'][name])}" for name in _REQUIRED if effective.get(f"data.{name}")]
+        groups += [f"data.{name}={written(wanted['data'][name])}" for name in _REQUIRED if effective.get(f"data.{name}")]
         own_optimizer = [f"optim.target='{wanted['optim']['target']}'"] if chosen["optim"] == "custom" else []
         groups += own_optimizer if "optim" not in asked else []
         # The settings of a group whose options are an axis are those of its first option, to which nothing need be said.
@@ -59,7 +65,7 @@ def overrides_of(settings: Settings) -> list[str] | None:
         changed = {name: value for name, value in changed.items() if not f"{name}.".startswith("data.validation.")}
         changed |= {"data.validation": sets} if sets else {}
         changed |= {f"sweep.axes.{group}": [value["asked"] for value in values] for group, values in axes.items()}
-        words = [*groups, *(f"{name}={_write(value)}" for name, value in changed.items())]
+        words = [*groups, *(f"{name}={written(value)}" for name, value in changed.items())]
         found = dict(_leaves(compose_settings(words).model_dump(mode="json")))
         return words if all(name in found and found[name] == value for name, value in effective.items()) else None
     except SpecError:
@@ -91,14 +97,3 @@ def _leaves(values: Mapping[str, Any], whole: Collection[str] = (), prefix: str 
             yield from _leaves(value, whole, f"{prefix}{name}.")
         else:
             yield prefix + name, value
-
-
-def _write(value: Any) -> str:
-    """The value as Hydra reads it."""
-    if isinstance(value, Mapping):
-        return f"{{{','.join(f'{name}:{_write(inner)}' for name, inner in value.items())}}}"
-    if isinstance(value, list):
-        return f"[{','.join(map(_write, value))}]"
-    if isinstance(value, str) and not _PLAIN.fullmatch(value):
-        return "'" + value.replace("\\", "\\\\").replace("'", "\\'") + "'"
-    return value if isinstance(value, str) else json.dumps(value)

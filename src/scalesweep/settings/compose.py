@@ -21,12 +21,13 @@ from scalesweep.settings.effect import REPEATED, refuse_idle
 from scalesweep.settings.guess import option_instead, where_instead
 from scalesweep.settings.held_out import with_validation
 from scalesweep.settings.options import merged, with_options
-from scalesweep.settings.own import is_own, own_dirs
+from scalesweep.settings.own import group_names, is_own, own_dirs, refuse_same_name
 from scalesweep.settings.parts import with_parts
 from scalesweep.settings.plan import ArchitectureSpec
 from scalesweep.settings.run import LauncherSpec, LoggerSpec
 from scalesweep.settings.settings import Settings, parse_settings
 from scalesweep.settings.tune import TUNED_SECTIONS
+from scalesweep.settings.words import NO_PRESET, words_of_file
 
 _STUDY = "study"
 """Directory of configs/ that is no group of settings: its files are read by `study_values`."""
@@ -34,8 +35,13 @@ _BY_OPTION = {"launcher": tuple(LauncherSpec.model_fields), "logger": tuple(Logg
 """Keys of the groups whose options have keys of their own."""
 _AXES = ("recipe", "model", "optim", "train", "data")
 """Groups whose settings and options may be axes of a sweep."""
-_TABLES = ("sweep.axes.", "sweep.tune.", "model.config.", "optim.arguments.", "launcher.sbatch.", "data.validation.")
-"""Settings that are tables of names of the user's own."""
+_TABLES = (
+    *("sweep.axes.", "sweep.tune.", "model.config.", "optim.arguments.", "launcher.sbatch.", "data.validation."),
+    *("data.transform.", "recipe.lr_law."),
+)
+"""Settings that are tables of names of the user's own, and those that are null where they are not asked for: naming one within
+such a table adds it.
+"""
 
 
 def compose_settings(overrides: Sequence[str]) -> Settings:
@@ -104,9 +110,12 @@ def compose_values(overrides: Sequence[str], root: str = "run") -> dict[str, Any
     own, overrides = own_dirs(overrides), [word for word in overrides if not is_own(word)]
     for word in overrides:
         _check(word, root)
+        refuse_same_name(word, own, config_dir())
     try:
         with initialize_config_dir(str(config_dir()), version_base="1.3"):
-            config = compose(root, overrides=[*_search_path(own), *(_addable(word) for word in overrides)])
+            addable = (*_TABLES, "sweep.") if NO_PRESET in overrides else _TABLES
+            words = [f"++{word}" if word.startswith(addable) else word for word in overrides]
+            config = compose(root, overrides=[*_search_path(own), *words])
             values: dict[str, Any] = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
             return with_parts(values, partial(part_option, own=own))
     except SpecError:
@@ -138,13 +147,29 @@ def study_values(name: str, own: Sequence[Path] = ()) -> dict[str, Any]:
     if (path := next(filter(Path.is_file, places), None)) is None:
         known = study_names(own)
         raise SpecError(f"study = {name!r} is not a study{did_you_mean(name, known)}; the studies are {', '.join(known)}.")
-    try:
-        content: Any = OmegaConf.to_container(OmegaConf.load(path), resolve=True)
-    except (YAMLError, OmegaConfBaseException) as error:
-        raise SpecError(f"{path} is no YAML: {' '.join(str(error).split())}.") from None
-    if not isinstance(content, dict):
+    if not isinstance(content := _read(path, resolve=True), dict):
         raise SpecError(f"{path}: a study is a table of statement, counter, judge, parts, quick and full.")
     return content
+
+
+def file_words(path: Path) -> list[str]:
+    """The overrides that a sweep file of the user's own stands for.
+
+    Raises:
+        SpecError: there is no such file, or it is no table of settings in YAML.
+    """
+    if not path.is_file():
+        near = did_you_mean(path.name, [other.name for other in path.parent.glob("*.y*ml")])
+        raise SpecError(f"{path}: there is no such file{near}; a sweep file holds settings in YAML (docs/sweep_file.md).")
+    return words_of_file(_read(path, resolve=False), path, [name for name in group_names(config_dir()) if name != _STUDY])
+
+
+def _read(path: Path, resolve: bool) -> Any:
+    """The content of a YAML file as plain data."""
+    try:
+        return OmegaConf.to_container(OmegaConf.load(path), resolve=resolve)
+    except (YAMLError, OmegaConfBaseException, OSError, UnicodeDecodeError) as error:
+        raise SpecError(f"{path} is no YAML: {' '.join(str(error).split())}.") from None
 
 
 def part_option(name: str, own: Sequence[Path] = ()) -> Mapping[str, Any]:
@@ -160,6 +185,8 @@ def _check(word: str, root: str) -> None:
     """Refuse a word that is no override, cannot be read, names several values, or is of Hydra where Hydra runs nothing."""
     key, sign, value = word.partition("=")
     if word.startswith("-") or not key or not (sign or word.startswith("~")):
+        if (config_dir() / "sweep" / f"{word}.yaml").is_file():
+            raise SpecError(f"{word!r} is a preset of sweeps; write sweep={word}.")
         raise SpecError(f"{word!r} is not an override; write key=value, such as sweep=smoke or recipe.lr=0.004.")
     if key.lstrip("+~").split(".")[0].split("/")[0] == _STUDY:
         raise SpecError(f"{word!r} is not a setting: a study is measured and judged by scalesweep study {value or 'NAME'}.")
@@ -199,11 +226,6 @@ def _unpaired(word: str) -> str:
         if bare.count(opening) != bare.count(closing):
             return "closed" if bare.count(opening) > bare.count(closing) else "opened"
     return ""
-
-
-def _addable(word: str) -> str:
-    """The tables of names of the user's own start empty, so naming one adds it."""
-    return f"++{word}" if word.startswith(_TABLES) else word
 
 
 def _sentence(error: Exception, overrides: Sequence[str], root: str, own: Sequence[Path]) -> str:

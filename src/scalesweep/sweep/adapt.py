@@ -6,6 +6,7 @@ as the first one would have.
 """
 
 import dataclasses
+from collections.abc import Collection
 from pathlib import Path
 
 from scalesweep.analysis.forecast.rounds import End, Log, next_round, predict_cells
@@ -15,17 +16,18 @@ from scalesweep.report.words.adaptive import describe_end, describe_round
 from scalesweep.run.launch.device import device_of_sweep
 from scalesweep.run.launch.signals import signals_interrupt
 from scalesweep.run.store.measured import read_measured
-from scalesweep.run.store.store import FINISHED
+from scalesweep.run.store.store import FINISHED, Store
 from scalesweep.run.tracker import require_ready
 from scalesweep.settings.settings import Settings
 from scalesweep.sweep.corpora import Corpora, prepare_corpora
+from scalesweep.sweep.extend import keys_present
 from scalesweep.sweep.rounds import read_rounds, snap_by_recipe, with_rounds, write_rounds
-from scalesweep.sweep.run import Say, Swept, conclude, measure_all, plan_sweep
+from scalesweep.sweep.run import Say, Swept, conclude, keep_plan, measure_all, plan_sweep
 from scalesweep.units import format_number
 
 
 @signals_interrupt()
-def run_adaptive(settings: Settings, asked: Log, say: Say, warn: Say) -> Swept:
+def run_adaptive(settings: Settings, asked: Log, say: Say, warn: Say, named: Collection[str] | None = None) -> Swept:
     """Measure the grid, and round after round what tells the most, until the goal is reached or the budget spent.
 
     Args:
@@ -33,6 +35,7 @@ def run_adaptive(settings: Settings, asked: Log, say: Say, warn: Say) -> Swept:
         asked: goal, budget and method; what rounds there were stands in the directory.
         say: takes lines on what is being done.
         warn: takes what the user should know of the design, each once.
+        named: as of `growth.refuse_unasked`.
 
     Raises:
         ScaleSweepError: what is asked for cannot be measured here, or the directory cannot be written.
@@ -44,9 +47,13 @@ def run_adaptive(settings: Settings, asked: Log, say: Say, warn: Say) -> Swept:
     corpora = prepare_corpora(settings, say)
     directory = Path(settings.dir).expanduser()
     before = read_rounds(directory)
-    log = asked if before is None else dataclasses.replace(asked, rounds=before.rounds)
+    log = dataclasses.replace(asked, rounds=() if before is None else before.rounds, end=None)
     if before is None:
         _check_start(settings, corpora, device, asked)
+        store = Store(directory)
+        present = keys_present(store)
+        keep_plan(store, plan_sweep(settings, corpora, device, present, present), settings, corpora, named)
+        write_rounds(directory, log)  # in which `resume` finds what was asked for, however early this ends
     warned: set[str] = set()
 
     def warn_once(line: str) -> None:
@@ -56,7 +63,7 @@ def run_adaptive(settings: Settings, asked: Log, say: Say, warn: Say) -> Swept:
 
     while True:
         grown = with_rounds(settings, log)
-        store = measure_all(grown, corpora, device, say, warn_once)
+        store = measure_all(grown, corpora, device, say, warn_once, named)
         if any(state not in FINISHED for state in store.states().values()):
             return conclude(store, grown, say, warn)  # failed cells: the next call tries them again
         try:

@@ -29,6 +29,8 @@ def report_context(measured: Measured, settings: Settings, command: str) -> Repo
     several = len(corpora) > 1
     accounts = [f"{one.name}: {one.account}" if several else one.account for one in corpora.values() if one.account]
     log = read_rounds(measured.directory)
+    if log is not None and not (log.rounds or log.end):  # there is nothing to tell yet
+        log = None
     losses = measured_losses(measured.points()) if log and records else {}  # counted as when they were predicted
     return ReportContext(
         title=settings.report.title or sweep["name"],

@@ -27,28 +27,34 @@ def with_rounds(settings: Settings, log: Log | None) -> Settings:
     if log is None:
         return settings
     rounds = [FurtherCell(size=round(c.n), tokens=round(c.d), seed=c.seed) for made in log.rounds for c in made.cells]
-    return _with_further(settings, rounds)
+    return with_further(settings, rounds)
 
 
-def _with_further(settings: Settings, cells: Sequence[FurtherCell]) -> Settings:
+def with_further(settings: Settings, cells: Sequence[FurtherCell]) -> Settings:
+    """The settings with more cells beside the grid."""
     further = tuple(dict.fromkeys([*settings.sweep.further, *cells]))
     return settings.model_copy(update={"sweep": settings.sweep.model_copy(update={"further": further})})
 
 
-def words_that_measure(cells: Sequence[Place | NextCell], points: Points, directory: Path) -> list[str] | None:
-    """Words of `scalesweep run` that measure these cells too in the directory of a sweep; None of one of another version.
+def cells_to_measure(cells: Sequence[Place | NextCell], points: Points, directory: Path | None) -> list[FurtherCell]:
+    """What was proposed as cells that `run` takes: by the recipe of a sweep where there is one, with seeds that are free.
 
     Args:
         cells: what was proposed, with copies as replicates.
-        points: of the sweep, whose seeds are taken.
-        directory: of the sweep.
+        points: whose seeds are taken.
+        directory: of the sweep that the points are of; None of a table.
     """
-    snap = snap_of_sweep(directory)
+    snap = None if directory is None else snap_of_sweep(directory)
     places = [(found.n, found.d) if snap and (found := snap(c.n, c.d)) else (c.n, c.d) for c in cells]
-    seeds = free_seeds(points, places)
-    asked = [FurtherCell(size=round(n), tokens=round(d), seed=seed) for (n, d), seed in zip(places, seeds, strict=True)]
+    copies = [places[:i].count(place) for i, place in enumerate(places)]  # in a table seeds are no matter of the recipe
+    seeds = copies if directory is None else free_seeds(points, places)
+    return [FurtherCell(size=round(n), tokens=round(d), seed=seed) for (n, d), seed in zip(places, seeds, strict=True)]
+
+
+def words_that_measure(cells: Sequence[FurtherCell], directory: Path) -> list[str] | None:
+    """Words of `scalesweep run` that measure these cells too in the directory of a sweep; None of one of another version."""
     settings = with_rounds(Store(directory).plan_file.settings(), read_rounds(directory))
-    return overrides_of(_with_further(settings.model_copy(update={"dir": str(directory)}), asked))
+    return overrides_of(with_further(settings.model_copy(update={"dir": str(directory)}), cells))
 
 
 def snap_by_recipe(settings: Settings, facts: CorpusFacts, device: Device) -> Snap:

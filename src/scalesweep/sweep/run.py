@@ -26,6 +26,7 @@ from scalesweep.run.tracker import require_ready
 from scalesweep.settings.settings import Settings
 from scalesweep.sweep.corpora import Corpora, prepare_corpora
 from scalesweep.sweep.extend import extend, keys_present
+from scalesweep.sweep.growth import refuse_unasked
 from scalesweep.sweep.pooling import take_here
 from scalesweep.sweep.rounds import read_rounds, with_rounds
 from scalesweep.sweep.subject import sweep_subject, write
@@ -58,13 +59,14 @@ class Swept:
 
 
 @signals_interrupt()
-def run_sweep(settings: Settings, say: Say, warn: Say) -> Swept:
+def run_sweep(settings: Settings, say: Say, warn: Say, named: Collection[str] | None = None) -> Swept:
     """Plan, train what is not yet measured, extend tuned ranges, fit, report, and tell the tracker.
 
     Args:
         settings: what is asked for; the sweep in their directory is begun, or goes on.
         say: takes lines on what is being done.
         warn: takes what the user should know of the design, and trouble with the tracker.
+        named: as of `growth.refuse_unasked`.
 
     Raises:
         ScaleSweepError: what is asked for cannot be measured here, or the directory cannot be written.
@@ -75,10 +77,12 @@ def run_sweep(settings: Settings, say: Say, warn: Say) -> Swept:
     settings = with_rounds(settings, read_rounds(Path(settings.dir).expanduser()))  # an adaptive sweep keeps its cells
     device = device_of_sweep(settings)
     corpora = prepare_corpora(settings, say)
-    return conclude(measure_all(settings, corpora, device, say, warn), settings, say, warn)
+    return conclude(measure_all(settings, corpora, device, say, warn, named), settings, say, warn)
 
 
-def measure_all(settings: Settings, corpora: Corpora, device: Device, say: Say, warn: Say) -> Store:
+def measure_all(
+    settings: Settings, corpora: Corpora, device: Device, say: Say, warn: Say, named: Collection[str] | None = None
+) -> Store:
     """Plan, train what is not yet measured, and extend tuned ranges; what `run_sweep` does before it fits.
 
     Raises:
@@ -89,7 +93,7 @@ def measure_all(settings: Settings, corpora: Corpora, device: Device, say: Say, 
         store.clear_cancel()
     present = keys_present(store)
     plan = plan_sweep(settings, corpora, device, present, present, Prices(settings, device, say=say))
-    added = keep_plan(store, plan, settings, corpora)
+    added = keep_plan(store, plan, settings, corpora, named)
     for warning in plan.warnings:
         warn(warning)
     with plain_storage_errors(store.directory):
@@ -117,12 +121,14 @@ def conclude(store: Store, settings: Settings, say: Say, warn: Say) -> Swept:
     return Swept(measured, found, page, analysis)
 
 
-def keep_plan(store: Store, plan: Plan, settings: Settings, corpora: Corpora) -> int:
+def keep_plan(store: Store, plan: Plan, settings: Settings, corpora: Corpora, named: Collection[str] | None = None) -> int:
     """Write or extend the plan in the directory; the number of new cells.
 
     Raises:
-        StoreError: the directory cannot be written, holds another sweep, or one with another text of a validation set.
+        StoreError: the directory cannot be written, holds another sweep, one with another text of a validation set, or one that
+            would grow by settings which are not `named`, as of `growth.refuse_unasked`.
     """
+    refuse_unasked(store, plan, settings, named)
     before = store.plan_file.content()["facts"].get("validation", {}) if store.plan_file.path.is_file() else {}
     for name, text in corpora.texts.items():
         if before.get(name, text) != text:

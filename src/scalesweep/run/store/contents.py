@@ -170,12 +170,17 @@ def read_curve_end(path: Path) -> CurveEnd | None:
         return None
 
 
-def changed_settings(old: Mapping[str, Any], new: Mapping[str, Any], most: int = 3) -> str:
-    """Settings that differ, in words; of many the first ones."""
+def changed_settings(old: Mapping[str, Any], new: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """Settings that differ and can matter to a cell, dotted, with both values; None where there is none."""
     before, now = _flat(old), _flat(new)
     names = [n for n in {**before, **now} if before.get(n) != now.get(n) and n.split(".")[0] not in IDLE]
-    said = [f"{n} {shown(before.get(n))} -> {shown(now.get(n))}" for n in names[:most]]
-    return ", ".join(said + ([f"and {len(names) - most} more"] if len(names) > most else []))
+    return {name: (before.get(name), now.get(name)) for name in names}
+
+
+def describe_changes(changes: Mapping[str, tuple[Any, Any]], most: int = 3) -> str:
+    """What `changed_settings` gives in words; of many the first ones."""
+    said = [f"{name} {shown(old)} -> {shown(new)}" for name, (old, new) in list(changes.items())[:most]]
+    return ", ".join(said + ([f"and {len(changes) - most} more"] if len(changes) > most else []))
 
 
 def _flat(values: Mapping[str, Any], path: str = "") -> dict[str, Any]:

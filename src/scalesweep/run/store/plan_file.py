@@ -1,6 +1,7 @@
 """The plan of a sweep in its directory: made, extended, read."""
 
 import dataclasses
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,15 @@ from typing import Any
 from scalesweep.errors import StoreError
 from scalesweep.files import plain_write_errors, sealed, write_new, write_text
 from scalesweep.plan.plan import Plan
-from scalesweep.run.store.contents import Signature, cell_dir, changed_settings, read_plan, read_retries, read_sweep
+from scalesweep.run.store.contents import (
+    Signature,
+    cell_dir,
+    changed_settings,
+    describe_changes,
+    read_plan,
+    read_retries,
+    read_sweep,
+)
 from scalesweep.run.store.schema import SCHEMA
 from scalesweep.settings.run import RetrySpec
 from scalesweep.settings.settings import Settings, parse_settings
@@ -38,10 +47,11 @@ class PlanFile:
         present = self.keys() if before is not None else []
         missing = set(present) - {c.key for c in plan.cells}
         if missing:
-            changes = changed_settings(self.content()["settings"], settings)
+            changes = describe_changes(changed_settings(self.content()["settings"], settings))
             raise StoreError(
                 f"{self.directory} holds another sweep: {len(missing)} of its {len(present)} cells are not in this plan "
-                f"({changes or 'changed corpus or versions'}); choose another directory with dir=..., or repeat its settings."
+                f"({changes or 'changed corpus or versions'}); choose another directory with dir=..., or go on with it by "
+                f"scalesweep resume {shlex.quote(str(self.directory))}."
             )
         if (
             not present
