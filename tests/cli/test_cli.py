@@ -452,7 +452,7 @@ def test_commands_that_need_a_place_say_so(tmp_path: Path, capsys: pytest.Captur
     assert "holds no sweep" in refused(capsys, "status", str(tmp_path))
     assert "holds no sweep" in refused(capsys, "fit", str(tmp_path))
     assert "there is no such file" in refused(capsys, "fit", str(tmp_path / "points.csv"))
-    assert "takes one directory" in refused(capsys, "status")
+    assert "takes one directory" in refused(capsys, "status", "--watch")
     assert "first, such as" in refused(capsys, "report")
     assert "means nothing to fit of a file" in refused(capsys, "fit", "points.csv", "recipe.lr=1")
 

@@ -39,6 +39,7 @@ _MODULES = {
     "model": "model",
     "train": "train",
     "data": "data",
+    "completion": "completion",
 }
 """Where each command is declared, in the order of --help."""
 NAMES = tuple(_MODULES)

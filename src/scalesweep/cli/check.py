@@ -89,6 +89,7 @@ COMMANDS = (
         ),
         groups=("recipe", "model", "data", "optim", "train"),
         options=(WIDTHS, DEPTHS, SIZES, LRS, TOKENS, TRUST, JSON),
+        subjects=_CHECKS,
     ),
 )
 

@@ -103,6 +103,8 @@ class Command:
     """How many positional words it takes, and no setting; None: `run` looks at them."""
     takes_file: bool = False
     """Whether one of its words may be a sweep file, whose settings come before those of the command line."""
+    subjects: tuple[str, ...] = ()
+    """Words that it is about, such as the checks of `check`, for a shell that completes them."""
     notes: str = ""
     """Further lines of its --help."""
     is_measuring: bool = False

@@ -66,6 +66,7 @@ PLOT = Command(
     ),
     groups=("fit",),
     options=(OUT, THEME, POINTS),
+    subjects=tuple(TITLES),
     notes=f"Figures: {', '.join(TITLES)} (docs/figures.md).\n{TABLE_NOTES}",
 )
 COMMANDS = (PLOT,)

@@ -174,6 +174,7 @@ STUDY = Command(
         "scalesweep study sample_efficiency data=enwik8 dir=runs/studies_wiki",
     ),
     groups=("data", "model", "recipe", "optim", "train", "launcher"),
+    subjects=(*study_names(), _ALL),
     options=(FORM, SIMULATE, DIR, _TRUST),
     is_measuring=True,
 )

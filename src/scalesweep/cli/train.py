@@ -67,6 +67,7 @@ COMMANDS = (
         usage="[key=value ...] [--multirun]",
         run=train,
         options=None,
+        groups=("recipe", "model", "data", "optim", "train", "logger"),
         is_measuring=True,
     ),
 )
