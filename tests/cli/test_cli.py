@@ -23,6 +23,7 @@ from scalesweep.run.store.measured import read_measured
 from scalesweep.run.store.store import Store
 from scalesweep.settings.again import overrides_of
 from scalesweep.settings.compose import compose_settings, config_dir
+from scalesweep.sweep.cells import read_cells
 from scalesweep.sweep.context import report_context
 from scalesweep.sweep.subject import read_subject
 from scalesweep.version import __version__
@@ -566,5 +567,7 @@ def test_a_forecast_is_filed_once_and_scored(tmp_path: Path, capsys: pytest.Capt
     assert "altered" in refused(capsys, "score", str(filed), str(later))
     assert f"{path}: this is no forecast" in refused(capsys, "score", str(path), str(later))
     assert "at = '[1]': must be parameters and tokens" in refused(capsys, "forecast", str(path), "at=[1]")
-    assert main(["next", str(path), "budget=1e19", "target=1e20", "fit.bootstrap=20"]) == 0
+    cells = tmp_path / "cells.csv"
+    assert main(["next", str(path), "budget=1e19", "target=1e20", "fit.bootstrap=20", f"out={cells}"]) == 0
+    assert f"{len(read_cells(cells))} cells in {cells}. Measured by: scalesweep run cells={cells}" in capsys.readouterr().out
     assert "next needs target=FLOPs" in refused(capsys, "next", str(path), "budget=1e19")

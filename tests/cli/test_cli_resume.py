@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from scalesweep.cli import main
+from scalesweep.cli import load_command, main
 from scalesweep.errors import FitError
 from scalesweep.run.store.store import Store
 from scalesweep.settings.compose import compose_settings
@@ -122,7 +122,10 @@ def test_status_alone_lists_what_is_below_runs(sweep: Path, capsys: pytest.Captu
 @pytest.mark.parametrize(
     ("changed", "differs"),
     [
-        ({"sweep.budgets": "[2048,4096,8192]", "sweep.name": "other"}, "sweep.name 'smoke' -> 'other'"),
+        (
+            {"sweep.budgets": "[2048,4096,8192]", "sweep.name": "other"},
+            "holds the sweep smoke, and this",
+        ),
         ({"sweep.axes.optim.grad_clip": "[1.0,0.5]"}, "sweep.axes.optim.grad_clip None -> [1, 0.5]"),
         ({"sweep.sizes": "[{width: 16, depth: 1}, {width: 32, depth: 1}, 40k]", "recipe.depth": "3"}, "recipe.depth 2 -> 3"),
     ],
@@ -167,6 +170,10 @@ def test_cells_by_hand_are_the_whole_sweep(sweep: Path, capsys: pytest.CaptureFi
     assert said(capsys, "run", "cells=pairs.csv", *words)
     cells = Store(Path("runs/pairs")).plan_file.plan().cells
     assert [(c.tokens, c.seed) for c in cells] == [(4096, 0), (8192, 1)]
+    Path("mine.yaml").write_text("sweep: {sizes: [10k], budgets: [8k]}\nrecipe.lr: 0.001\n")  # whose grid is not meant
+    command = load_command("plan").read(["mine.yaml", "cells=pairs.csv"])
+    assert not [word for word in command.words if word.startswith(("sweep.sizes", "sweep.budgets"))]
+    assert "recipe.lr=0.001" in command.words
     assert "leave sweep.sizes and sweep.budgets out" in said(capsys, "run", "cells=pairs.csv", *GRID, code=2)
 
 
@@ -174,7 +181,7 @@ def test_proposed_cells_join_the_sweep(sweep: Path, capsys: pytest.CaptureFixtur
     Path("cells.csv").write_text("n,d\n9k,8192\n")
     assert "1 cells to measure" in said(capsys, "resume", "runs/smoke", "cells=cells.csv")
     assert len(Store(sweep).plan_file.keys()) == 5
-    assert "Nothing new" in said(capsys, "resume", "runs/smoke")
+    assert "Nothing new" in said(capsys, "run", *GRID, "dir=runs/smoke")  # the first command does not know of them
 
 
 def test_a_size_that_moves_is_said(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -41,6 +41,8 @@ class Option(Generic[T]):
     """One line of --help, which leaves out an option without it: a second spelling, or one for other programs."""
     metavar: str = ""
     """The value as usage shows it; a flag has none."""
+    replaces: tuple[str, ...] = ()
+    """Settings that it stands in place of, those of a sweep file too."""
 
     @property
     def spelling(self) -> str:
@@ -149,15 +151,16 @@ class Command:
             raise SpecError(f"{self.name} needs {missing[0].spelling}, such as: {self._example}.")
         if self.groups:
             found += word_here(found, config_dir())
-        return Given((*(self._unfolded(words) if self.takes_file else words), *found), values)
+        replaced = [name for option in self.options if values[option.name] is not None for name in option.replaces]
+        return Given((*(self._unfolded(words, replaced) if self.takes_file else words), *found), values)
 
-    def _unfolded(self, words: Sequence[str]) -> list[str]:
-        """The words with a sweep file's in its place, but for those that the command line says otherwise."""
+    def _unfolded(self, words: Sequence[str], replaced: Sequence[str]) -> list[str]:
+        """The words with a sweep file's in its place, but for what the command line says otherwise."""
         files = [word for word in words if word.endswith(SUFFIXES) and "=" not in word]
         if len(files) > 1:
             raise SpecError(f"{self.name} takes one sweep file, not {' and '.join(files)}.")
         rest = [word for word in words if word not in files]
-        said = {_name(word) for word in rest}
+        said = {*replaced, *(_name(word) for word in rest)}
         ours = [word for file in files for word in file_words(Path(file).expanduser())]
         return [*(word for word in ours if _name(word) not in said), *rest]
 

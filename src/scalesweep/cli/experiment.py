@@ -23,7 +23,7 @@ from scalesweep.settings.settings import Settings
 from scalesweep.settings.trust import trust
 from scalesweep.settings.words import written
 from scalesweep.sweep.adapt import run_adaptive
-from scalesweep.sweep.cells import in_place_of_grid, read_cells
+from scalesweep.sweep.cells import GRID, in_place_of_grid, read_cells
 from scalesweep.sweep.corpora import prepare_corpora
 from scalesweep.sweep.extend import keys_present
 from scalesweep.sweep.pooling import pooled_keys
@@ -41,7 +41,7 @@ _METHODS: tuple[Method, ...] = ("ladder", "v_optimal")
 METHOD = Option[Method | None](
     "method", lambda text: one_of(*_METHODS)(text), None, "With until='error<...': as of `next`.", "ladder|v_optimal"
 )
-CELLS = Option[Path | None]("cells", Path, None, "Table of N and D in place of a grid, as `next` writes it.", "cells.csv")
+CELLS = Option[Path | None]("cells", Path, None, "Table of N and D in place of a grid, as `next` writes it.", "cells.csv", GRID)
 EXTEND = flag("--extend", "Add cells to the sweep of the directory also by settings that this command does not name.")
 
 

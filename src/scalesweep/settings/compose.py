@@ -109,7 +109,7 @@ def compose_values(overrides: Sequence[str], root: str = "run") -> dict[str, Any
     """
     own, overrides = own_dirs(overrides), [word for word in overrides if not is_own(word)]
     for word in overrides:
-        _check(word, root)
+        _check(word, root, own)
         refuse_same_name(word, own, config_dir())
     try:
         with initialize_config_dir(str(config_dir()), version_base="1.3"):
@@ -181,11 +181,11 @@ def part_option(name: str, own: Sequence[Path] = ()) -> Mapping[str, Any]:
     return found
 
 
-def _check(word: str, root: str) -> None:
+def _check(word: str, root: str, own: Sequence[Path]) -> None:
     """Refuse a word that is no override, cannot be read, names several values, or is of Hydra where Hydra runs nothing."""
     key, sign, value = word.partition("=")
     if word.startswith("-") or not key or not (sign or word.startswith("~")):
-        if (config_dir() / "sweep" / f"{word}.yaml").is_file():
+        if any((place / "sweep" / f"{word}.yaml").is_file() for place in (config_dir(), *own)):
             raise SpecError(f"{word!r} is a preset of sweeps; write sweep={word}.")
         raise SpecError(f"{word!r} is not an override; write key=value, such as sweep=smoke or recipe.lr=0.004.")
     if key.lstrip("+~").split(".")[0].split("/")[0] == _STUDY:

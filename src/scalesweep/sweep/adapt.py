@@ -21,7 +21,8 @@ from scalesweep.run.tracker import require_ready
 from scalesweep.settings.settings import Settings
 from scalesweep.sweep.corpora import Corpora, prepare_corpora
 from scalesweep.sweep.extend import keys_present
-from scalesweep.sweep.rounds import read_rounds, snap_by_recipe, with_rounds, write_rounds
+from scalesweep.sweep.growth import refuse_another
+from scalesweep.sweep.rounds import read_rounds, snap_by_recipe, with_rounds, with_standing, write_rounds
 from scalesweep.sweep.run import Say, Swept, conclude, keep_plan, measure_all, plan_sweep
 from scalesweep.units import format_number
 
@@ -43,14 +44,16 @@ def run_adaptive(settings: Settings, asked: Log, say: Say, warn: Say, named: Col
     """
     _check(settings)
     require_ready(settings.logger)
+    directory = Path(settings.dir).expanduser()
+    store = Store(directory)
+    refuse_another(store, settings, named)
+    settings = with_standing(settings, store)
     device = device_of_sweep(settings)
     corpora = prepare_corpora(settings, say)
-    directory = Path(settings.dir).expanduser()
     before = read_rounds(directory)
     log = dataclasses.replace(asked, rounds=() if before is None else before.rounds, end=None)
     if before is None:
         _check_start(settings, corpora, device, asked)
-        store = Store(directory)
         present = keys_present(store)
         keep_plan(store, plan_sweep(settings, corpora, device, present, present), settings, corpora, named)
         write_rounds(directory, log)  # in which `resume` finds what was asked for, however early this ends

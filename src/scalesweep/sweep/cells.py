@@ -12,7 +12,7 @@ from scalesweep.settings.settings import Settings, with_values
 
 _COLUMNS: Mapping[str, str] = {"n": "size", "size": "size", "d": "tokens", "budget": "tokens", "seed": "seed"}
 """Column of the table -> field of a cell."""
-_GRID = ("sweep.sizes", "sweep.budgets", "sweep.seeds", "sweep.design", "sweep.tokens_per_parameter", "sweep.further")
+GRID = ("sweep.sizes", "sweep.budgets", "sweep.seeds", "sweep.design", "sweep.tokens_per_parameter", "sweep.further")
 """What such a table stands in place of."""
 
 
@@ -81,7 +81,7 @@ def in_place_of_grid(settings: Settings, cells: Sequence[FurtherCell], named: Ma
     Raises:
         SpecError: the command names a grid too.
     """
-    if twice := [name for name in named if name in _GRID]:
+    if twice := [name for name in named if name in GRID]:
         raise SpecError(f"cells= stands in place of a grid; leave {' and '.join(twice)} out, or leave out cells=.")
     first, *others = cells
     grid = {"sizes": [first.size], "budgets": [first.tokens], "seeds": [first.seed], "design": "full", "further": others}

@@ -56,6 +56,28 @@ def refuse_unasked(store: Store, plan: Plan, settings: Settings, named: Collecti
     )
 
 
+def refuse_another(store: Store, settings: Settings, named: Collection[str] | None) -> None:
+    """Refuse a sweep of another name than that of the directory's, before any text is read for it.
+
+    Args:
+        store: of the directory; it need not be there.
+        settings: what is asked for.
+        named: as above.
+
+    Raises:
+        StoreError: one sentence.
+    """
+    if named is None or not store.plan_file.path.is_file():
+        return
+    found = store.plan_file.settings()
+    if found.sweep.name != settings.sweep.name:
+        again = resume_command(found, store.directory)
+        raise StoreError(
+            f"{store.directory} holds the sweep {found.sweep.name}, and this command is one of {settings.sweep.name}: go on "
+            f"with that one by {again}, choose another directory with dir=..., or add --extend if its cells shall join."
+        )
+
+
 def _is_asked(name: str, change: tuple[Any, Any], named: Collection[str]) -> bool:
     if _is_in(name, _NO_MATTER):
         return True

@@ -36,6 +36,13 @@ def with_further(settings: Settings, cells: Sequence[FurtherCell]) -> Settings:
     return settings.model_copy(update={"sweep": settings.sweep.model_copy(update={"further": further})})
 
 
+def with_standing(settings: Settings, store: Store) -> Settings:
+    """The settings with the cells beside the grid that stand in the directory, which a command need not repeat."""
+    if not store.plan_file.path.is_file():
+        return settings
+    return with_further(with_rounds(settings, read_rounds(store.directory)), store.plan_file.settings().sweep.further)
+
+
 def cells_to_measure(cells: Sequence[Place | NextCell], points: Points, directory: Path | None) -> list[FurtherCell]:
     """What was proposed as cells that `run` takes: by the recipe of a sweep where there is one, with seeds that are free.
 

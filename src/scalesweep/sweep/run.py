@@ -26,9 +26,9 @@ from scalesweep.run.tracker import require_ready
 from scalesweep.settings.settings import Settings
 from scalesweep.sweep.corpora import Corpora, prepare_corpora
 from scalesweep.sweep.extend import extend, keys_present
-from scalesweep.sweep.growth import refuse_unasked
+from scalesweep.sweep.growth import refuse_another, refuse_unasked
 from scalesweep.sweep.pooling import take_here
-from scalesweep.sweep.rounds import read_rounds, with_rounds
+from scalesweep.sweep.rounds import with_standing
 from scalesweep.sweep.subject import sweep_subject, write
 from scalesweep.sweep.tracking import track_sweep
 from scalesweep.units import plural
@@ -74,7 +74,9 @@ def run_sweep(settings: Settings, say: Say, warn: Say, named: Collection[str] | 
         KeyboardInterrupt: SIGINT or SIGTERM ended it; checkpoints are written.
     """
     require_ready(settings.logger)
-    settings = with_rounds(settings, read_rounds(Path(settings.dir).expanduser()))  # an adaptive sweep keeps its cells
+    store = Store(Path(settings.dir).expanduser())
+    refuse_another(store, settings, named)
+    settings = with_standing(settings, store)
     device = device_of_sweep(settings)
     corpora = prepare_corpora(settings, say)
     return conclude(measure_all(settings, corpora, device, say, warn, named), settings, say, warn)
