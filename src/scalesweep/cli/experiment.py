@@ -50,7 +50,7 @@ def run(given: Given) -> Answer:
     trust(given[TRUST])
     asked = _adaptive(given)
     settings = _composed(given)
-    named = None if given[EXTEND] else named_settings(given.words)
+    named = None if given[EXTEND] else [*named_settings(given.words), *(GRID if given[CELLS] else ())]
     warnings, warn = _noting()
     if asked is None:
         return _told(run_sweep(settings, _say, warn, named), warnings)

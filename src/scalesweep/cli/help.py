@@ -25,9 +25,12 @@ def command_help(command: Command) -> str:
     """The text of `scalesweep NAME --help`."""
     lines = [f"usage: scalesweep {command.name} {command.usage}", "", command.about]
     lines += [command.notes] if command.notes else []
-    told = [(option.spelling, option.about) for option in command.options or () if option.about]
+    told = [
+        ("FILE.yaml", "Your own sweep file, under the settings of the command line (docs/sweep_file.md).")
+    ] * command.takes_file
+    told += [(option.spelling, option.about) for option in command.options or () if option.about]
     told += (
-        [(f"{CONFIG_DIR} DIR", "Your own options of these groups, DIR/GROUP/NAME.yaml (docs/own.md).")]
+        [(f"{CONFIG_DIR} DIR", "Your own options of these groups, DIR/GROUP/NAME.yaml; ./configs is looked into without it.")]
         if command.groups
         else []
     )

@@ -27,7 +27,7 @@ from scalesweep.settings.plan import ArchitectureSpec
 from scalesweep.settings.run import LauncherSpec, LoggerSpec
 from scalesweep.settings.settings import Settings, parse_settings
 from scalesweep.settings.tune import TUNED_SECTIONS
-from scalesweep.settings.words import NO_PRESET, words_of_file
+from scalesweep.settings.words import NO_PRESET, SUFFIXES, words_of_file
 
 _STUDY = "study"
 """Directory of configs/ that is no group of settings: its files are read by `study_values`."""
@@ -187,6 +187,10 @@ def _check(word: str, root: str, own: Sequence[Path]) -> None:
     if word.startswith("-") or not key or not (sign or word.startswith("~")):
         if any((place / "sweep" / f"{word}.yaml").is_file() for place in (config_dir(), *own)):
             raise SpecError(f"{word!r} is a preset of sweeps; write sweep={word}.")
+        if word.endswith(SUFFIXES):
+            raise SpecError(
+                f"{word!r}: a sweep file is taken by run, plan and data alone; write its settings as key=value here."
+            )
         raise SpecError(f"{word!r} is not an override; write key=value, such as sweep=smoke or recipe.lr=0.004.")
     if key.lstrip("+~").split(".")[0].split("/")[0] == _STUDY:
         raise SpecError(f"{word!r} is not a setting: a study is measured and judged by scalesweep study {value or 'NAME'}.")

@@ -7,7 +7,7 @@ grid would grow to that of the defaults.
 from collections.abc import Collection
 from typing import Any
 
-from scalesweep.errors import StoreError
+from scalesweep.errors import SpecError, StoreError
 from scalesweep.plan.plan import Plan
 from scalesweep.run.store.contents import changed_settings, describe_changes
 from scalesweep.run.store.store import Store
@@ -39,21 +39,32 @@ def refuse_unasked(store: Store, plan: Plan, settings: Settings, named: Collecti
     Raises:
         StoreError: one sentence with what differs, and how to say that it is meant.
     """
-    if named is None or not store.plan_file.path.is_file():
+    before = standing_settings(store)
+    if named is None or before is None:
         return
     present, planned = set(store.plan_file.keys()), {cell.key for cell in plan.cells}
     if planned <= present or not present <= planned:  # nothing is added, or the store refuses it by itself
         return
-    changes = changed_settings(store.plan_file.content()["settings"], settings.model_dump(mode="json"))
+    changes = changed_settings(before.model_dump(mode="json"), settings.model_dump(mode="json"))
     unasked = {name: change for name, change in changes.items() if not _is_asked(name, change, named)}
     if not unasked:
         return
-    again = resume_command(store.plan_file.settings(), store.directory)
+    again = resume_command(before, store.directory)
     raise StoreError(
         f"{store.directory} holds a sweep of {plural(len(present), 'cell')} with other settings ({describe_changes(unasked)}), "
         f"and this command would add {len(planned - present)} to it: add --extend if that is meant, choose another directory "
         f"with dir=..., or go on with that sweep as it is by {again}."
     )
+
+
+def standing_settings(store: Store) -> Settings | None:
+    """The settings of the directory's sweep; None where there is none, or one of a version that had other settings."""
+    if not store.plan_file.path.is_file():
+        return None
+    try:
+        return store.plan_file.settings()
+    except SpecError:
+        return None
 
 
 def refuse_another(store: Store, settings: Settings, named: Collection[str] | None) -> None:
@@ -67,10 +78,8 @@ def refuse_another(store: Store, settings: Settings, named: Collection[str] | No
     Raises:
         StoreError: one sentence.
     """
-    if named is None or not store.plan_file.path.is_file():
-        return
-    found = store.plan_file.settings()
-    if found.sweep.name != settings.sweep.name:
+    found = standing_settings(store)
+    if named is not None and found is not None and found.sweep.name != settings.sweep.name:
         again = resume_command(found, store.directory)
         raise StoreError(
             f"{store.directory} holds the sweep {found.sweep.name}, and this command is one of {settings.sweep.name}: go on "

@@ -17,6 +17,7 @@ from scalesweep.run.store.store import Store
 from scalesweep.settings.again import overrides_of
 from scalesweep.settings.plan import FurtherCell, ModelSpec
 from scalesweep.settings.settings import Settings
+from scalesweep.sweep.growth import standing_settings
 
 SCHEMA = 1
 """Of rounds.json; raised when a field changes its meaning or goes."""
@@ -38,9 +39,9 @@ def with_further(settings: Settings, cells: Sequence[FurtherCell]) -> Settings:
 
 def with_standing(settings: Settings, store: Store) -> Settings:
     """The settings with the cells beside the grid that stand in the directory, which a command need not repeat."""
-    if not store.plan_file.path.is_file():
-        return settings
-    return with_further(with_rounds(settings, read_rounds(store.directory)), store.plan_file.settings().sweep.further)
+    standing = standing_settings(store)
+    found = with_rounds(settings, read_rounds(store.directory))
+    return found if standing is None else with_further(found, standing.sweep.further)
 
 
 def cells_to_measure(cells: Sequence[Place | NextCell], points: Points, directory: Path | None) -> list[FurtherCell]:
