@@ -17,7 +17,7 @@ from scalesweep.errors import EXIT_BAD_INPUT, EXIT_OK, ScaleSweepError
 from scalesweep.settings.compose import compose_values, config_dir, data_option, named_settings, part_option
 from scalesweep.settings.effect import refuse_idle
 from scalesweep.settings.held_out import with_validation
-from scalesweep.settings.own import CONFIG_DIR, is_own, own_dirs, own_word
+from scalesweep.settings.own import CONFIG_DIR, is_own, own_dirs, own_word, word_here
 from scalesweep.settings.parts import with_parts
 from scalesweep.settings.settings import parse_settings
 from scalesweep.settings.trust import trust
@@ -57,7 +57,7 @@ def _with_own_code(words: Sequence[str]) -> list[str]:
             trust(TRUST.read(text))
             continue
         checked.append(own_word(text if sign else next(rest, ""), config_dir()) if name == CONFIG_DIR else word)
-    return checked
+    return checked if own_dirs(checked) else [*checked, *word_here(checked, config_dir())]  # Hydra takes one directory
 
 
 COMMANDS = (
