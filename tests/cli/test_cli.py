@@ -354,7 +354,7 @@ def test_every_option_composes(option: str) -> None:
         ("recipe.lr=fast", "recipe.lr = 'fast': must be a number."),
         ("sweep.sizes=[10k,", "'sweep.sizes=[10k,' has a bracket that is not closed; a list with spaces needs quotes"),
         ("sweep.sizes=10k]", "'sweep.sizes=10k]' has a bracket that is not opened"),
-        ("smoke", "'smoke' is not an override; write key=value"),
+        ("smoke", "'smoke' is a preset of sweeps; write sweep=smoke"),
         ("=1", "'=1' is not an override; write key=value"),
         ("dir=ünï", "'dir=ünï' cannot be read; put a value with special characters in quotes"),
         ("recipe.lr=1,2", "'recipe.lr=1,2' names several values; repeat the sweep at each: sweep.axes.recipe.lr=[1,2]"),
