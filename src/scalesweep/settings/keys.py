@@ -5,10 +5,8 @@ from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from scalesweep.settings.base import Spec
+from scalesweep.settings.effect import REPEATED
 from scalesweep.settings.settings import Settings
-
-_OWN_NAMES = ("recipe.name", "optim.name", "launcher.name", "logger.kind", "data.source")
-"""What an option of a group says of itself: chosen by the group's name instead."""
 
 
 def keys(spec: type[Spec] = Settings, prefix: str = "") -> Iterator[tuple[str, tuple[str, ...]]]:
@@ -21,7 +19,7 @@ def keys(spec: type[Spec] = Settings, prefix: str = "") -> Iterator[tuple[str, t
             found |= dict(keys(table, f"{prefix}{name}."))
         if is_list or not tables:
             found[f"{prefix}{name}"] = tuple(_words(field.annotation))
-    yield from ((key, words) for key, words in found.items() if key not in _OWN_NAMES)
+    yield from ((key, words) for key, words in found.items() if key not in REPEATED)
 
 
 def _kinds(annotation: Any) -> Iterator[Any]:
