@@ -138,6 +138,22 @@ def test_plan_prices_every_cell_and_writes_no_directory(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_gpu_sweep_is_priced_by_an_estimate_where_no_gpu_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    words = [*TINY, "train.device=cuda", "launcher=local"]
+    assert main(["plan", *words]) == 0
+    whole = capsys.readouterr().out
+    assert "estimated minutes" in whole
+    assert "Estimated: " in whole and "GPU-hours" in whole
+    assert "Estimated, not measured, as PyTorch sees no GPU here" in whole
+    assert main(["plan", *words, "sweep.budgets=[64k,128k,256k,512k]", "budget.hours=2e-4"]) == 0
+    shrunk = capsys.readouterr()
+    assert "declared cells are left out to fit budget.hours = 0.0002" in shrunk.err
+    assert "the budget was held by an estimate" in shrunk.err
+
+
 def test_status_counts_states(sweep: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["status", str(sweep)]) == 0
     assert capsys.readouterr().out.strip().endswith("9 complete")
@@ -308,9 +324,11 @@ def test_usage_shows_every_option_that_help_tells_of(name: str) -> None:
 def test_every_preset_makes_a_sound_plan(preset: str) -> None:
     settings = compose_settings([f"sweep={preset}"])
     assert settings.sweep.name == preset
-    bytes_of_enwik8 = CorpusFacts("enwik8", "0", 257, 90_000_000)
-    bpe_of_python = CorpusFacts("python", "0", 512, 3_500_000)
-    plan = make_plan(settings, bytes_of_enwik8 if settings.data.source == "enwik8" else bpe_of_python, "cuda")
+    facts = {
+        "enwik8": CorpusFacts("enwik8", "0", 257, 90_000_000),
+        "hub": CorpusFacts("fineweb-edu", "0", 4096, 2_000_000_000),
+    }
+    plan = make_plan(settings, facts.get(settings.data.source, CorpusFacts("python", "0", 512, 3_500_000)), "cuda")
     assert all(c.epochs < 1.2 for c in plan.cells)
     assert [w for w in plan.warnings if "1 % off" not in w and "nearest size" not in w and "epochs" not in w] == []
 

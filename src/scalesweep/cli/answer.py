@@ -84,8 +84,8 @@ def _doubts_of_fit(fit: SweepFit | Refused) -> frozenset[str]:
     return frozenset([*codes, *(["limited"] if codes or law.messages else [])])
 
 
-def plan_content(plan: Plan, device: str, price: Price | None) -> dict[str, Any]:
-    """A plan with its cells and its price, which is null where this machine cannot tell it."""
+def plan_content(plan: Plan, device: str, price: Price) -> dict[str, Any]:
+    """A plan with its cells and its price."""
     cells = [
         {
             "key": cell.key,
@@ -99,22 +99,21 @@ def plan_content(plan: Plan, device: str, price: Price | None) -> dict[str, Any]
             "batch_tokens": cell.batch_tokens,
             "lr": cell.hidden_lr,
             "epochs": cell.epochs,
-            "minutes": None if price is None else price.minutes[cell.key],
+            "minutes": price.minutes[cell.key],
             "declared": dict(plan.columns.get(cell.key, {})),
         }
         for cell in plan.cells
     ]
-    cost = None
-    if price is not None:
-        cost = {
-            "device_hours": price.cost.device_hours,
-            "wall_seconds": price.wall_seconds,
-            "workers": price.workers,
-            "kwh": price.cost.kwh,
-            "usd": price.cost.usd,
-            "kg_co2": price.cost.kg_co2,
-            "rates": list(price.rates.sources),
-        }
+    cost = {
+        "device_hours": price.cost.device_hours,
+        "wall_seconds": price.wall_seconds,
+        "workers": price.workers,
+        "kwh": price.cost.kwh,
+        "usd": price.cost.usd,
+        "kg_co2": price.cost.kg_co2,
+        "rates": list(price.rates.sources),
+        "estimated": price.is_estimated,
+    }
     return {
         "name": plan.name,
         "hash": plan.hash,

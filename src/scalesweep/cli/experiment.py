@@ -14,9 +14,8 @@ from scalesweep.cli.command import TRUST, Command, Given, Option, flag, one_of, 
 from scalesweep.cli.laws import print_analysis
 from scalesweep.cli.tables import print_plan, wrapped
 from scalesweep.errors import EXIT_INCOMPLETE, EXIT_OK, Refused, SpecError
-from scalesweep.run.launch.device import device_of_sweep
 from scalesweep.run.launch.monitor import failure_line
-from scalesweep.run.launch.pricing import Prices, price_of
+from scalesweep.run.launch.pricing import Prices, planned_device, price_of
 from scalesweep.run.store.store import Store
 from scalesweep.settings.compose import compose_settings, named_settings
 from scalesweep.settings.settings import Settings
@@ -196,19 +195,18 @@ def plan(given: Given) -> Answer:
     """Print the priced table of cells."""
     trust(given[TRUST])
     settings = _composed(given)
-    device = device_of_sweep(settings)
+    device = planned_device(settings)
     corpora = prepare_corpora(settings, _say)
     present = keys_present(Store(Path(settings.dir).expanduser()))
     prices = Prices(settings, device, say=_say)
     planned = plan_sweep(settings, corpora, device, present, present, prices)
     price = price_of(planned, prices)
     print_plan(planned, settings, price)
-    _say(wrapped(prices.describe()))
+    _say(wrapped(prices.describe(planned)))
     keys, said = pooled_keys(planned, settings, device)
     if said:
         rest = dataclasses.replace(planned, cells=tuple(cell for cell in planned.cells if cell.key not in keys))
-        left = price_of(rest, prices) if keys and rest.cells else price
-        cost = f"; the others take {left.cost.hours}" if keys and rest.cells and left else ""
+        cost = f"; the others take {price_of(rest, prices).cost.hours}" if keys and rest.cells else ""
         _say(wrapped(f"{said}{cost}."))
     for warning in planned.warnings:
         _warn(warning)

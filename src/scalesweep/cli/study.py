@@ -101,9 +101,10 @@ def _price(asked: Asked, directory: Path) -> str:
         return f"nothing more: all {number} are measured"
     price = price_of(plan, Prices(asked.launched, asked.device))
     left = f"{len(plan.cells)} of {number} to measure"
-    if price is None or price.wall_seconds is None:
-        return f"{left}; the time needs a benchmark where they are trained"
-    return f"{left}: about {format_duration(price.wall_seconds)} with {price.workers} workers, {price.cost.bill}"
+    if price.wall_seconds is None:
+        return f"{left}; the time needs the number of workers, which the Ray cluster has not been asked"
+    about = f"{'estimated, ' if price.is_estimated else ''}about {format_duration(price.wall_seconds)}"
+    return f"{left}: {about} with {price.workers} workers, {price.cost.bill}"
 
 
 def _plan(asked: Sequence[Asked], directory: Path) -> int:
@@ -122,8 +123,11 @@ def _plan(asked: Sequence[Asked], directory: Path) -> int:
         return EXIT_OK
     _say(f"{plural(len(plan.cells), 'cell')} without a record in {directory}, each trained once:")
     prices = Prices(asked[0].launched, asked[0].device)
-    for line in price_lines(plan, price_of(plan, prices)):
+    price = price_of(plan, prices)
+    for line in price_lines(plan, price):
         _say(wrapped(line))
+    if price.is_estimated:
+        _say(wrapped(prices.describe(plan)))
     return EXIT_OK
 
 

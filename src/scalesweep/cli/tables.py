@@ -35,8 +35,8 @@ def wrapped(line: str) -> str:
     return textwrap.fill(line, output_width(), break_long_words=False, break_on_hyphens=False)
 
 
-def print_plan(plan: Plan, settings: Settings, price: Price | None) -> None:
-    """The cells with their minutes, where they are known, and below them what the sweep costs."""
+def print_plan(plan: Plan, settings: Settings, price: Price) -> None:
+    """The cells with their minutes, measured or estimated, and below them what the sweep costs."""
     console = Console(highlight=False, width=output_width())
     rows = [_plan_row(cell, plan.count, price) for cell in plan.cells]
     axes = [name.rsplit(".", 1)[-1] for name in axes_of(settings)]
@@ -54,14 +54,11 @@ def print_plan(plan: Plan, settings: Settings, price: Price | None) -> None:
         console.print(wrapped(line), markup=False, soft_wrap=True)
 
 
-def price_lines(plan: Plan, price: Price | None) -> list[str]:
+def price_lines(plan: Plan, price: Price) -> list[str]:
     """FLOPs, hours, energy, money and carbon, with the assumptions behind them."""
-    flops = f"{_flops(plan)}{_counting(plan)}."
-    if price is None:
-        return [flops]
     return [
-        flops,
-        f"{price.cost.hours}, {_wall_clock(price)}",
+        f"{_flops(plan)}{_counting(plan)}.",
+        f"{'Estimated: ' if price.is_estimated else ''}{price.cost.hours}, {_wall_clock(price)}",
         f"{price.cost.bill}, at {', '.join(price.rates.sources)}.",
     ]
 
@@ -99,7 +96,7 @@ def _table(rows: Sequence[Mapping[str, str]], names: Sequence[str]) -> Table:
     return table
 
 
-def _plan_row(cell: Cell, count: CountSpec, price: Price | None) -> dict[str, str]:
+def _plan_row(cell: Cell, count: CountSpec, price: Price) -> dict[str, str]:
     n = cell.num_params(count)
     return {
         "key": cell.key,
@@ -113,7 +110,7 @@ def _plan_row(cell: Cell, count: CountSpec, price: Price | None) -> dict[str, st
         "tokens/N": f"{cell.tokens / n:.1f}",
         "epochs": f"{cell.epochs:.2g}",
         "seed": str(cell.seed),
-        **({"minutes": f"{price.minutes[cell.key]:.2f}"} if price else {}),
+        "estimated minutes" if price.is_estimated else "minutes": f"{price.minutes[cell.key]:.2f}",
     }
 
 

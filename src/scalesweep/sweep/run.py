@@ -241,11 +241,14 @@ def plan_sweep(
     """
     facts = corpora.facts(settings)
     planned = make_plan(settings, facts, device, extended)
-    if limits := limits_of(planned, prices or Prices(settings, device)):
+    prices = prices or Prices(settings, device)
+    if limits := limits_of(planned, prices):
         left_out = shrink(planned, settings, limits, present)
         said = describe(left_out, settings, limits, planned.cells)
         planned = make_plan(settings, facts, device, extended, {c.key for c in left_out})
         said += exceeded(planned.cells, limits, settings.dir)
+        if not prices.can_measure and (settings.budget.hours or settings.budget.usd):
+            said.append("No GPU is here, so the budget was held by an estimate; where one is, other cells may fit.")
         planned = dataclasses.replace(planned, warnings=(*said, *planned.warnings))
     corpora.check(planned.cells)
     return planned

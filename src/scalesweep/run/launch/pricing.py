@@ -1,4 +1,4 @@
-"""Prices of planned cells, by benchmarks of this machine, and the limits of a budget in the same units."""
+"""Prices of planned cells, by benchmarks of this machine or an estimate of a GPU elsewhere, and limits in the same units."""
 
 import dataclasses
 import statistics
@@ -12,10 +12,11 @@ from scalesweep.errors import SpecError
 from scalesweep.plan.budget import Limit
 from scalesweep.plan.cell import Cell
 from scalesweep.plan.cost import Cost, Rates, cost_of, rates_of, wall_seconds, work_of
+from scalesweep.plan.estimate import describe_estimate, estimated_seconds_per_step
 from scalesweep.plan.flops import count_params
 from scalesweep.plan.grid import Device
 from scalesweep.plan.plan import Plan
-from scalesweep.run.launch.device import num_gpus
+from scalesweep.run.launch.device import device_of_sweep, num_gpus
 from scalesweep.run.launch.local import num_workers
 from scalesweep.run.store.pool import is_pooled
 from scalesweep.run.store.store import Store
@@ -55,7 +56,11 @@ class Prices:
         return self.known[kind]
 
     def take(self, cells: Sequence[Cell]) -> None:
-        """Benchmark every kind of cell, and read what some of each kind took where the sweep has records of them."""
+        """Benchmark every kind of cell, and read what some of each kind took where the sweep has records of them; nothing of a GPU
+        that is not here.
+        """
+        if not self.can_measure:
+            return
         kinds = {_kind(cell): cell for cell in cells}
         said = time.monotonic()
         for i, cell in enumerate(kinds.values(), start=1):
@@ -83,12 +88,17 @@ class Prices:
         return [kind for kind in self.recorded if kind in self.known]
 
     def seconds_per_step(self, cell: Cell) -> float:
-        """Seconds of a training step: as recorded of the cell's kind, else by benchmark, times what records make of others."""
+        """Seconds of a training step: as recorded of the cell's kind, else by benchmark, times what records make of others; or
+        estimated of a GPU that is not here.
+        """
+        if not self.can_measure:
+            return estimated_seconds_per_step(cell)
         return self.recorded.get(_kind(cell)) or self.of(cell).seconds_per_step * self.factor
 
     def most_seconds_per_step(self, cell: Cell) -> float:
         """The same, at least by benchmark: a limit that records made cheaper would let a sweep that is done grow."""
-        return max(self.of(cell).seconds_per_step, self.seconds_per_step(cell))
+        found = self.seconds_per_step(cell)
+        return max(self.of(cell).seconds_per_step, found) if self.can_measure else found
 
     def _measure(self, cell: Cell) -> Benchmark:
         def prepare(name: str) -> Any:
@@ -107,10 +117,10 @@ class Prices:
                 f"sweep.sizes: a model of {n:,} parameters does not fit into the memory of {self.device}; leave it out."
             ) from None
 
-    def describe(self) -> str:
-        """How many sizes were measured now, and how many earlier."""
+    def describe(self, plan: Plan) -> str:
+        """How many sizes were measured now, and how many earlier; or what the estimate of the plan rests on."""
         if not self.can_measure:
-            return "Minutes and prices need a benchmark on a GPU, and this machine has none: run `scalesweep plan` in a job."
+            return describe_estimate(plan)
         cached = sum(b.is_cached for b in self.known.values())
         new = len(self.known) - cached
         kept = f"kept in {cache_dir(self.settings.data) / 'benchmarks'}; cost.remeasure=true measures again"
@@ -154,12 +164,12 @@ class Price:
     workers: int | None
     cost: Cost
     rates: Rates
+    is_estimated: bool = False
+    """Whether its times are those of `plan.estimate`, and none was measured."""
 
 
-def price_of(plan: Plan, prices: Prices) -> Price | None:
-    """Device-hours, wall-clock, energy, money and carbon of a plan on this machine; None where it cannot tell."""
-    if not prices.can_measure:
-        return None
+def price_of(plan: Plan, prices: Prices) -> Price:
+    """Device-hours, wall-clock, energy, money and carbon of a plan, on this machine or by the estimate of a GPU elsewhere."""
     prices.take(plan.cells)
     works = work_of(plan, prices.seconds_per_step)
     seconds = sum(w.seconds for w in works)
@@ -171,7 +181,19 @@ def price_of(plan: Plan, prices: Prices) -> Price | None:
         workers,
         cost_of(seconds, prices.device, rates),
         rates,
+        is_estimated=not prices.can_measure,
     )
+
+
+def planned_device(settings: Settings) -> Device:
+    """The device of a sweep that is to be priced: as `device_of_sweep`, but a GPU that is asked for need not be here.
+
+    Raises:
+        SpecError: as of `device_of_sweep`, but for a GPU that is missing.
+    """
+    if settings.launcher.name in ("slurm", "ray") or settings.train.device != "cuda":
+        return device_of_sweep(settings)
+    return "cuda"
 
 
 def known_workers(settings: Settings, device: Device) -> int | None:
@@ -182,7 +204,9 @@ def known_workers(settings: Settings, device: Device) -> int | None:
 
 
 def _measured_watts(plan: Plan, prices: Prices) -> float | None:
-    """Mean power over the time of the plan; None where a benchmark has none."""
+    """Mean power over the time of the plan; None where a benchmark has none, or nothing was measured."""
+    if not prices.can_measure:
+        return None
     cells, works = {cell.key: cell for cell in plan.cells}, work_of(plan, prices.seconds_per_step)
     drawn = [(work.seconds, watts) for work in works if (watts := prices.of(cells[work.key]).watts) is not None]
     if not drawn or len(drawn) < len(works):
@@ -194,14 +218,9 @@ def limits_of(plan: Plan, prices: Prices) -> list[Limit]:
     """The limits that the settings state.
 
     Raises:
-        SpecError: one of them needs a benchmark on a device that this machine lacks, or a number of workers that is not known.
+        SpecError: one of them needs a number of workers that is not known.
     """
     settings, budget = prices.settings, prices.settings.budget
-    timed = [name for name in ("hours", "usd") if getattr(budget, name) is not None]
-    if timed and not prices.can_measure:
-        raise SpecError(
-            f"budget.{timed[0]} needs a benchmark on a GPU, and this machine has none; use budget.flops, or run this in a job."
-        )
     if budget.hours is not None and known_workers(settings, prices.device) is None:
         raise SpecError(
             "budget.hours needs the number of workers, and with launcher.workers=auto only the Ray cluster knows it; set "
