@@ -26,10 +26,13 @@ NOT_RUN = {
     "scripts/demo.sh": "installation, and minutes of training",
     "scalesweep run data=hub data.name=roneneldan/TinyStories sweep.name=stories": "downloads from a hub",
     "scalesweep run data=enwik8 sweep.name=wiki": "downloads 100 MB",
-    "scalesweep plan sweep=kaplan_small": "downloads 100 MB; its benchmark is for a GPU",
-    "scalesweep run sweep=kaplan_small": "needs a GPU",
-    "scalesweep plan sweep=chinchilla_small": "downloads 100 MB; its benchmark is for a GPU",
-    "scalesweep run sweep=chinchilla_small": "needs a GPU",
+    "scalesweep plan sweep=kaplan_small": "downloads gigabytes; its benchmark is for a GPU",
+    "scalesweep run sweep=kaplan_small budget.hours=8": "needs a GPU",
+    "scalesweep plan sweep=chinchilla_small": "downloads gigabytes; its benchmark is for a GPU",
+    "scalesweep run sweep=chinchilla_small budget.hours=1": "needs a GPU",
+    "scalesweep plan sweep=chinchilla_small data=enwik8 'sweep.budgets=[1e14,2e14,4e14,8e14,1.5e15]' "
+    "'sweep.tokens_per_parameter=[1,60]'": "downloads 100 MB; its benchmark is for a GPU",
+    "scalesweep plan sweep=kaplan_small data=enwik8 'sweep.budgets=[4M,10M,25M,50M,90M]'": "downloads 100 MB",
 }
 
 

@@ -5,9 +5,9 @@ from scalesweep.plan.plan import make_plan
 from scalesweep.settings.compose import compose_settings
 
 PRESETS = {
-    "chinchilla_small": ("dc9bcdafe374", "7555c8b65555"),
+    "chinchilla_small": ("b9b9785dd640", "0396fae1c562"),
     "demo": ("b470821c6a48", "a2a6131e4688"),
-    "kaplan_small": ("bb67211a5514", "e0cdc19b60a4"),
+    "kaplan_small": ("604ff18cf791", "f4c6e72ccef7"),
     "smoke": ("0afcf398c2e0", "fbedeb4a18c3"),
     "tuned_small": ("40574fa7f5b7", "7924e4990934"),
 }

@@ -226,6 +226,40 @@ def test_a_copy_of_a_data_set_is_read_offline_and_wrong_names_are_told(tmp_path)
     assert "data.column='body' is not a column of" in column and column.endswith("it has text.")
 
 
+WEB = """
+import sys
+from scalesweep.settings.compose import compose_settings
+from scalesweep.train.data import prepare
+words = ["data=fineweb_edu", f"data.name={sys.argv[1]}", "data.max_bytes=400k", "data.tokenizer.vocab_size=300"]
+data = compose_settings([*words, "data.validation_fraction=0.1"]).data
+corpus = prepare(data)
+print(corpus.documents, corpus.vocab_size, corpus.train_tokens, prepare(data).hash == corpus.hash)
+"""
+
+
+@pytest.mark.slow
+def test_the_web_text_of_the_gpu_presets_is_read_from_parquet_files_of_its_layout(tmp_path):
+    """A local copy of the data set's layout: parquet files of a named sample, among further columns, read as from the hub."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    place = tmp_path / "fineweb-edu" / "sample" / "10BT"
+    place.mkdir(parents=True)
+    for number in range(2):
+        texts = [f"Page {number}-{row}. " + "Water boils at a lower temperature on a mountain. " * 60 for row in range(100)]
+        rows = {"text": texts, "id": [str(row) for row in range(100)], "score": [3.1] * 100}
+        pq.write_table(pa.table(rows), place / f"{number:03d}_00000.parquet")
+    card = "---\nconfigs:\n- config_name: sample-10BT\n  data_files:\n  - split: train\n    path: sample/10BT/*\n---\n"
+    (tmp_path / "fineweb-edu" / "README.md").write_text(card)
+    environment = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path / "hf"), "SCALESWEEP_CACHE": str(tmp_path)}
+    command = [sys.executable, "-c", WEB, str(tmp_path / "fineweb-edu")]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert result.returncode == 0, result.stderr
+    documents, vocab_size, train_tokens, same = result.stdout.split()
+    assert 100 < int(documents) < 200  # data.max_bytes ends the reading
+    assert int(vocab_size) <= 300 and int(train_tokens) > 10_000 and same == "True"
+
+
 def test_a_directory_that_is_not_there_or_holds_no_data_is_not_sought_on_the_hub(tmp_path):
     with pytest.raises(DataError, match="there is no such directory"):
         read(tmp_path, source="hub", name=str(tmp_path / "none"))
