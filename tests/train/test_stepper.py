@@ -27,6 +27,7 @@ from scalesweep.train.stepper import (
     ResidentStepper,
     make_stepper,
     resident_tokens,
+    resident_type,
     schedule_rows,
     state_of,
     window_starts,
@@ -89,11 +90,19 @@ def test_a_window_that_a_transform_made_is_that_of_the_host(cell: Cell, tokens: 
     cell = dataclasses.replace(cell, selection=Selection(40, 0, Transform("junk_uniform", 0.5, 0)))
     T, B, windows = cell.shape.context, cell.batch_sequences, windows_of_cell(cell, len(tokens))
     starts = window_starts([cell], windows, 3, 4)[:, 0]
-    stream = resident_tokens(tokens, windows.added, CPU).numpy()
+    stream = resident_tokens(tokens, windows.added, CPU, resident_type(cell.shape.vocab_size)).numpy()
     assert (starts >= len(tokens)).any()
     for i in range(4):
         host = batch(tokens, seed=cell.seed, step=3 + i, sequences=B, context=T, windows=windows)
         assert np.array_equal(stream[starts[i][:, None] + np.arange(T + 1)], host)
+
+
+@pytest.mark.parametrize("vocab_size", [2**15, 2**15 + 1, 2**17])
+def test_the_largest_id_of_a_vocabulary_is_on_the_device_as_it_was(vocab_size: int) -> None:
+    tokens = np.array([0, vocab_size - 1], dtype=np.uint32)
+    for added in (None, tokens[::-1].copy()):
+        stream = resident_tokens(tokens, added, CPU, resident_type(vocab_size)).long().tolist()
+        assert stream == [0, vocab_size - 1] + ([] if added is None else [vocab_size - 1, 0])
 
 
 def test_windows_and_learning_rates_are_those_of_the_host(cell: Cell, tokens: np.ndarray) -> None:

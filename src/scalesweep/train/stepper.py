@@ -9,7 +9,7 @@ import contextlib
 import functools
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -96,8 +96,8 @@ class ResidentStepper:
     ) -> None:
         self._optimizer, self._cells, self._gradient = optimizer, cells, gradient
         self._windows = windows_of_cell(cells[0], len(tokens))
-        self._tokens = resident_tokens(tokens, self._windows.added, device)
         R, first = len(cells), cells[0]
+        self._tokens = resident_tokens(tokens, self._windows.added, device, resident_type(first.shape.vocab_size))
         self.loss_sum_R, self.norms_R = torch.zeros(R, device=device), torch.zeros(R, device=device)
         self._starts = torch.zeros(CHUNK_STEPS, R, first.batch_sequences, dtype=torch.long, device=device)
         self._rows = torch.zeros(CHUNK_STEPS, 3, R, 1, device=device)
@@ -198,7 +198,7 @@ def _not_far_ahead(run: Callable[[], object]) -> Callable[[], None]:
     return step
 
 
-_resident: dict[tuple[int, int, str], tuple[np.ndarray, np.ndarray | None, Tensor]] = {}
+_resident: dict[tuple[int, int, str, str], tuple[np.ndarray, np.ndarray | None, Tensor]] = {}
 """The one corpus that is on a device, by the arrays it came from, which are kept so that their identity stays their own."""
 
 
@@ -207,12 +207,17 @@ def forget_tokens() -> None:
     _resident.clear()
 
 
-def resident_tokens(tokens: np.ndarray, added: np.ndarray | None, device: torch.device) -> Tensor:
+def resident_type(vocab_size: int) -> np.dtype[Any]:
+    """The type of ids on a device: two bytes where they suffice, so that two billion tokens fit; torch indexes no uint16."""
+    return np.dtype(np.int16 if vocab_size <= 2**15 else np.int32)
+
+
+def resident_tokens(tokens: np.ndarray, added: np.ndarray | None, device: torch.device, kind: np.dtype[Any]) -> Tensor:
     """The corpus on the device, and behind it what a transform added, uploaded once a process."""
-    key = (id(tokens), id(added), str(device))
+    key = (id(tokens), id(added), str(device), str(kind))
     if key not in _resident:
         _resident.clear()
-        stream = np.concatenate([part.astype(np.int32) for part in (tokens, added) if part is not None])
+        stream = tokens.astype(kind) if added is None else np.concatenate([tokens.astype(kind), added.astype(kind)])
         _resident[key] = (tokens, added, torch.from_numpy(stream).to(device))
     return _resident[key][-1]
 
@@ -257,7 +262,12 @@ def make_stepper(
     device, gradient = execution.device, gradient_of(model, cells, execution)
     plain = HostStepper(optimizer, cells, tokens, gradient, device)
     can_capture = isinstance(model, Decoder) and isinstance(optimizer, FusedAdamW | StackedAdamW)
-    if not has_graphs(device, tokens) or not execution.fast or not can_capture or any(c.z_loss for c in cells):
+    if (
+        not has_graphs(device, tokens, cells[0].shape.vocab_size)
+        or not execution.fast
+        or not can_capture
+        or any(c.z_loss for c in cells)
+    ):
         return plain
     assert isinstance(model, Decoder) and isinstance(optimizer, FusedAdamW | StackedAdamW)
     for compiled in (True, False) if is_worth_compiling(model) else (False,):
@@ -276,9 +286,11 @@ def make_stepper(
     return plain
 
 
-def has_graphs(device: torch.device, tokens: np.ndarray) -> bool:
+def has_graphs(device: torch.device, tokens: np.ndarray, vocab_size: int) -> bool:
     """Whether the device can replay what was captured on it, with the corpus in its memory."""
-    return device.type == "cuda" and 4 * len(tokens) <= torch.cuda.mem_get_info(device)[1] // CORPUS_SHARE
+    if device.type != "cuda":
+        return False
+    return resident_type(vocab_size).itemsize * len(tokens) <= torch.cuda.mem_get_info(device)[1] // CORPUS_SHARE
 
 
 def is_worth_compiling(model: Decoder) -> bool:
