@@ -23,7 +23,7 @@ out=$(cd "$out" && pwd)
 export PYTHONPATH="$PWD/src${PYTHONPATH:+:$PYTHONPATH}" HF_HUB_OFFLINE=1 PYTHONUNBUFFERED=1
 [[ $device == cpu ]] || nvidia-smi 2>&1 | tee "$out/accept.log"
 fault=0
-first=300 whole=585
+first=270 whole=585
 [[ $device == cpu ]] && first=900 whole=2400
 "$python" scripts/accept/gpu.py --device "$device" --seconds "$first" --out "$out/accept.json" 2>&1 | tee -a "$out/accept.log" || fault=1
 "$python" scripts/accept/sweeps.py "$out" --device "$device" --seconds $((whole - SECONDS)) 2>&1 | tee -a "$out/accept.log" || fault=1

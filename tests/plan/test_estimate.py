@@ -10,6 +10,7 @@ from scalesweep.plan.flops import flops_per_token
 from scalesweep.plan.grid import CorpusFacts
 from scalesweep.plan.plan import Plan, make_plan
 from scalesweep.settings.compose import compose_settings
+from scalesweep.units import format_share
 
 MODELLED = {64: 0.95e-3, 256: 1.93e-3, 800: 8.4e-3}
 """Width -> seconds of a captured step of four layers, 8,192 tokens and a vocabulary of 256, from counted kernels and bytes."""
@@ -48,5 +49,5 @@ def test_what_is_said_names_the_card_the_share_and_that_nothing_was_measured() -
     plan = plan_of(256)
     said = describe_estimate(plan)
     assert said.startswith("Estimated, not measured")
-    assert f"{estimated_share(plan):.0%} of its ceiling of 790 TFLOP/s of bfloat16" in said
+    assert f"{format_share(estimated_share(plan), 0)} of its ceiling of 790 TFLOP/s of bfloat16" in said
     assert "H100 SXM" in said

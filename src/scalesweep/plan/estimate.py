@@ -13,6 +13,7 @@ from collections.abc import Mapping
 from scalesweep.plan.cell import Cell, Precision
 from scalesweep.plan.flops import flops_per_token
 from scalesweep.plan.plan import Plan
+from scalesweep.units import format_share
 
 GPU = "H100 SXM"
 CEILING: Mapping[Precision, float] = {"bfloat16": 790e12, "float32": 54e12}
@@ -51,6 +52,6 @@ def describe_estimate(plan: Plan) -> str:
     ceilings = " and ".join(f"{CEILING[p] / 1e12:.0f} TFLOP/s of {p}" for p in sorted({c.precision for c in plan.cells}))
     return (
         f"Estimated, not measured, as PyTorch sees no GPU here: from counted FLOPs, bytes and kernels of a step on one {GPU}, "
-        f"{estimated_share(plan):.0%} of its ceiling of {ceilings}, runs one by one; good to a factor of two. "
+        f"{format_share(estimated_share(plan), 0)} of its ceiling of {ceilings}, runs one by one; good to a factor of two. "
         "`scalesweep plan` on the machine with the GPU measures."
     )
