@@ -1,9 +1,6 @@
-"""The presets for a GPU: trunks, what budgets keep of them, and what they can tell; and the acceptance where no GPU is."""
+"""The presets for a GPU: trunks, what budgets keep of them, and what they can tell."""
 
 import importlib.util
-import os
-import subprocess
-import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -67,23 +64,3 @@ def test_an_hour_tells_the_exponent_to_three_hundredths(
             (interval,) = found[reading]
             assert (interval.high - interval.low) / 2 < 0.03
             assert abs((interval.high + interval.low) / 2 - truth.a) < 0.05
-
-
-def test_the_acceptance_says_in_one_sentence_that_no_gpu_is_here(tmp_path: Path) -> None:
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "SCALESWEEP_PYTHON": sys.executable}
-    command = [str(ROOT / "scripts" / "accept_gpu.sh"), str(tmp_path / "out")]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr.startswith("accept_gpu: PyTorch sees no GPU here") and done.stderr.count("\n") == 1
-    assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.slow
-def test_the_acceptance_rehearses_on_the_cpu(tmp_path: Path) -> None:
-    environment = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "PYTHONPATH": str(ROOT / "src")}
-    command = [sys.executable, str(ROOT / "scripts" / "accept" / "gpu.py"), "--device", "cpu", "--seconds", "500"]
-    done = subprocess.run([*command, "--out", str(tmp_path / "a.json")], env=environment, capture_output=True, text=True)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "it decides nothing about a GPU" in done.stdout
-    assert "0 faults" in done.stdout and "SKIPPED" not in done.stdout
-    assert (tmp_path / "a.json").stat().st_size > 1000
