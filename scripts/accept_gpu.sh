@@ -12,6 +12,10 @@ fi
 out=$1
 device=cuda
 [[ ${2:-} == --device ]] && device=${3:-cuda}
+if [[ -n $(ls -A "$out" 2>/dev/null) ]]; then
+    echo "accept_gpu: $out holds files already; give a directory of its own." >&2
+    exit 2
+fi
 python=${SCALESWEEP_PYTHON:-python3}
 [[ -n ${SCALESWEEP_PYTHON:-} || ! -x .venv/bin/python ]] || python=.venv/bin/python
 if [[ $device != cpu ]] && ! "$python" -c 'import sys, torch; sys.exit(not torch.cuda.is_available())'; then

@@ -67,6 +67,10 @@ def test_the_acceptance_says_in_one_sentence_that_no_gpu_is_here(tmp_path: Path)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("accept_gpu: PyTorch sees no GPU here") and done.stderr.count("\n") == 1
     assert not (tmp_path / "out").exists()
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "accept.log").touch()
+    again = subprocess.run(command, env=environment, capture_output=True, text=True)
+    assert again.returncode == 2 and "holds files already; give a directory of its own" in again.stderr
 
 
 @pytest.mark.slow

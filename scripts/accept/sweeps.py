@@ -43,6 +43,9 @@ def main() -> int:
     if options.device == "cuda" and not torch.cuda.is_available():
         print("accept: PyTorch sees no GPU here, so there is nothing to accept; --device cpu rehearses.", file=sys.stderr)
         return 2
+    if (options.out / "kill").exists() or (options.out / "smoke").exists():
+        print(f"accept: {options.out} holds an earlier acceptance; give another directory.", file=sys.stderr)
+        return 2
     found = Acceptance(torch.device(options.device), options.seconds)
     options.out.mkdir(parents=True, exist_ok=True)
     for name, section in SECTIONS.items():
