@@ -125,7 +125,8 @@ def nanogpt(found: Acceptance, out: Path) -> None:
     """The same grid by a nanoGPT loop, compiled on a GPU, and by scalesweep."""
     tiny = ["sweep.sizes=[14k,42k]", "sweep.budgets=[32k,64k]", "train.validation_tokens=8192"]
     grid = ["sweep.sizes=[200k,3M,50M]", "sweep.budgets=[4M]", "train.validation_tokens=131072"]
-    words = [*(tiny if found.is_rehearsal else grid), "--quick", "--rounds", "1", "--arms", "nanogpt", "scalesweep"]
+    grid = [*(tiny if found.is_rehearsal else grid), f"train.device={found.device.type}"]
+    words = [*grid, "--quick", "--rounds", "1", "--arms", "nanogpt", "scalesweep"]
     done = command(found, "nanogpt", [str(ROOT / "scripts" / "bench_sweep.py"), *words])
     (out / "nanogpt.log").write_text(done.stdout)
     print(done.stdout, flush=True)
