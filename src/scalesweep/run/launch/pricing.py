@@ -56,8 +56,9 @@ class Prices:
         return self.known[kind]
 
     def take(self, cells: Sequence[Cell]) -> None:
-        """Benchmark every kind of cell, and read what some of each kind took where the sweep has records of them; nothing of a GPU
-        that is not here.
+        """Benchmark every kind of cell, and read what some of each kind took where the sweep has records of them.
+
+        Of a GPU that is not here nothing is taken.
         """
         if not self.can_measure:
             return
@@ -227,7 +228,7 @@ def limits_of(plan: Plan, prices: Prices) -> list[Limit]:
             "launcher.workers to a number, or use budget.flops or budget.usd."
         )
 
-    if timed:
+    if budget.hours is not None or budget.usd is not None:
         prices.take(plan.cells)
 
     def part(cells: Sequence[Cell]) -> Plan:
