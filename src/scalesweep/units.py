@@ -41,6 +41,17 @@ def format_share(value: float, digits: int = 2, sign: str = "") -> str:
     return f"{value:{sign}.{digits}%}"
 
 
+def format_within(value: float, half_width: float) -> str:
+    """The value with the digits that its interval allows: two significant ones of the half-width, and no exponent below 1e7.
+
+    Without a half-width that is positive and finite, as `format_number`.
+    """
+    if not (math.isfinite(value) and math.isfinite(half_width) and half_width > 0) or abs(value) >= 1e7:
+        return format_number(value)
+    places = 1 - math.floor(math.log10(half_width))
+    return f"{round(value, places):.{max(0, places)}f}"
+
+
 def format_rough(value: float) -> str:
     """The value with two significant digits, for people: 0.61, 4.9, 130, 2.2e6."""
     return format_number(float(f"{value:.2g}"))

@@ -89,7 +89,7 @@ def test_a_ray_refuses_what_it_cannot_carry():
     assert isinstance(found.tournament, Refused)
     assert "tokens-per-parameter ray" in found.tournament.reason
     text = " ".join(summary(found).split())
-    assert "Compute-optimal allocation by approaches 1 and 2: refused" in text
+    assert "Compute-optimal allocation by envelope and IsoFLOP minima: refused" in text
     assert f"Rival laws and back-test: refused. {found.tournament}" in text
     content = json.loads(found.to_json())
     assert content["rivals"] is None

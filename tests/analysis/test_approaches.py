@@ -268,10 +268,10 @@ def test_result_is_json_and_text(comparison):
     assert content["approaches"][1]["a"]["value"] == comparison.rows[1].a.value
     text = summary(comparison)
     for part in (
-        "1, envelope",
-        "2, isoFLOP minima (akima)",
-        "3, additive law",
-        "N* at 1e22",
+        "lower envelope",
+        "IsoFLOP minima (akima)",
+        "fitted law, additive",
+        "N* at 1e21",
         "if the fitted surface were true: ",
     ):
         assert part in text

@@ -38,10 +38,10 @@ def test_the_tightest_of_compute_parameters_tokens_and_their_ratio_decides() -> 
     assert "support a factor of" in free.limit
 
 
-def test_without_a_law_nothing_is_supported() -> None:
+def test_without_a_law_no_compute_optimum_is_supported() -> None:
     points = measure(LAW, np.full(6, 1e6), np.geomspace(1e6, 1e9, 6), 0.001, 0)
     support = analyse(points, QUICK).support
-    assert support.factor is None
+    assert support.along == "points"
     assert support.words.startswith("The points support no prediction of the compute-optimal model")
     assert "There is no joint law." in support.words
 

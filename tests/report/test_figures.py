@@ -13,6 +13,7 @@ from surfaces import measure
 from tuned_surfaces import LRS, sweep
 
 from scalesweep.analysis.analyse import Analysis, analyse
+from scalesweep.analysis.forecast.dated import Forecast
 from scalesweep.analysis.tuning.optima import tuned_frontier
 from scalesweep.errors import FitError, Refused
 from scalesweep.laws import Chinchilla
@@ -166,7 +167,7 @@ def test_the_optima_are_those_of_the_approaches(material: Material, drawn: Mappi
     assert marks(drawn["optima"], Rule)[0].at == material.analysis.approaches.compared_at[0]
 
 
-def test_optima_are_solid_where_c_was_measured_and_dashed_to_ten_times_that(
+def test_optima_are_solid_where_c_was_measured_and_dashed_as_far_as_is_supported(
     material: Material, drawn: Mapping[str, Chart]
 ) -> None:
     largest = material.points.c.max()
@@ -174,7 +175,33 @@ def test_optima_are_solid_where_c_was_measured_and_dashed_to_ten_times_that(
     assert len(solid) == len(dashed) > 0
     for inside, beyond in zip(solid, dashed, strict=True):
         assert inside.x[-1] == pytest.approx(largest) == pytest.approx(beyond.x[0])
-        assert beyond.x[-1] == pytest.approx(10 * largest)
+        assert beyond.x[-1] == pytest.approx(material.analysis.support.reach * largest)  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("name", ["frontier", "optima", "next_gain"])
+def test_every_figure_that_extrapolates_ends_and_is_shaded_where_the_one_rule_says(
+    analysis: Analysis, drawn: Mapping[str, Chart], name: str
+) -> None:
+    largest, farthest = analysis.points.c.max(), analysis.support.reach * analysis.points.c.max()
+    assert farthest > largest
+    for panel in range(len(drawn[name].panels)):
+        shades = [band for band in marks(drawn[name], Band, panel) if band.colour == "ink"]
+        assert [band.x.tolist() for band in shades] == [pytest.approx([largest, farthest])]
+        assert max(line.x.max() for line in marks(drawn[name], Line, panel)) == pytest.approx(farthest)
+    assert "as the points support" in drawn[name].caption
+
+
+def test_the_forecast_of_the_first_picture_is_that_of_the_farthest_supported_model(
+    analysis: Analysis, drawn: Mapping[str, Chart]
+) -> None:
+    made = analysis.ahead.best[-1].loss
+    assert isinstance(made, Forecast) and made.honest is not None
+    assert made.supported_factor == pytest.approx(analysis.support.reach, rel=1e-6)
+    (ring,) = [dots for dots in marks(drawn["frontier"], Dots) if dots.is_hollow]
+    assert ring.low is not None and ring.high is not None
+    assert [ring.x[0], ring.y[0], ring.low[0], ring.high[0]] == pytest.approx(
+        [made.c, made.honest.value, made.honest.low, made.honest.high]
+    )
 
 
 def test_an_approach_without_an_interval_looks_like_it(analysis: Analysis) -> None:
@@ -185,8 +212,8 @@ def test_an_approach_without_an_interval_looks_like_it(analysis: Analysis) -> No
     assert isinstance(chart, Chart)
     lines = {line.group: line for line in marks(chart, Line) if line.name}
     bare, law = lines["envelope"], lines["law"]
-    assert (bare.name, bare.colour) == ("1, envelope (no interval)", "faint")
-    assert (law.name, law.colour) == ("3, additive law", "third")
+    assert (bare.name, bare.colour) == ("lower envelope (no interval)", "faint")
+    assert (law.name, law.colour) == ("fitted law, additive", "third")
     assert bare.width < law.width
 
 
@@ -287,7 +314,7 @@ def test_reasons_name_what_is_missing() -> None:
     rows = [{"n": n, "d": 20 * n, "c": 120 * n * n, "loss": float(LAW.predict(n, 20 * n))} for n in sizes]
     analysis = analyse(points_from_rows(rows, "total", "six_n", "ray.csv"), FitSpec(bootstrap=20))
     made = {name: make(Material(analysis.points, analysis)) for name, make in figures().items()}
-    assert [name for name, chart in made.items() if isinstance(chart, Chart)] == ["power_laws"]
+    assert [name for name, chart in made.items() if isinstance(chart, Chart)] == ["frontier", "power_laws"]
     assert all(len(str(reason)) > 20 for reason in made.values())
     assert "tokens-per-parameter ray" in str(made["joint_fit"])
 

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from scalesweep.analysis.ahead import Ahead, look_ahead
 from scalesweep.analysis.allocation.approaches import Approaches, compare_approaches
 from scalesweep.analysis.families import Families, fit_families
 from scalesweep.analysis.forecast.backtest import BackTest
@@ -41,6 +42,8 @@ class Analysis:
     """Compute-optimal allocation by three approaches; each may be refused."""
     tournament: Tournament | Refused
     """Rivals, with the rolling origin."""
+    ahead: Ahead
+    """What doubling brings, the best models, and the loss to expect there."""
     families: Families | None = None
     """Each family its own laws, where a column was named that tells families apart."""
     running: Mapping[str, RunForecast | Refused] = field(default_factory=dict)
@@ -49,10 +52,10 @@ class Analysis:
     @property
     def support(self) -> Support:
         """How far beyond the points the preferred joint law may be used."""
-        return support_of(self.points, self.fit, None if isinstance(self.tournament, Refused) else self.tournament.tested)
+        return _support(self.points, self.fit, self.tournament)
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-ready content: that of the fit, with `approaches`, `rivals`, `back_test`, `families` and `running`."""
+        """JSON-ready content: that of the fit, with `ahead`, `approaches`, `rivals`, `back_test`, `families` and `running`."""
         fit, refusal, rivals, tested = self.fit.to_dict(), "", None, None
         if isinstance(self.tournament, Refused):
             refusal = self.tournament.reason
@@ -63,6 +66,7 @@ class Analysis:
         return {
             **fit,
             "extrapolation": {**fit["extrapolation"], "supported": asdict(self.support)},
+            "ahead": self.ahead.to_dict(),
             "approaches": self.approaches.to_dict(),
             "rivals": rivals,
             "rivals_refusal": refusal,
@@ -101,14 +105,21 @@ def analyse(points: Points, spec: FitSpec | None = None, by: str = "", is_pooled
     tournament = _rivals(points, spec)
     if not isinstance(tournament, Refused):
         fit = fit.with_findings([*fit.findings, *_missed(tournament.tested)])
+    approaches = compare_approaches(points, spec, fit=fit)
+    few, support = spec.model_copy(update={"bootstrap": min(spec.bootstrap, RESAMPLES)}), _support(points, fit, tournament)
     return Analysis(
         points,
         fit,
-        compare_approaches(points, spec, fit=fit),
+        approaches,
         tournament,
+        look_ahead(points, fit, approaches, tournament, support, few),
         families,
         forecast_running(points.curves, spec.confidence) if points.curves else {},
     )
+
+
+def _support(points: Points, fit: SweepFit, tournament: Tournament | Refused) -> Support:
+    return support_of(points, fit, None if isinstance(tournament, Refused) else tournament.tested)
 
 
 def _rivals(points: Points, spec: FitSpec) -> Tournament | Refused:

@@ -21,8 +21,10 @@ Four rules, each a judgement that is stated:
 
 import math
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from scalesweep.arrays import FloatArray
 
@@ -39,7 +41,19 @@ _NEGLIGIBLE = 0.02
 """Decades beyond the measured range that count as none: budgets are rounded."""
 _ON_HULL = 1e4
 """Weight of the constraint that hull coordinates sum to 1."""
+_BISECTIONS = 40
+"""Halvings of an interval of a few decades: they leave 1e-12 of it, less than the rounding of what is printed."""
 _WORDS = {"c": "compute", "n": "parameters", "d": "tokens", "r": "tokens per parameter"}
+
+
+class Optimal(Protocol):
+    """A law with a compute-optimal model of every budget."""
+
+    def n_opt(self, c: ArrayLike) -> FloatArray:
+        """Its parameters at C = 6 N D."""
+
+    def d_opt(self, c: ArrayLike) -> FloatArray:
+        """Its tokens at C = 6 N D."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,6 +117,35 @@ class Range:
 def supported_horizon(span: float) -> float:
     """Decades beyond a span of so many decades at which an honest interval is given."""
     return span * MAX_HORIZON
+
+
+def reach_of_span(span: float) -> float:
+    """The largest factor beyond the largest measured compute that so many measured decades of it support."""
+    return float(10.0 ** supported_horizon(span))
+
+
+def furthest(law: Optimal, measured: Range, largest: float) -> tuple[float | None, str]:
+    """Compute of the furthest compute-optimal model that may be predicted, over `largest`, and why none beyond it may be.
+
+    Args:
+        law: of N and D, with a compute optimum.
+        measured: the range of the points.
+        largest: their largest 6 N D.
+    """
+
+    def refusal(decades: float) -> str:
+        compute = largest * 10**decades
+        return measured.refuse(float(law.n_opt(compute)), float(law.d_opt(compute)))
+
+    if reason := refusal(0.0):
+        return None, reason
+    # The upper end lies just past what the span of compute alone supports, where every model is refused. The sentence is that
+    # of a model a thousandth of a decade past the limit: at the limit itself rounding decides whether there is one.
+    low, high = 0.0, supported_horizon(measured.spans()["c"]) * 1.001
+    for _ in range(_BISECTIONS):
+        middle = (low + high) / 2
+        low, high = (low, middle) if refusal(middle) else (middle, high)
+    return 10**low, refusal(high + 1e-3)
 
 
 def walk_sd(way: tuple[FloatArray, FloatArray], slopes: tuple[FloatArray, FloatArray]) -> FloatArray:

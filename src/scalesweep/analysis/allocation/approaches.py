@@ -41,11 +41,11 @@ from scalesweep.analysis.allocation.minima import (
     draw_noise,
     isoflop_minima,
 )
+from scalesweep.analysis.support import support_of
 from scalesweep.arrays import FloatArray
 from scalesweep.errors import FitError, Refused
 from scalesweep.fit import fit_laws
 from scalesweep.fit.estimates import Estimate
-from scalesweep.fit.horizon import supported_horizon
 from scalesweep.fit.results import Fit, Status
 from scalesweep.fit.sweep_fit import SweepFit
 from scalesweep.laws import JointLaw
@@ -53,16 +53,14 @@ from scalesweep.points.compute import compute_of
 from scalesweep.points.design import LEVEL_TOLERANCE, replicate_noise
 from scalesweep.points.points import Points
 from scalesweep.settings.fit import FitSpec
-from scalesweep.units import format_rough, format_share
+from scalesweep.units import format_share
 
 MAX_COUNT_GAP = 0.01
 """Largest |C / (k N D) - 1| at which approach 3 and the others mean the same C."""
-EXTRAPOLATION = 10.0
-"""Beside the largest measured C, allocations are compared at this multiple of it."""
 _TITLES = {
-    "law": "3, additive law L(N, D)",
-    "coupled": "3, coupled law (preferred)",
-    "repeated": "3, law of repeated data, where it is fresh",
+    "law": "fitted law, additive",
+    "coupled": "fitted law, coupled (preferred)",
+    "repeated": "fitted law of repeated data, where it is fresh",
 }
 
 
@@ -93,8 +91,8 @@ class Approaches:
     bias: Bias | Refused
     """Of approach 2 on this design."""
     compared_at: tuple[float, ...]
-    """Training FLOPs at which allocations are compared: the largest measured, and ten times that; none where all are refused,
-    because the table does not say N, D and C, or their units contradict each other."""
+    """Training FLOPs at which allocations are compared: the largest measured and, where the points support more, the farthest
+    that they support (`analysis.support`); none where all are refused, as N, D and C are not said or contradict each other."""
     notes: tuple[str, ...]
     """What the approaches do not share."""
     source: str
@@ -145,7 +143,8 @@ def compare_approaches(
         return _refused_approaches(points, laws.compute.withheld, method, tolerance, spec)
     noise = draw_known_noise(points, spec, log_loss_sd, tolerance)
     minima = isoflop_minima(points, method, noise, tolerance)
-    compared_at = (float(points.c.max()), EXTRAPOLATION * float(points.c.max()))
+    largest, reach = float(points.c.max()), support_of(points, laws, None).reach
+    compared_at = (largest, reach * largest) if reach > 1 else (largest,)
     bias = _bias_on_design(points, laws.fits.get("joint"), minima, compared_at)
     rows = [
         fit_envelope(points, spec, noise),
@@ -183,7 +182,7 @@ def fit_isoflops(minima: IsoflopMinima, spec: FitSpec) -> Approach:
 
 
 def _isoflop_title(method: Method) -> str:
-    return f"2, isoFLOP minima ({method})"
+    return f"IsoFLOP minima ({method})"
 
 
 def _weights(minima: IsoflopMinima) -> FloatArray:
@@ -282,13 +281,7 @@ def _notes(points: Points) -> tuple[str, ...]:
     notes, compute = [], compute_of(points)
     if (gap := compute.gap(points)) > MAX_COUNT_GAP:
         notes.append(
-            f"Approaches 1 and 2 use C as counted, approach 3 {compute.symbols}; the two differ by up to {gap:.0%} here."
-        )
-    span = math.log10(float(points.c.max() / points.c.min()))
-    if 10 ** supported_horizon(span) < EXTRAPOLATION:
-        notes.append(
-            f"A14 Allocations at {EXTRAPOLATION:g} times the largest C extrapolate too far: {span:.2g} measured decades of "
-            f"compute support a factor of {format_rough(10 ** supported_horizon(span))}."
+            f"Envelope and minima use C as counted, the fitted law {compute.symbols}; the two differ by up to {gap:.0%} here."
         )
     return tuple(notes)
 

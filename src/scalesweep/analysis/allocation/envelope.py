@@ -23,7 +23,7 @@ from scalesweep.settings.fit import FitSpec
 BINS_PER_DECADE = 4
 """Bins of C. Judgement: Hoffmann et al. 2022 take 1,500 values of C along whole training curves; where each run gives one loss,
 a bin must hold several runs."""
-ENVELOPE = f"1, envelope ({BINS_PER_DECADE} bins a decade)"
+ENVELOPE = f"lower envelope ({BINS_PER_DECADE} bins a decade)"
 """The approach in words."""
 
 

@@ -95,7 +95,8 @@ class Forecast:
     factor: float
     """How many times the measured compute (as k N D) the target is; below 1 it lies inside."""
     supported_factor: float
-    """Largest such factor that the measured span of compute supports."""
+    """Largest such factor that the points support along the form's compute optimum, as in a report (`analysis.support`); 1:
+    nothing beyond them. Files of earlier versions hold what the span of compute alone supports."""
     widening: float
     """Factor of the honest interval by the back-test of these points, over what past errors of other studies alone give: 1
     without one. Along a ray the stretch of the envelope, at least 1."""

@@ -20,9 +20,10 @@ from scalesweep.analysis.forecast.ray import NUM_ORIGINS, RayOutlook, look_along
 from scalesweep.analysis.forecast.rivals import Rivals, fit_rivals, theories_of
 from scalesweep.arrays import FloatArray
 from scalesweep.errors import FitError, SpecError
-from scalesweep.fit.horizon import Range, supported_horizon
+from scalesweep.fit.horizon import Range, furthest, reach_of_span, supported_horizon
 from scalesweep.fit.laws import refuse_repeated
 from scalesweep.fit.results import Fit
+from scalesweep.laws import Chinchilla, Coupled, JointLaw
 from scalesweep.points.compute import compute_of
 from scalesweep.points.design import refuse_joint
 from scalesweep.points.points import Points
@@ -40,6 +41,7 @@ def forecast(
     unique_tokens: float | None = None,
     forms: Sequence[str] | None = None,
     tested: BackTest | None = None,
+    rivals: Rivals | None = None,
 ) -> Forecast:
     """Predict the loss of a model, or of the compute-optimal model of a budget.
 
@@ -51,6 +53,7 @@ def forecast(
         unique_tokens: of the tokens in `at`, with `fit.law=repeated`; by default all.
         forms: names of the rivals; by default those of `fit.law`.
         tested: the rolling origin by compute of the same points, if it was made before.
+        rivals: the forms fitted to the same points, if they were before.
 
     Raises:
         SpecError: not exactly one target, a target that is not positive, no resamples, or unique tokens that no law asks for.
@@ -66,7 +69,7 @@ def forecast(
         raise FitError(f"{points.source}: {refused}")
     if why := _refuse_plane(rows):
         return _along_ray(look_along_ray(points, spec, why, at=at, compute=compute), points, spec, "model" if at else "compute")
-    rivals = fit_rivals(rows, spec, theories_of(spec) if forms is None else forms)
+    rivals = rivals or fit_rivals(rows, spec, theories_of(spec) if forms is None else forms)
     place = at or _optimal_model(rivals, count.as_six(float(compute or 0)))
     u = None if unique_tokens is None else np.array([unique_tokens])
     outlook = look_ahead(rivals, Range.of(rows.n, rows.d), ([place[0]], [place[1]]), u)
@@ -114,7 +117,7 @@ def _along_ray(outlook: RayOutlook, points: Points, spec: FitSpec, target: Targe
         n_opt_range=None,
         confidence=spec.confidence,
         factor=outlook.factor,
-        supported_factor=10.0 ** supported_horizon(outlook.span),
+        supported_factor=reach_of_span(outlook.span),
         widening=outlook.widening,
         num_origins=outlook.num_origins,
         origin=_origin(points, spec),
@@ -125,7 +128,6 @@ def _along_ray(outlook: RayOutlook, points: Points, spec: FitSpec, target: Targe
 def _assemble(outlook: Outlook, test: BackTest, points: Points, spec: FitSpec, target: Target) -> Forecast:
     preferred, refusal = outlook.rivals.preferred, outlook.refusals[0]
     n, d = float(outlook.n[0]), float(outlook.d[0])
-    measured = Range.of(points.n, points.d)
     honest = outlook.honest(test.factor)
     form = outlook.form_band(preferred, spec.confidence, "run")
     k = compute_of(points).k
@@ -146,12 +148,23 @@ def _assemble(outlook: Outlook, test: BackTest, points: Points, spec: FitSpec, t
         n_opt_range=(min(i.low for i in optimum.values()), max(i.high for i in optimum.values())) if optimum else None,
         confidence=spec.confidence,
         factor=n * d / float(np.max(points.n * points.d)),
-        supported_factor=10.0 ** supported_horizon(measured.spans()["c"]),
+        supported_factor=_supported(outlook.rivals, points),
         widening=test.widening,
         num_origins=len(test.cuts),
         origin=_origin(points, spec),
         unique_tokens=None if outlook.u is None else float(outlook.u[0]),
     )
+
+
+def _supported(rivals: Rivals, points: Points) -> float:
+    """How far the points support the compute optimum of the joint law that a report prefers, over the largest measured compute;
+    1: no further.
+    """
+    reported = [fit for fit in rivals.members if isinstance(fit.law, Chinchilla | Coupled)]
+    best = rivals.find(rivals.chosen or "") or min(reported, key=lambda fit: fit.aicc, default=rivals.preferred)
+    if not isinstance(best.law, JointLaw) or not best.law.has_optimum:
+        return 1.0
+    return furthest(best.law, Range.of(points.n, points.d), 6 * float(np.max(points.n * points.d)))[0] or 1.0
 
 
 def _origin(points: Points, spec: FitSpec) -> Origin:

@@ -5,11 +5,13 @@ from collections.abc import Callable, Mapping
 from scalesweep.analysis.analyse import Analysis
 from scalesweep.errors import Refused
 from scalesweep.report.charts.chart import Chart, Missing
+from scalesweep.report.figures.frontier import frontier
 from scalesweep.report.figures.laws import joint_fit, kaplan_form, power_laws, residuals, training_curves
 from scalesweep.report.figures.material import Material
 
 Figure = Callable[[Material], Chart | Refused]
 TITLES = {
+    "frontier": "Loss over compute, the best at each, and the forecast",
     "power_laws": "Loss against parameters, tokens and compute",
     "curves": "Training curves",
     "joint_fit": "Joint law over the points",
@@ -31,6 +33,7 @@ def figures() -> Mapping[str, Figure]:
     from scalesweep.report.figures import comparisons, diagnostics
 
     return {
+        "frontier": _of_analysis(frontier),
         "power_laws": _of_analysis(power_laws),
         "curves": training_curves,
         "joint_fit": _of_analysis(joint_fit),

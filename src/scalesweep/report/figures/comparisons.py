@@ -30,6 +30,7 @@ from scalesweep.report.charts.chart import (
     log_scale,
 )
 from scalesweep.report.figures.measured import loss_axis
+from scalesweep.report.figures.reach import SHADED, supported
 
 _APPROACHES: dict[str, Role] = {
     "envelope": "first",
@@ -39,11 +40,11 @@ _APPROACHES: dict[str, Role] = {
     "repeated": "third",
 }
 LABELS = {
-    "envelope": "1, envelope",
-    "isoflop": "2, isoFLOP minima",
-    "law": "3, additive law",
-    "coupled": "3, coupled law",
-    "repeated": "3, law of repeated data",
+    "envelope": "lower envelope",
+    "isoflop": "IsoFLOP minima",
+    "law": "fitted law, additive",
+    "coupled": "fitted law, coupled",
+    "repeated": "fitted law of repeated data",
 }
 """Short names of the approaches."""
 _FAR = 1e9
@@ -108,22 +109,22 @@ def optima(analysis: Analysis) -> Chart | Refused:
             "No approach gives a compute-optimal allocation: " + " ".join(row.messages[0] for row in approaches.rows)
         )
     used = approaches.minima.used
-    largest, farthest = approaches.compared_at
+    largest, farthest = approaches.compared_at[0], approaches.compared_at[-1]
     first = min(used[0].c if used else float(analysis.points.c.min()), largest)
-    spans = np.geomspace(first, largest, 30), np.geomspace(largest, farthest, 12)
+    spans = [np.geomspace(first, largest, 30), *([np.geomspace(largest, farthest, 12)] if farthest > largest else [])]
     caption = (
-        f"Compute-optimal parameters and tokens by each approach, {known[0].confidence:.0%} intervals; solid up to the largest "
-        f"measured C (dotted), dashed up to {farthest / largest:.3g} times that."
-    )
+        "The best parameters and tokens for each compute. Where the bands overlap, the approaches agree "
+        f"({known[0].confidence:.0%} intervals). {SHADED if farthest > largest else ''}"
+    ).strip()
     if used:
         caption += " Points: the isoFLOP minima with standard errors."
     return Chart("optima", caption, tuple(_optimum(approaches, known, name, spans) for name in ("n", "d")))
 
 
-def _optimum(approaches: Approaches, known: Sequence[Approach], name: str, spans: tuple[FloatArray, FloatArray]) -> Panel:
-    marks: list[Mark] = [Rule("x", approaches.compared_at[0], "dot")]
+def _optimum(approaches: Approaches, known: Sequence[Approach], name: str, spans: Sequence[FloatArray]) -> Panel:
+    marks: list[Mark] = []
     shown: list[FloatArray] = []
-    c = np.concatenate([spans[0], spans[1][1:]])
+    c = np.unique(np.concatenate(spans))
     for row in known:
         colour = _colour(row, known)
         if row.samples:
@@ -144,7 +145,8 @@ def _optimum(approaches: Approaches, known: Sequence[Approach], name: str, spans
         shown.append(centre)
     what = {"n": "parameters N*", "d": "tokens D*"}[name]
     y = log_axis(name, *shown, label=f"compute-optimal {what}")  # type: ignore[arg-type]
-    return Panel(f"optimal {what}", log_axis("c", c), y, tuple(marks))
+    largest, reach = approaches.compared_at[0], approaches.compared_at[-1] / approaches.compared_at[0]
+    return Panel(f"optimal {what}", log_axis("c", c), y, (*supported(largest, reach, y), *marks))
 
 
 def _colour(row: Approach, known: Sequence[Approach]) -> Role:
@@ -154,15 +156,13 @@ def _colour(row: Approach, known: Sequence[Approach]) -> Role:
     return "faint" if has_none or beside else _APPROACHES[row.name]
 
 
-def _optimum_lines(row: Approach, name: str, spans: tuple[FloatArray, FloatArray], colour: Role) -> list[Line]:
-    """The optimum over the measured C, solid, and beyond, dashed; thin where it has no interval."""
+def _optimum_lines(row: Approach, name: str, spans: Sequence[FloatArray], colour: Role) -> list[Line]:
+    """The optimum over the measured C, solid, and as far beyond as is supported, dashed; thin where it has no interval."""
     optimum, width = getattr(row.allocation, f"{name}_opt"), 1.4 if row.samples else 0.9
     label = LABELS[row.name] + ("" if row.samples else " (no interval)")
-    measured, beyond = spans
-    return [
-        Line(measured, optimum(measured), colour, width=width, name=label, group=row.name),
-        Line(beyond, optimum(beyond), colour, "dash", width=width, group=row.name),
-    ]
+    measured, *beyond = spans
+    lines = [Line(measured, optimum(measured), colour, width=width, name=label, group=row.name)]
+    return [*lines, *(Line(c, optimum(c), colour, "dash", width=width, group=row.name) for c in beyond)]
 
 
 def back_test(analysis: Analysis) -> Chart | Refused:
@@ -243,12 +243,13 @@ def next_gain(analysis: Analysis) -> Chart | Refused:
     assert isinstance(law, JointLaw)
     product = points.n * points.d
     largest = float((compute.k * product).max())
-    c = np.geomspace(float((compute.k * product).min()), 10 * largest, 40)
+    reach = min(analysis.support.reach, _FAR)
+    c = np.geomspace(float((compute.k * product).min()), reach * largest, 40)
     six = compute.as_six(c)
     factor = cost_of_gain(law, six, metric.gain)
     if not np.isfinite(factor).any():
         return Refused(f"By the law no compute buys {metric.gain_words} less anywhere in the measured range: E is too near.")
-    marks: list[Mark] = [Rule("x", largest, "dot")]
+    marks: list[Mark] = []
     band = _cost_band(best, six, metric.gain)
     if band is not None:
         marks.append(Band(c, *band))
@@ -258,10 +259,9 @@ def next_gain(analysis: Analysis) -> Chart | Refused:
     y = log_axis("factor", *shown, label=f"compute for {metric.gain_words} less / C")
     return Chart(
         "next_gain",
-        f"Along the compute optimum of the preferred law: by what {compute.symbols} has to be multiplied for a {metric.noun} "
-        f"{metric.gain_words} lower, with its {fit.confidence:.0%} interval; dotted: the largest measured. The line ends "
-        "where the law's E leaves no such gain.",
-        (Panel(f"cost of the next {metric.gain_words}", log_axis("c", c), y, tuple(marks)),),
+        f"How many times the compute the next {metric.gain_words} costs, from each compute on. It rises as the law nears its E "
+        f"and ends where E leaves no such gain. Band: {fit.confidence:.0%} interval. {SHADED if reach > 1 else ''}".strip(),
+        (Panel(f"cost of the next {metric.gain_words}", log_axis("c", c), y, (*supported(largest, reach, y), *marks)),),
     )
 
 

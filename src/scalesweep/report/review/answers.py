@@ -43,7 +43,7 @@ def params(seen: Evidence) -> Answer:
         only = f"The points have one count of N ({params_in_words(seen.points.params_convention)})."
         return Answer(only, "not measured", "give embedding, head and matrices apart, as a sweep of this package does.")
     found = list(seen.counted.values())
-    words = {"alpha": "alpha", "a_law": "a by approach 3", "by_n": "exponent of L(N)", "by_c": "exponent of L(C)"}
+    words = {"alpha": "alpha", "a_law": "a of the fitted law", "by_n": "exponent of L(N)", "by_c": "exponent of L(C)"}
     moved = []
     for name, title in words.items():
         values = [own.value for c in found if not isinstance(own := c.estimates[name], Refused)]

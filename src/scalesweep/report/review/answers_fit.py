@@ -172,9 +172,9 @@ def _baseline(seen: Evidence, outcomes: Outcomes) -> str:
 def extrapolation(seen: Evidence) -> Answer:
     """15. How far, and when the report abstains."""
     support = seen.analysis.support
-    text = f"{support.words} {support.limit if support.factor else ''} No interval is given beyond (A14)."
+    why = support.limit if support.factor and support.along == "optimum" else ""
+    text = f"{support.words} {why} No interval is given beyond (A14)."
     asked = [finding.text for finding in seen.analysis.fit.findings if finding.code == "A14"]
-    asked += [note for note in seen.analysis.approaches.notes if note.startswith("A14")]
     return Answer(" ".join([text, *asked]), "answered")
 
 
@@ -194,7 +194,7 @@ def approaches(seen: Evidence) -> Answer:
     bias = (
         f"Its bias: {found.bias}"
         if isinstance(found.bias, Refused)
-        else f"Bias of approach 2 on this design: a {found.bias.a:+.4f}."
+        else f"Bias of IsoFLOP minima on this design: a {found.bias.a:+.4f}."
     )
     text = " ".join([f"{said}.", f"Intervals: {', '.join(pairs) or 'no pair to compare'}.", *refused, bias])
     is_whole = len(pairs) >= 3  # every pair of three approaches

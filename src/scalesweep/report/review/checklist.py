@@ -33,7 +33,7 @@ _QUESTIONS: Sequence[tuple[str, _Answering]] = (
     ("Intervals: how; correlations; is E identified?", answers_fit.intervals),
     ("Larger scale held out: error, coverage, baselines; sealed?", answers_fit.held_out),
     ("How far is extrapolated, and when not?", answers_fit.extrapolation),
-    ("Do approaches 1, 2 and 3 agree?", answers_fit.approaches),
+    ("Do lower envelope, IsoFLOP minima and fitted law agree?", answers_fit.approaches),
     ("Comparisons as multipliers with intervals, A/A test?", answers_fit.multipliers),
     ("Emergence: continuous metric, resolution, seeds?", answers_studies.tasks),
     ("Limited data: repeats, fresh controls?", answers.repeats),

@@ -28,9 +28,9 @@ METHODS: Mapping[Measure, str] = {
     "beta": "additive law",
     "E": "additive law",
     "tokens_per_parameter": "additive law, at the largest C",
-    "a_envelope": "approach 1",
-    "a_isoflop": "approach 2",
-    "a_law": "approach 3",
+    "a_envelope": "lower envelope",
+    "a_isoflop": "IsoFLOP minima",
+    "a_law": "fitted law",
 }
 """How this analysis comes to what it sets beside a value."""
 _NEEDS_BOTH = ("by_c", "a_envelope", "a_isoflop")

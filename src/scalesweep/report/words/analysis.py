@@ -13,7 +13,7 @@ from scalesweep.fit.sweep_fit import SweepFit
 from scalesweep.laws import JointLaw
 from scalesweep.points.points import Points
 from scalesweep.report.tables import Table, cell, percent, write_plain
-from scalesweep.report.words.approaches import approaches_table, sentences
+from scalesweep.report.words.approaches import approaches_table, sentences, start
 from scalesweep.report.words.families import each_family, families_text, running_sentences, whose
 from scalesweep.report.words.fit import closing, contradiction, law_blocks, wrap
 from scalesweep.units import format_count, format_number
@@ -61,8 +61,8 @@ def allocation_text(analysis: Analysis) -> str:
     if any(row.allocation for row in others):
         table = write_plain(approaches_table(analysis.approaches), "")
         return "\n".join([table, *(wrap(line, "  ") for line in sentences(analysis.approaches))])
-    reasons = [f"Approach {row.title}: {' '.join(row.messages)}" for row in others]
-    title = "Compute-optimal allocation by approaches 1 and 2: refused (approach 3 is a and b of the additive law)."
+    reasons = [f"{start(row)}: {' '.join(row.messages)}" for row in others]
+    title = "Compute-optimal allocation by envelope and IsoFLOP minima: refused (that of the fitted law is its a and b)."
     return "\n".join([title, *(wrap(reason, "  ") for reason in reasons)])
 
 

@@ -1,6 +1,7 @@
 """The comparison of approaches as text for a terminal, and as JSON-ready content."""
 
 from scalesweep.analysis.allocation.approaches import Approaches, Bias
+from scalesweep.analysis.allocation.lines import Approach
 from scalesweep.errors import Refused
 from scalesweep.fit.estimates import outside
 from scalesweep.report.tables import Table, cell, interval_parts, write_plain
@@ -37,19 +38,24 @@ def approaches_table(comparison: Approaches) -> Table:
 def sentences(comparison: Approaches) -> list[str]:
     """What each approach says about itself, what the intervals are, and the bias of approach 2."""
     if not comparison.compared_at:
-        return [f"Approaches 1, 2 and 3: withheld. {comparison.rows[0].messages[0]}"]
-    lines = [f"Approach {row.title}: {' '.join((row.status.value, *row.messages))}" for row in comparison.rows]
-    lines += [f"Approach {row.title}: {said}" for row in comparison.rows if row.a for said in outside({"a": row.a})]
+        return [f"Lower envelope, IsoFLOP minima and fitted law: withheld. {comparison.rows[0].messages[0]}"]
+    lines = [f"{start(row)}: {' '.join((row.status.value, *row.messages))}" for row in comparison.rows]
+    lines += [f"{start(row)}: {said}" for row in comparison.rows if row.a for said in outside({"a": row.a})]
     return [*lines, *_interval_lines(comparison), *comparison.notes, describe_bias(comparison)]
+
+
+def start(row: Approach) -> str:
+    """The approach's title as a sentence begins."""
+    return f"{row.title[0].upper()}{row.title[1:]}"
 
 
 def describe_bias(comparison: Approaches) -> str:
     """The known bias of approach 2 in a sentence, or why there is none."""
     if isinstance(comparison.bias, Refused):
-        return f"Bias of approach 2 on this very design: not computed. {comparison.bias}"
-    start = "Bias of approach 2 on this very design if the fitted surface were true: "
+        return f"Bias of IsoFLOP minima on this very design: not computed. {comparison.bias}"
+    begin = "Bias of IsoFLOP minima on this very design if the fitted surface were true: "
     budgets = f"{comparison.bias.num_budgets} of {len(comparison.minima.used)} budgets"
-    return f"{start}{_bias_at(comparison.bias)}; exponent a {comparison.bias.a:+.4f} ({budgets})."
+    return f"{begin}{_bias_at(comparison.bias)}; exponent a {comparison.bias.a:+.4f} ({budgets})."
 
 
 def _interval_lines(comparison: Approaches) -> list[str]:
@@ -57,8 +63,8 @@ def _interval_lines(comparison: Approaches) -> list[str]:
     known = [row for row in comparison.rows if row.intervals]
     if not known:
         return ["Intervals: none (no noise is known, or no resamples were asked for)."]
-    words = "; ".join(f"{row.title.split(',')[0]}: {row.intervals}" for row in known)
-    return [f"Intervals: {known[0].confidence:.0%} percentiles. Approach {words}."]
+    words = "; ".join(f"{row.title}: {row.intervals}" for row in known)
+    return [f"Intervals: {known[0].confidence:.0%} percentiles; {words}."]
 
 
 def _bias_at(bias: Bias) -> str:

@@ -34,8 +34,7 @@ def summarise(made: Forecast) -> str:
     each = ", ".join(f"{_title(name)} {format_number(loss)}" for name, loss in made.forms.items())
     notes = (
         f"Forms: {each}.",
-        f"The target's compute is {format_number(made.factor)} times the largest measured; their span of compute alone "
-        f"supports {format_rough(made.supported_factor)} times.",
+        f"The target's compute is {format_number(made.factor)} times the largest measured; {_reach(made)}",
         *([made.reservation] if made.reservation else []),
         _honest(made),
         f"From {made.origin.rows} points, {made.origin.source}, hash {made.origin.sha256[:12]}.",
@@ -46,6 +45,14 @@ def summarise(made: Forecast) -> str:
 def _centre(made: Forecast) -> str:
     """What the honest interval lies around; a forecast with a reservation is one of L(C)."""
     return f"{_title(made.form_name)} law" if made.reservation else "mean of the forms"
+
+
+def _reach(made: Forecast) -> str:
+    """How far the points reach, by the rule of the report."""
+    along = "these points" if made.reservation else "the compute optimum"
+    if made.supported_factor <= 1:
+        return f"along {along} the points support nothing beyond that."
+    return f"along {along} the points support up to {format_rough(made.supported_factor)} times."
 
 
 def _honest(made: Forecast) -> str:

@@ -15,10 +15,9 @@ import numpy as np
 import pandas as pd
 
 from scalesweep.analysis.forecast.tournament import run_tournament
-from scalesweep.analysis.support import furthest
 from scalesweep.arrays import FloatArray
 from scalesweep.errors import FitError, PointsError
-from scalesweep.fit.horizon import Range
+from scalesweep.fit.horizon import Range, furthest
 from scalesweep.points.points import Points
 from scalesweep.report.charts.chart import Band, Chart, Dots, Line, Panel, linear_axis, log_axis
 from scalesweep.report.charts.chart import Rule as Across

@@ -1,0 +1,136 @@
+"""The first picture of a report: the losses over compute, what the law says of the best model, and the forecast."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from scalesweep.analysis.ahead import largest_of
+from scalesweep.analysis.analyse import Analysis
+from scalesweep.analysis.families import Family
+from scalesweep.analysis.forecast.dated import Forecast
+from scalesweep.analysis.support import Support, support_of
+from scalesweep.arrays import FloatArray
+from scalesweep.errors import Refused
+from scalesweep.fit import Fit, Status
+from scalesweep.fit.estimates import percentile_union
+from scalesweep.fit.sweep_fit import SweepFit
+from scalesweep.laws import JointLaw
+from scalesweep.points.points import Points
+from scalesweep.report.charts.chart import Axis, Band, Chart, Dots, Line, Mark, Panel, log_axis, log_scale
+from scalesweep.report.figures.measured import loss_axis, measured
+from scalesweep.report.figures.reach import SHADED, supported
+from scalesweep.units import format_rough
+
+_Curve = tuple[FloatArray, tuple[FloatArray, FloatArray] | None]
+"""Losses, and the ends of their interval."""
+_SOME_SAMPLES = 200
+"""Resamples behind the band: more do not move a percentile that is drawn. Judgement."""
+_MAX_FAMILIES = 3
+"""Families that get a panel: a row holds no more."""
+_FARTHEST = 1000.0
+"""Multiples of the largest measured compute that are drawn, so that the measured points keep room where more is supported."""
+
+
+def frontier(analysis: Analysis) -> Chart | Refused:
+    """Loss over compute with the best that the law says of each, as far as the points support it; a panel for each family."""
+    families = analysis.families
+    if families is not None:
+        shown = [family for family in families.families if not isinstance(family.fit, Refused)][:_MAX_FAMILIES]
+        panels = [_of_family(family) for family in shown if not np.isnan(family.points.c).any()]
+        points, said = analysis.points, f"each {families.column} by itself"
+    else:
+        points, said = analysis.points, ""
+        losses = [best.loss for best in analysis.ahead.best[-1:] if isinstance(best.loss, Forecast) and best.loss.honest]
+        panels = [] if np.isnan(points.c).any() else [_panel(points, analysis.fit, analysis.support, losses, "")]
+    if not panels:
+        return Refused("The table does not say C, over which losses would be shown.")
+    return Chart("frontier", _caption(analysis, said), tuple(panels), log_scale(points.size_name, points.size))
+
+
+def _of_family(family: Family) -> Panel:
+    assert not isinstance(family.fit, Refused)
+    return _panel(family.points, family.fit, support_of(family.points, family.fit, None), [], family.name)
+
+
+def _panel(points: Points, fit: SweepFit, support: Support, losses: Sequence[Forecast], title: str) -> Panel:
+    largest, reach = largest_of(points, fit), min(support.reach, _FARTHEST)
+    ahead = [made for made in losses if made.c <= largest * reach]
+    marks: list[Mark] = [measured(points, points.c)]
+    drawn = _law(points, fit, support, largest, reach)
+    marks += drawn
+    marks += [_forecast(made) for made in ahead]
+    lines = [mark.y for mark in drawn if isinstance(mark, Line)]
+    y = loss_axis(points, points.loss, *lines, *(_ends(made) for made in ahead))
+    x: Axis = log_axis("c", np.append(points.c, largest * reach))
+    note = "" if drawn else "No law is drawn: the points do not identify one."
+    return Panel(title or _title(fit, bool(drawn)), x, y, (*supported(largest, reach, y), *marks), note)
+
+
+def _title(fit: SweepFit, has_law: bool) -> str:
+    if not has_law:
+        return "loss against compute"
+    return "loss against compute, and the best at each" if fit.preferred else "loss against compute, and its law"
+
+
+def _law(points: Points, fit: SweepFit, support: Support, largest: float, reach: float) -> list[Mark]:
+    """The best loss at each compute by the joint law, or L(C) where that is all there is: dashed beyond the points."""
+    best = fit.preferred
+    first = float(points.c.min())
+    spans = [np.geomspace(first, largest, 40), *([np.geomspace(largest, largest * reach, 20)] if reach > 1 else [])]
+    marks: list[Mark] = []
+    for c, dash in zip(spans, ("solid", "dash"), strict=False):
+        found = _best_loss(best, fit, c) if best is not None else _by_compute(fit, support, c)
+        if found is None:
+            return []
+        line, band = found
+        marks += [Band(c, *band)] if band is not None else []
+        marks.append(Line(c, line, "fit", "dash" if dash == "dash" else "solid"))
+    return marks
+
+
+def _best_loss(best: Fit, fit: SweepFit, c: FloatArray) -> _Curve | None:
+    law = best.law
+    if fit.compute.is_contradiction or best.status is Status.AT_BOUND or not isinstance(law, JointLaw) or not law.has_optimum:
+        return None
+    six = fit.compute.as_six(c)
+    sets = []
+    for samples in (best.samples, best.cluster_samples):
+        laws = [one for one in best.resampled_laws(samples[:_SOME_SAMPLES]) if isinstance(one, JointLaw) and one.has_optimum]
+        sets += [np.array([one.predict(one.n_opt(six), one.d_opt(six)) for one in laws])] if laws else []
+    band = percentile_union(sets, fit.confidence) if sets else None
+    return law.predict(law.n_opt(six), law.d_opt(six)), band
+
+
+def _by_compute(
+    fit: SweepFit, support: Support, c: FloatArray
+) -> tuple[FloatArray, tuple[FloatArray, FloatArray] | None] | None:
+    name = fit.preferred_of("C")
+    if name is None or fit[name].status in (Status.REJECTED, Status.NO_TREND) or support.along != "points":
+        return None
+    return fit[name].law.predict(c), fit[name].band(c)
+
+
+def _forecast(made: Forecast) -> Dots:
+    assert made.honest is not None
+    at, said = np.array([made.c]), f"forecast {made.honest.value:.4g} [{made.honest.low:.4g}, {made.honest.high:.4g}]"
+    ends = (np.array([made.honest.low]), np.array([made.honest.high]))
+    return Dots(at, np.array([made.honest.value]), "fit", *ends, is_hollow=True, size=7, hover=(said,))
+
+
+def _ends(made: Forecast) -> FloatArray:
+    assert made.honest is not None
+    return np.array([made.honest.low, made.honest.high])
+
+
+def _caption(analysis: Analysis, said: str) -> str:
+    """What to see."""
+    fit, reach = analysis.fit, analysis.support.reach
+    dots = f"Dots: measured losses{f', {said}' if said else ''}."
+    line = f" Red: the lowest loss at each compute by the law, with its {fit.confidence:.0%} interval." if fit.preferred else ""
+    line = line or (" Red: the law of compute along these points." if fit.preferred_of("C") else "")
+    ahead = [best.loss for best in analysis.ahead.best[-1:] if isinstance(best.loss, Forecast) and best.loss.honest]
+    is_whole = not said and reach <= _FARTHEST
+    ring = " Ring: the forecast of one new run." if ahead and is_whole else ""
+    cut = "" if said or is_whole else f" Drawn up to {_FARTHEST:.0f} of the supported {format_rough(reach)} times."
+    nothing = "Nothing is drawn beyond the largest measured compute, because nothing there is supported."
+    return f"{dots}{line}{ring} {SHADED if reach > 1 or said else nothing}{cut}"
