@@ -91,8 +91,11 @@ class Browser:
         os.close(self._out)
         os.close(self._in)
 
-    def visit(self, page: Path, width: int, scheme: str = "light", actions: Sequence[str] = ()) -> Visit:
-        """Open a file in a new tab of this width, wait until it is loaded, drawn and painted, then evaluate the actions."""
+    def visit(self, page: Path, width: int, scheme: str = "light", actions: Sequence[str] = (), media: str = "") -> Visit:
+        """Open a file in a new tab of this width, wait until it is loaded, drawn and painted, then evaluate the actions.
+
+        With media "print" it is laid out for paper once it is drawn, as before it is printed.
+        """
         target = self._command("Target.createTarget", url="about:blank")["targetId"]
         tab = self._command("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Runtime", "Log", "Network", "Page"):
@@ -108,6 +111,9 @@ class Browser:
         painted = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
         self._evaluate(tab, DRAWN)
         self._evaluate(tab, painted)
+        if media:
+            self._command("Emulation.setEmulatedMedia", tab, media=media, features=[preference])
+            self._evaluate(tab, f"dispatchEvent(new Event('beforeprint')); {painted}")
         answers = tuple(self._evaluate(tab, action) for action in actions)
         size = self._evaluate(tab, "[innerWidth, document.documentElement.scrollWidth, document.documentElement.clientWidth]")
         events = [event for event in self._events if event.get("sessionId") == tab]
@@ -209,6 +215,66 @@ def test_report_is_silent_complete_and_fits_the_screen(browser: Browser, report:
     assert visit.overflow == 0
 
 
+IN_VIEW = """[...document.querySelectorAll(SELECTOR)].filter(part => part.getBoundingClientRect().HOW < 900).length"""
+
+
+def in_view(selector: str, how: str) -> str:
+    """How many of these begin (top) or end (bottom) on the first screen."""
+    return IN_VIEW.replace("SELECTOR", repr(selector)).replace("HOW", how)
+
+
+def test_the_first_screen_has_verdict_picture_and_answers(browser: Browser, report: Path) -> None:
+    actions = [in_view(selector, "bottom") for selector in (".facts", ".verdict", "#figure-frontier .plot", ".answer")]
+    wide, narrow = (browser.visit(report, width, actions=actions).answers for width in (1280, 420))
+    assert wide == (1, 1, 1, 3)
+    assert narrow[:3] == (1, 1, 1)
+
+
+def test_nothing_is_too_wide_for_a_phone_with_everything_unfolded_and_tables_are_cards(browser: Browser, report: Path) -> None:
+    heads = "[...document.querySelectorAll('table.cards thead')].filter(head => head.getBoundingClientRect().height).length"
+    label = "getComputedStyle(document.querySelector('#reviewer-s-checklist td[data-label]'), '::before').content"
+    visit = browser.visit(report, 420, actions=[OPENED, heads, label])
+    assert visit.overflow == 0
+    assert visit.answers[1] == 0
+    assert visit.answers[2].startswith('"')
+
+
+def test_a_link_to_what_is_folded_opens_it(browser: Browser, report: Path) -> None:
+    state = "['cells', 'provenance'].map(name => document.getElementById(name).open)"
+    turned = "new Promise(done => setTimeout(done, 50))"
+    link = "document.querySelector('.warnings a')"
+    meant = f"document.getElementById({link}.hash.slice(1)).closest('details').open"
+    actions = [state, "location.hash = 'cells'", turned, state, meant, f"{link}.click()", turned, meant]
+    before, _, _, after, shut, _, _, opened = browser.visit(report, 1280, actions=actions).answers
+    assert (before, after) == ([False, False], [True, False])
+    assert (shut, opened) == (False, True)
+
+
+PAPER = 690
+"""Width of A4 between its margins, in pixels of a ninety-sixth of an inch."""
+OUTSIDE = """[...document.querySelectorAll('.plot')].filter(plot => plot.getBoundingClientRect().height).filter(plot => {
+  const box = plot.closest('.panel').getBoundingClientRect();
+  return [...plot.querySelectorAll('.main-svg')].some(svg => {
+    const own = svg.getBoundingClientRect();
+    return own.left < box.left - 1 || own.right > box.right + 1 || own.bottom > box.bottom + 1 || own.height < 50;
+  });
+}).map(plot => plot.closest('figure').id)"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_on_paper_every_figure_is_whole_and_light(browser: Browser, report: Path, scheme: str) -> None:
+    """Drawn for a wide screen, as it is when somebody prints, then laid out on the width of a sheet."""
+    shown = "[...document.querySelectorAll('.plot .main-svg')].filter(svg => svg.getBoundingClientRect().width).length"
+    colour = "document.querySelector('#figure-frontier .plot').data.filter(t => t.mode === 'lines' && !t.fill)[0].line.color"
+    page = f"document.body.style.width = '{PAPER}px'; getComputedStyle(document.body).backgroundColor"
+    seen = [page, OUTSIDE, shown, colour, "getComputedStyle(document.querySelector('nav')).display"]
+    back, outside, drawings, line, nav = browser.visit(report, 1280, scheme, seen, media="print").answers
+    assert back == "rgb(255, 255, 255)"
+    assert outside == []
+    assert drawings >= 3 * 12
+    assert (line, nav) == (canvas.LIGHT.roles["fit"], "none")
+
+
 @pytest.fixture(scope="module")
 def scorecard(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One claim of each word."""
@@ -263,7 +329,7 @@ def test_a_series_is_hidden_and_shown_by_its_button_in_every_panel(browser: Brow
     pressed = f"{button}.getAttribute('aria-pressed')"
     actions = [f"{button}.textContent", shown, f"{button}.click()", shown, pressed, f"{button}.click()", shown]
     name, before, _, hidden, state, _, after = browser.visit(report, 1280, actions=actions).answers
-    assert name == "2, isoFLOP minima"
+    assert name == "IsoFLOP minima"
     assert len(before) == 2
     assert all(map(all, before)) and all(map(len, before))
     assert not any(map(any, hidden))

@@ -390,7 +390,7 @@ def test_colours_about_zero_are_nearest_to_the_page_at_zero_and_farther_with_siz
     assert len({tuple(colour) for colour in colours(theme, True, 17)}) == 17
 
 
-@pytest.mark.parametrize("name", ["optima", "curves", "back_test"])
+@pytest.mark.parametrize("name", ["optima", "back_test"])
 def test_a_legend_covers_no_panel(drawn: Mapping[str, Chart], name: str) -> None:
     figure = lay_out(drawn[name], LIGHT)
     (legend,) = figure.legends

@@ -31,7 +31,18 @@ from scalesweep.settings.fit import FitSpec
 
 LAW = Chinchilla(E=1.9, A=120, B=300, alpha=0.32, beta=0.35)
 NASTY = 'a <script>alert("1")</script> & | `b`'
-FIGURES = ("back_test", "curves", "isoflops", "joint_fit", "kaplan_form", "next_gain", "optima", "power_laws", "profile")
+FIGURES = (
+    "back_test",
+    "curves",
+    "frontier",
+    "isoflops",
+    "joint_fit",
+    "kaplan_form",
+    "next_gain",
+    "optima",
+    "power_laws",
+    "profile",
+)
 FIGURES += ("residuals",)
 VOID = {"meta", "link", "br", "img", "hr", "input"}
 
@@ -182,7 +193,11 @@ def test_refused_law_and_no_curves(tmp_path):
     assert "**Tuning curves**: not drawn. No learning rate was tuned." in markdown
     assert "<b>Tuning curves</b>: not drawn. No learning rate was tuned." in text
     names = [p.name for p in sorted((tmp_path / "figures").iterdir())]
-    assert names == ["mine.png", "power_laws.pdf", "power_laws.png", "power_laws.svg"]
+    assert names == [
+        *(f"frontier.{kind}" for kind in ("pdf", "png", "svg")),
+        "mine.png",
+        *(f"power_laws.{kind}" for kind in ("pdf", "png", "svg")),
+    ]
     for heading in ("Compute-optimal allocation", "Rival laws", "Back-test"):
         section = re.split(f">{heading}</h2>", text)[1].split("<h2")[0]
         assert "efused" in section

@@ -78,6 +78,10 @@ class Ahead:
         }
 
 
+NOT_ASKED = Ahead(Refused("It was not asked for."), (), "It was not asked for.")
+"""Of an analysis that was put together without."""
+
+
 def look_ahead(
     points: Points, fit: SweepFit, approaches: Approaches, tournament: Tournament | Refused, support: Support, spec: FitSpec
 ) -> Ahead:

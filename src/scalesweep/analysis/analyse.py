@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from scalesweep.analysis.ahead import Ahead, look_ahead
+from scalesweep.analysis.ahead import NOT_ASKED, Ahead, look_ahead
 from scalesweep.analysis.allocation.approaches import Approaches, compare_approaches
 from scalesweep.analysis.families import Families, fit_families
 from scalesweep.analysis.forecast.backtest import BackTest
@@ -42,12 +42,12 @@ class Analysis:
     """Compute-optimal allocation by three approaches; each may be refused."""
     tournament: Tournament | Refused
     """Rivals, with the rolling origin."""
-    ahead: Ahead
-    """What doubling brings, the best models, and the loss to expect there."""
     families: Families | None = None
     """Each family its own laws, where a column was named that tells families apart."""
     running: Mapping[str, RunForecast | Refused] = field(default_factory=dict)
     """Final losses of runs that are still training, of a table of curves; by the run's name."""
+    ahead: Ahead = NOT_ASKED
+    """What doubling brings, the best models, and the loss to expect there."""
 
     @property
     def support(self) -> Support:
@@ -112,9 +112,9 @@ def analyse(points: Points, spec: FitSpec | None = None, by: str = "", is_pooled
         fit,
         approaches,
         tournament,
-        look_ahead(points, fit, approaches, tournament, support, few),
         families,
         forecast_running(points.curves, spec.confidence) if points.curves else {},
+        look_ahead(points, fit, approaches, tournament, support, few),
     )
 
 

@@ -75,7 +75,9 @@ def support_of(points: Points, fit: SweepFit, tested: BackTest | None) -> Suppor
         return Support(reach_of_span(span) if is_known else None, "There is no joint law.", tried, "points", formula)
     if not law.has_optimum:
         return Support(None, "A term of the law vanishes, so that it has no compute optimum.", tried)
-    return Support(*furthest(law, Range.of(points.n, points.d), 6 * float(np.max(points.n * points.d))), tried)
+    factor, limit = furthest(law, Range.of(points.n, points.d), 6 * float(np.max(points.n * points.d)))
+    what = "The best model of the largest measured compute" if factor is None else "The best model"
+    return Support(factor, limit.replace("The target", what), tried)
 
 
 def _tested(tested: BackTest | None) -> float | None:

@@ -58,6 +58,10 @@ class Facts:
     """Known entropies of the source, nats per token."""
     below_entropy: int = 0
     """Cells whose loss is below the known entropy."""
+    model: str = ""
+    """Kind of model."""
+    dates: tuple[str, ...] = ()
+    """First and last day on which cells were measured, such as 2026-11-29."""
     devices: tuple[str, ...] = ()
     versions: tuple[str, ...] = ()
     """That measured."""

@@ -12,6 +12,7 @@ from markupsafe import Markup
 from scalesweep.interval import Interval
 from scalesweep.units import format_number, format_share
 
+_PLAIN, _FAINT = Markup("<tr>{}</tr>"), Markup('<tr class="faint">{}</tr>')
 Writer = Callable[[Any], str]
 """How a number is written for people."""
 
@@ -49,6 +50,8 @@ class Table:
     caption: str = ""
     kinds: tuple[str, ...] = ()
     """Of each column: `number`, `words` that may wrap, or `text`; found from the rows where empty."""
+    faint: frozenset[int] = frozenset()
+    """Rows about what the points do not support, which the page shows in grey."""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -133,8 +136,11 @@ def write_html(table: Table, leading: int | None = None) -> Markup:
     if leading is not None:
         names = [Markup('<button type="button">{}</button>').format(name) for name in names]
     head = _join(Markup('<th class="{}">{}</th>').format(kind, name) for kind, name in zip(kinds, names, strict=True))
-    body = _join(Markup("<tr>{}</tr>").format(_join(map(_td, row, kinds))) for row in table.rows)
-    start = Markup("<table>" if leading is None else '<table class="sortable">')
+    # On a phone each row is a card, whose entries carry the name of their column; one that is sorted by its head stays a table.
+    labels = [show(entry) if leading is None else "" for entry in table.head]
+    rows = [(_FAINT if i in table.faint else _PLAIN, row) for i, row in enumerate(table.rows)]
+    body = _join(start.format(_join(map(_td, row, kinds, labels))) for start, row in rows)
+    start = Markup('<table class="cards">' if leading is None else '<table class="sortable">')
     frame = Markup('<div class="scroll">{}<thead><tr>{}</tr></thead><tbody>{}</tbody></table></div>')
     return frame.format(start, head, body)
 
@@ -168,12 +174,13 @@ def _html(entry: Entry) -> Markup:
     return Markup("<br>").join(show(entry).split("\n"))
 
 
-def _td(entry: Entry, kind: str) -> Markup:
+def _td(entry: Entry, kind: str, label: str) -> Markup:
     """A number that fit.json does not hold carries its full value, by which it is sorted."""
     number = entry.value if isinstance(entry, Cell) and not entry.path else entry
     is_number = kind.startswith("number") and isinstance(number, (int, float))
     full = Markup(' data-v="{}"').format(repr(number)) if is_number else ""
-    return Markup('<td class="{}"{}>{}</td>').format(kind, full, _html(entry))
+    name = Markup(' data-label="{}"').format(label) if label else ""
+    return Markup('<td class="{}"{}{}>{}</td>').format(kind, full, name, _html(entry))
 
 
 def _full(entry: Entry) -> str:

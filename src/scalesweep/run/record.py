@@ -12,6 +12,7 @@ import torch
 from scalesweep.plan.cell import Cell
 from scalesweep.plan.flops import ModuleShape, flops_per_token
 from scalesweep.run.corpora import OpenCorpus
+from scalesweep.run.store.pool import processor_name
 from scalesweep.settings.data import PLACES
 from scalesweep.settings.plan import CountSpec
 from scalesweep.train.data import check_entropy, count_windows
@@ -47,6 +48,7 @@ def make_record(
         **({"validation": further} if further else {}),
         "where": {
             "device": device_name(device),
+            **({"processor": processor_name()} if device.type == "cpu" else {}),
             "host": platform.node(),
             "python": platform.python_version(),
             "torch": torch.__version__,

@@ -2,7 +2,8 @@
 
 import contextlib
 import dataclasses
-from collections.abc import Iterable, Sequence
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from scalesweep.errors import SpecError
@@ -57,6 +58,7 @@ def facts_of(measured: Measured, settings: Settings) -> Facts:
         flops_by=_distinct(c.shape.counts.flops_by if isinstance(c.shape, ModuleShape) else "formula" for c in cells),
         shared_trunks=sum(len(siblings) > 1 for siblings in measured.plan.siblings.values()),
     )
+    facts = dataclasses.replace(facts, model=getattr(settings.model, "architecture", "decoder"))
     records = list(measured.records.values())
     if not records:
         return facts
@@ -67,7 +69,8 @@ def facts_of(measured: Measured, settings: Settings) -> Facts:
         bytes_per_token=None if None in per_token else _span(per_token),
         entropies=_distinct(r["entropy"] for r in records if r.get("entropy") is not None),
         below_entropy=sum(bool(r.get("below_entropy")) for r in records),
-        devices=_distinct(record["where"]["device"] for record in records),
+        dates=_days(record["times"]["ended"] for record in records if "ended" in record["times"]),
+        devices=_distinct(_device(record["where"]) for record in records),
         versions=_distinct(f"scalesweep {r['where']['scalesweep']}, torch {r['where']['torch']}" for r in records),
         bill=Bill(cost.device_hours, cost.kwh, cost.usd, cost.kg_co2, tuple(rates.sources)),
     )
@@ -89,6 +92,17 @@ def cost_rows(settings: Settings, records: Sequence[Record]) -> dict[str, str]:
         return {}
     cost, rates = cost_of_records(settings, records)
     return {"device-hours": f"{cost.hours} of training", "energy and cost": f"{cost.bill}, at {', '.join(rates.sources)}"}
+
+
+def _device(where: Mapping[str, Any]) -> str:
+    """The GPU's model or, where the record has it, the processor's."""
+    return f"CPU ({where['processor']})" if where.get("processor") else str(where["device"])
+
+
+def _days(times: Iterable[float]) -> tuple[str, ...]:
+    """The first and the last day of these times, which may be one."""
+    every = list(times)
+    return _distinct(time.strftime("%Y-%m-%d", time.gmtime(end)) for end in (_span(every) if every else ()))
 
 
 def _distinct(values: Iterable[Any]) -> tuple[Any, ...]:

@@ -3,7 +3,8 @@
 (() => {
   const { charts, themes } = JSON.parse(document.getElementById("charts").textContent);
   const dark = matchMedia("(prefers-color-scheme: dark)");
-  const theme = () => (dark.matches ? themes.dark : themes.light);
+  let printing = false; // paper is light
+  const theme = () => (dark.matches && !printing ? themes.dark : themes.light);
 
   // -- colours: a role, or a share of the chart's scale
 
@@ -105,8 +106,9 @@
   const legend = (figure) => {
     const chart = charts[figure.dataset.chart];
     const seen = new Map();
+    // What the scale of the colours tells stands in its bar alone.
     for (const panel of chart.panels)
-      for (const m of panel.marks) if (m.name && !seen.has(m.group)) seen.set(m.group, m);
+      for (const m of panel.marks) if (m.name && typeof m.colour === "string" && !seen.has(m.group)) seen.set(m.group, m);
     const box = figure.querySelector(".legend");
     box.replaceChildren(...[...seen].map(([group, m]) => {
       const button = document.createElement("button");
@@ -134,6 +136,46 @@
   };
   dark.addEventListener("change", drawAll);
   drawAll();
+
+  // -- folded sections: a link to what is in one opens it, and its figures take their place
+
+  const open = () => {
+    const target = document.getElementById(decodeURIComponent(location.hash.slice(1)));
+    if (!target) return;
+    for (let part = target; part; part = part.parentElement) if (part.tagName === "DETAILS") part.open = true;
+    target.scrollIntoView();
+  };
+  addEventListener("hashchange", open);
+  document.addEventListener("click", (event) => { // also where the address has that hash already
+    if (event.target.closest("a[href^='#']")) setTimeout(open);
+  });
+  open();
+  for (const part of document.querySelectorAll("details"))
+    part.addEventListener("toggle", () => {
+      if (part.open) for (const plot of part.querySelectorAll(".plot[data-ready]")) Plotly.Plots.resize(plot);
+    });
+
+  // -- paper: light colours, and drawings that shrink with their panels
+
+  const redraw = () => { for (const figure of figures) { legend(figure); draw(figure); } };
+  const toPaper = () => {
+    printing = true;
+    if (dark.matches) redraw();
+    for (const plot of document.querySelectorAll(".plot[data-ready]")) {
+      for (const svg of plot.querySelectorAll(".main-svg")) {
+        const [width, height] = ["width", "height"].map((side) => svg.getAttribute(side));
+        svg.setAttribute("viewBox", `0 0 ${width} ${height}`);
+        plot.style.setProperty("--shape", `${width} / ${height}`);
+      }
+    }
+  };
+  const toScreen = () => {
+    printing = false;
+    for (const svg of document.querySelectorAll(".plot .main-svg")) svg.removeAttribute("viewBox");
+    if (dark.matches) redraw();
+  };
+  addEventListener("beforeprint", toPaper);
+  addEventListener("afterprint", toScreen);
 
   // -- tables: a click on a heading sorts, the field above filters
 

@@ -14,7 +14,7 @@ import numpy as np
 from scalesweep.arrays import FloatArray
 from scalesweep.units import format_count, format_number
 
-Quantity = Literal["n", "d", "c", "loss", "factor", "horizon", "lr", "number", "percent"]
+Quantity = Literal["n", "d", "c", "loss", "factor", "lr", "number", "percent"]
 Role = Literal["fit", "first", "second", "third", "faint", "ink"]
 """`fit`: the fitted law over points that are coloured by a scale; `first` to `third`: things that are compared; `faint`: what
 did not enter; `ink`: neutral."""
@@ -25,7 +25,6 @@ _LABELS: dict[Quantity, str] = {
     "c": "training FLOPs C",
     "loss": "validation loss (nats/token)",
     "factor": "compute of the predicted row / largest fitted",
-    "horizon": "horizon in compute",
     "lr": "learning rate",
     "number": "",
     "percent": "",

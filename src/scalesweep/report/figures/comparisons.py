@@ -8,7 +8,7 @@ import numpy as np
 from scalesweep.analysis.allocation.approaches import Approaches
 from scalesweep.analysis.allocation.lines import Approach
 from scalesweep.analysis.analyse import Analysis
-from scalesweep.analysis.forecast.backtest import Outcomes
+from scalesweep.analysis.forecast.backtest import BackTest, Outcomes
 from scalesweep.arrays import BoolArray, FloatArray
 from scalesweep.errors import Refused
 from scalesweep.fit import Fit
@@ -75,8 +75,8 @@ def isoflops(analysis: Analysis) -> Chart | Refused:
     panel = Panel("isoFLOP curves", log_axis("n", points.n[rows]), loss_axis(points, points.loss[rows]), tuple(marks))
     return Chart(
         "isoflops",
-        "Loss against parameters at equal compute (Akima interpolants), with a ring at each minimum; grey: budgets whose "
-        "minimum was rejected.",
+        "The best size at each compute is the lowest point of its curve (ring). Grey: budgets without a minimum between their "
+        "sizes. Curves: Akima interpolants.",
         (panel,),
         log_scale("c", budgets),
     )
@@ -179,22 +179,21 @@ def back_test(analysis: Analysis) -> Chart | Refused:
     left_out = f" {beyond} abstained predictions are off the axes." if beyond else ""
     return Chart(
         "back_test",
-        f"Rolling origin by compute, {len(tested.cuts)} origins: the mean of the forms, fitted below a compute, against the "
-        "losses measured above it. Grey rings: predictions that would have been refused. Right: red where the honest "
-        f"{tested.confidence:.0%} interval misses.{left_out}",
+        f"How well larger runs were foretold from smaller ones, {len(tested.cuts)} times over. {_held(tested, kept)} Grey "
+        f"rings: too far for the points below, so that no interval would have been printed.{left_out}",
         (left, right),
-        log_scale("horizon", kept.factor, _powers_of_two(kept.factor)),
     )
 
 
 def _predicted(outcomes: Outcomes, kept: Outcomes, symbol: str) -> Panel:
     actual, centre, shy = np.exp(outcomes.actual), np.exp(outcomes.centre), outcomes.abstained
-    span = np.concatenate([actual, np.exp(kept.centre)])
+    span, holds = np.concatenate([actual, np.exp(kept.centre)]), outcomes.holds("honest")
     ends = np.array([span.min(), span.max()])
     marks: tuple[Mark, ...] = (
         Line(ends, ends, "ink", width=0.8),
-        Dots(actual[shy], centre[shy], "faint", is_hollow=True, size=3.4),
-        Dots(actual[~shy], centre[~shy], outcomes.factor[~shy], size=3.9),
+        Dots(actual[shy], centre[shy], "faint", is_hollow=True, size=3.4, group="abstained"),
+        Dots(actual[holds & ~shy], centre[holds & ~shy], "first", size=3.9, group="held by the interval"),
+        Dots(actual[~holds & ~shy], centre[~holds & ~shy], "fit", size=3.9, group="missed by it"),
     )
     x, y = (log_axis("loss", span, label=f"{what} {symbol}") for what in ("measured", "predicted"))
     return Panel("predicted against measured", x, y, marks)
@@ -216,19 +215,20 @@ def _errors(outcomes: Outcomes, kept: Outcomes) -> Panel:
     return Panel("error by horizon", log_axis("factor", outcomes.factor), y, marks)
 
 
+def _held(tested: BackTest, kept: Outcomes) -> str:
+    """How many intervals held what was measured, in a sentence."""
+    if kept.abstained.all():
+        return "None was near enough for an interval."
+    share = float(np.mean(kept.holds("honest")))
+    return f"The honest {tested.confidence:.0%} interval held {share:.0%} of what was then measured; red: missed."
+
+
 def _percent_error(outcomes: Outcomes) -> FloatArray:
     return np.asarray(100 * np.expm1(outcomes.centre - outcomes.actual))
 
 
 def _num_outside(axis: Axis, values: FloatArray) -> int:
     return int(np.sum((values < axis.low) | (values > axis.high)))
-
-
-def _powers_of_two(factor: FloatArray) -> list[float]:
-    """Ticks for the horizons, inside their range."""
-    ticks = 2.0 ** np.arange(0, 40)
-    inside = ticks[(ticks >= factor.min()) & (ticks <= factor.max())]
-    return inside.tolist() if len(inside) > 1 else [float(factor.min()), float(factor.max())]
 
 
 def next_gain(analysis: Analysis) -> Chart | Refused:

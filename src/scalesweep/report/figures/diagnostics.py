@@ -1,13 +1,14 @@
 """The figures that a reviewer asks for: profile likelihood, tuning curves, collapse of training curves."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
 
 from scalesweep.analysis.analyse import Analysis
-from scalesweep.analysis.health import COLLAPSE_FROM, normalised_curve, rays
+from scalesweep.analysis.health import COLLAPSE_FROM, Curve, normalised_curve, rays
+from scalesweep.analysis.health import collapse as statistic
 from scalesweep.analysis.tuning.frontier import Frontier
 from scalesweep.analysis.tuning.quantity import LR
 from scalesweep.errors import Refused
@@ -40,6 +41,8 @@ _EXACT = 1e-9
 """Residuals in log loss below which they are rounding."""
 _MAX_PANELS = 6
 """Token budgets that are shown, the largest of a tuned sweep."""
+_ONE_CURVE = 1.5
+"""Spread across sizes over spread across seeds up to which curves are one; about 1 says so (`analysis.health`). Judgement."""
 _MOST_TICKS = 5
 """Labels along the narrow panels of profiles."""
 
@@ -59,9 +62,8 @@ def profile(analysis: Analysis) -> Chart | Refused:
         )
     return Chart(
         "profile",
-        "Profile likelihood of the preferred law: how much worse the best fit gets when one parameter is held. The dashed line "
-        f"is the {fit.confidence:.0%} threshold; a curve that stays below it on one side leaves the parameter open there. "
-        "Points count as independent here, unlike in the bootstrap intervals of the tables.",
+        "How much worse the law fits when one parameter is held. Inside the dashed line lies its "
+        f"{fit.confidence:.0%} interval, points taken as independent; a side that stays below it is open.",
         tuple(_profile(name, curve, fit.metric) for name, curve in curves.items()),
     )
 
@@ -103,8 +105,8 @@ def tuning(material: Material) -> Chart | Refused:
     panels = [_tuning(frontier, d, x) for d in budgets]
     return Chart(
         "tuning",
-        "The lowest loss at each learning rate, coloured by parameters, means over seeds, at each token budget. Ring: the "
-        "optimum, of the local quadratic where that can be trusted; sizes without a ring have their lowest loss at an end.",
+        "Where the best learning rate lies at each token budget. Ring: the optimum; a size without one has its lowest loss at "
+        "an end of what was tried.",
         tuple(panels),
         scale,
     )
@@ -154,9 +156,17 @@ def collapse(material: Material) -> Chart | Refused:
     y = log_axis("number", *(line.y for line in lines), label="(L(x) - E) / (L(1) - E)")
     return Chart(
         "collapse",
-        f"Training curves of {len(ray)} sizes at {format_number(ratio)} tokens per parameter, normalised by the law's "
-        f"E = {format_number(floor)} and by their ends. Where the recipe carries over between sizes, they fall on one curve "
-        "within the spread of the seeds.",
+        f"Training curves of {len(ray)} sizes at {format_number(ratio)} tokens per parameter, less E = {format_number(floor)} "
+        f"and over their ends. {_collapses(ray, floor)}",
         (Panel("collapse", Axis("number", 0.08, 1.02, "share of the run", is_log=False), y, tuple(lines)),),
         log_scale("n", np.array(list(ray))),
     )
+
+
+def _collapses(ray: Mapping[float, Sequence[Curve]], floor: float) -> str:
+    """Whether the curves are one, in words."""
+    found = statistic(ray, floor)
+    told = f"sizes differ {found.ratio:.2g} times as much as seeds do"
+    if found.ratio <= _ONE_CURVE:
+        return f"They fall on one curve ({told}): the recipe carries over between sizes."
+    return f"They do not fall on one curve ({told}): the recipe does not carry over between sizes."

@@ -15,11 +15,11 @@ from scalesweep.fit import Fit, Status
 from scalesweep.fit.estimates import percentile_union
 from scalesweep.fit.sweep_fit import SweepFit
 from scalesweep.laws import JointLaw
+from scalesweep.points.compute import SAME
 from scalesweep.points.points import Points
 from scalesweep.report.charts.chart import Axis, Band, Chart, Dots, Line, Mark, Panel, log_axis, log_scale
 from scalesweep.report.figures.measured import loss_axis, measured
 from scalesweep.report.figures.reach import SHADED, supported
-from scalesweep.units import format_rough
 
 _Curve = tuple[FloatArray, tuple[FloatArray, FloatArray] | None]
 """Losses, and the ends of their interval."""
@@ -27,8 +27,6 @@ _SOME_SAMPLES = 200
 """Resamples behind the band: more do not move a percentile that is drawn. Judgement."""
 _MAX_FAMILIES = 3
 """Families that get a panel: a row holds no more."""
-_FARTHEST = 1000.0
-"""Multiples of the largest measured compute that are drawn, so that the measured points keep room where more is supported."""
 
 
 def frontier(analysis: Analysis) -> Chart | Refused:
@@ -44,7 +42,7 @@ def frontier(analysis: Analysis) -> Chart | Refused:
         panels = [] if np.isnan(points.c).any() else [_panel(points, analysis.fit, analysis.support, losses, "")]
     if not panels:
         return Refused("The table does not say C, over which losses would be shown.")
-    return Chart("frontier", _caption(analysis, said), tuple(panels), log_scale(points.size_name, points.size))
+    return Chart("frontier", _caption(analysis, panels, said), tuple(panels), log_scale(points.size_name, points.size))
 
 
 def _of_family(family: Family) -> Panel:
@@ -53,15 +51,19 @@ def _of_family(family: Family) -> Panel:
 
 
 def _panel(points: Points, fit: SweepFit, support: Support, losses: Sequence[Forecast], title: str) -> Panel:
-    largest, reach = largest_of(points, fit), min(support.reach, _FARTHEST)
-    ahead = [made for made in losses if made.c <= largest * reach]
-    marks: list[Mark] = [measured(points, points.c)]
-    drawn = _law(points, fit, support, largest, reach)
+    largest, reach = largest_of(points, fit), support.reach
+    # The law's best model has 6 N D, or k N D: the points stand where they have that, whatever else their count holds.
+    where = points.c if points.is_partial or fit.compute.is_contradiction else fit.compute.k * points.n * points.d
+    marks: list[Mark] = [measured(points, where)]
+    drawn = _law(fit, support, float(where.min()), largest, reach)
+    reach = reach if drawn else 1.0
+    ahead = list(losses) if drawn else []
     marks += drawn
     marks += [_forecast(made) for made in ahead]
     lines = [mark.y for mark in drawn if isinstance(mark, Line)]
     y = loss_axis(points, points.loss, *lines, *(_ends(made) for made in ahead))
-    x: Axis = log_axis("c", np.append(points.c, largest * reach))
+    label = "" if points.is_partial or fit.compute.gap(points) <= SAME else f"training FLOPs, {fit.compute.symbols}"
+    x: Axis = log_axis("c", np.append(where, largest * reach), label=label)
     note = "" if drawn else "No law is drawn: the points do not identify one."
     return Panel(title or _title(fit, bool(drawn)), x, y, (*supported(largest, reach, y), *marks), note)
 
@@ -72,10 +74,9 @@ def _title(fit: SweepFit, has_law: bool) -> str:
     return "loss against compute, and the best at each" if fit.preferred else "loss against compute, and its law"
 
 
-def _law(points: Points, fit: SweepFit, support: Support, largest: float, reach: float) -> list[Mark]:
+def _law(fit: SweepFit, support: Support, first: float, largest: float, reach: float) -> list[Mark]:
     """The best loss at each compute by the joint law, or L(C) where that is all there is: dashed beyond the points."""
     best = fit.preferred
-    first = float(points.c.min())
     spans = [np.geomspace(first, largest, 40), *([np.geomspace(largest, largest * reach, 20)] if reach > 1 else [])]
     marks: list[Mark] = []
     for c, dash in zip(spans, ("solid", "dash"), strict=False):
@@ -122,15 +123,15 @@ def _ends(made: Forecast) -> FloatArray:
     return np.array([made.honest.low, made.honest.high])
 
 
-def _caption(analysis: Analysis, said: str) -> str:
+def _caption(analysis: Analysis, panels: Sequence[Panel], said: str) -> str:
     """What to see."""
-    fit, reach = analysis.fit, analysis.support.reach
+    fit, marks = analysis.fit, [mark for panel in panels for mark in panel.marks]
     dots = f"Dots: measured losses{f', {said}' if said else ''}."
-    line = f" Red: the lowest loss at each compute by the law, with its {fit.confidence:.0%} interval." if fit.preferred else ""
-    line = line or (" Red: the law of compute along these points." if fit.preferred_of("C") else "")
-    ahead = [best.loss for best in analysis.ahead.best[-1:] if isinstance(best.loss, Forecast) and best.loss.honest]
-    is_whole = not said and reach <= _FARTHEST
-    ring = " Ring: the forecast of one new run." if ahead and is_whole else ""
-    cut = "" if said or is_whole else f" Drawn up to {_FARTHEST:.0f} of the supported {format_rough(reach)} times."
-    nothing = "Nothing is drawn beyond the largest measured compute, because nothing there is supported."
-    return f"{dots}{line}{ring} {SHADED if reach > 1 or said else nothing}{cut}"
+    line = ""
+    if any(isinstance(mark, Line) for mark in marks):
+        what = "the lowest loss at each compute by the law" if fit.preferred else "the law of compute along these points"
+        line = f" Red: {what}, with its {fit.confidence:.0%} interval."
+    ring = " Ring: the forecast of one new run." if any(isinstance(mark, Dots) and mark.is_hollow for mark in marks) else ""
+    nothing = " Nothing is drawn beyond the largest measured compute, because nothing there is supported." if line else ""
+    is_shaded = any(isinstance(mark, Band) and mark.colour == "ink" for mark in marks)
+    return f"{dots}{line}{ring}{f' {SHADED}' if is_shaded else nothing}"

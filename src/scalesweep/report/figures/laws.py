@@ -39,6 +39,8 @@ from scalesweep.units import format_count, format_number
 
 _CLIPPED = 0.95
 """Share of the residuals that a map's colours tell apart: a few outliers would leave the others white."""
+_CHANCE = 0.01
+"""Chance by noise below which a structure in residuals is told. Judgement."""
 CURVE_POINTS = 60
 """Points of a curve that are drawn, evenly spaced in the logarithm of tokens."""
 
@@ -53,8 +55,8 @@ def power_laws(analysis: Analysis) -> Chart:
     doubted = {"c": "C in the table's unit, which is in doubt"} if fit.compute.is_contradiction else {}
     panels = [_power_law(points, name, law, refusals.get(f"by_{name}", ""), y, doubted.get(name)) for name, law in laws.items()]
     caption = (
-        "Loss against parameters, tokens and compute. Filled: the points that enter the law; hollow: the others. "
-        f"Shaded: {fit.confidence:.0%} interval of the law, with and without a floor. {bars_in_words(points)}"
+        "How fast the loss falls where one thing limits it. Filled: the points that enter a line; hollow: the others. "
+        f"Band: {fit.confidence:.0%} interval, with and without a floor. Lines end with the points. {bars_in_words(points)}"
     ).strip()
     return Chart("power_laws", caption, tuple(panels), log_scale(points.size_name, points.size))
 
@@ -101,12 +103,12 @@ def training_curves(material: Material) -> Chart | Refused:
     every = np.concatenate([line for _, _, line in rows])
     compute = np.concatenate([line[:, 0] * per_token for _, per_token, line in rows])
     frontier = _frontier(compute, every[:, 1])
-    by_compute.append(Line(*frontier, colour="fit", width=1.6, name="lowest so far"))
+    by_compute.append(Line(*frontier, colour="fit", width=1.6))
     y = log_axis("loss", every[:, 1], label="training loss (nats/token)")
     return Chart(
         "curves",
-        "Training loss of every cell, coloured by parameters, against tokens (how many a size needs for a loss) and against "
-        "compute, with the lowest loss at any compute. Curves are means over the steps between two logged points.",
+        "Left: larger models need fewer tokens for a loss where their curves lie lower. Right: which size is the best at each "
+        "compute, the lowest loss so far in red.",
         (
             Panel("sample efficiency", log_axis("d", every[:, 0], label="tokens seen"), y, tuple(by_tokens)),
             Panel("compute frontier", log_axis("c", compute, label="training FLOPs so far"), y, tuple(by_compute)),
@@ -161,9 +163,8 @@ def joint_fit(analysis: Analysis) -> Chart | Refused:
     right = Panel("measured against fitted", log_axis("c", points.c), percent, (Rule("y", 0.0), left_over))
     return Chart(
         "joint_fit",
-        "Left: loss against tokens with the preferred law's line for some sizes. "
-        "Right: what the law leaves over of each loss; structure along compute means that the form is wrong. "
-        f"{bars_in_words(points)}".strip(),
+        f"Left: the law's line for some sizes, inside the measured tokens. Right: what the law leaves over of each loss; "
+        f"{_structure(points.c, residual)} {bars_in_words(points)}".strip(),
         (_lines_by_size(points, law.predict, preference(fit)), right),
         log_scale("n", points.n),
     )
@@ -185,7 +186,8 @@ def kaplan_form(analysis: Analysis) -> Chart | Refused:
     right = Panel("loss against parameters", log_axis("n", points.n), left.y, (*lines, measured(points, points.n)))
     return Chart(
         "kaplan_form",
-        f"Kaplan's form with a floor, {law.equation}: {values}. Left: its line for some sizes; right: for some token counts. "
+        f"A form in which N and D limit one another, {law.equation}: {values}. Left: its line for some sizes; right: for some "
+        "token counts. "
         f"{bars_in_words(points)}".strip(),
         (left, right),
         log_scale("n", points.n),
@@ -217,12 +219,47 @@ def residuals(analysis: Analysis) -> Chart | Refused:
     panels = [_residual_map(points, title, values, scale) for title, values in left.items()]
     return Chart(
         "residuals",
-        "Residuals over parameters and tokens, means over seeds, on one scale whose ends hold the largest twentieth. A form "
-        "that holds leaves specks; a saddle, with one sign on a diagonal and the other beside it, means that the variables "
-        "interact in another way than the law says.",
+        "What each law leaves over, by place. A form that holds leaves specks of both signs everywhere. "
+        f"{_saddles(points, left)}",
         tuple(panels),
         scale,
     )
+
+
+def _structure(c: FloatArray, residual: FloatArray) -> str:
+    """Whether residuals bend along compute, in words: what a parabola in log C explains of them, of what chance would."""
+    share, chance = _explained(np.stack([np.log(c), np.log(c) ** 2], axis=1), residual)
+    if not chance < _CHANCE:
+        return "here it shows no bend along compute."
+    return f"here it bends along compute ({share:.0%} of its variance), so the form is wrong somewhere."
+
+
+def _saddles(points: Points, left: Mapping[str, FloatArray]) -> str:
+    """Whether N and D interact in what each law leaves over, in words."""
+    logs = [np.log(column) - np.log(column).mean() for column in (points.n, points.d)]
+    said = []
+    for title, residual in left.items():
+        share, chance = _explained((logs[0] * logs[1])[:, None], residual)
+        has = f"has a saddle ({share:.0%} of the variance): N and D interact in another way than it says"
+        said.append(f"the {title} {has}" if chance < _CHANCE else f"the {title} has no saddle")
+    text = "; ".join(said)
+    return f"Here {text}."
+
+
+def _explained(columns: FloatArray, residual: FloatArray) -> tuple[float, float]:
+    """Share of the variance that a linear fit in these columns explains, and the chance of as much by noise (F test)."""
+    from scipy.special import fdtrc
+
+    design = np.column_stack([np.ones(len(residual)), (columns - columns.mean(axis=0)) / (columns.std(axis=0) + 1e-12)])
+    rank, spare = int(np.linalg.matrix_rank(design)) - 1, len(residual) - int(np.linalg.matrix_rank(design))
+    total = float(np.sum((residual - residual.mean()) ** 2))
+    if rank < 1 or spare < 1 or total == 0:
+        return 0.0, 1.0
+    rest = float(np.sum((residual - design @ np.linalg.lstsq(design, residual, rcond=None)[0]) ** 2))
+    if rest == 0:
+        return 1.0, 0.0
+    share = max(0.0, 1 - rest / total)
+    return share, float(fdtrc(rank, spare, (total - rest) / rank / (rest / spare)))
 
 
 def _residual_map(points: Points, title: str, values: FloatArray, scale: Scale) -> Panel:

@@ -13,7 +13,6 @@ from markupsafe import Markup
 from scalesweep.analysis.analyse import Analysis
 from scalesweep.analysis.forecast.rivals import TITLES as FORM_TITLES
 from scalesweep.errors import Refused
-from scalesweep.fit import Status
 from scalesweep.fit.sweep_fit import SweepFit
 from scalesweep.report.charts.chart import Chart, Missing
 from scalesweep.report.charts.interactive import asset, charts_json, figure, gradients
@@ -23,6 +22,7 @@ from scalesweep.report.pages.markdown import excluded_rows
 from scalesweep.report.pages.markup import anchor, at_path, interval, number, templates
 from scalesweep.report.pages.sections import budgets_table, published_table, wrapped_sources
 from scalesweep.report.review.checklist import Reviewed, checklist_table, count_status
+from scalesweep.report.review.head import facts_words, head_of
 from scalesweep.report.review.published import caveat
 from scalesweep.report.review.warnings import meanings
 from scalesweep.report.tables import from_records, percent, write_html
@@ -35,7 +35,7 @@ from scalesweep.report.words.analysis import (
     rivals_table,
 )
 from scalesweep.report.words.approaches import approaches_table, sentences
-from scalesweep.report.words.families import families_sentences, families_table, running_sentences, whose
+from scalesweep.report.words.families import families_sentences, families_table, running_sentences
 from scalesweep.report.words.fit import TITLES, footer, meaning
 from scalesweep.units import format_count, format_number
 
@@ -46,16 +46,6 @@ _SYMBOLS = {
     "exponent": Markup("<var>α</var>"),
     "scale": Markup("<var>x</var><sub>c</sub>"),
     "tokens_per_parameter": Markup("<var>D</var>*/<var>N</var>*"),
-}
-_DOUBTS = ("A15", "A16", "A17")
-"""Findings about the law itself: held-out runs that its intervals missed, rows that lie far off it, units that contradict."""
-_LABELS = {
-    "E": "irreducible loss",
-    "alpha": "exponent of N",
-    "beta": "exponent of D",
-    "kappa": "coupling of the terms",
-    "a": "best N grows as Cᵃ",
-    "tokens_per_parameter": "best D/N at the largest C",
 }
 
 
@@ -70,9 +60,11 @@ def _numbers(content: Mapping[str, Any]) -> dict[str, Any]:
     """Functions from paths of fit.json to what the page shows, and from values to markup."""
     headings: list[str] = []
 
-    def heading(title: str) -> Markup:
+    def heading(title: str, linked: bool = True) -> Markup:
+        """Of a section, whose id it carries unless what is around it does."""
         headings.append(title)
-        return Markup('<h2 id="{}">{}</h2>').format(anchor(title), title)
+        own = Markup(' id="{}"').format(anchor(title)) if linked else ""
+        return Markup("<h2{}>{}</h2>").format(own, title)
 
     return {
         "at": partial(at_path, content),
@@ -101,26 +93,20 @@ def _document(context: ReportContext, charts: Sequence[Chart | Missing]) -> dict
         "script": Markup(asset("report.js")),
         "data": Markup(charts_json([chart for chart in charts if isinstance(chart, Chart)])),
         "charts": {chart.name: chart for chart in charts},
+        "is_drawn": [chart.name for chart in charts if isinstance(chart, Chart)].__contains__,
+        "missing": [chart for chart in charts if isinstance(chart, Missing)],
     }
 
 
 def _lead(analysis: Analysis, context: ReportContext) -> dict[str, Any]:
-    """The first screen: verdict, reasons, law in words, how far it reaches, warnings."""
-    fit, state = analysis.fit, "refused"
-    best = fit.preferred
-    if best is not None:
-        doubted = any(finding.code in _DOUBTS for finding in fit.findings)
-        state = "clear" if best.status is Status.IDENTIFIED and not best.messages and not doubted else "limited"
-    verdict, reasons = (best.status.value, best.messages) if best else (fit.verdict, ())
-    unusual = [fit.compute.unusual] if fit.compute.is_contradiction else []
-    apart = [whose(analysis.families)] if analysis.families and not analysis.families.is_pooled else []
-    said = [*apart, *unusual, *reasons, law_in_words(analysis.points, fit), analysis.support.words]
+    """The first screen: facts, verdict, answers, how far they reach, warnings."""
+    fit = analysis.fit
     return {
         "fit": fit,
-        "labels": _LABELS,
-        "state": state,
-        "verdict": verdict,
-        "sentences": said,
+        "facts": facts_words(analysis, context),
+        "head": head_of(analysis),
+        "reach": analysis.support.words if len(analysis.ahead.best) > 1 else "",
+        "in_words": law_in_words(analysis.points, fit),
         "warnings": context.warnings,
         "meanings": meanings(),
         "law_titles": TITLES,
@@ -133,10 +119,12 @@ def _analysed(analysis: Analysis) -> dict[str, Any]:
     families = analysis.families
     values: dict[str, Any] = {
         "families": families_table(families) if families else None,
+        "family_column": families.column if families else "",
         "family_sentences": families_sentences(families) if families else [],
         "only": families.reference.name if families and not families.is_pooled else "",
         "running": running_sentences(analysis.running),
         "approaches": approaches_table(analysis.approaches),
+        "approaches_known": any(row.allocation for row in analysis.approaches.rows),
         "approach_sentences": sentences(analysis.approaches),
         "budgets": budgets_table(analysis.approaches.minima.minima),
         "form_titles": FORM_TITLES,

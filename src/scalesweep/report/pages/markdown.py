@@ -11,6 +11,7 @@ from scalesweep.report.charts.chart import Chart, Missing
 from scalesweep.report.context import ReportContext
 from scalesweep.report.pages.cells import cell_rows
 from scalesweep.report.review.checklist import Reviewed, checklist_table, count_status
+from scalesweep.report.review.head import facts_words, head_of
 from scalesweep.report.review.published import caveat, sources_table, values_table
 from scalesweep.report.review.warnings import meanings
 from scalesweep.report.tables import from_records, plain_markdown, write_markdown
@@ -22,17 +23,12 @@ from scalesweep.report.words.fit import summarise
 def render_markdown(analysis: Analysis, context: ReportContext, found: Reviewed, charts: Sequence[Chart | Missing]) -> str:
     """The whole report as Markdown that refers to figures/*.png."""
     points, fit = analysis.points, analysis.fit
-    parts = [f"# {plain_markdown(context.title)}"]
-    parts += [plain_markdown(f"A17: {fit.compute.unusual}")] if fit.compute.is_contradiction else []
-    parts += [f"**{plain_markdown(fit.preferred.law.formula())}**"] if fit.preferred else []
-    parts += [plain_markdown(fit.verdict)]
-    first = "A17" if fit.compute.is_contradiction else ""
-    warnings = [*context.warnings, *(f"{f.code}: {f.text}" for f in fit.findings if f.code != first)]
-    parts += ["\n".join(f"- {plain_markdown(warning)}" for warning in warnings)] if warnings else []
+    parts = [f"# {plain_markdown(context.title)}", *_head(analysis, context, charts)]
     if analysis.families is not None:
-        table, said = families_table(analysis.families), families_sentences(analysis.families)
-        parts += ["## Families", write_markdown(table), "\n".join(f"- {plain_markdown(line)}" for line in said)]
-        parts += [plain_markdown(whose(analysis.families))]
+        parts += [write_markdown(families_table(analysis.families)), plain_markdown(whose(analysis.families))]
+    warnings = [*context.warnings, *(f"{f.code}: {f.text}" for f in fit.findings)]
+    parts += ["\n".join(f"- {plain_markdown(warning)}" for warning in warnings)] if warnings else []
+    parts += ["## Figures", *(_figure(chart) for chart in charts if chart.name != "frontier")]
     if analysis.running:
         parts += ["## Running", "\n".join(f"- {plain_markdown(line)}" for line in running_sentences(analysis.running))]
     parts += [f"## {title}\n\n```text\n{text}\n```" for title, text in _texts(analysis).items()]
@@ -40,15 +36,13 @@ def render_markdown(analysis: Analysis, context: ReportContext, found: Reviewed,
     if context.rounds:
         parts += ["## Rounds", *map(plain_markdown, context.rounds), write_markdown(from_records(context.rounds_table))]
         parts += [write_markdown(from_records(context.sealed_table))]
-    parts += _reviewed(found)
-    parts += ["## Figures"]
-    parts += map(_figure, charts)
     meant = {code: meanings()[code] for code in sorted({f.code for f in fit.findings} & set(meanings()))}
     if meant:
         parts += [
             "## What the warnings mean",
             write_markdown(from_records([{"code": code, **asdict(row)} for code, row in meant.items()])),
         ]
+    parts += _reviewed(found)
     if context.sets:
         parts += ["## Validation sets", write_markdown(from_records(context.sets))]
     if context.cells:
@@ -61,6 +55,21 @@ def render_markdown(analysis: Analysis, context: ReportContext, found: Reviewed,
     ]
     parts += ["## Make this report again", f"```sh\n{context.command}\n```"]
     return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _head(analysis: Analysis, context: ReportContext, charts: Sequence[Chart | Missing]) -> list[str]:
+    """The first screen: facts, verdict, what to do, the picture, the answers."""
+    head, best, families = head_of(analysis), analysis.fit.preferred, analysis.families
+    parts = [" · ".join(map(plain_markdown, facts_words(analysis, context))), f"**{plain_markdown(head.verdict)}**"]
+    parts += [f"What to do: {plain_markdown(head.remedy)}"] if head.remedy else []
+    parts += [f"**{plain_markdown(best.law.formula())}**"] if head.shows_law and best else []
+    parts += [_figure(chart) for chart in charts if chart.name == "frontier"]
+    for answer in head.answers:
+        parts.append(f"**{answer.question}** {' '.join(map(plain_markdown, answer.sentences))}")
+    if families is not None:
+        said = " ".join(map(plain_markdown, families_sentences(families)))
+        parts.append(f"**One law for each {plain_markdown(families.column)}** {said}")
+    return parts
 
 
 def _figure(chart: Chart | Missing) -> str:

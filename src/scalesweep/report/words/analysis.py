@@ -151,6 +151,7 @@ def back_test_table(tested: BackTest) -> Table:
         tuple(rows),
         "Back-test: fit all points up to a compute, predict every point above it (rolling origin)",
         ("text", *["number"] * 8),
+        frozenset(i for i, row in enumerate(tested.rows) if row.abstained == 1),
     )
 
 

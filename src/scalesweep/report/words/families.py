@@ -9,6 +9,7 @@ from scalesweep.errors import Refused
 from scalesweep.fit.results import Status
 from scalesweep.report.tables import Entry, Table, cell, interval_parts, percent, write_plain
 from scalesweep.report.words.fit import wrap
+from scalesweep.report.words.per_byte import bits_per_byte
 from scalesweep.units import format_count, format_number
 
 _SHORT = {
@@ -29,22 +30,25 @@ def families_text(found: Families) -> str:
 def families_table(found: Families) -> Table:
     """A row a family: its rows, the preferred joint law's estimates, and its compute multiplier against the first family."""
     rows: list[tuple[Entry, ...]] = []
+    is_known = any(bits_per_byte(family.points) for family in found.families)
     for family in found.families:
         law = family.law
         start: tuple[Entry, ...] = (family.name, len(family.points.loss))
         if isinstance(law, Refused):
-            rows.append((*start, *["–"] * (len(_SHOWN) + 1), _ratio(found, family.name), "refused"))
+            rows.append((*start, *["–"] * (len(_SHOWN) + 1 + is_known), _ratio(found, family.name), "refused"))
             continue
         estimates = [
             (cell(law.estimates[name].value), " ", *interval_parts(law.estimates[name].interval, "")) for name in _SHOWN
         ]
         residual = cell(law.residual_rms, percent())
-        rows.append((*start, *estimates, residual, _ratio(found, family.name), _SHORT[law.status]))
+        rate = bits_per_byte(family.points)
+        per_byte = [cell(rate * law.estimates["E"].value if rate else None)] if is_known else []
+        rows.append((*start, *estimates, *per_byte, residual, _ratio(found, family.name), _SHORT[law.status]))
     return Table(
-        (found.column, "rows", *_SHOWN, "residual", "compute multiplier", "law"),
+        (found.column, "rows", *_SHOWN, *["E, bits/byte"] * is_known, "residual", "compute multiplier", "law"),
         tuple(rows),
         f"Families by {found.column}, each its own joint law; compute multiplier against {found.reference.name}",
-        ("text", "number", *["text"] * len(_SHOWN), "number", "text", "text"),
+        ("text", "number", *["text"] * len(_SHOWN), *["number"] * is_known, "number", "text", "text"),
     )
 
 

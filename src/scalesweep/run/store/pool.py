@@ -84,12 +84,12 @@ def conditions_of(settings: Settings, device: str, torch: str) -> Conditions:
         transformers = version("transformers")
     except PackageNotFoundError:
         transformers = ""
-    processor = _processor() if on_cpu else ""
+    processor = processor_name() if on_cpu else ""
     sets = json.dumps(settings.data.model_dump(mode="json")["validation"], sort_keys=True)
     return Conditions(device, processor, torch, transformers, spec.curve_points, spec.fast, spec.micro_batch, spec.pack, sets)
 
 
-def _processor() -> str:
+def processor_name() -> str:
     """The model of this machine's CPU."""
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
