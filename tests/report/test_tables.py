@@ -40,12 +40,14 @@ def test_markdown_interprets_nothing():
 
 def test_html_traces_numbers_to_the_file_and_escapes_the_rest():
     text = write_html(TABLE)
-    assert '<td class="number"><data value="2.0123456" data-path="laws.joint.loss">2.01</data></td>' in text
+    assert (
+        '<td class="number" data-label="at 1e20"><data value="2.0123456" data-path="laws.joint.loss">2.01</data></td>' in text
+    )
     assert 'at <data value="1e+20" data-path="at.0">1·10<sup>20</sup></data>' in text
-    assert '<td class="text">a&lt;b|c</td>' in text
+    assert '<td class="text" data-label="what">a&lt;b|c</td>' in text
     assert "second<br>line" in text
     assert '<span class="status not-measured">not measured</span>' in text
-    assert '<td class="number" data-v="0.5">50%</td>' in text
+    assert '<td class="number" data-v="0.5" data-label="at 1e20">50%</td>' in text
 
 
 def test_a_sortable_table_marks_the_columns_behind_the_leading_ones():

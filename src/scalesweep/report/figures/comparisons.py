@@ -254,8 +254,8 @@ def next_gain(analysis: Analysis) -> Chart | Refused:
     if band is not None:
         marks.append(Band(c, *band))
     marks.append(Line(c, factor))
-    # Where the band runs off to `_FAR`, the axis must not follow it, or the line would be flat.
-    shown = [factor, *(part[np.isfinite(part) & (part < 1e4)] for part in band or ())]
+    # Where line and band run off to `_FAR`, the axis must not follow them, or the rest would be flat.
+    shown = [part[np.isfinite(part) & (part < max(1e4, 2 * np.nanmin(factor)))] for part in (factor, *(band or ()))]
     y = log_axis("factor", *shown, label=f"compute for {metric.gain_words} less / C")
     return Chart(
         "next_gain",
