@@ -84,7 +84,7 @@ def test_a_figure_is_drawn_into_a_file_or_the_terminal(
 @pytest.mark.parametrize(
     ("words", "said"),
     [
-        (lambda p: [], "plot takes the name of a figure first; there are power_laws, "),
+        (lambda p: [], "plot takes the name of a figure first; there are frontier, "),
         (lambda p: ["power_law", p], "'power_law' is no figure"),
         (lambda p: ["joint_fit", p, "out=figure.jpg"], "out = 'figure.jpg': must end in .svg, .pdf, .png"),
         (lambda p: ["joint_fit", p, "theme=blue"], "theme = 'blue': must be one of light, dark"),

@@ -109,8 +109,13 @@ def test_where_n_and_d_are_not_told_apart_it_says_so_and_answers_for_compute(ref
     assert head.verdict.startswith("The points do not identify the joint law L(N, D).")
     doubling, best, loss = (" ".join(answer.sentences) for answer in head.answers)
     assert "the last doubling of compute took" in doubling
-    assert best == "Not known, because the points do not tell N and D apart."
-    assert loss.startswith("At the farthest supported compute: ")
+    assert best == "Not known, because there is no law of both N and D."
+    assert loss.startswith(
+        f"At {format_rough(refused.support.reach)} times the largest measured compute, the farthest supported: "
+    )
+    made = refused.ahead.best[-1].loss
+    assert isinstance(made, Forecast) and made.honest is not None
+    assert made.supported_factor == pytest.approx(refused.support.reach, rel=1e-9)
 
 
 def test_a_law_over_several_recipes_is_no_headline() -> None:

@@ -104,8 +104,12 @@ def look_ahead(
 
 
 def largest_of(points: Points, fit: SweepFit) -> float:
-    """The largest measured compute, k N D as the points count it, or C itself where N or D is not said."""
-    return float(points.c.max()) if points.is_partial else fit.compute.k * float(np.max(points.n * points.d))
+    """The largest measured compute: k N D, as a law of N and D takes it, or C as it is counted where there is no such law."""
+    return (
+        float(points.c.max())
+        if points.is_partial or fit.preferred is None
+        else fit.compute.k * float(np.max(points.n * points.d))
+    )
 
 
 def _no_optimum(best: Fit, support: Support) -> str:
@@ -119,9 +123,10 @@ def _along(points: Points, support: Support, spec: FitSpec) -> tuple[Best, ...]:
     """The loss at the farthest supported compute by L(C), where that is all there is."""
     if support.factor is None or not spec.bootstrap:
         return ()
-    c = float(points.c.max()) * support.reach * (1 - _NEAR)
-    made = _forecast(points, spec, Refused("none"), compute=c)
-    return () if isinstance(made, Refused) else (Best(made.c, None, None, made),)
+    # Along a ray the forecast takes 6 N D, whatever the rows count.
+    largest = float(points.c.max() if points.is_partial else 6 * np.max(points.n * points.d))
+    made = _forecast(points, spec, Refused("none"), compute=largest * support.reach * (1 - _NEAR))
+    return () if isinstance(made, Refused) else (Best(float(points.c.max()) * support.reach, None, None, made),)
 
 
 def _forecast(

@@ -11,7 +11,8 @@ from typing import Literal
 import numpy as np
 
 from scalesweep.analysis.forecast.backtest import BackTest
-from scalesweep.fit.horizon import MIN_SPAN, Range, furthest, reach_of_span
+from scalesweep.analysis.forecast.ray import reach_along
+from scalesweep.fit.horizon import Range, furthest
 from scalesweep.fit.sweep_fit import SweepFit
 from scalesweep.laws import JointLaw
 from scalesweep.points.points import Points
@@ -69,10 +70,9 @@ def support_of(points: Points, fit: SweepFit, tested: BackTest | None) -> Suppor
     if fit.compute.is_contradiction:
         return Support(None, f"How far it reaches in compute is withheld. {fit.compute.withheld}", tried)
     if not isinstance(law, JointLaw):
-        alone, span = fit.preferred_of("C"), float(np.ptp(np.log10(points.c)))
-        is_known = alone is not None and span >= MIN_SPAN  # a span that is not known is not
+        alone = fit.preferred_of("C")
         formula = fit[alone].law.formula() if alone else ""
-        return Support(reach_of_span(span) if is_known else None, "There is no joint law.", tried, "points", formula)
+        return Support(reach_along(points) if alone else None, "There is no joint law.", tried, "points", formula)
     if not law.has_optimum:
         return Support(None, "A term of the law vanishes, so that it has no compute optimum.", tried)
     factor, limit = furthest(law, Range.of(points.n, points.d), 6 * float(np.max(points.n * points.d)))

@@ -119,11 +119,6 @@ def supported_horizon(span: float) -> float:
     return span * MAX_HORIZON
 
 
-def reach_of_span(span: float) -> float:
-    """The largest factor beyond the largest measured compute that so many measured decades of it support."""
-    return float(10.0 ** supported_horizon(span))
-
-
 def furthest(law: Optimal, measured: Range, largest: float) -> tuple[float | None, str]:
     """Compute of the furthest compute-optimal model that may be predicted, over `largest`, and why none beyond it may be.
 

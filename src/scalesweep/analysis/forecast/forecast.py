@@ -20,7 +20,7 @@ from scalesweep.analysis.forecast.ray import NUM_ORIGINS, RayOutlook, look_along
 from scalesweep.analysis.forecast.rivals import Rivals, fit_rivals, theories_of
 from scalesweep.arrays import FloatArray
 from scalesweep.errors import FitError, SpecError
-from scalesweep.fit.horizon import Range, furthest, reach_of_span, supported_horizon
+from scalesweep.fit.horizon import Range, furthest, supported_horizon
 from scalesweep.fit.laws import refuse_repeated
 from scalesweep.fit.results import Fit
 from scalesweep.laws import Chinchilla, Coupled, JointLaw
@@ -117,7 +117,7 @@ def _along_ray(outlook: RayOutlook, points: Points, spec: FitSpec, target: Targe
         n_opt_range=None,
         confidence=spec.confidence,
         factor=outlook.factor,
-        supported_factor=reach_of_span(outlook.span),
+        supported_factor=outlook.reach,
         widening=outlook.widening,
         num_origins=outlook.num_origins,
         origin=_origin(points, spec),

@@ -4,11 +4,12 @@ import math
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import ArrayLike
 
 from scalesweep.analysis.forecast.bands import Band
 from scalesweep.arrays import FloatArray
 from scalesweep.errors import FitError, Refused
-from scalesweep.fit.horizon import MIN_SPAN, Range, supported_horizon, walk_sd
+from scalesweep.fit.horizon import MIN_SPAN, Range, furthest, supported_horizon, walk_sd
 from scalesweep.fit.lines import fit_floor, fit_line
 from scalesweep.fit.results import Fit
 from scalesweep.laws import Law
@@ -63,8 +64,8 @@ class RayOutlook:
     """Why there is no honest interval; empty where there is one."""
     reservation: str
     """What the law of compute does not know, in sentences."""
-    span: float
-    """Measured decades of compute."""
+    reach: float
+    """How far the points support the ray, over the largest measured compute; 1: no further."""
     factor: float
     """The target's compute over the largest measured one."""
 
@@ -85,16 +86,15 @@ def look_along_ray(
         FitError: there is no L(C) either, or the model is off the ray.
     """
     rows = Rows.of(points)
-    is_plane = not (np.isnan(rows.n).any() or np.isnan(rows.d).any())
-    if is_plane:
-        rows = replace(rows, c=6 * rows.n * rows.d)
+    is_plane = not np.isnan(rows.n * rows.d).any()
+    rows = _with_six(rows)
     if at is not None and not is_plane:
         raise FitError(f"{points.source}: {why} Without N and D give a budget, compute=C.")
     c = compute if compute is not None else 6 * at[0] * at[1] if at is not None else math.nan
     found = _look(rows, spec, c)
     if isinstance(found, Refused):
         raise FitError(f"{points.source}: {why} L(C) gives no forecast either: {found}")
-    n = _size_on_ray(rows, c) if is_plane else None
+    n = float(_Ray(rows).n_opt(c)) if is_plane else None
     if at is not None and n is not None and abs(math.log(at[0] / n)) > math.log1p(_MAX_OFF):
         raise FitError(
             f"{points.source}: {why} L(C) says nothing of a model off that ray: at {format_number(c)} FLOPs the ray has "
@@ -111,7 +111,7 @@ def look_along_ray(
         num_origins=len(scores),
         abstention=_refuse(rows, n, c),
         reservation=f"{why} This is L(C) along these points: it knows nothing of other models at that compute.",
-        span=float(np.ptp(np.log10(rows.c))),
+        reach=_reach(rows) or 1.0,
         factor=c / float(rows.c.max()),
     )
 
@@ -160,11 +160,42 @@ def _widening(scores: FloatArray, confidence: float) -> float:
     return max(1.0, float(known[min(rank, len(known)) - 1]))
 
 
-def _size_on_ray(rows: Rows, c: float) -> float:
-    """Parameters at a compute, by the least-squares line of log N in log C."""
-    x, y = np.log(rows.c), np.log(rows.n)
-    u = x - x.mean()
-    return float(np.exp(y.mean() + (u @ y) / (u @ u) * (math.log(c) - x.mean())))
+@dataclass(frozen=True, eq=False)
+class _Ray:
+    """The models along the points, by the least-squares line of log N in log C."""
+
+    rows: Rows
+    """With C = 6 N D."""
+
+    def n_opt(self, c: ArrayLike) -> FloatArray:
+        """Parameters at a compute."""
+        x, y = np.log(self.rows.c), np.log(self.rows.n)
+        u = x - x.mean()
+        return np.asarray(np.exp(y.mean() + (u @ y) / (u @ u) * (np.log(c) - x.mean())))
+
+    def d_opt(self, c: ArrayLike) -> FloatArray:
+        """Tokens at a compute."""
+        return np.asarray(c) / 6 / self.n_opt(c)
+
+
+def reach_along(points: Points) -> float | None:
+    """How far the points support what lies along them, over the largest measured compute; None: no further."""
+    return _reach(_with_six(Rows.of(points)))
+
+
+def _with_six(rows: Rows) -> Rows:
+    """The rows with C = 6 N D, where they say N and D."""
+    return rows if np.isnan(rows.n * rows.d).any() else replace(rows, c=6 * rows.n * rows.d)
+
+
+def _reach(rows: Rows) -> float | None:
+    """The same of rows whose C is 6 N D where they say N and D."""
+    span = float(np.ptp(np.log10(rows.c)))
+    if not span >= MIN_SPAN:  # one that is not known is not
+        return None
+    if np.isnan(rows.n * rows.d).any():
+        return float(10.0 ** supported_horizon(span))
+    return furthest(_Ray(rows), Range.of(rows.n, rows.d), float(rows.c.max()))[0]
 
 
 def _interval(fit: Fit, c: float, spec: FitSpec, walk: float) -> Band:

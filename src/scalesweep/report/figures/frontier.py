@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from scalesweep.analysis.ahead import largest_of
+from scalesweep.analysis.ahead import Best, largest_of
 from scalesweep.analysis.analyse import Analysis
 from scalesweep.analysis.families import Family
-from scalesweep.analysis.forecast.dated import Forecast
+from scalesweep.analysis.forecast.dated import Forecast, Prediction
 from scalesweep.analysis.support import Support, support_of
 from scalesweep.arrays import FloatArray
 from scalesweep.errors import Refused
@@ -38,7 +38,7 @@ def frontier(analysis: Analysis) -> Chart | Refused:
         points, said = analysis.points, f"each {families.column} by itself"
     else:
         points, said = analysis.points, ""
-        losses = [best.loss for best in analysis.ahead.best[-1:] if isinstance(best.loss, Forecast) and best.loss.honest]
+        losses = analysis.ahead.best[-1:]
         panels = [] if np.isnan(points.c).any() else [_panel(points, analysis.fit, analysis.support, losses, "")]
     if not panels:
         return Refused("The table does not say C, over which losses would be shown.")
@@ -50,19 +50,21 @@ def _of_family(family: Family) -> Panel:
     return _panel(family.points, family.fit, support_of(family.points, family.fit, None), [], family.name)
 
 
-def _panel(points: Points, fit: SweepFit, support: Support, losses: Sequence[Forecast], title: str) -> Panel:
+def _panel(points: Points, fit: SweepFit, support: Support, losses: Sequence[Best], title: str) -> Panel:
     largest, reach = largest_of(points, fit), support.reach
     # The law's best model has 6 N D, or k N D: the points stand where they have that, whatever else their count holds.
-    where = points.c if points.is_partial or fit.compute.is_contradiction else fit.compute.k * points.n * points.d
+    is_counted = points.is_partial or fit.compute.is_contradiction or fit.preferred is None
+    where = points.c if is_counted else fit.compute.k * points.n * points.d
     marks: list[Mark] = [measured(points, where)]
     drawn = _law(fit, support, float(where.min()), largest, reach)
     reach = reach if drawn else 1.0
-    ahead = list(losses) if drawn else []
+    known = [(best.c, best.loss.honest) for best in losses if isinstance(best.loss, Forecast) and best.loss.honest]
+    ahead = [_forecast(c, honest) for c, honest in known] if drawn else []
     marks += drawn
-    marks += [_forecast(made) for made in ahead]
+    marks += ahead
     lines = [mark.y for mark in drawn if isinstance(mark, Line)]
-    y = loss_axis(points, points.loss, *lines, *(_ends(made) for made in ahead))
-    label = "" if points.is_partial or fit.compute.gap(points) <= SAME else f"training FLOPs, {fit.compute.symbols}"
+    y = loss_axis(points, points.loss, *lines, *(end for ring in ahead for end in (ring.low, ring.high) if end is not None))
+    label = "" if is_counted or fit.compute.gap(points) <= SAME else f"training FLOPs, {fit.compute.symbols}"
     x: Axis = log_axis("c", np.append(where, largest * reach), label=label)
     note = "" if drawn else "No law is drawn: the points do not identify one."
     return Panel(title or _title(fit, bool(drawn)), x, y, (*supported(largest, reach, y), *marks), note)
@@ -111,16 +113,10 @@ def _by_compute(
     return fit[name].law.predict(c), fit[name].band(c)
 
 
-def _forecast(made: Forecast) -> Dots:
-    assert made.honest is not None
-    at, said = np.array([made.c]), f"forecast {made.honest.value:.4g} [{made.honest.low:.4g}, {made.honest.high:.4g}]"
-    ends = (np.array([made.honest.low]), np.array([made.honest.high]))
-    return Dots(at, np.array([made.honest.value]), "fit", *ends, is_hollow=True, size=7, hover=(said,))
-
-
-def _ends(made: Forecast) -> FloatArray:
-    assert made.honest is not None
-    return np.array([made.honest.low, made.honest.high])
+def _forecast(c: float, honest: Prediction) -> Dots:
+    said = f"forecast {honest.value:.4g} [{honest.low:.4g}, {honest.high:.4g}]"
+    at, value, low, high = (np.array([number]) for number in (c, honest.value, honest.low, honest.high))
+    return Dots(at, value, "fit", low, high, is_hollow=True, size=7, hover=(said,))
 
 
 def _caption(analysis: Analysis, panels: Sequence[Panel], said: str) -> str:

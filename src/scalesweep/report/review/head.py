@@ -168,7 +168,7 @@ def told_count(found: Estimate) -> str:
 
 def _best(ahead: Ahead, fit: SweepFit) -> list[str]:
     if fit.preferred is None:
-        return ["Not known, because the points do not tell N and D apart."]
+        return ["Not known, because there is no law of both N and D."]
     if ahead.refusal or not ahead.best:
         return [f"Not known: {_lower(ahead.refusal or 'the points do not show it.')}"]
     where = _places(ahead.best)
@@ -196,7 +196,11 @@ def _losses(ahead: Ahead, analysis: Analysis) -> list[str]:
     if not ahead.best:
         return ["Not known beyond the points, for the same reason."]
     lines = []
-    places = _places(ahead.best) if analysis.fit.preferred else ["At the farthest supported compute" for _ in ahead.best]
+    places = (
+        _places(ahead.best)
+        if analysis.fit.preferred
+        else [f"At {format_rough(analysis.support.reach)} times the largest measured compute, the farthest supported"]
+    )
     for best, place in zip(ahead.best, places, strict=True):
         if isinstance(best.loss, Refused):
             lines.append(f"{place}: not known. {best.loss}")

@@ -11,8 +11,10 @@ _STEADY = 0.01
 
 
 def bits_per_byte(points: Points) -> float | None:
-    """What a loss in nats per token is multiplied by; None where the bytes of a token are not known, or not one number."""
+    """What a loss in nats, per token or per byte, is multiplied by; None where a token's bytes are not one known number."""
     used = points.used
+    if points.metric.name == "nats_per_byte":
+        return 1 / math.log(2)
     if points.metric.name != "nats_per_token" or "bytes_per_token" not in used:
         return None
     known = used["bytes_per_token"].to_numpy(dtype=np.float64)
