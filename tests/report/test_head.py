@@ -15,8 +15,9 @@ from scalesweep.interval import Interval
 from scalesweep.laws import Chinchilla
 from scalesweep.points.points import Points, points_from_rows
 from scalesweep.report import ReportContext
+from scalesweep.report.charts.chart import Chart
 from scalesweep.report.context import Facts
-from scalesweep.report.figures import all_figures
+from scalesweep.report.figures import all_figures, figures
 from scalesweep.report.figures.material import Material
 from scalesweep.report.pages.html import render_html
 from scalesweep.report.pages.markdown import render_markdown
@@ -121,7 +122,7 @@ def test_where_n_and_d_are_not_told_apart_it_says_so_and_answers_for_compute(ref
 def test_a_law_over_several_recipes_is_no_headline() -> None:
     rows = [
         {"n": n, "d": d, "c": 6 * n * d, "arch": arch, "loss": float(LAW.predict(n, d)) * factor}
-        for arch, factor in (("dense", 1.0), ("moe", 0.95))
+        for arch, factor in (("dense", 1.0), ("<b>moe</b>", 0.95))
         for n in np.geomspace(1e5, 1e7, 5)
         for d in np.geomspace(1e6, 1e8, 5)
     ]
@@ -131,6 +132,9 @@ def test_a_law_over_several_recipes_is_no_headline() -> None:
         head = head_of(analysis)
         assert (head.state, head.shows_law, head.answers) == ("limited", False, ())
         assert "arch" in head.verdict
+    drawn = figures()["frontier"](Material(points, analysis))
+    assert isinstance(drawn, Chart)
+    assert [panel.title for panel in drawn.panels] == ["dense", "&lt;b&gt;moe&lt;/b&gt;"]
 
 
 def test_digits_follow_the_interval() -> None:

@@ -1,6 +1,7 @@
 """The first picture of a report: the losses over compute, what the law says of the best model, and the forecast."""
 
 from collections.abc import Sequence
+from html import escape
 
 import numpy as np
 
@@ -47,7 +48,7 @@ def frontier(analysis: Analysis) -> Chart | Refused:
 
 def _of_family(family: Family) -> Panel:
     assert not isinstance(family.fit, Refused)
-    return _panel(family.points, family.fit, support_of(family.points, family.fit, None), [], family.name)
+    return _panel(family.points, family.fit, support_of(family.points, family.fit, None), [], escape(family.name))
 
 
 def _panel(points: Points, fit: SweepFit, support: Support, losses: Sequence[Best], title: str) -> Panel:

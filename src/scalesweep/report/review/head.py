@@ -67,37 +67,34 @@ def head_of(analysis: Analysis) -> Head:
     fit, families = analysis.fit, analysis.families
     if fit.compute.is_contradiction:
         return Head("limited", f"A17: {fit.compute.unusual}", _remedies(fit), (), False)
-    best, mixed = fit.preferred, pooled_over(analysis)
-    if mixed:
-        verdict = f"No single law: {mixed}"
-        by = f"by={families.column}" if families else ""
-        shown = "Each has its own below." if by else f"Fit each by itself: {_remedies(fit)}"
-        return Head("limited", f"{verdict}. {shown if by else ''}".strip(), "" if by else shown, (), False)
+    if mixed := pooled_over(analysis):
+        remedy = "" if families else f"Fit each by itself: by={mixed[0]}."
+        verdict = f"No single law: the rows differ by {', '.join(mixed)}.{' Each value has its own law.' if families else ''}"
+        return Head("limited", verdict, remedy, (), False)
+    best, of = fit.preferred, f"{families.reference.name}: " if families else ""
     answers = _answers(analysis)
     if best is None:
         remedy = _remedies(fit)
         why = fit.refusal.reason.partition("; ")[0].rstrip(".") if remedy else fit.refusal.reason.rstrip(".")
-        return Head("refused", f"{Status.NOT_IDENTIFIED.value} {why}.", remedy, answers, False)
+        return Head("refused", f"{of}{Status.NOT_IDENTIFIED.value} {why}.", remedy, answers, False)
     doubted = any(finding.code in _DOUBTS for finding in fit.findings)
     if best.status is Status.IDENTIFIED and not best.messages and not doubted:
-        return Head("clear", best.status.value, "", answers, True)
+        return Head("clear", f"{of}{best.status.value}", "", answers, True)
     why = " ".join((best.status.value, *best.messages[:1]))
     if doubted and best.status is Status.IDENTIFIED:
         codes = ", ".join(finding.code for finding in fit.findings if finding.code in _DOUBTS)
         why = f"A law fits these points, but {codes} {'doubts' if ',' not in codes else 'doubt'} it: read its intervals."
-    return Head("limited", why, _remedies(fit), answers, False)
+    return Head("limited", f"{of}{why}", _remedies(fit), answers, False)
 
 
-def pooled_over(analysis: Analysis) -> str:
-    """What one law of all rows would mix, in words; empty where the rows are of one recipe."""
-    families = analysis.families
+def pooled_over(analysis: Analysis) -> list[str]:
+    """Columns over whose values one law of all rows would be; none where the rows are of one recipe."""
+    families, frame = analysis.families, analysis.points.used
     if families is not None:
-        return f"the rows are of {len(families.families)} values of {families.column}" if families.is_pooled else ""
-    frame = analysis.points.used
+        return [families.column] if families.is_pooled else []
     axes = [str(name) for name in frame if str(name).startswith("axis.") and frame[name].nunique() > 1]
     found = None if axes or analysis.points.is_partial else find_repeats(frame)
-    names = axes or ([*found.families, *found.evaluations] if found else [])
-    return f"the rows differ by {', '.join(names)}" if names else ""
+    return axes or ([*found.families, *found.evaluations] if found else [])
 
 
 def _remedies(fit: SweepFit) -> str:
