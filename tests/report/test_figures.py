@@ -200,7 +200,7 @@ def test_the_forecast_of_the_first_picture_is_that_of_the_farthest_supported_mod
     (ring,) = [dots for dots in marks(drawn["frontier"], Dots) if dots.is_hollow]
     assert ring.low is not None and ring.high is not None
     assert [ring.x[0], ring.y[0], ring.low[0], ring.high[0]] == pytest.approx(
-        [made.c, made.honest.value, made.honest.low, made.honest.high]
+        [made.c, made.honest.value, made.honest.low, made.honest.high], rel=1e-5
     )
 
 

@@ -19,7 +19,7 @@ from scalesweep.report.charts.interactive import asset, charts_json, figure, gra
 from scalesweep.report.context import ReportContext
 from scalesweep.report.pages.cells import cell_rows, num_leading
 from scalesweep.report.pages.markdown import excluded_rows
-from scalesweep.report.pages.markup import anchor, at_path, interval, number, templates
+from scalesweep.report.pages.markup import anchor, at_path, digits, interval, number, templates
 from scalesweep.report.pages.sections import budgets_table, published_table, wrapped_sources
 from scalesweep.report.review.checklist import Reviewed, checklist_table, count_status
 from scalesweep.report.review.head import facts_words, head_of
@@ -70,6 +70,7 @@ def _numbers(content: Mapping[str, Any]) -> dict[str, Any]:
         "at": partial(at_path, content),
         "number": partial(number, content),
         "interval": partial(interval, content),
+        "digits": lambda path: digits(at_path(content, path)),
         "symbol": lambda name: _SYMBOLS.get(name, Markup("<var>{}</var>").format(name)),
         "heading": heading,
         "headings": headings,

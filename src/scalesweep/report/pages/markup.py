@@ -9,7 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from scalesweep.report.tables import Writer, data_html
-from scalesweep.units import format_number
+from scalesweep.units import format_number, format_within
 
 
 @cache
@@ -49,6 +49,14 @@ def interval(content: Mapping[str, Any], path: str, write: Writer = format_numbe
         "open" if ends.get(f"is_{end}_open") else number(content, f"{path}.{end}", write, "∞") for end in ("low", "high")
     )
     return Markup("[{}, {}]").format(low, high)
+
+
+def digits(estimate: Mapping[str, Any]) -> Writer:
+    """How an estimate of the file and its ends are written: with the digits that its interval allows, and at least two."""
+    low, high = estimate["low"], estimate["high"]
+    if low is None or high is None:
+        return format_number
+    return lambda value: format_within(value, min((high - low) / 2, abs(value)))
 
 
 def anchor(title: str) -> str:
