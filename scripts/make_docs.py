@@ -103,7 +103,9 @@ def _allowed(kind: Any, metadata: Iterable[Any] = ()) -> str:
         return " or ".join(map(_allowed, inner))
     if any(getattr(rule, "func", None) is parse_quantity for rule in rules):
         return "count" if kind is int else "amount"
-    limits = [f"{SIGNS[name]} {value}" for rule in rules for name in SIGNS if (value := getattr(rule, name, None)) is not None]
+    found = [(name, value) for rule in rules for name in SIGNS if (value := getattr(rule, name, None)) is not None]
+    # A pattern is code: in plain text, its brackets would be a link.
+    limits = [f"{SIGNS[name]} {f'`{value}`' if name == 'pattern' else value}" for name, value in found]
     return f"{WORDS.get(origin or kind, 'table')} {', '.join(limits)}".strip()
 
 
