@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 from scalesweep.version import __version__
 
@@ -60,7 +61,10 @@ def test_citation_is_of_this_version_and_licence() -> None:
 
 def test_workflow_runs_tests_a_sweep_and_the_site(workflow: dict[Any, Any]) -> None:
     shell = shell_of(workflow)
-    for command in ("scripts/test.sh", "scalesweep run sweep=smoke", "mkdocs build --strict"):
+    for command in (
+        *("scripts/test.sh", "scalesweep run sweep=smoke", "mkdocs build --strict", "docker build"),
+        "pip install -r requirements-lean.txt && pip install --no-deps .",
+    ):
         assert command in shell
     versions = workflow["jobs"]["test"]["strategy"]["matrix"]["python"]
     lowest, above = re.findall(r"3\.(\d+)", PROJECT["requires-python"])
@@ -76,7 +80,7 @@ def test_workflow_may_only_read_and_pins_its_actions(workflow: dict[Any, Any]) -
 
 
 def test_workflow_s_requirements_of_the_site_are_those_of_the_extra(workflow: dict[Any, Any]) -> None:
-    (line,) = [line for line in shell_of(workflow).splitlines() if "pip install" in line]
+    (line,) = [line for line in shell_of(workflow).splitlines() if "mkdocs-material" in line]
     assert re.findall(r'"([^"]+)"', line) == PROJECT["optional-dependencies"]["docs"]
 
 
@@ -106,10 +110,30 @@ def test_what_the_image_copies_is_there() -> None:
 
 
 def test_image_runs_as_nobody_in_particular_on_a_cuda_base() -> None:
-    assert re.search(r"^ARG BASE=nvidia/cuda:\d+\.\d+\.\d+-\w+-ubuntu\d+\.\d+$", DOCKERFILE, re.MULTILINE)
+    assert re.search(r"^FROM nvidia/cuda:\d+\.\d+\.\d+-\w+-ubuntu\d+\.\d+ AS on-cuda$", DOCKERFILE, re.MULTILINE)
     users = re.findall(r"^USER (.+)$", DOCKERFILE, re.MULTILINE)
     assert users
     assert not users[-1].startswith(("0", "root"))
+
+
+def test_image_says_its_version_and_pins_a_torch_that_the_project_allows() -> None:
+    assert f'image.version="{__version__}"' in DOCKERFILE
+    assert f'image.licenses="{PROJECT["license"]}"' in DOCKERFILE
+    (pinned,) = re.findall(r"^ARG TORCH=(\d+\.\d+\.\d+)$", DOCKERFILE, re.MULTILINE)
+    (asked,) = [line for line in PROJECT["dependencies"] if line.startswith("torch")]
+    assert Requirement(asked).specifier.contains(pinned)
+
+
+def test_image_is_the_command() -> None:
+    assert DOCKERFILE.rstrip().endswith('ENTRYPOINT ["scalesweep"]\nCMD ["--help"]')
+
+
+def test_hadolint_has_nothing_to_say() -> None:
+    hadolint = Path(sys.prefix) / "bin" / "hadolint"
+    if not hadolint.is_file():
+        pytest.skip("hadolint is not installed; scripts/install.sh dev brings it")
+    done = subprocess.run([str(hadolint), str(ROOT / "Dockerfile")], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, "")
 
 
 def test_image_s_list_of_requirements_is_the_project_s(tmp_path: Path) -> None:

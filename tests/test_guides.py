@@ -23,6 +23,7 @@ COMPARED = {"reproduce"}
 NOT_RUN = {
     "scripts/install.sh": "installation; .ci/run does it",
     ". .venv/bin/activate": "installation",
+    "pip install -r requirements-lean.txt && pip install --no-deps .": "installation; .ci/run does it",
     "scripts/demo.sh": "installation, and minutes of training",
     "scalesweep run data=hub data.name=roneneldan/TinyStories sweep.name=stories": "downloads from a hub",
     "scalesweep run data=enwik8 sweep.name=wiki": "downloads 100 MB",

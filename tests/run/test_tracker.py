@@ -374,7 +374,7 @@ def test_a_missing_package_is_refused_before_anything_is_measured(
     place = "hydra.run.dir" if command[0] == "train" else "dir"
     assert exit_code([*command, f"logger={kind}", f"{place}={tmp_path / 'x'}"]) == 2
     err = capsys.readouterr().err
-    assert f"logger = {kind}: needs the package {kind}" in err and f"pip install 'scalesweep[{kind}]'" in err
+    assert f"logger = {kind}: needs the package {kind}" in err and f"pip install '{kind}" in err
     assert not (tmp_path / "x" / "cells").exists() and not (tmp_path / "x" / "sweep").exists()
 
 

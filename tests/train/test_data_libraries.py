@@ -85,5 +85,5 @@ def test_ids_of_tiktoken_are_the_librarys(tmp_path, monkeypatch):
 @pytest.mark.parametrize("kind", ["sentencepiece", "tiktoken"])
 def test_a_library_that_is_missing_is_named_with_its_extra(monkeypatch, kind):
     monkeypatch.setitem(sys.modules, kind, None)
-    with pytest.raises(DataError, match=rf"pip install 'scalesweep\[{kind}\]'"):
+    with pytest.raises(DataError, match=rf"pip install '{kind}[<>]"):
         make_tokenizer(TokenizerSpec(kind=kind, name="x"), [])

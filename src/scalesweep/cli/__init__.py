@@ -14,6 +14,7 @@ from scalesweep.cli.help import command_help, main_help
 from scalesweep.cli.output import forgiving_output, spell_out
 from scalesweep.cli.paths import refusal
 from scalesweep.errors import EXIT_AGAIN, EXIT_BAD_INPUT, EXIT_INTERRUPTED, EXIT_OK, Requeue, ScaleSweepError, did_you_mean
+from scalesweep.packages import MEASURING, lacking
 from scalesweep.version import __version__
 
 _MODULES = {
@@ -86,6 +87,11 @@ def _answer(chosen: Command, rest: Sequence[str]) -> int:
         return chosen(rest)
     except ScaleSweepError as error:
         print(f"scalesweep: {error}", file=sys.stderr)
+        return EXIT_BAD_INPUT
+    except ModuleNotFoundError as error:
+        if error.name not in MEASURING:
+            raise
+        print(f"scalesweep: {chosen.name} needs {lacking(error.name)}", file=sys.stderr)
         return EXIT_BAD_INPUT
     except KeyboardInterrupt as reason:
         print("\nscalesweep: stopped; what was measured is kept, and the same command goes on from here.", file=sys.stderr)

@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from scalesweep.cli.command import TRUST, Command, Given
 from scalesweep.errors import EXIT_BAD_INPUT, EXIT_OK, ScaleSweepError
+from scalesweep.packages import require_measuring
 from scalesweep.settings.compose import compose_values, config_dir, data_option, named_settings, part_option
 from scalesweep.settings.effect import refuse_idle
 from scalesweep.settings.held_out import with_validation
@@ -29,6 +30,7 @@ def train(given: Given) -> int:
     words = _with_own_code(given.words)
     if not any(word.startswith("-") and not is_own(word) for word in words):
         compose_values(words, root="cell")  # a mistake is one sentence here, and several lines there
+        require_measuring()
     sys.argv = ["scalesweep train", *words]
     refused: list[str] = []
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from scalesweep.cli.command import Command, Given, Option, whole
 from scalesweep.errors import EXIT_OK, Cancelled, SpecError
+from scalesweep.packages import require_measuring
 from scalesweep.run.launch import join
 from scalesweep.run.launch.device import num_gpus, resolve_device
 from scalesweep.run.launch.local import num_workers
@@ -81,6 +82,7 @@ COMMANDS = (
 
 def _device(store: Store, name: str) -> str:
     """The device, if this machine has it."""
+    require_measuring()
     train = store.plan_file.settings().train
     if name == "auto":
         return resolve_device(train)

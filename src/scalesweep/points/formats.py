@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scalesweep.errors import PointsError
+from scalesweep.packages import pip_line
 from scalesweep.points.values import is_blank
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def read_xlsx(content: bytes, path: Path) -> Table:
         sheets = pd.read_excel(io.BytesIO(content), sheet_name=None, header=None, dtype=object, engine="openpyxl")
     except ImportError:
         raise PointsError(
-            f'{path}: reading .xlsx needs openpyxl; install it with: pip install "scalesweep[xlsx]", or save the sheet as .csv.'
+            f"{path}: reading .xlsx needs openpyxl; install it with: {pip_line('openpyxl')}, or save the sheet as .csv."
         ) from None
     except Exception as error:  # openpyxl and zipfile raise many kinds for a damaged file
         raise PointsError(f"{path}: this is not a readable workbook ({str(error).splitlines()[0]}).") from None

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from scalesweep.analysis.forecast.rounds import End, Log, next_round, predict_cells
 from scalesweep.errors import PointsError, SpecError
+from scalesweep.packages import require_measuring
 from scalesweep.plan.grid import Device
 from scalesweep.report.words.adaptive import describe_end, describe_round
 from scalesweep.run.launch.device import device_of_sweep
@@ -43,6 +44,7 @@ def run_adaptive(settings: Settings, asked: Log, say: Say, warn: Say, named: Col
         KeyboardInterrupt: SIGINT or SIGTERM ended it.
     """
     _check(settings)
+    require_measuring()
     require_ready(settings.logger)
     directory = Path(settings.dir).expanduser()
     store = Store(directory)

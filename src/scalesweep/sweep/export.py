@@ -5,6 +5,7 @@ from pathlib import Path
 
 from scalesweep.errors import DataError, StoreError, did_you_mean
 from scalesweep.files import plain_write_errors
+from scalesweep.packages import require_measuring
 from scalesweep.plan.cell import Cell
 from scalesweep.plan.flops import ModuleShape
 from scalesweep.run.store.stated import stated_corpora
@@ -27,6 +28,7 @@ def export_cell(store: Store, key: str, to: Path, say: Callable[[str], None] = l
     Raises:
         StoreError: there is no such cell, its weights were not kept, its corpus is gone, or `to` is not empty or cannot be
             written.
+        SpecError: torch is not installed.
     """
     cells = {cell.key: cell for cell in store.plan_file.plan().cells}
     if key not in cells:
@@ -44,6 +46,7 @@ def export_cell(store: Store, key: str, to: Path, say: Callable[[str], None] = l
         raise StoreError(_no_weights(store, key))
     if to.exists() and (not to.is_dir() or any(to.iterdir())):
         raise StoreError(f"to={to} is there already and not an empty directory; choose another place with to=....")
+    require_measuring()
     cell = cells[key]
     corpus = _corpus(store, cell, say)
     from scalesweep.train.model.export import export_model, load_weights

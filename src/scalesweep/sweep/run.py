@@ -11,6 +11,7 @@ from scalesweep.analysis.analyse import Analysis
 from scalesweep.errors import FitError, PointsError, Refused, StoreError
 from scalesweep.files import plain_storage_errors
 from scalesweep.fit.sweep_fit import SweepFit
+from scalesweep.packages import require_measuring
 from scalesweep.plan.budget import describe, exceeded, shrink
 from scalesweep.plan.grid import Device
 from scalesweep.plan.plan import Plan, make_plan
@@ -73,6 +74,7 @@ def run_sweep(settings: Settings, say: Say, warn: Say, named: Collection[str] | 
         Cancelled: somebody cancelled the sweep.
         KeyboardInterrupt: SIGINT or SIGTERM ended it; checkpoints are written.
     """
+    require_measuring()
     require_ready(settings.logger)
     store = Store(Path(settings.dir).expanduser())
     refuse_another(store, settings, named)
@@ -210,8 +212,8 @@ def measure_edges(store: Store, plan: Plan, settings: Settings, corpora: Corpora
 @signals_interrupt()
 def measure_cell(settings: Settings, directory: Path, say: Say) -> float:
     """Measure the single cell of `settings` in `directory`; its validation loss, nan if it diverged."""
-    require_ready(settings.logger)
     device = device_of_sweep(settings)
+    require_ready(settings.logger)
     corpora = prepare_corpora(settings, say)
     planned = plan_sweep(settings, corpora, device)
     store = Store(directory)

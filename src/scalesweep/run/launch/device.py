@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from scalesweep.errors import SpecError
+from scalesweep.packages import require_measuring
 from scalesweep.plan.grid import Device
 from scalesweep.settings.settings import Settings
 from scalesweep.settings.train import TrainSpec
@@ -16,8 +17,9 @@ def device_of_sweep(settings: Settings) -> Device:
     """The device on which the launcher's workers train: of a cluster, what its jobs ask for; else what this machine has.
 
     Raises:
-        SpecError: CUDA was asked for and there is none.
+        SpecError: torch is not installed, or CUDA was asked for and there is none.
     """
+    require_measuring()
     launcher, asked = settings.launcher, settings.train.device
     if launcher.name not in ("slurm", "ray"):
         return resolve_device(settings.train)
@@ -32,8 +34,9 @@ def resolve_device(spec: TrainSpec) -> Device:
     """The device of this machine; auto is CUDA where PyTorch sees a GPU.
 
     Raises:
-        SpecError: CUDA was asked for and there is none.
+        SpecError: torch is not installed, or CUDA was asked for and there is none.
     """
+    require_measuring()
     if spec.device == "cpu" or (spec.device == "auto" and not _has_nvidia_driver()):
         return "cpu"
     if num_gpus() > 0:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from scalesweep.errors import EXIT_AGAIN, EXIT_INTERRUPTED, EXIT_OK, SpecError
+from scalesweep.packages import pip_line
 from scalesweep.run.launch.cluster import End, keep_jobs, start_worker, tail_of_logs
 from scalesweep.run.launch.monitor import Monitor
 from scalesweep.run.launch.signals import STOP_SECONDS
@@ -41,7 +42,7 @@ def _import_ray() -> Any:
     try:
         import ray
     except ImportError:
-        raise SpecError("launcher=ray needs ray: pip install 'scalesweep[ray]'.") from None
+        raise SpecError(f"launcher=ray needs ray: {pip_line('ray')}.") from None
     return ray
 
 

@@ -24,6 +24,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from scalesweep.errors import EXIT_AGAIN, EXIT_INTERRUPTED, EXIT_OK, SpecError, StoreError
+from scalesweep.packages import pip_line
 from scalesweep.run.launch.cluster import End, keep_jobs, start_worker, tail_of_logs
 from scalesweep.run.launch.monitor import Monitor
 from scalesweep.run.launch.signals import STOP_SECONDS
@@ -163,7 +164,7 @@ def require_slurm() -> None:
     try:
         import submitit  # noqa: F401
     except ImportError:
-        raise SpecError("launcher=slurm needs submitit: pip install 'scalesweep[slurm]'.") from None
+        raise SpecError(f"launcher=slurm needs submitit: {pip_line('submitit')}.") from None
     missing = [name for name in ("sbatch", "squeue", "srun", "scontrol") if shutil.which(name) is None]
     if missing:
         raise SpecError(

@@ -5,13 +5,13 @@ tracker does, the sweep goes on. One that fails says so once and is silent from 
 """
 
 import contextlib
-import importlib.util
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from scalesweep.errors import SpecError
+from scalesweep.packages import is_there, pip_line
 from scalesweep.run.tracker.base import Backend, CellLog, SweepSummary
 from scalesweep.settings.run import LoggerSpec
 
@@ -70,11 +70,9 @@ def require_ready(spec: LoggerSpec) -> None:
     """
     if is_off(spec):
         return
-    found = importlib.util.find_spec(spec.kind)
-    if found is None or found.origin is None:  # a directory of that name in the working directory has no origin
-        extra = "scalesweep" if spec.kind == "wandb" else f"scalesweep[{spec.kind}]"
+    if not is_there(spec.kind):
         raise SpecError(
-            f"logger = {spec.kind}: needs the package {spec.kind}, which is not installed; run pip install '{extra}', or "
+            f"logger = {spec.kind}: needs the package {spec.kind}, which is not installed; run {pip_line(spec.kind)}, or "
             "choose logger=none."
         )
     if spec.kind == "wandb" and spec.mode == "online":

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scalesweep.errors import DataError
+from scalesweep.packages import pip_line
 from scalesweep.train.data.encoding import Tokenizer
 from scalesweep.train.data.hub import first_line
 
@@ -97,7 +98,7 @@ def load_tiktoken(name: str, end: str | None) -> Tokenizer:
 
 
 def _missing(package: str) -> DataError:
-    return DataError(f"data.tokenizer.kind={package} needs the package {package}: pip install 'scalesweep[{package}]'.")
+    return DataError(f"data.tokenizer.kind={package} needs the package {package}: {pip_line(package)}.")
 
 
 def _no_end(name: str, end: str) -> DataError:
