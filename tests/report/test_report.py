@@ -247,6 +247,12 @@ def test_tables_hold_the_estimates(report):
     latex = (path.parent / "laws.tex").read_text()
     assert latex.count("\\\\") == len(rows) + 1
     assert latex.count("&") == 3 * (len(rows) + 1)
+    assert re.sub(r"(?m)^.*\\\\$\n", "", latex).split() == [
+        *("%", r"\usepackage{booktabs}", r"\begin{tabular}{llrl}", r"\toprule", r"\midrule"),
+        *[r"\addlinespace"] * (sum(bool(law.estimates) for law in fit.laws.values()) - 1),
+        *(r"\bottomrule", r"\end{tabular}"),
+    ]
+    assert "_" not in re.sub(r"\$[^$]*\$", "", latex)
 
 
 def test_every_prediction_of_the_back_test_is_in_its_table(report):
@@ -338,4 +344,23 @@ def test_ends_at_a_bound_of_the_search_are_open_on_the_page_and_in_latex():
     found = Estimate(0.86, Interval(0.03, 10.0, is_high_open=True))
     page = interval({"e": found.to_dict()}, "e")
     assert page.startswith('[<data value="0.03" data-path="e.low">') and page.endswith("open]")
-    assert latex_interval(found.interval) == "[$0.03$, open]"
+    assert latex_interval(found.interval) == "[$0.03000$, open]"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "written"),
+    [
+        (0.20231, 0.28649, "[$0.202$, $0.286$]"),
+        (293.9, 957.5, "[$290$, $960$]"),
+        (20.04, 89_970.0, "[$20$, $90000$]"),
+        (0.0, 0.80112, "[$0.00$, $0.80$]"),
+        (1.897e15, 4.191e15, r"[$1.9 \cdot 10^{15}$, $4.2 \cdot 10^{15}$]"),
+        (0.05651, 0.05904, "[$0.0565$, $0.0590$]"),
+        (-0.0003, 0.0009, r"[$-3.0 \cdot 10^{-4}$, $9.0 \cdot 10^{-4}$]"),
+    ],
+)
+def test_latex_has_two_significant_digits_of_the_interval(low, high, written):
+    from scalesweep.interval import Interval
+    from scalesweep.report.pages.tables import latex_interval
+
+    assert latex_interval(Interval(low, high)) == written

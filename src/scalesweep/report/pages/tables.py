@@ -1,13 +1,14 @@
 """Tables for other programs: the laws as CSV at full precision and as LaTeX for a paper, the back-test row by row."""
 
+import math
+
 import numpy as np
 
 from scalesweep.analysis.forecast.backtest import BackTest
-from scalesweep.fit.sweep_fit import SweepFit
+from scalesweep.fit.sweep_fit import Name, SweepFit
 from scalesweep.interval import Interval
 from scalesweep.report.tables import Entry, Table, write_csv
 from scalesweep.report.words.fit import meaning
-from scalesweep.units import format_number
 
 _SYMBOLS = {
     "alpha": r"$\alpha$",
@@ -42,32 +43,47 @@ def render_back_test(tested: BackTest) -> str:
 
 
 def render_latex(fit: SweepFit) -> str:
-    """A tabular with one row a parameter; it needs no package."""
-    rows = [
-        f"{name.replace('_', ' ')} & {_SYMBOLS.get(parameter, f'${parameter}$')} & "
-        f"{_number(estimate.value)} & {latex_interval(estimate.interval)} \\\\"
+    """A tabular of booktabs with one row a parameter, each with the digits that its interval allows."""
+    blocks = [
+        [
+            f"{_name(name) if not row else ''} & {_SYMBOLS.get(parameter, f'${parameter}$')} & "
+            f"{_number(estimate.value, estimate.interval)} & {latex_interval(estimate.interval)} \\\\"
+            for row, (parameter, estimate) in enumerate(fit[name].estimates.items())
+        ]
         for name in fit.order
-        for parameter, estimate in fit[name].estimates.items()
     ]
-    head = [
-        "\\begin{tabular}{llrl}",
-        "\\hline",
-        f"law & & estimate & {fit.confidence:.0%} interval \\\\".replace("%", "\\%"),
-        "\\hline",
-    ]
-    return "\n".join([*head, *rows, "\\hline", "\\end{tabular}", ""])
+    between = "\n\\addlinespace\n".join("\n".join(rows) for rows in blocks if rows)
+    head = f"Law & & Estimate & {fit.confidence:.0%} interval \\\\".replace("%", "\\%")
+    lines = ("% \\usepackage{booktabs}", "\\begin{tabular}{llrl}", "\\toprule", head, "\\midrule", between)
+    return "\n".join([*lines, "\\bottomrule", "\\end{tabular}", ""])
 
 
 def latex_interval(found: Interval | None) -> str:
     """The ends in mathematics; an end that the search did not find is open."""
     if found is None:
         return "--"
-    low = "open" if found.is_low_open else _number(found.low)
-    return f"[{low}, {'open' if found.is_high_open else _number(found.high)}]"
+    low = "open" if found.is_low_open else _number(found.low, found)
+    return f"[{low}, {'open' if found.is_high_open else _number(found.high, found)}]"
 
 
-def _number(value: float) -> str:
-    mantissa, _, exponent = format_number(value).partition("e")
-    if mantissa in ("inf", "-inf"):
+def _name(law: Name) -> str:
+    if law.startswith("by_"):
+        return f"$L({law[3].upper()})${', with a floor' if law.endswith('_floor') else ''}"
+    return f"$L(N, D)$, {'additive' if law == 'joint' else law}"
+
+
+def _number(value: float, within: Interval | None) -> str:
+    """The value to the second significant digit of half its interval's width, or of its own where that says more.
+
+    Four significant digits where there is no interval, or one with an open end.
+    """
+    if not math.isfinite(value):
         return r"$\infty$"
-    return f"${mantissa} \\cdot 10^{{{int(exponent)}}}$" if exponent else f"${mantissa}$"
+    exponent = math.floor(math.log10(abs(value))) if value else 0
+    place = exponent - 3
+    if within is not None and not (within.is_low_open or within.is_high_open) and within.high > within.low:
+        width = (within.high - within.low) / 2
+        place = min(math.floor(math.log10(width)) - 1, exponent - 1 if value else 0)
+    if value and not 1e-3 <= abs(value) < 1e5:
+        return f"${value / 10**exponent:.{max(exponent - place, 0)}f} \\cdot 10^{{{exponent}}}$"
+    return f"${round(value, -place):.{max(-place, 0)}f}$"
