@@ -2,8 +2,10 @@
 
 import os
 import pty
+import re
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -81,9 +83,34 @@ def test_a_figure_is_drawn_into_a_file_or_the_terminal(
     assert "\x1b" not in text
 
 
+def test_a_figure_for_a_column_has_its_width_and_one_size_of_type(points: Path, tmp_path: Path) -> None:
+    out = tmp_path / "column.pdf"
+    drawn = ["plot", "joint_fit", str(points), "fit.bootstrap=0", "width=3.25", f"out={out}"]
+    heights = {}
+    for words in ("panel=1 title=off", "panel=1 title=on", "title=on", "panel=1 font=6"):
+        assert main([*drawn, *words.split()]) == 0
+        content = out.read_bytes()
+        ((width, heights[words]),) = [tuple(map(float, box)) for box in re.findall(rb"/MediaBox \[ 0 0 (\S+) (\S+) ]", content)]
+        pages = [zlib.decompress(found) for found in re.findall(rb"stream\r?\n(x.*?)\r?\nendstream", content, re.DOTALL)]
+        sizes = {float(size) for page in pages for size in re.findall(rb"/F\S+ (\S+) Tf", page)}
+        assert width == pytest.approx(3.25 * 72)
+        assert sizes == {6.0 if "font=6" in words else 8.0}
+    assert heights["title=on"] > 1.5 * heights["panel=1 title=on"]  # its panels are set below each other
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
+        (lambda p: ["joint_fit", p, "width=40", "out=a.pdf"], "width = '40': must be inches from 1 to 20."),
+        (lambda p: ["joint_fit", p, "width=wide", "out=a.pdf"], "width = 'wide': must be a positive number, such as"),
+        (lambda p: ["joint_fit", p, "font=1", "out=a.pdf"], "font = '1': must be points from 4 to 24."),
+        (lambda p: ["joint_fit", p, "panel=0"], "panel = '0': must be a positive whole number"),
+        (lambda p: ["joint_fit", p, "panel=9", "fit.bootstrap=0"], "panel = 9: joint_fit has 2 panels here, counted from 1."),
+        (lambda p: ["joint_fit", p, "title=no"], "title = 'no': must be one of on, off"),
+        (
+            lambda p: ["joint_fit", p, "width=3.25"],
+            "width= has an effect only on a file; add out=FILE, such as out=joint_fit.pdf.",
+        ),
         (lambda p: [], "plot takes the name of a figure first; there are frontier, "),
         (lambda p: ["power_law", p], "'power_law' is no figure"),
         (lambda p: ["joint_fit", p, "out=figure.jpg"], "out = 'figure.jpg': must end in .svg, .pdf, .png"),

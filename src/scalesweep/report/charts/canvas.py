@@ -14,16 +14,20 @@ import numpy as np
 
 from scalesweep.arrays import FloatArray
 from scalesweep.report.charts.chart import Axis, Band, Chart, Dots, Line, Panel, Role, Rule, Scale, write
+from scalesweep.report.charts.paper import Paper
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.cm import ScalarMappable
     from matplotlib.figure import Figure
+    from matplotlib.legend import Legend
 
 _DASHES = {"solid": "-", "dash": "--", "dot": ":", "dashdot": "-."}
 _WIDTHS = {1: 6.4, 2: 10.6, 3: 12.4}
 """Inches, by panels in a row: one fills the text of a page of A4, more are set across it or smaller."""
 _MAX_ROW = 3
+_NOTE_LETTERS = 52
+"""Of a line of a note below a panel of the usual width."""
 _BAR_GAP = 0.05
 """Room of a label beside the colour bar, as a share of its height."""
 KINDS = ("svg", "pdf", "png")
@@ -73,6 +77,20 @@ def draw(chart: Chart, theme: Theme = LIGHT, kinds: Sequence[str] = KINDS) -> di
         return {kind: _render(figure, kind) for kind in kinds}
 
 
+def draw_for(paper: Paper, chart: Chart, theme: Theme, kind: str) -> bytes:
+    """The chart as a file of one kind, as wide as asked for, with all type of one size."""
+    import matplotlib
+
+    names = ("font.size", "axes.labelsize", "axes.titlesize", "legend.fontsize")
+    with matplotlib.rc_context(_style(theme) | dict.fromkeys(names, paper.font)):
+        return _render(lay_out(chart, theme, paper=paper), kind)
+
+
+def usual_width(panels: int) -> float:
+    """Inches of a figure with this many panels."""
+    return _WIDTHS[_columns(panels)]
+
+
 def draw_svg(chart: Chart, theme: Theme, inches: tuple[float, float], has_keys: bool = True) -> str:
     """The chart as SVG at a size of its own, for a page that lays out panels itself.
 
@@ -88,15 +106,23 @@ def draw_svg(chart: Chart, theme: Theme, inches: tuple[float, float], has_keys: 
         return _render(lay_out(chart, theme, inches, has_keys), "svg").decode()
 
 
-def lay_out(chart: Chart, theme: Theme, inches: tuple[float, float] | None = None, has_keys: bool = True) -> "Figure":
+def lay_out(
+    chart: Chart, theme: Theme, inches: tuple[float, float] | None = None, has_keys: bool = True, paper: Paper | None = None
+) -> "Figure":
     """The chart with everything in its place, once for all kinds of files; of the usual size unless one is given."""
-    figure, axes = _new_figure(len(chart.panels), inches)
+    panels, columns, letters = len(chart.panels), _columns(len(chart.panels)), _NOTE_LETTERS
+    if paper is not None:
+        columns = paper.columns(panels, columns)
+        chart, inches, letters = paper.with_room(chart, columns), paper.inches(panels, columns), paper.letters(columns)
+    figure, axes = _new_figure(panels, columns, inches)
     for axis, panel in zip(axes, chart.panels, strict=True):
-        _draw_panel(axis, panel, chart.scale, theme)
-    if has_keys:
-        _legend(figure, axes)
+        _draw_panel(axis, panel, chart.scale, theme, letters)
+    legend = _legend(figure, axes) if has_keys else None
+    if paper is not None and legend is not None:  # it takes nothing from the panels
+        width, height = figure.get_size_inches()
+        figure.set_size_inches(width, height + legend.get_window_extent().height / figure.dpi)
     if has_keys and chart.scale is not None:
-        _colour_bar(figure, axes, chart.scale, theme)
+        _colour_bar(figure, axes, chart.scale, theme, 1 if paper is None else -(-panels // columns))
     figure.draw_without_rendering()
     figure.set_layout_engine("none")
     return figure
@@ -133,11 +159,15 @@ def _style(theme: Theme) -> Any:
     }
 
 
-def _new_figure(panels: int, inches: tuple[float, float] | None) -> tuple["Figure", list["Axes"]]:
-    """A figure with this many panels, in rows of at most three."""
+def _columns(panels: int) -> int:
+    """Panels of a row, at most three."""
+    return panels if panels <= _MAX_ROW else (panels + 1) // 2 if panels <= 2 * _MAX_ROW else _MAX_ROW
+
+
+def _new_figure(panels: int, columns: int, inches: tuple[float, float] | None) -> tuple["Figure", list["Axes"]]:
+    """A figure with this many panels, in rows of so many."""
     from matplotlib.figure import Figure
 
-    columns = panels if panels <= _MAX_ROW else (panels + 1) // 2 if panels <= 2 * _MAX_ROW else _MAX_ROW
     rows = -(-panels // columns)
     size = inches or (_WIDTHS[columns], 3.7 if rows == 1 else 3.1 * rows)
     figure = Figure(figsize=size, layout="constrained")
@@ -147,7 +177,7 @@ def _new_figure(panels: int, inches: tuple[float, float] | None) -> tuple["Figur
     return figure, axes[:panels]
 
 
-def _draw_panel(axis: "Axes", panel: Panel, scale: Scale | None, theme: Theme) -> None:
+def _draw_panel(axis: "Axes", panel: Panel, scale: Scale | None, theme: Theme, letters: int) -> None:
     for level, mark in enumerate(panel.marks):
         _draw_mark(axis, mark, scale, theme, 2 + 0.01 * level)  # in their order, between matplotlib's grid and its text
     _set_axis(axis, "x", panel.x)
@@ -156,18 +186,22 @@ def _draw_panel(axis: "Axes", panel: Panel, scale: Scale | None, theme: Theme) -
     if panel.note:
         import textwrap
 
+        import matplotlib
+
+        size = min(8, matplotlib.rcParams["font.size"])
         place: dict[str, Any] = {"xycoords": "axes fraction", "xytext": (0, -36), "textcoords": "offset points", "va": "top"}
-        axis.annotate("\n".join(textwrap.wrap(panel.note, 52)), (0, 0), color=theme.roles["fit"], fontsize=8, **place)
+        axis.annotate("\n".join(textwrap.wrap(panel.note, letters)), (0, 0), color=theme.roles["fit"], fontsize=size, **place)
 
 
-def _legend(figure: "Figure", axes: Sequence["Axes"]) -> None:
-    """One legend of all panels below them, where it covers no point; nothing where no mark has a name."""
+def _legend(figure: "Figure", axes: Sequence["Axes"]) -> "Legend | None":
+    """One legend of all panels below them, where it covers no point; none where no mark has a name."""
     named = {label: handle for axis in axes for handle, label in zip(*axis.get_legend_handles_labels(), strict=True)}
     for columns in range(len(named), 0, -1):  # as many columns as the figure is wide
         legend = figure.legend(named.values(), named.keys(), loc="outside lower center", ncols=columns, frameon=False)
         if columns == 1 or legend.get_window_extent().width <= figure.bbox.width:
-            break
+            return legend
         legend.remove()
+    return None
 
 
 def _draw_mark(axis: "Axes", mark: Dots | Line | Band | Rule, scale: Scale | None, theme: Theme, level: float) -> None:
@@ -232,9 +266,9 @@ def colours(theme: Theme, is_diverging: bool, num: int) -> FloatArray:
     return colormaps[name](np.linspace(*span, num))
 
 
-def _colour_bar(figure: "Figure", axes: list["Axes"], scale: Scale, theme: Theme) -> None:
-    """The scale of the colours beside the panels."""
-    bar = figure.colorbar(palette(scale, theme), ax=axes, pad=0.012, aspect=30)
+def _colour_bar(figure: "Figure", axes: list["Axes"], scale: Scale, theme: Theme, rows: int) -> None:
+    """The scale of the colours beside the panels, as slender beside so many rows as beside one."""
+    bar = figure.colorbar(palette(scale, theme), ax=axes, pad=0.012, aspect=30 * rows)
     ticks = scale.spaced_ticks(_BAR_GAP)
     bar.set_ticks(scale.share(np.array(ticks)).tolist(), labels=[write(scale.quantity)(tick) for tick in ticks])
     bar.minorticks_off()
