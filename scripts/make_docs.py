@@ -1,7 +1,7 @@
 """Rewrites what docs/ repeats of the code; takes no argument.
 
 The tables of docs/configuration.md come from the settings' types, their docstrings and configs/, that of docs/warnings.md from
-report/review/warnings.toml.
+report/review/warnings.toml, docs/commands.md from the declarations of the commands.
 """
 
 import json
@@ -14,6 +14,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from pydantic.fields import FieldInfo
 
+from scalesweep.cli import NAMES, load_command
+from scalesweep.cli.command import Command
 from scalesweep.settings.base import Ladder, Range, Shape, Spec, parse_quantity
 from scalesweep.settings.data import PartSpec, TransformSpec
 from scalesweep.settings.effect import REPEATED
@@ -22,6 +24,7 @@ from scalesweep.settings.tune import LrLaw, TuneSpec
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "docs" / "configuration.md"
+COMMANDS = ROOT / "docs" / "commands.md"
 WARNINGS = ROOT / "docs" / "warnings.md"
 MEANINGS = ROOT / "src" / "scalesweep" / "report" / "review" / "warnings.toml"
 WORDS = {int: "whole number", float: "number", bool: "`true`, `false`", str: "text", type(None): "`null`", dict: "table"}
@@ -71,6 +74,34 @@ def render_warnings() -> str:
     return before + head + "".join(lines) + "\n" + after.partition("\n\n")[2]
 
 
+def render_commands() -> str:
+    """The page of commands: the text above its first section as it stands, then a section for each command."""
+    head = COMMANDS.read_text(encoding="utf-8").split("\n\n## ")[0].strip()
+    return "\n\n".join([head, *(_command(load_command(name)) for name in NAMES)]) + "\n"
+
+
+def _command(command: Command) -> str:
+    """What --help says of a command."""
+    told = [(option.spelling, option.about) for option in command.options or () if option.about]
+    rows = [f"| `{_in_cell(name)}` | {_in_cell(about)} |" for name, about in told]
+    groups = ", ".join(f"[{group}](configuration.md#{group})" for group in command.groups)
+    parts = [
+        f"## {command.name}",
+        command.about,
+        f"```text\nscalesweep {command.name} {command.usage}\n```",
+        "\n".join(["| option | meaning |", "| --- | --- |", *rows]) if rows else "",
+        f"Groups of settings: {groups}." if groups else "",
+        f"```text\n{command.notes.strip()}\n```" if command.notes else "",
+        "\n".join(["```sh", *command.examples, "```"]) if command.examples else "",
+    ]
+    return "\n\n".join(part for part in parts if part)
+
+
+def _in_cell(text: str) -> str:
+    """The text where a bar would end the cell of a table."""
+    return text.replace("|", "\\|")
+
+
 def _rows(spec: Any, values: dict[str, Any], prefix: str = "") -> Iterator[str]:
     for name, field in spec.model_fields.items():
         if f"{prefix}{name}" in REPEATED:
@@ -118,4 +149,5 @@ def _option(path: Path) -> str:
 
 if __name__ == "__main__":
     PAGE.write_text(render(), encoding="utf-8")
+    COMMANDS.write_text(render_commands(), encoding="utf-8")
     WARNINGS.write_text(render_warnings(), encoding="utf-8")

@@ -61,7 +61,10 @@ def compose_command(name: str, words: list[str]) -> None:
 EXAMPLES = sorted({shlex.join(words) for page in PAGES for words in commands_of(page.read_text(encoding="utf-8"))})
 
 
-@pytest.mark.parametrize(("name", "function"), [("configuration", "render"), ("warnings", "render_warnings")])
+PAGES_OF_CODE = [("configuration", "render"), ("commands", "render_commands"), ("warnings", "render_warnings")]
+
+
+@pytest.mark.parametrize(("name", "function"), PAGES_OF_CODE)
 def test_page_is_the_code_s(name: str, function: str) -> None:
     render = runpy.run_path(str(ROOT / "scripts" / "make_docs.py"))[function]
     page = ROOT / "docs" / f"{name}.md"
