@@ -4,7 +4,9 @@ The tables of docs/configuration.md come from the settings' types, their docstri
 report/review/warnings.toml, docs/commands.md from the declarations of the commands.
 """
 
+import html
 import json
+import textwrap
 import tomllib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -83,12 +85,13 @@ def render_commands() -> str:
 def _command(command: Command) -> str:
     """What --help says of a command."""
     told = [(option.spelling, option.about) for option in command.options or () if option.about]
-    rows = [f"| `{_in_cell(name)}` | {_in_cell(about)} |" for name, about in told]
+    rows = [f"| {_code(name)} | {about.replace('|', chr(92) + '|')} |" for name, about in told]
+    usage = textwrap.wrap(f"scalesweep {command.name} {command.usage}", 88, subsequent_indent="    ", break_on_hyphens=False)
     groups = ", ".join(f"[{group}](configuration.md#{group})" for group in command.groups)
     parts = [
         f"## {command.name}",
         command.about,
-        f"```text\nscalesweep {command.name} {command.usage}\n```",
+        "\n".join(["```text", *usage, "```"]),
         "\n".join(["| option | meaning |", "| --- | --- |", *rows]) if rows else "",
         f"Groups of settings: {groups}." if groups else "",
         f"```text\n{command.notes.strip()}\n```" if command.notes else "",
@@ -97,9 +100,9 @@ def _command(command: Command) -> str:
     return "\n\n".join(part for part in parts if part)
 
 
-def _in_cell(text: str) -> str:
-    """The text where a bar would end the cell of a table."""
-    return text.replace("|", "\\|")
+def _code(text: str) -> str:
+    """Code in the cell of a table; a bar in it is escaped by one reader of Markdown and shown with its escape by another."""
+    return f"<code>{html.escape(text, quote=False).replace('|', '&#124;')}</code>" if "|" in text else f"`{text}`"
 
 
 def _rows(spec: Any, values: dict[str, Any], prefix: str = "") -> Iterator[str]:
