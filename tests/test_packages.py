@@ -39,9 +39,10 @@ def called_lean(directory: Path, *commands: str) -> list[tuple[str, int, str, st
 
 def test_what_measures_says_how_to_get_torch_and_begins_nothing(tmp_path: Path) -> None:
     runs = ("sweep=smoke", "train.device=cuda logger=wandb", "launcher=ray", "until=a<.03 budget=2e13")
-    others = ("plan sweep=smoke", "check transfer", "study all", "study sample_efficiency plan", "train size=64k budget=500k")
-    called = called_lean(tmp_path, *(f"run {words}" for words in runs), *others)
-    assert len(called) == len(runs) + len(others)
+    others = ("plan sweep=smoke", "check transfer", "study all", "study sample_efficiency plan")
+    cells = ("train size=64k budget=500k", "train size=64k,128k budget=500k --multirun")
+    called = called_lean(tmp_path, *(f"run {words}" for words in runs), *others, *cells)
+    assert len(called) == len(runs) + len(others) + len(cells)
     told = r"scalesweep: planning and training need .*torch.*: pip install .*'torch<3,>=2\.6'.*\n"
     assert [one for one in called if one[1:3] != (2, "") or not re.fullmatch(told, one[3])] == []
     assert list(tmp_path.iterdir()) == []

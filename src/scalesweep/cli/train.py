@@ -28,8 +28,10 @@ from scalesweep.units import plural
 def train(given: Given) -> int:
     """Hand the arguments to Hydra, which calls the function below once a job; a job that is refused does not end the others."""
     words = _with_own_code(given.words)
-    if not any(word.startswith("-") and not is_own(word) for word in words):
+    flags = [word for word in words if word.startswith("-") and not is_own(word)]
+    if not flags:
         compose_values(words, root="cell")  # a mistake is one sentence here, and several lines there
+    if set(flags) <= {"--multirun", "-m"}:  # others only show something
         require_measuring()
     sys.argv = ["scalesweep train", *words]
     refused: list[str] = []
