@@ -1,6 +1,7 @@
 """The report: every number traces to fit.json, nothing is loaded from elsewhere, nothing is interpreted as markup."""
 
 import json
+import math
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -356,6 +357,9 @@ def test_ends_at_a_bound_of_the_search_are_open_on_the_page_and_in_latex():
         (0.0, 0.80112, "[$0.00$, $0.80$]"),
         (1.897e15, 4.191e15, r"[$1.9 \cdot 10^{15}$, $4.2 \cdot 10^{15}$]"),
         (0.05651, 0.05904, "[$0.0565$, $0.0590$]"),
+        (2.668776e10, math.inf, r"[$2.669 \cdot 10^{10}$, $\infty$]"),
+        (1e308, 1.7e308, r"[$1.00 \cdot 10^{308}$, $1.70 \cdot 10^{308}$]"),
+        (1.5, 1.5, "[$1.500$, $1.500$]"),
         (-0.0003, 0.0009, r"[$-3.0 \cdot 10^{-4}$, $9.0 \cdot 10^{-4}$]"),
     ],
 )

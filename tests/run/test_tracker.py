@@ -390,7 +390,7 @@ def test_a_directory_named_like_a_package_is_no_package(tmp_path: Path, monkeypa
     (tmp_path / "trackio").mkdir()
     monkeypatch.delitem(sys.modules, "trackio", raising=False)
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
-    with pytest.raises(SpecError, match=r"scalesweep\[trackio\]"):
+    with pytest.raises(SpecError, match=r"pip install 'trackio"):
         require_ready(LoggerSpec(kind="trackio"))
 
 

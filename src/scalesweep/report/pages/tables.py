@@ -75,15 +75,16 @@ def _name(law: Name) -> str:
 def _number(value: float, within: Interval | None) -> str:
     """The value to the second significant digit of half its interval's width, or of its own where that says more.
 
-    Four significant digits where there is no interval, or one with an open end.
+    Four significant digits where there is no interval, or one with an end that is open or infinite.
     """
     if not math.isfinite(value):
         return r"$\infty$"
     exponent = math.floor(math.log10(abs(value))) if value else 0
     place = exponent - 3
-    if within is not None and not (within.is_low_open or within.is_high_open) and within.high > within.low:
-        width = (within.high - within.low) / 2
-        place = min(math.floor(math.log10(width)) - 1, exponent - 1 if value else 0)
+    is_open = within is None or within.is_low_open or within.is_high_open
+    half = math.nan if within is None or is_open else within.high / 2 - within.low / 2
+    if math.isfinite(half) and half > 0:
+        place = min(math.floor(math.log10(half)) - 1, exponent - 1 if value else 0)
     if value and not 1e-3 <= abs(value) < 1e5:
         return f"${value / 10**exponent:.{max(exponent - place, 0)}f} \\cdot 10^{{{exponent}}}$"
     return f"${round(value, -place):.{max(-place, 0)}f}$"
