@@ -83,7 +83,9 @@ def test_a_figure_is_drawn_into_a_file_or_the_terminal(
     assert "\x1b" not in text
 
 
-def test_a_figure_for_a_column_has_its_width_and_one_size_of_type(points: Path, tmp_path: Path) -> None:
+def test_a_figure_for_a_column_has_its_width_and_one_size_of_type(
+    points: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     out = tmp_path / "column.pdf"
     drawn = ["plot", "joint_fit", str(points), "fit.bootstrap=0", "width=3.25", f"out={out}"]
     heights = {}
@@ -95,6 +97,7 @@ def test_a_figure_for_a_column_has_its_width_and_one_size_of_type(points: Path, 
         sizes = {float(size) for page in pages for size in re.findall(rb"/F\S+ (\S+) Tf", page)}
         assert width == pytest.approx(3.25 * 72)
         assert sizes == {6.0 if "font=6" in words else 8.0}
+    assert f"{out}: Panel 1 of 2: " in capsys.readouterr().out
     assert heights["title=on"] > 1.5 * heights["panel=1 title=on"]  # its panels are set below each other
 
 

@@ -54,8 +54,9 @@ class Paper:
 
 
 def alone(chart: Chart, number: int) -> Chart:
-    """The panel of this number, from 1, as a figure of its own."""
-    return dataclasses.replace(chart, panels=(chart.panels[number - 1],))
+    """The panel of this number, from 1, as a figure of its own, whose caption says that it is a part."""
+    caption = f"Panel {number} of {len(chart.panels)}: {chart.caption}"
+    return dataclasses.replace(chart, caption=caption, panels=(chart.panels[number - 1],))
 
 
 def untitled(chart: Chart) -> Chart:
