@@ -40,7 +40,8 @@ def commands_of(text: str) -> list[list[str]]:
     for line in [*lines, *(" ".join(span.split()) for span in spans)]:
         match = re.search(rf"(?:^|\s)scalesweep ((?:{'|'.join(NAMES)})\b.*)$", line.strip())
         if match and not PLACEHOLDER.search(match[1]):
-            found.append(shlex.split(match[1], comments=True))
+            words = shlex.split(match[1], comments=True)
+            found.append(words[: words.index(">")] if ">" in words else words)  # the shell's redirection is none of its words
     return found
 
 
