@@ -10,7 +10,7 @@ from scalesweep.cli.command import Command, Given, Option, whole
 from scalesweep.errors import EXIT_OK, Cancelled, SpecError
 from scalesweep.packages import require_measuring
 from scalesweep.run.launch import join
-from scalesweep.run.launch.device import num_gpus, resolve_device
+from scalesweep.run.launch.device import look, resolve_device
 from scalesweep.run.launch.local import num_workers
 from scalesweep.run.launch.monitor import Monitor
 from scalesweep.run.store.store import Store
@@ -88,10 +88,14 @@ def _device(store: Store, name: str) -> str:
         return resolve_device(train)
     if name == "cpu":
         return name
-    if num_gpus() == 0:
-        raise SpecError(f"--device {name}: PyTorch sees no CUDA device here; use --device cpu.")
-    if (index := name.partition(":")[2]) and int(index) >= num_gpus():
-        raise SpecError(f"--device {name}: this machine has {num_gpus()} GPUs, cuda:0 to cuda:{num_gpus() - 1}.")
+    if not (gpus := look().gpus):
+        raise SpecError(f"--device {name}: PyTorch sees no CUDA device here ({look().reason}); use --device cpu.")
+    index = name.partition(":")[2]
+    if index and int(index) >= len(gpus):
+        raise SpecError(f"--device {name}: this machine has {len(gpus)} GPUs, cuda:0 to cuda:{len(gpus) - 1}.")
+    if refused := [gpu for gpu in gpus if gpu.refusal and index in ("", str(gpu.index))]:
+        if index or len(refused) == len(gpus):
+            raise SpecError(f"--device {name}: cuda:{refused[0].index} cannot be used: {refused[0].refusal}.")
     return name
 
 

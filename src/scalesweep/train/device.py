@@ -1,10 +1,20 @@
 """What a device is called, how much of its memory is used, and what its errors mean."""
 
+import getpass
+import os
 import platform
+import re
 import resource
 import sys
+import tempfile
 
 import torch
+
+OTHERS_BYTES = 2 * 2**30
+"""Memory of a GPU that is neither free nor kept by this process's allocator: more of it than its own context takes belongs to
+others. A judgement; contexts with the libraries' kernels take about half a GiB."""
+_DEVICE_WORDS = re.compile(r"CUDA (driver )?error:|CUBLAS_STATUS_|CUDNN_STATUS_|NVRTC_ERROR|device kernel image is invalid")
+"""In what a RuntimeError says of a device that refuses."""
 
 
 def device_name(device: torch.device) -> str:
@@ -24,8 +34,31 @@ def is_out_of_memory(error: BaseException) -> bool:
 
 
 def is_device_lost(error: BaseException) -> bool:
-    """Whether a GPU has refused something for good, such as a wrong address: no later call of this process can succeed."""
-    return isinstance(error, getattr(torch, "AcceleratorError", ())) and not is_out_of_memory(error)
+    """Whether the GPU has refused something, such as a wrong address: as a rule no later call of this process can succeed."""
+    if is_out_of_memory(error):
+        return False
+    is_refusal = isinstance(error, RuntimeError) and bool(_DEVICE_WORDS.search(first_line(error)))
+    return is_refusal or isinstance(error, getattr(torch, "AcceleratorError", ()))
+
+
+def first_line(error: BaseException) -> str:
+    """What an exception says: of the several lines of a CUDA error the first is the cause, the others are general advice."""
+    return next((line.strip() for line in str(error).splitlines() if line.strip()), repr(error))
+
+
+def bytes_of_others(device: torch.device) -> int:
+    """Memory of a GPU that other processes hold, and this one outside its allocator; 0 on CPU."""
+    if device.type != "cuda":
+        return 0
+    free, total = torch.cuda.mem_get_info(device)
+    return max(0, total - free - torch.cuda.memory_reserved(device))
+
+
+def device_identity(device: torch.device) -> str:
+    """What the user calls the device and, of a GPU, which one it is."""
+    if device.type != "cuda":
+        return device_name(device)
+    return f"{device_name(device)} {str(torch.cuda.get_device_properties(device).uuid)[:8]}"
 
 
 def synchronize(device: torch.device) -> None:
@@ -48,11 +81,27 @@ def reset_peak_memory(device: torch.device) -> None:
         torch.cuda.reset_peak_memory_stats(device)
 
 
+def release_cached(device: torch.device) -> None:
+    """Give back the memory that the allocator keeps of tensors that are gone."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
 def prepare_device(name: str) -> torch.device:
     """The device; on CPU with one thread, which makes results repeatable and small steps fast; a GPU as the current one."""
     device = torch.device(name)
     if device.type == "cpu":
         torch.set_num_threads(1)
-    elif device.index is not None:
+        return device
+    if device.index is not None:
         torch.cuda.set_device(device)  # streams and graphs are made on the current one
+    _keep_compiled_code()
     return device
+
+
+def _keep_compiled_code() -> None:
+    """Tell torch's compiler where to keep its code for a user without a name, as in `docker run --user 1234`."""
+    try:
+        getpass.getuser()
+    except (KeyError, OSError, ImportError):
+        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", os.path.join(tempfile.gettempdir(), f"torchinductor_{os.getuid()}"))

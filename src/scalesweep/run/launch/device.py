@@ -1,9 +1,14 @@
-"""Which device this machine has, found out without opening it in this process."""
+"""Which device this machine has, and which of its GPUs can be used, found out without opening them in this process."""
 
 import functools
+import json
+import os
+import re
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 from scalesweep.errors import SpecError
@@ -11,13 +16,65 @@ from scalesweep.packages import require_measuring
 from scalesweep.plan.grid import Device
 from scalesweep.settings.settings import Settings
 from scalesweep.settings.train import TrainSpec
+from scalesweep.units import plural
+
+LOOK_SECONDS = 120.0
+"""In which torch is imported and a kernel run on every GPU; one that does not answer by then never will. A judgement."""
+LEAST_FREE = 2**30
+"""Bytes of memory below which nothing fits on a GPU beside the context of a process. A judgement."""
+_REMEDY = (
+    "scripts/install.sh installs a build of torch that fits the driver, `scalesweep check device` says more, and "
+    "train.device=cpu trains on the CPU"
+)
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One GPU as torch sees it."""
+
+    index: int
+    name: str
+    uuid: str
+    capability: tuple[int, int]
+    memory: int
+    """Bytes."""
+    free: int
+    """Bytes that nobody held when it was looked at."""
+    trouble: str
+    """The first line of what torch said when a kernel was to run on it; empty where one ran."""
+
+    @property
+    def refusal(self) -> str:
+        """Why it is of no use; empty where it is."""
+        if self.trouble or self.free >= LEAST_FREE:
+            return self.trouble
+        gib = 2**30
+        return f"other processes hold {(self.memory - self.free) / gib:.1f} of its {self.memory / gib:.1f} GiB of memory"
+
+
+@dataclass(frozen=True)
+class Gpus:
+    """What torch makes of the GPUs."""
+
+    torch: str
+    """Its version."""
+    cuda: str
+    """The version of CUDA that it was built for; empty of a build for CPUs or for another maker's GPUs."""
+    reason: str
+    """Why it sees no GPU."""
+    gpus: tuple[Gpu, ...]
+
+    @property
+    def usable(self) -> tuple[Gpu, ...]:
+        """Those on which a kernel runs and that have memory."""
+        return tuple(gpu for gpu in self.gpus if not gpu.refusal)
 
 
 def device_of_sweep(settings: Settings) -> Device:
     """The device on which the launcher's workers train: of a cluster, what its jobs ask for; else what this machine has.
 
     Raises:
-        SpecError: torch is not installed, or CUDA was asked for and there is none.
+        SpecError: torch is not installed, CUDA was asked for and there is none, or there is a GPU that torch cannot use.
     """
     require_measuring()
     launcher, asked = settings.launcher, settings.train.device
@@ -31,26 +88,75 @@ def device_of_sweep(settings: Settings) -> Device:
 
 
 def resolve_device(spec: TrainSpec) -> Device:
-    """The device of this machine; auto is CUDA where PyTorch sees a GPU.
+    """The device of this machine; auto is CUDA where nvidia-smi lists a GPU, and the CPU where it lists none or all are hidden.
 
     Raises:
-        SpecError: torch is not installed, or CUDA was asked for and there is none.
+        SpecError: torch is not installed, CUDA was asked for and there is none, or there is a GPU that torch cannot use.
     """
     require_measuring()
-    if spec.device == "cpu" or (spec.device == "auto" and not _has_nvidia_driver()):
+    if spec.device == "cpu" or (spec.device == "auto" and not _may_have_gpu()):
         return "cpu"
-    if num_gpus() > 0:
+    found = look()
+    if found.usable:
         return "cuda"
-    if spec.device == "auto":
-        return "cpu"
-    raise SpecError(
-        "train.device = 'cuda': PyTorch sees no CUDA device here (no GPU, no driver, or a CPU-only build of torch); "
-        "use train.device=cpu, or install a CUDA build of torch on a machine with a GPU."
-    )
+    named = f"train.device = {spec.device!r}"
+    if found.gpus:
+        said = "; ".join(f"cuda:{gpu.index} ({gpu.name}): {gpu.refusal}" for gpu in found.gpus)
+        raise SpecError(f"{named}: no GPU of this machine can be used. {said}. {_remedy_of(found)}.")
+    if spec.device == "cuda":
+        raise SpecError(
+            f"{named}: PyTorch sees no CUDA device here (no GPU, no driver, or a CPU-only build of torch: {found.reason}); "
+            "use train.device=cpu, or install a CUDA build of torch on a machine with a GPU."
+        )
+    if (listed := listed_gpus()) or _is_rocm():
+        there = f"nvidia-smi lists {plural(len(listed), 'GPU')} ({listed[0]})" if listed else "torch is built for AMD's GPUs"
+        raise SpecError(f"{named}: {there}, and torch {found.torch} cannot use it: {found.reason}. {_remedy_of(found)}.")
+    return "cpu"
 
 
-def _has_nvidia_driver() -> bool:
-    return shutil.which("nvidia-smi") is not None or Path("/dev/nvidiactl").exists() or Path("/dev/dxg").exists()
+def _remedy_of(found: Gpus) -> str:
+    if _is_rocm():
+        return "scalesweep runs on NVIDIA's GPUs and on CPUs: set train.device=cpu"
+    cuda = driver_cuda()
+    built = f"torch is built for CUDA {found.cuda}" if found.cuda else "torch is built for CPUs alone"
+    return f"{built}{f', the driver is of CUDA {cuda}' if cuda else ''}: {_REMEDY}"
+
+
+def _may_have_gpu() -> bool:
+    """Whether torch is worth asking: something of a driver is there, and the GPUs are not hidden on purpose."""
+    shown = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if shown is not None and shown.strip() in ("", "-1", "NoDevFiles"):
+        return False
+    has_driver = shutil.which("nvidia-smi") is not None or Path("/dev/nvidiactl").exists() or Path("/dev/dxg").exists()
+    return has_driver or _is_rocm()
+
+
+def _is_rocm() -> bool:
+    try:
+        return "+rocm" in version("torch")
+    except PackageNotFoundError:
+        return False
+
+
+@functools.cache
+def listed_gpus() -> tuple[str, ...]:
+    """The GPUs that nvidia-smi lists, such as `NVIDIA H100 80GB HBM3`; none where it is not there or fails."""
+    lines = _said(["nvidia-smi", "-L"]).splitlines()
+    return tuple(match[1] for line in lines if (match := re.match(r"GPU \d+: (.*?)(?: \(UUID|$)", line)))
+
+
+@functools.cache
+def driver_cuda() -> str:
+    """The newest CUDA that the driver serves, such as `12.4`, as nvidia-smi says; empty where it does not."""
+    found = re.search(r"CUDA Version: *(\d+\.\d+)", _said(["nvidia-smi"]))
+    return found[1] if found else ""
+
+
+def _said(command: list[str]) -> str:
+    try:
+        return subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
+    except (OSError, subprocess.SubprocessError):
+        return ""
 
 
 @functools.cache
@@ -66,7 +172,28 @@ def name_of_device(device: Device) -> tuple[str, str]:
 
 
 @functools.cache
+def look() -> Gpus:
+    """What torch makes of the GPUs, asked in a process of its own."""
+    command = [sys.executable, "-P", "-m", "scalesweep.train.gpus"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=LOOK_SECONDS)
+        said = json.loads(done.stdout)
+    except subprocess.TimeoutExpired:
+        return Gpus(version("torch"), "", f"the GPUs did not answer in {LOOK_SECONDS:.0f} s", ())
+    except ValueError:
+        how = f"by signal {-done.returncode}" if done.returncode < 0 else f"with exit code {done.returncode}"
+        last = (done.stderr.strip().splitlines() or [""])[-1]
+        return Gpus(version("torch"), "", f"the process that asked it ended {how}{f' ({last})' if last else ''}", ())
+    gpus = tuple(Gpu(**{**gpu, "capability": tuple(gpu["capability"])}) for gpu in said["gpus"])
+    return Gpus(said["torch"], said["cuda"], said["reason"], gpus)
+
+
 def num_gpus() -> int:
-    """GPUs that PyTorch sees, asked in a process of its own."""
-    code = "import torch; print(torch.cuda.device_count())"
-    return int(subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True).stdout)
+    """GPUs of this machine that can be used."""
+    return len(look().usable)
+
+
+def gpus_set_aside() -> list[str]:
+    """A sentence for each GPU that cannot be used, while others can."""
+    found = look()
+    return [f"cuda:{gpu.index} ({gpu.name}) is set aside: {gpu.refusal}." for gpu in found.gpus if gpu.refusal and found.usable]
