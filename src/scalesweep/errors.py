@@ -6,7 +6,7 @@
     ├── PointsError          a table of measured points cannot be read or is not valid
     ├── FitError             a law cannot be estimated from these points at all
     ├── StoreError           the sweep's directory cannot be used
-    └── DeviceLost           a GPU does not answer this process any more
+    └── DeviceLost           a GPU has failed, for this process or for good (exit code 69)
 
 A message is one sentence that says what is wrong, the value, what is allowed, and the remedy. Exceptions of other types are
 faults of the program and keep their traceback.
@@ -21,6 +21,8 @@ EXIT_BAD_INPUT = 2
 EXIT_INCOMPLETE = 3
 EXIT_DOUBTED = 4
 """The law has something that `fail_on` names; everything was written."""
+EXIT_DEVICE = 69
+"""The GPU has failed, or every GPU of this machine (EX_UNAVAILABLE of sysexits.h)."""
 EXIT_STORAGE = 74
 """Of a worker: the sweep's directory is full, read-only or gone (EX_IOERR of sysexits.h)."""
 EXIT_AGAIN = 75
@@ -53,7 +55,7 @@ class StoreError(ScaleSweepError):
 
 
 class DeviceLost(ScaleSweepError):
-    """A GPU has refused something for good; only another process can use it again."""
+    """A GPU has failed; another process may be able to use it, or nobody."""
 
 
 class Requeue(KeyboardInterrupt):

@@ -12,10 +12,12 @@ from typing import Any
 import pytest
 from builders import IN_BACKGROUND, command_line, make_store, measured, one_size, small_settings
 
-from scalesweep.errors import SpecError, StoreError
+from scalesweep.errors import DeviceLost, SpecError, StoreError
 from scalesweep.files import StorageFailed
 from scalesweep.plan.grid import CorpusFacts
 from scalesweep.run.launch import launch, local
+from scalesweep.run.launch.breaker import Breakers
+from scalesweep.run.launch.cores import cores, num_cores
 from scalesweep.run.launch.device import resolve_device
 from scalesweep.run.launch.local import num_workers
 from scalesweep.run.launch.monitor import Monitor
@@ -165,7 +167,7 @@ def test_a_worker_whose_heartbeats_do_not_come_back_is_killed(
     monkeypatch.setattr(local, "HEARTBEAT_SECONDS", 0.0)
     local.kill_stuck(store, [slot], store.states())
     assert slot.process.wait(20) == -signal.SIGKILL
-    local.reap(store, [slot], store.plan_file.keys())
+    local.reap(store, [slot], store.plan_file.keys(), Breakers(store, print))
     assert (slot.process, slot.early_deaths) == (None, 0)
     assert store.state(key) == "LOST"
 
@@ -311,4 +313,100 @@ def test_one_worker_a_core_unless_told(settings: Settings) -> None:
     assert num_workers(settings, "cpu") == 1  # inline
     assert num_workers(with_launcher(settings, "local", 3), "cpu") == 3
     auto = settings.model_copy(update={"launcher": LauncherSpec(name="local")})
-    assert num_workers(auto, "cpu") == len(os.sched_getaffinity(0))
+    assert num_workers(auto, "cpu") == num_cores() <= len(os.sched_getaffinity(0))
+
+
+def test_cores_are_those_that_the_container_and_slurm_grant(tmp_path: Path) -> None:
+    def granted(files: dict[str, str], **environment: str) -> int:
+        root = tmp_path / str(len([*tmp_path.iterdir()]))
+        root.mkdir()
+        for name, text in files.items():
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            (root / name).write_text(text)
+        return num_cores(root, environment)
+
+    all_of_them, top = len(cores()), "sys/fs/cgroup"
+    assert granted({}) == granted({f"{top}/cpu.max": "max 100000"}) == all_of_them
+    assert granted({f"{top}/cpu.max": "50000 100000"}) == 1
+    assert granted({f"{top}/cpu.max": f"{all_of_them}50000 100000"}) == all_of_them
+    limits = {f"{top}/user/cpu.max": "100000 100000", f"{top}/user/job/cpu.max": "max 100000"}
+    assert granted({"proc/self/cgroup": "0::/user/job\n", **limits}) == 1
+    for quota, expected in (("100000", 1), ("-1", all_of_them)):
+        folder = f"{top}/cpu/x"
+        old = {f"{folder}/cpu.cfs_quota_us": quota, f"{folder}/cpu.cfs_period_us": "100000"}
+        assert granted({**old, "proc/self/cgroup": "4:cpu:/x\n"}) == expected
+    assert granted({}, SLURM_CPUS_PER_TASK="1") == 1
+    assert granted({}, SLURM_CPUS_PER_TASK="1000") == all_of_them
+
+
+FAILING = """
+import os, sys
+if 'scalesweep.run.worker' in ' '.join(sys.orig_argv) and 'cuda' in ' '.join(sys.orig_argv):
+    from pathlib import Path
+    from scalesweep.run.store.store import Store
+    store = Store(Path(sys.orig_argv[4]))
+    last = [word for name, word in zip(sys.orig_argv, sys.orig_argv[1:]) if name == '--last']
+    for key in sorted((c.key for c in store.plan_file.plan().longest_first), key=lambda key: key in last):
+        if claim := store.claims.take(key):
+            store.claims.device_failed(claim, 'CUDA error: uncorrectable ECC error encountered', False)
+            break
+    os._exit(69)
+"""
+
+
+def test_a_gpu_that_fails_twice_is_set_aside_and_its_cells_go_to_others(
+    tmp_path: Path, settings: Settings, corpus: Corpus, facts: CorpusFacts, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(FAILING)
+    store = make_store(tmp_path / "sweep", settings, corpus, facts)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    slots = [local.Slot("cuda:1", None, "bad.log"), local.Slot("cpu", None, "good.log")]
+    local.supervise(store, slots, Monitor(store, store.plan_file.plan(), sys.stdout), "finished")
+    assert set(store.states().values()) == {"COMPLETE"}
+    said = [line for line in capsys.readouterr().out.splitlines() if "set aside" in line]
+    assert len(said) == 1
+    assert said[0].startswith("cuda:1 is set aside: it failed 2 times without progress, with cells ")
+    assert said[0].endswith("last: CUDA error: uncorrectable ECC error encountered")
+    assert not any('"state": "lost"' in path.read_text() for path in store.directory.glob("cells/*/claim-*"))
+
+
+def test_without_any_gpu_left_the_sweep_ends_with_a_sentence(
+    tmp_path: Path, settings: Settings, corpus: Corpus, facts: CorpusFacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "sitecustomize.py").write_text(FAILING)
+    store = make_store(tmp_path / "sweep", settings, corpus, facts)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
+    slots = [local.Slot(f"cuda:{i}", None, f"worker-{i}.log") for i in range(2)]
+    with pytest.raises(
+        DeviceLost, match=r"no GPU .* is left to train on \(cuda:0: CUDA error: unc.*; cuda:1: .*\); 4 cells not"
+    ):
+        local.supervise(store, slots, Monitor(store, store.plan_file.plan()), "finished")
+    assert set(store.states().values()) == {"WAITING"}
+    assert not any(store.claims.lost(key) for key in store.plan_file.keys())
+
+
+def test_a_cell_that_fails_on_a_good_gpu_is_blamed(
+    tmp_path: Path, settings: Settings, corpus: Corpus, facts: CorpusFacts
+) -> None:
+    store = make_store(tmp_path / "sweep", settings, corpus, facts)
+    breakers, said = Breakers(store, print), store.plan_file.plan().longest_first[0].key
+
+    def fail(advanced: bool) -> None:
+        claim = store.claims.take(said)
+        assert claim is not None
+        store.claims.device_failed(claim, "CUDA error: an illegal memory access was encountered", advanced)
+        failure = store.claims.failed_device(said, os.getpid())
+        assert failure is not None
+        breakers.failed("cuda:0", [failure], "")
+
+    fail(False)
+    assert breakers.last("cuda:0") == [said]
+    assert store.claims.lost(said) == 0
+    breakers.got_on("cuda:0")
+    assert (store.claims.lost(said), breakers.last("cuda:0")) == (1, [])
+    for losses in (1, 2, 3):
+        fail(True)
+        assert (store.claims.lost(said), breakers.is_aside("cuda:0")) == (losses, False)
+    breakers.got_on("cuda:0")
+    assert store.state(said) == "FAILED"
+    assert "died 4 times with this cell, last CUDA error: an illegal memory access" in store.claims.reason(said)

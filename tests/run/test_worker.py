@@ -132,13 +132,18 @@ def test_a_gpu_that_is_lost_ends_the_worker_and_not_its_cells(
     tmp_path: Path, settings: Settings, corpus: Corpus, facts: CorpusFacts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: Any) -> Any:
-        raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered")
+        raise torch.AcceleratorError("CUDA error: an illegal memory access was encountered\nFor debugging consider ...")
 
     monkeypatch.setattr("scalesweep.run.worker.train", refuse)
     store = make_store(tmp_path / "sweep", settings, corpus, facts)
-    with pytest.raises(DeviceLost, match="cpu does not answer this process any more"):
+    with pytest.raises(DeviceLost, match="cpu has failed: CUDA error: an illegal memory access was encountered"):
         work(store, prepare_device("cpu"), lambda: False)
-    assert sorted(store.states().values()) == ["RUNNING", *["WAITING"] * 3]  # held until the process is gone
+    assert [*store.states().values()] == ["WAITING"] * 4
+    longest = store.plan_file.plan().longest_first[0].key
+    failure = store.claims.failed_device(longest, os.getpid())
+    assert failure is not None
+    assert (failure.cause, failure.advanced) == ("CUDA error: an illegal memory access was encountered", False)
+    assert store.claims.lost(longest) == 0
 
 
 def test_a_machine_that_slept_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,7 +13,17 @@ from scalesweep.cli.command import Command
 from scalesweep.cli.help import command_help, main_help
 from scalesweep.cli.output import forgiving_output, spell_out
 from scalesweep.cli.paths import refusal
-from scalesweep.errors import EXIT_AGAIN, EXIT_BAD_INPUT, EXIT_INTERRUPTED, EXIT_OK, Requeue, ScaleSweepError, did_you_mean
+from scalesweep.errors import (
+    EXIT_AGAIN,
+    EXIT_BAD_INPUT,
+    EXIT_DEVICE,
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    DeviceLost,
+    Requeue,
+    ScaleSweepError,
+    did_you_mean,
+)
 from scalesweep.packages import MEASURING, lacking
 from scalesweep.version import __version__
 
@@ -87,7 +97,7 @@ def _answer(chosen: Command, rest: Sequence[str]) -> int:
         return chosen(rest)
     except ScaleSweepError as error:
         print(f"scalesweep: {error}", file=sys.stderr)
-        return EXIT_BAD_INPUT
+        return EXIT_DEVICE if isinstance(error, DeviceLost) else EXIT_BAD_INPUT
     except ModuleNotFoundError as error:
         if error.name not in MEASURING:
             raise

@@ -19,16 +19,19 @@ from scalesweep.train.data import check_entropy, count_windows
 from scalesweep.train.data.corpus import Corpus
 from scalesweep.train.data.validation import ValidationSet
 from scalesweep.train.data.windows import part_windows
-from scalesweep.train.device import device_name, peak_memory_bytes
+from scalesweep.train.device import device_name
 from scalesweep.train.measure import peak_flops
 from scalesweep.train.pack import Outcome
 from scalesweep.version import __version__, commit_words
 
 
 def make_record(
-    cell: Cell, outcome: Outcome, device: torch.device, opened: OpenCorpus, started: float, pack: int
+    cell: Cell, outcome: Outcome, device: torch.device, opened: OpenCorpus, started: float, pack: int, peak_memory: int
 ) -> dict[str, Any]:
-    """The immutable outcome of a cell; on CPUs of one kind only `times` and `where` differ between two measurements."""
+    """The immutable outcome of a cell; on CPUs of one kind only `times` and `where` differ between two measurements.
+
+    `peak_memory` is that of the training, in bytes: what is measured here once a process would take more.
+    """
     corpus = opened.corpus
     further = {name: further_loss(loss, opened.sets[name], cell) for name, loss in outcome.further.items()}
     entropy = corpus.window_entropy(cell.shape.context)
@@ -55,7 +58,7 @@ def make_record(
             "scalesweep": f"{__version__}{commit_words()}",
             **({"transformers": version("transformers")} if _is_of_library(cell) else {}),
         },
-        "times": {"started": started, "ended": time.time(), **_times(cell, outcome, device, pack)},
+        "times": {"started": started, "ended": time.time(), **_times(cell, outcome, device, pack, peak_memory)},
     }
 
 
@@ -88,9 +91,8 @@ def further_loss(loss: tuple[float, float], of: ValidationSet, cell: Cell) -> di
     }
 
 
-def _times(cell: Cell, outcome: Outcome, device: torch.device, pack: int) -> dict[str, Any]:
+def _times(cell: Cell, outcome: Outcome, device: torch.device, pack: int, peak_memory: int) -> dict[str, Any]:
     """What the cell cost, and how well the device was used; of the steps that were trained for this cell alone."""
-    peak_memory = peak_memory_bytes(device)  # before the peak of products is measured, which takes memory
     steps = (outcome.curve[-1]["step"] if outcome.curve else 0) - outcome.shared_steps
     speed = max(0, steps) * cell.batch_tokens / outcome.seconds if outcome.seconds > 0 else 0.0
     flops = speed * flops_per_token(cell.shape, "attention")

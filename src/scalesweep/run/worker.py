@@ -2,12 +2,14 @@
 
 Run as `python -m scalesweep.run.worker DIR --device cpu`; launchers start it so. SIGTERM, SIGINT, SIGHUP and SIGUSR1 make it
 write a checkpoint, release its claim and end, with exit code 130, or 75 after SIGUSR1, which asks to be started again. A
-directory that is full, read-only or gone ends it with one line and exit code 74, other bad input with 2.
+directory that is full, read-only or gone ends it with one line and exit code 74, other bad input with 2, a GPU that fails with
+69: its cells are given back, and the launcher finds out whether the GPU or the cell is at fault.
 """
 
 import argparse
 import contextlib
 import io
+import itertools
 import math
 import os
 import signal
@@ -23,10 +25,12 @@ import torch
 from scalesweep.errors import (
     EXIT_AGAIN,
     EXIT_BAD_INPUT,
+    EXIT_DEVICE,
     EXIT_INTERRUPTED,
     EXIT_OK,
     EXIT_STORAGE,
     DeviceLost,
+    Requeue,
     ScaleSweepError,
 )
 from scalesweep.files import StorageFailed, is_storage_error, plain_storage_errors, storage_sentence
@@ -44,13 +48,21 @@ from scalesweep.run.store.store import CLAIMABLE, HEARTBEAT_SECONDS, Store
 from scalesweep.run.tracker import Tracker, start_tracker
 from scalesweep.settings.settings import Settings
 from scalesweep.settings.trust import trust
-from scalesweep.train.device import device_name, is_device_lost, prepare_device, reset_peak_memory
+from scalesweep.train.device import (
+    device_name,
+    first_line,
+    is_device_lost,
+    peak_memory_bytes,
+    prepare_device,
+    reset_peak_memory,
+)
 from scalesweep.train.gradient import Execution
 from scalesweep.train.loop import Hooks, Interrupted, train
 from scalesweep.train.measure import free_memory
 from scalesweep.train.model.custom import require_custom
 from scalesweep.train.optim.custom import require_own_optimizers
 from scalesweep.train.pack import Outcome, Run
+from scalesweep.train.stepper import is_crippled
 
 WAIT_SECONDS = 0.5
 """Between two looks for cells that wait for a trunk."""
@@ -89,7 +101,15 @@ Say = Callable[[str], None]
 """Takes one line about progress or trouble."""
 
 
-def work(store: Store, device: torch.device, stop: Callable[[], bool], say: Say = lambda _: None, workers: int = 1) -> bool:
+def work(
+    store: Store,
+    device: torch.device,
+    stop: Callable[[], bool],
+    say: Say = lambda _: None,
+    workers: int = 1,
+    last: Sequence[str] = (),
+    is_replaced: bool = False,
+) -> bool:
     """Claim and measure cells, longest first, until none can be claimed; False if `stop`, or a cancelled sweep, ended it.
 
     Args:
@@ -98,6 +118,12 @@ def work(store: Store, device: torch.device, stop: Callable[[], bool], say: Say 
         stop: asked after every step.
         say: takes lines for the log.
         workers: how many share the sweep, so that a pack whose size is measured leaves cells to the others.
+        last: keys of cells that are taken when no other can be: the device failed with them.
+        is_replaced: whether somebody starts another worker when this one asks for it.
+
+    Raises:
+        DeviceLost: the GPU failed; its cells are given back.
+        Requeue: a failed capture has crippled this process's allocator, and another worker should go on.
     """
     corpora, stop = open_corpora(store, say), or_cancelled(stop, store)
     require_custom(cell.shape for cell in store.plan_file.plan().cells)
@@ -111,16 +137,20 @@ def work(store: Store, device: torch.device, stop: Callable[[], bool], say: Say 
         stop,
         say,
         pool_of(store.plan_file.settings(), device_name(device), torch.__version__),
+        frozenset(last),
     )
     limits = PackLimits(store, worker.settings, device, workers)
     has_slept = sleep_watch()
     with plain_storage_errors(store.directory):
-        left, looked = worker.left(), time.monotonic()
+        left, looked, measured = worker.left(), time.monotonic(), 0
         while not stop():
             if has_slept():
                 time.sleep(2 * HEARTBEAT_SECONDS)  # all heartbeats look old now; those who live renew them first
             if job := worker.take(left, limits):
-                worker.measure(job, limits)
+                worker.measure(job, limits, has_measured=measured > 0)
+                measured += 1
+                if is_replaced and is_crippled():
+                    raise Requeue
                 mine = {claim.key for claim in job.claims}
                 left = [cell for cell in left if cell.key not in mine]
                 if time.monotonic() - looked < LOOK_SECONDS:
@@ -147,6 +177,8 @@ class Worker:
     stop: Callable[[], bool]
     say: Say
     pool: Pool | None = None
+    last: frozenset[str] = frozenset()
+    """Keys of the cells that are taken when no other can be."""
 
     def left(self) -> list[Cell]:
         """The cells that must be trained, once those that the pool holds are taken from it."""
@@ -162,7 +194,8 @@ class Worker:
 
     def take(self, left: Sequence[Cell], limits: PackLimits) -> Job | None:
         """Claim the longest cell that can be claimed, and those that can be stepped with it from where it stands."""
-        for cell in free_cells.claimable(self.store, self.plan, left):
+        parts = [[c for c in left if (c.key in self.last) == is_last] for is_last in (False, True)]
+        for cell in itertools.chain.from_iterable(free_cells.claimable(self.store, self.plan, part) for part in parts):
             if self._from_pool([cell]):  # another sweep may have added it since the last look at all cells
                 continue
             alike, limit = self._alike(cell, left, limits)
@@ -199,8 +232,13 @@ class Worker:
         start = load_start(cell, self.store.checkpoint(cell.key), self.store.snapshots(cell.trunk))
         return Run(cell, start, free_cells.snapshot_steps(self.store, self.plan, cell, start.step if start else 0))
 
-    def measure(self, job: Job, limits: PackLimits) -> None:
-        """Train the claimed cells and write their records, or leave the claims released, failed or to others."""
+    def measure(self, job: Job, limits: PackLimits, has_measured: bool = False) -> None:
+        """Train the claimed cells and write their records, or leave the claims released, failed or to others.
+
+        Raises:
+            DeviceLost: the GPU failed; the claims say so, and whether this worker had got on (`has_measured`) by then.
+        """
+        started = time.time()
         # wandb keeps one run open in a process: the cells of a pack are logged one after another when they are done
         live = self._tracker(job.runs[0].cell) if len(job.runs) == 1 else None
         try:
@@ -218,9 +256,11 @@ class Worker:
             if isinstance(error, OSError) and is_storage_error(error, self.store.directory):
                 self._release(job)
                 raise StorageFailed(storage_sentence(error, self.store.directory)) from None
-            if is_device_lost(error):
+            cause = first_line(error) if is_device_lost(error) else limits.crowd(job.runs[0].cell, len(job.runs), error)
+            if cause:
                 self.say(f"{job.names} interrupted\n{traceback.format_exc()}")
-                raise DeviceLost(f"{self.device} does not answer this process any more ({error}); start it again.") from None
+                self._blame_device(job, cause, has_measured, started)
+                raise DeviceLost(f"{self.device} has failed: {cause}") from None
             self._fail(job, error, limits)
         else:
             for run, outcome in zip(job.runs, outcomes, strict=True):
@@ -255,8 +295,9 @@ class Worker:
         execution = Execution(self.device, job.micro_batch, spec.curve_points, spec.fast, spec.checkpoint_seconds)
         outcomes = train(job.runs, opened.train, opened.validation, execution, hooks, opened.further)
         lease.check()
+        peak_memory = peak_memory_bytes(self.device)
         records = (  # each made as late as it is written: it holds the time
-            make_record(run.cell, outcome, self.device, opened, started, len(job.runs))
+            make_record(run.cell, outcome, self.device, opened, started, len(job.runs), peak_memory)
             for run, outcome in zip(job.runs, outcomes, strict=True)
         )
         keeper.keep_records(outcomes, records)
@@ -272,6 +313,14 @@ class Worker:
                 if self.store.claims.holds(claim):
                     self.store.claims.release(claim)
 
+    def _blame_device(self, job: Job, cause: str, has_measured: bool, started: float) -> None:
+        """Give the cells back, and say in each claim that the device failed, and whether anything was kept before."""
+        for claim in job.claims:
+            with contextlib.suppress(OSError):
+                kept = self.store.checkpoint(claim.key)
+                advanced = has_measured or (kept.exists() and kept.stat().st_mtime > started)
+                self.store.claims.device_failed(claim, cause, advanced)
+
     def _leave(self, job: Job) -> None:
         """Say in claims that others took over that their holder lives, as after a pause: no worker died of these cells."""
         for claim in job.claims:
@@ -284,7 +333,7 @@ class Worker:
             self.say(lowered)
             self._release(job)
             return
-        self.store.claims.fail(job.claims[0], traceback.format_exc())
+        self.store.claims.fail(job.claims[0], traceback.format_exc(), f"{type(error).__name__}: {first_line(error)}")
         self.say(f"{job.claims[0].key} FAILED\n{traceback.format_exc()}")
 
     def _say_and_log(self, cell: Cell, outcome: Outcome | None, live: Tracker | None) -> None:
@@ -312,6 +361,21 @@ def write_log(message: str) -> None:
         sys.stdout.flush()
 
 
+def open_device(name: str) -> torch.device:
+    """The device, opened.
+
+    Raises:
+        DeviceLost: the GPU refuses.
+    """
+    try:
+        device = prepare_device(name)
+        if device.type == "cuda":
+            torch.cuda.mem_get_info(device)
+        return device
+    except RuntimeError as error:
+        raise DeviceLost(f"{name} has failed: {first_line(error)}") from None
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of a worker process."""
     parser = argparse.ArgumentParser(
@@ -321,6 +385,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:K")
     parser.add_argument("--core", type=int, help="pin the process to this CPU core")
     parser.add_argument("--workers", type=int, default=1, help="how many workers share the sweep")
+    parser.add_argument("--last", action="append", default=[], help="key of a cell that is taken when no other can be")
     parser.add_argument("--parent", type=int, help="stop when this process, which started the worker, is gone")
     parser.add_argument("--trust", action="append", default=[], help="a module of the user's own that it may import")
     options = parser.parse_args(arguments)
@@ -332,10 +397,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     hangup = [] if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else [signal.SIGHUP]  # ignored under nohup
     stop = Stop(options.parent).on_signals(signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, *hangup)
     try:
-        finished = work(Store(options.directory), prepare_device(options.device), stop, write_log, options.workers)
+        device = open_device(options.device)
+        finished = work(Store(options.directory), device, stop, write_log, options.workers, options.last, is_replaced=True)
     except DeviceLost as error:
         write_log(str(error))
-        os.kill(os.getpid(), signal.SIGKILL)  # the launcher sees a worker that died, and its cells are tried again
+        os._exit(EXIT_DEVICE)  # without the end of CUDA's context, which may hang
+    except Requeue:
+        write_log("ended, as a failed capture has crippled the allocator of this process (torch 2.11 and older)")
+        return EXIT_AGAIN
     except ScaleSweepError as error:
         write_log(str(error))
         return EXIT_STORAGE if isinstance(error, StorageFailed) else EXIT_BAD_INPUT

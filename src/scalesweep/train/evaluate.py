@@ -8,6 +8,7 @@ import torch
 
 from scalesweep.plan.cell import Cell
 from scalesweep.train.data import count_windows, validation_windows
+from scalesweep.train.device import is_out_of_memory, release_cached
 from scalesweep.train.gradient import Autocast
 from scalesweep.train.model.module import Model
 from scalesweep.train.stepper import to_device
@@ -47,15 +48,30 @@ def evaluate(
     """Each run's mean loss over windows of shape (K, T + 1), in nats per token, and its standard error over windows.
 
     Windows count as independent, though those of one document resemble each other, so that the error is rather too small.
-    `after_part` is called after every forward pass, and may raise.
+    `after_part` is called after every forward pass, and may raise. What does not fit goes in halves.
     """
     R, device = len(model.embedding), model.embedding.device
     sequences = windows_at_once(model, windows.shape[1])
     losses = []
-    for part in np.array_split(windows, math.ceil(len(windows) / sequences)):
-        with torch.inference_mode(), autocast():
-            losses.append(model.losses(to_device([part], device).expand(R, -1, -1)).double().cpu())
-        after_part()
+    waiting = [*reversed(np.array_split(windows, math.ceil(len(windows) / sequences)))]
+    while waiting:
+        part = waiting.pop()
+        try:
+            losses.append(_losses(model, to_device([part], device).expand(R, -1, -1), autocast))
+        except (RuntimeError, MemoryError) as error:
+            if len(part) == 1 or not is_out_of_memory(error):
+                raise
+            waiting += reversed(np.array_split(part, 2))
+        else:
+            after_part()
+            continue
+        release_cached(device)  # here, where no traceback keeps the tensors of what failed
     each_RK = torch.cat(losses, dim=1)
     deviations = each_RK.std(dim=1).tolist() if len(windows) > 1 else [math.nan] * R
     return [(m, d / math.sqrt(len(windows))) for m, d in zip(each_RK.mean(dim=1).tolist(), deviations, strict=True)]
+
+
+@torch.inference_mode()
+def _losses(model: Model, windows_RBT: torch.Tensor, autocast: Autocast) -> torch.Tensor:
+    with autocast():
+        return model.losses(windows_RBT).double().cpu()

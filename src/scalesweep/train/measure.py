@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from scalesweep.plan.cell import Cell, Precision
-from scalesweep.train.device import is_device_lost, synchronize
+from scalesweep.train.device import is_device_lost, release_cached, synchronize
 from scalesweep.train.gradient import Execution
 from scalesweep.train.loop import Hooks, train
 from scalesweep.train.pack import Run
@@ -97,7 +97,7 @@ def free_memory(device: torch.device) -> None:
     """Give back what the allocator keeps of tensors that are gone, and the corpus."""
     if device.type == "cuda":
         forget_tokens()
-        torch.cuda.empty_cache()
+    release_cached(device)
 
 
 @functools.cache

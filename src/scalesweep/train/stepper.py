@@ -17,7 +17,7 @@ from torch import Tensor
 
 from scalesweep.plan.cell import Cell
 from scalesweep.train.data import Windows, batch, windows_of_cell
-from scalesweep.train.device import is_out_of_memory
+from scalesweep.train.device import first_line, is_out_of_memory
 from scalesweep.train.gradient import Execution, Gradient, gradient_of
 from scalesweep.train.model.decoder import Decoder
 from scalesweep.train.model.module import Model
@@ -36,6 +36,12 @@ PyTorch's example (CUDA semantics, CUDA graphs)."""
 TOLERANCE = 1e-3
 """Relative difference of the losses of a captured step from those of the same step as it is. A judgement: a fused kernel rounds
 bfloat16 (2^-8 a number) elsewhere, which averages out over a batch; a wrong window or a stale buffer is off by far more."""
+WAY_TOLERANCE = 0.2
+"""By how much the way of the weights in a captured step, projected on that of the same step as it is, may differ from it. A
+step that leaves out its optimizer goes 0 of it, one that keeps its first batch and rate about half; rounding turns some signs
+of small gradients and takes some per cent (docs/gpu.md)."""
+MENDED_TORCH = (2, 12)
+"""The first version in which a failed capture leaves the allocator as it was; before, it never gives cached memory back."""
 CORPUS_SHARE = 8
 """A corpus of more than one part in so many of the device's memory stays on the host; a judgement."""
 COMPILED_PARAMS = 5_000_000
@@ -143,7 +149,7 @@ class ResidentStepper:
             state: tensors that a step changes, parameters and moments; they are left as they were, whatever happens.
 
         Raises:
-            RuntimeError: it cannot be captured, or comes to other losses.
+            RuntimeError: it cannot be captured, or comes to other losses, or moves the weights another way.
         """
         # Detached: a clone's node would keep the parameters' nodes of gradients alive, which belong to another stream.
         kept = [(t, t.detach().clone()) for t in [*state, self.loss_sum_R, self.norms_R, self.position]]
@@ -152,11 +158,14 @@ class ResidentStepper:
             for tensor, value in kept:
                 tensor.data.copy_(value)
 
-        def losses(run: Callable[[], object]) -> Tensor:
+        weights = [(t, value) for t, value in kept if isinstance(t, torch.nn.Parameter)]
+
+        def several(run: Callable[[], object]) -> tuple[Tensor, list[Tensor]]:
+            """The losses of some steps, and how far they move the weights."""
             self.loss_sum_R.zero_()
             for _ in range(CHECK_STEPS):
                 run()
-            found = self.loss_sum_R.clone()
+            found = self.loss_sum_R.clone(), [t.detach() - value for t, value in weights]
             restore()
             return found
 
@@ -166,17 +175,48 @@ class ResidentStepper:
                 side = side_stream(str(self._tokens.device))
                 side.wait_stream(torch.cuda.current_stream())
                 with torch.cuda.stream(side), torch.enable_grad():
-                    expected = losses(self.body)
+                    expected, way = several(self.body)
                 torch.cuda.current_stream().wait_stream(side)
                 graph = torch.cuda.CUDAGraph()
-                with torch.cuda.graph(graph, stream=side), torch.enable_grad():
+                with _noting_failure(), torch.cuda.graph(graph, stream=side), torch.enable_grad():
                     self.body()
-                found = losses(graph.replay)
+                found, found_way = several(graph.replay)
             finally:
                 restore()
         if not torch.allclose(found, expected, rtol=TOLERANCE, equal_nan=True):
             raise RuntimeError(f"the captured step has losses {found.tolist()}, as it is {expected.tolist()}")
+        shares = shares_of_way(found_way, way)
+        if not torch.allclose(shares, torch.ones_like(shares), rtol=0.0, atol=WAY_TOLERANCE):
+            raise RuntimeError(f"the captured step moves the weights {shares.tolist()} of their way as it is")
         self._run = _not_far_ahead(graph.replay)
+
+
+def shares_of_way(found: Sequence[Tensor], expected: Sequence[Tensor]) -> Tensor:
+    """Of each run, the part of the expected way that was gone: the projection on it, over its length, shape (R,)."""
+
+    def products(others: Sequence[Tensor]) -> Tensor:
+        return torch.stack([(a * b).flatten(1).sum(1) for a, b in zip(others, expected, strict=True)]).sum(0)
+
+    return products(found) / products(expected)
+
+
+_failed_captures: list[str] = []
+"""What captures of this process failed of."""
+
+
+@contextlib.contextmanager
+def _noting_failure() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        _failed_captures.append(first_line(error))
+        raise
+
+
+def is_crippled() -> bool:
+    """Whether a failed capture has left this process with an allocator that never gives cached memory back (torch <= 2.11)."""
+    numbers = tuple(int(part) for part in torch.__version__.split(".")[:2])
+    return bool(_failed_captures) and numbers < MENDED_TORCH
 
 
 @functools.cache
@@ -281,8 +321,7 @@ def make_stepper(
                 raise
             for parameter in model.parameters():  # of a step that was not finished
                 parameter.grad = None
-            reason = (str(error) or repr(error)).splitlines()[0]
-            note(f"without {'the compiler' if compiled else 'a CUDA graph'}, which is slower ({reason})")
+            note(f"without {'the compiler' if compiled else 'a CUDA graph'}, which is slower ({first_line(error)})")
     return plain
 
 

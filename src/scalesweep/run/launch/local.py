@@ -14,14 +14,26 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from scalesweep.errors import EXIT_AGAIN, EXIT_BAD_INPUT, EXIT_INTERRUPTED, EXIT_OK, EXIT_STORAGE, Cancelled, StoreError
+from scalesweep.errors import (
+    EXIT_AGAIN,
+    EXIT_BAD_INPUT,
+    EXIT_DEVICE,
+    EXIT_INTERRUPTED,
+    EXIT_OK,
+    EXIT_STORAGE,
+    Cancelled,
+    DeviceLost,
+    StoreError,
+)
 from scalesweep.files import StorageFailed, plain_storage_errors
-from scalesweep.run.launch.device import num_gpus
+from scalesweep.run.launch.breaker import Breakers
+from scalesweep.run.launch.cores import cores, num_cores
+from scalesweep.run.launch.device import gpus_set_aside, look, num_gpus
 from scalesweep.run.launch.monitor import Monitor
 from scalesweep.run.launch.signals import STOP_SECONDS, signals_interrupt
 from scalesweep.run.store import free_cells
@@ -67,6 +79,7 @@ class Slot:
 
 def run_local(store: Store, settings: Settings, device: str, monitor: Monitor) -> None:
     """Keep a worker in every slot as long as there are cells to claim; wait for cells that others hold."""
+    _say_of_gpus(device, monitor)
     supervise(store, make_slots(device, num_workers(settings, device), "worker"), monitor, "finished")
 
 
@@ -85,15 +98,25 @@ def join(store: Store, device: str, workers: int, name: str, monitor: Monitor, p
         StoreError: the directory is full, read-only or gone, or the workers cannot work.
         KeyboardInterrupt: after the workers have written their checkpoints and released their claims.
     """
+    _say_of_gpus(device, monitor)
     with plain_storage_errors(store.directory):
         supervise(store, make_slots(device, workers, name), monitor, "claimed", parent)
+
+
+def _say_of_gpus(device: str, monitor: Monitor) -> None:
+    for sentence in gpus_set_aside() if device == "cuda" else ():
+        monitor.say(sentence)
 
 
 def supervise(
     store: Store, slots: list[Slot], monitor: Monitor, until: Literal["finished", "claimed"], parent: int | None = None
 ) -> None:
-    """Keep a worker in every slot while there are cells to claim, until every cell is finished, or claimed by others."""
-    plan, idle_since = store.plan_file.plan(), math.inf
+    """Keep a worker in every slot while there are cells to claim, until every cell is finished, or claimed by others.
+
+    Raises:
+        DeviceLost: every GPU has been set aside.
+    """
+    plan, idle_since, breakers = store.plan_file.plan(), math.inf, Breakers(store, monitor.say)
     with signals_interrupt(), monitor.showing():
         try:
             while True:
@@ -103,7 +126,7 @@ def supervise(
                     raise Cancelled
                 if parent is not None and os.getppid() != parent:
                     raise KeyboardInterrupt
-                reap(store, slots, list(states))
+                reap(store, slots, list(states), breakers)
                 kill_stuck(store, slots, states)
                 waiting = [c for c in plan.cells if states.get(c.key) in CLAIMABLE]
                 held = [key for key, state in states.items() if state == "RUNNING"]
@@ -113,12 +136,16 @@ def supervise(
                 idle_since = min(idle_since, started) if over else math.inf
                 if over and (not running or started - idle_since > STOP_SECONDS):
                     return
+                if waiting and not running and all(breakers.is_aside(s.device) for s in slots):
+                    if until == "claimed":  # a cluster may start the next job here, again and again
+                        breakers.blame_all()
+                    raise DeviceLost(breakers.sentence(len(states)))
                 searching = len(running - busy)  # about to claim, or waiting for a trunk
-                free = [s for s in slots if s.process is None]
+                free = [s for s in slots if s.process is None and not breakers.is_aside(s.device)]
                 claimable = (c for c in waiting if not free_cells.waits_for_trunk(store, plan, c))
                 needed = len(list(itertools.islice(claimable, len(free) + searching))) - searching if free else 0
                 for slot in free[: max(0, needed)]:
-                    _start(store, slot, len(slots))
+                    _start(store, slot, len(slots), breakers.last(slot.device))
                 time.sleep(max(POLL_SECONDS, POLL_SHARE * (time.monotonic() - started)))
         finally:
             _stop(slots)
@@ -131,30 +158,27 @@ def num_workers(settings: Settings, device: str) -> int:
         return 1
     if launcher.workers != "auto":
         return launcher.workers
-    return max(1, num_gpus()) * launcher.workers_per_gpu if device == "cuda" else len(_cores())
-
-
-def _cores() -> list[int]:
-    return sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else list(range(os.cpu_count() or 1))
+    return max(1, num_gpus()) * launcher.workers_per_gpu if device == "cuda" else num_cores()
 
 
 def make_slots(device: str, number: int, name: str) -> list[Slot]:
     """Places for `number` workers on this machine; their logs are NAME-0.log and so on."""
     logs = [f"{name}-{i}.log" for i in range(number)]
     if device != "cpu":
-        devices = [f"cuda:{i}" for i in range(max(1, num_gpus()))] if device == "cuda" else [device]
+        devices = [f"cuda:{gpu.index}" for gpu in look().usable] or ["cuda:0"] if device == "cuda" else [device]
         return [Slot(devices[i % len(devices)], None, log) for i, log in enumerate(logs)]
-    cores = _cores()
-    pinned = hasattr(os, "sched_setaffinity") and number == len(cores)  # with fewer workers the system places them better
-    return [Slot("cpu", cores[i] if pinned else None, log) for i, log in enumerate(logs)]
+    own = cores()
+    pinned = hasattr(os, "sched_setaffinity") and number == len(own)  # with fewer workers the system places them better
+    return [Slot("cpu", own[i] if pinned else None, log) for i, log in enumerate(logs)]
 
 
-def _start(store: Store, slot: Slot, here: int) -> None:
+def _start(store: Store, slot: Slot, here: int, last: Sequence[str]) -> None:
     asked = store.plan_file.settings().launcher.workers
     sharing = here if asked == "auto" else max(here, asked)
     command = [sys.executable, "-P", "-m", "scalesweep.run.worker", str(store.directory.resolve())]
     command += ["--device", slot.device, "--workers", str(sharing), "--parent", str(os.getpid())]
     command += [*([] if slot.core is None else ["--core", str(slot.core)]), *trust_words()]
+    command += [word for key in last for word in ("--last", key)]
     path = _log(store, slot)
     path.parent.mkdir(exist_ok=True)
     with path.open("ab") as log:
@@ -172,7 +196,7 @@ def _log(store: Store, slot: Slot) -> Path:
     return store.directory / "logs" / slot.log
 
 
-def reap(store: Store, slots: list[Slot], unfinished: list[str]) -> None:
+def reap(store: Store, slots: list[Slot], unfinished: list[str], breakers: Breakers) -> None:
     """Free the slots whose workers have ended, and note in the cells that they held how they did.
 
     Raises:
@@ -185,6 +209,12 @@ def reap(store: Store, slots: list[Slot], unfinished: list[str]) -> None:
         log = _log(store, slot)
         if code == EXIT_STORAGE:
             raise StorageFailed(_last_line(log) or f"{store.directory} cannot be written; make room, and repeat the command.")
+        if code == EXIT_DEVICE:
+            found = (store.claims.failed_device(key, pid) for key in unfinished)
+            breakers.failed(slot.device, [failure for failure in found if failure], _last_line(log))
+            continue
+        if code == EXIT_OK:
+            breakers.got_on(slot.device)
         if code == EXIT_BAD_INPUT:
             raise StoreError(f"a worker cannot work: {_last_line(log)} Its log is {log}.")
         how = f"by signal {-code}" if code < 0 else f"with exit code {code}"

@@ -36,6 +36,17 @@ class Claim:
 
 
 @dataclass(frozen=True)
+class DeviceFailure:
+    """A claim that was given back because the device failed."""
+
+    claim: Claim
+    cause: str
+    """The first line of what the device said."""
+    advanced: bool
+    """Whether the worker had finished a cell, or kept a checkpoint of this one."""
+
+
+@dataclass(frozen=True)
 class Claims:
     """Holds the cells of a sweep; every method looks at the files anew."""
 
@@ -86,9 +97,19 @@ class Claims:
         if read_claim(claim.path)["state"] == "held":
             self._end(claim, "released")
 
-    def fail(self, claim: Claim, error: str) -> None:
-        """End the claim with the reason of its failure."""
-        self._end(claim, "failed", error=error)
+    def fail(self, claim: Claim, error: str, reason: str = "") -> None:
+        """End the claim with its traceback and, in a line, the reason of its failure."""
+        self._end(claim, "failed", error=error, **({"reason": reason} if reason else {}))
+
+    def device_failed(self, claim: Claim, cause: str, advanced: bool) -> None:
+        """Give the cell back, as its device failed; `advanced` says that its worker had got on by then."""
+        if self.holds(claim):
+            self._end(claim, "released", device_failure=cause, advanced=advanced)
+
+    def blame(self, claim: Claim, cause: str) -> None:
+        """Count a claim that was given back as a loss of its cell: the device that failed with it works with others."""
+        with contextlib.suppress(OSError):
+            write_json(claim.path, {**read_claim(claim.path), "state": "lost", "reason": cause})
 
     def give_up(self, claim: Claim, reason: str) -> None:
         """End a claim whose training makes no step, so that others need not wait for the lease."""
@@ -110,7 +131,7 @@ class Claims:
         with contextlib.suppress(OSError):
             write_json(path, {**read_claim(path), "state": "released"})
 
-    def _end(self, claim: Claim, state: str, **more: str) -> None:
+    def _end(self, claim: Claim, state: str, **more: str | bool) -> None:
         known = {name: value for name, value in read_claim(claim.path).items() if name in ("pack", "start")}
         write_json(claim.path, {"schema": SCHEMA, "state": state, **more, **known, **this_process()})
 
@@ -135,6 +156,15 @@ class Claims:
             with contextlib.suppress(OSError):
                 write_json(self._file(key, last), {**claim, "state": "lost", "reason": reason})
         return True
+
+    def failed_device(self, key: str, pid: int) -> DeviceFailure | None:
+        """What the worker `pid` of this host said when it gave the cell back, if its device had failed."""
+        last = self.look(key).last
+        path = self._file(key, last)
+        claim = read_claim(path) if last else {}
+        if "device_failure" not in claim or claim["state"] != "released" or holder(claim) != pid:
+            return None
+        return DeviceFailure(Claim(key, last, path), str(claim["device_failure"]), bool(claim.get("advanced")))
 
     def stuck(self, key: str) -> dict[int, bool]:
         """Processes of this host that live and hold the cell without working on it; True for those that said so themselves.
@@ -217,5 +247,8 @@ class Claims:
         return why(self._read(key, self.look(key).last))
 
     def reason(self, key: str) -> str:
-        """The last line of `error`; empty where nothing went wrong."""
-        return (self.error(key).strip().splitlines() or [""])[-1]
+        """Why the cell failed, in a line; empty where nothing went wrong."""
+        claims = self._read(key, self.look(key).last)
+        if claims and claims[-1]["state"] == "failed" and (reason := claims[-1].get("reason")):
+            return str(reason)
+        return (why(claims).strip().splitlines() or [""])[-1]
