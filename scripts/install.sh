@@ -7,7 +7,7 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 venv=${SCALESWEEP_VENV:-.venv} py=${SCALESWEEP_VENV:-.venv}/bin/python extra=${1:-}
 torch=$(grep -o 'torch>=[^"]*' pyproject.toml)
-cpu_index=https://download.pytorch.org/whl/cpu
+cpu_index=https://download.pytorch.org/whl/cpu cuda_index=https://download.pytorch.org/whl
 export PIP_DISABLE_PIP_VERSION_CHECK=1
 
 say() { echo "install: $*" >&2; }
@@ -16,6 +16,16 @@ pip() { "$py" -m pip "$@"; }
 suits() { "$1" -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' 2>/dev/null; }
 build_of() { "$1" -c 'import sys; print(sys.version)' 2>/dev/null || true; }
 has_gpu() { nvidia-smi -L 2>/dev/null | grep -q GPU; }
+# The newest CUDA that the driver serves, such as 12.4.
+driver_cuda() { nvidia-smi 2>/dev/null | grep -oE 'CUDA Version: *[0-9]+\.[0-9]+' | grep -oE '[0-9.]+$' || true; }
+# Nothing where a kernel runs on a GPU, else the first line of what torch says.
+torch_trouble() {
+    "$py" -c 'import torch
+try:
+    torch.arange(8, device="cuda").sum().item()
+except Exception as error:
+    print((str(error).strip().splitlines() or [repr(error)])[0])' 2>/dev/null || echo "torch cannot be imported"
+}
 
 find_python() {
     local candidate candidates=("$py" python3.13 python3.12 python3.11 python3)
@@ -45,7 +55,8 @@ install_torch() {
     fi
     found=$({ "$py" -c 'from importlib.metadata import version; print(version("torch"))' 2>/dev/null || true; } | allowed)
     if [[ -n $found ]]; then say "torch: $found is there and stays"; return; fi
-    if [[ $(uname -s) != Linux ]] || has_gpu; then say "torch: pip's own choice"; return; fi
+    if [[ $(uname -s) != Linux ]]; then say "torch: pip's own choice"; return; fi
+    if has_gpu; then install_cuda_torch; return; fi
     for index in "" "$cpu_index"; do
         found=$({ pip index versions torch ${index:+--extra-index-url "$index" --timeout 10 --retries 1} 2>/dev/null |
             grep -o '[0-9][^ ,]*+cpu' || true; } | allowed)
@@ -60,6 +71,26 @@ install_torch() {
     fi
     [[ -z ${CI:-} ]] || die "no CPU build of torch within reach ($cpu_index, pip's configuration); set SCALESWEEP_TORCH."
     say "torch: no CPU build within reach, so pip's own choice: it may bring CUDA packages of several GB"
+}
+
+# With a GPU: the newest build that serves its driver, tried until a kernel runs. A build of CUDA 12 runs on every driver of
+# CUDA 12 (CUDA's minor version compatibility); pip's own choice is of CUDA 13.
+install_cuda_torch() {
+    local cuda builds=(own cu128 cu126) build
+    cuda=$(driver_cuda)
+    [[ -z $cuda || ${cuda%%.*} -ge 13 ]] || builds=(cu128 cu126)
+    [[ -z $cuda || ${cuda%%.*} -ge 12 ]] || die "the driver serves CUDA $cuda, and torch needs 12 or newer: update the driver."
+    for build in "${builds[@]}"; do
+        "$py" -m pip uninstall -qqy torch 2>/dev/null || true
+        if [[ $build == own ]]; then
+            say "torch: pip's own choice"
+            pip install -qq "$torch"
+        else
+            say "torch: the build $build; the driver serves CUDA ${cuda:-of a version that nvidia-smi does not tell}"
+            pip install -qq "$torch" --index-url "$cuda_index/$build" || continue
+        fi
+        [[ -n $(torch_trouble) ]] || return 0
+    done
 }
 
 python=$(find_python)
@@ -77,4 +108,9 @@ if ! grep -qs "^$state${extra:+ $extra\$}" "$venv/installed"; then
     say "scalesweep${extra:+[$extra]} and its dependencies into $venv (a minute or more)"
     pip install -qq -e ".${extra:+[$extra]}"
     echo "$state $extra" >>"$venv/installed"
+    if has_gpu && trouble=$(torch_trouble) && [[ -n $trouble ]]; then
+        say "warning: nvidia-smi lists a GPU, and torch cannot use it: $trouble"
+        say "The driver serves CUDA $(driver_cuda). Remove torch and run this again, which takes a build that fits; or name one"
+        say "as SCALESWEEP_TORCH. Until then a sweep asks for train.device=cpu."
+    fi
 fi
