@@ -14,6 +14,7 @@ from scalesweep.cli.command import TRUST, Command, Given, Option, flag, one_of, 
 from scalesweep.cli.laws import print_analysis
 from scalesweep.cli.tables import print_plan, wrapped
 from scalesweep.errors import EXIT_INCOMPLETE, EXIT_OK, Refused, SpecError
+from scalesweep.run.launch.device import suited
 from scalesweep.run.launch.monitor import failure_line
 from scalesweep.run.launch.pricing import Prices, planned_device, price_of
 from scalesweep.run.store.store import Store
@@ -196,6 +197,7 @@ def plan(given: Given) -> Answer:
     trust(given[TRUST])
     settings = _composed(given)
     device = planned_device(settings)
+    settings = suited(settings, device, _warn)
     corpora = prepare_corpora(settings, _say)
     present = keys_present(Store(Path(settings.dir).expanduser()))
     prices = Prices(settings, device, say=_say)

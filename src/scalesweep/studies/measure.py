@@ -20,7 +20,7 @@ from scalesweep.plan.cell import Cell
 from scalesweep.plan.grid import CorpusFacts, Device
 from scalesweep.plan.plan import Plan, make_plan
 from scalesweep.points.points import Points, points_from_rows
-from scalesweep.run.launch.device import device_of_sweep
+from scalesweep.run.launch.device import device_of_sweep, suited
 from scalesweep.run.store.measured import Measured
 from scalesweep.run.store.store import Store
 from scalesweep.settings.compose import compose_settings
@@ -137,6 +137,8 @@ def ask(study: Study, form: Form, words: Sequence[str], directory: Path, say: Sa
     settings = compose_arms(study, form, words, directory)
     spec: FormSpec = getattr(study.spec, form)
     device = device_of_sweep(next(iter(settings.values())))
+    says = [say, *[lambda _: None] * len(settings)]  # once for all arms
+    settings = {arm: suited(own, device, tell) for (arm, own), tell in zip(settings.items(), says, strict=False)}
     plans: dict[str, Plan] = {}
     by_key: dict[str, Prepared] = {}
     waiting: dict[str, Sequence[str]] = {}

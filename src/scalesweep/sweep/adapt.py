@@ -14,7 +14,7 @@ from scalesweep.errors import PointsError, SpecError
 from scalesweep.packages import require_measuring
 from scalesweep.plan.grid import Device
 from scalesweep.report.words.adaptive import describe_end, describe_round
-from scalesweep.run.launch.device import device_of_sweep
+from scalesweep.run.launch.device import device_of_sweep, suited
 from scalesweep.run.launch.signals import signals_interrupt
 from scalesweep.run.store.measured import read_measured
 from scalesweep.run.store.store import FINISHED, Store
@@ -51,6 +51,7 @@ def run_adaptive(settings: Settings, asked: Log, say: Say, warn: Say, named: Col
     refuse_another(store, settings, named)
     settings = with_standing(settings, store)
     device = device_of_sweep(settings)
+    settings = suited(settings, device, warn)
     corpora = prepare_corpora(settings, say)
     before = read_rounds(directory)
     log = dataclasses.replace(asked, rounds=() if before is None else before.rounds, end=None)

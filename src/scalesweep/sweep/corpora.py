@@ -18,7 +18,7 @@ from scalesweep.settings.plan import ModelSpec
 from scalesweep.settings.settings import Settings
 from scalesweep.settings.train import OptimSpec
 from scalesweep.train.data import count_windows, training_shortage, validation_shortage
-from scalesweep.train.data.corpus import Corpus, open_corpus
+from scalesweep.train.data.corpus import Corpus, open_corpus, why_temporary
 from scalesweep.train.data.stated import validation_text
 from scalesweep.train.data.validation import ValidationSet, prepare_with_sets
 
@@ -99,6 +99,8 @@ def prepare_corpora(settings: Settings, say: Callable[[str], None]) -> Corpora:
         DataError: one of them cannot be prepared.
         SpecError: an axis that is none.
     """
+    if sentence := why_temporary(settings.data):
+        say(sentence)
     corpora = Corpora({data_key(spec): Prepared(spec, *prepare_with_sets(spec, say)) for spec in data_specs(settings)})
     for _, corpus, _ in corpora.by_hash.values():
         if corpus.account:

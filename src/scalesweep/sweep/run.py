@@ -16,7 +16,7 @@ from scalesweep.plan.budget import describe, exceeded, shrink
 from scalesweep.plan.grid import Device
 from scalesweep.plan.plan import Plan, make_plan
 from scalesweep.run.launch import launch
-from scalesweep.run.launch.device import device_of_sweep, num_gpus
+from scalesweep.run.launch.device import device_of_sweep, num_gpus, suited
 from scalesweep.run.launch.monitor import Monitor
 from scalesweep.run.launch.pricing import Prices, limits_of
 from scalesweep.run.launch.signals import signals_interrupt
@@ -80,6 +80,7 @@ def run_sweep(settings: Settings, say: Say, warn: Say, named: Collection[str] | 
     refuse_another(store, settings, named)
     settings = with_standing(settings, store)
     device = device_of_sweep(settings)
+    settings = suited(settings, device, warn)
     corpora = prepare_corpora(settings, say)
     return conclude(measure_all(settings, corpora, device, say, warn, named), settings, say, warn)
 
@@ -214,6 +215,7 @@ def measure_cell(settings: Settings, directory: Path, say: Say) -> float:
     """Measure the single cell of `settings` in `directory`; its validation loss, nan if it diverged."""
     device = device_of_sweep(settings)
     require_ready(settings.logger)
+    settings = suited(settings, device, say)
     corpora = prepare_corpora(settings, say)
     planned = plan_sweep(settings, corpora, device)
     store = Store(directory)

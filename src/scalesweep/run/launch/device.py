@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -20,6 +21,8 @@ from scalesweep.units import plural
 
 LOOK_SECONDS = 120.0
 """In which torch is imported and a kernel run on every GPU; one that does not answer by then never will. A judgement."""
+BFLOAT16_CAPABILITY = (8, 0)
+"""First compute capability whose tensor cores take bfloat16 (NVIDIA A100 Tensor Core GPU Architecture, 2020)."""
 LEAST_FREE = 2**30
 """Bytes of memory below which nothing fits on a GPU beside the context of a process. A judgement."""
 _REMEDY = (
@@ -112,6 +115,23 @@ def resolve_device(spec: TrainSpec) -> Device:
         there = f"nvidia-smi lists {plural(len(listed), 'GPU')} ({listed[0]})" if listed else "torch is built for AMD's GPUs"
         raise SpecError(f"{named}: {there}, and torch {found.torch} cannot use it: {found.reason}. {_remedy_of(found)}.")
     return "cpu"
+
+
+def suited(settings: Settings, device: Device, say: Callable[[str], None]) -> Settings:
+    """The settings with float32 in place of `train.precision=auto` where a GPU of this machine has no bfloat16 in hardware.
+
+    Such as a T4 (compute capability 7.5), which emulates it, slower than float32. Of a cluster nothing is known here.
+    """
+    is_here = device == "cuda" and settings.launcher.name not in ("slurm", "ray")
+    if not is_here or settings.train.precision != "auto":
+        return settings
+    if not (old := [gpu for gpu in look().usable if gpu.capability < BFLOAT16_CAPABILITY]):
+        return settings
+    say(
+        f"cuda:{old[0].index} ({old[0].name}, compute capability {'.'.join(map(str, old[0].capability))}) has no bfloat16 in "
+        "hardware, so this sweep is trained in float32; train.precision=bfloat16 emulates it."
+    )
+    return settings.model_copy(update={"train": settings.train.model_copy(update={"precision": "float32"})})
 
 
 def _remedy_of(found: Gpus) -> str:
