@@ -1,6 +1,7 @@
-"""`scalesweep check transfer`: does the recipe's base learning rate suit other widths and depths?"""
+"""`scalesweep check`: can this machine's GPUs train, and does the recipe's learning rate suit other widths and depths?"""
 
 import csv
+import dataclasses
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,17 +9,18 @@ from typing import Any
 
 from scalesweep.analysis.tuning.transfer import CoordinateCheck, LearningRates
 from scalesweep.cli.answer import JSON, Answer, answered, finite
-from scalesweep.cli.command import TRUST, Command, Given, Option, list_of, positive, whole
-from scalesweep.errors import SpecError
+from scalesweep.cli.command import TRUST, Command, Given, Option, list_of, one_of, positive, whole
+from scalesweep.errors import EXIT_DEVICE, EXIT_OK, SpecError
 from scalesweep.report.words.summary import summary
 from scalesweep.run.launch.device import resolve_device
 from scalesweep.settings.compose import compose_settings
 from scalesweep.settings.plan import ModelSpec
 from scalesweep.settings.trust import trust
+from scalesweep.sweep.checkup import check_device
 from scalesweep.sweep.transfer import RateGrid, measure_coordinates, measure_learning_rates
 from scalesweep.train.data.validation import prepare_with_sets
 
-_CHECKS = ("transfer",)
+_CHECKS = ("device", "transfer")
 _LR_FACTORS = (0.25, 0.5, 1, 2, 4)
 """Learning rates that are tried, in units of recipe.lr: two octaves to either side show the optimum's neighbours."""
 
@@ -68,27 +70,49 @@ LRS = Option[tuple[float, ...]]("lrs", _rates, (), "Values of recipe.lr (default
 TOKENS = Option("tokens", whole, 128_000, "Training tokens of each of these models (default 128k).", "128k")
 
 
+FULL = Option("full", one_of("true", "false"), "false", "Of the device: with the compiler, which takes a minute.", "true|false")
+
+
 def check(given: Given) -> Answer:
-    """Run the named check."""
-    if given.words[:1] != _CHECKS:
-        raise SpecError(f"check takes the name of a check, of which there is one: scalesweep check {_CHECKS[0]}.")
-    return _transfer(given)
+    """Run the named check.
+
+    Raises:
+        SpecError: there is no check of this name, or it does not take one of the options.
+    """
+    name = given.words[0] if given.words else ""
+    if name not in _CHECKS:
+        raise SpecError(f"check takes the name of a check, device or transfer, such as: scalesweep check {_CHECKS[0]}.")
+    foreign: tuple[Option[Any], ...] = (WIDTHS, DEPTHS, SIZES, LRS, TOKENS) if name == "device" else (FULL,)
+    if idle := [option.name for option in foreign if given.values[option.name] != option.default]:
+        raise SpecError(f"{idle[0]} has no effect on check {name}; leave it out.")
+    return _device(given) if name == "device" else _transfer(given)
+
+
+def _device(given: Given) -> Answer:
+    """Print what is known of this machine's device."""
+    checkup = check_device(compose_settings(given.words[1:]), full=given[FULL] == "true")
+    for line in checkup.lines():
+        _say(line)
+    return Answer(dataclasses.asdict(checkup), EXIT_OK if checkup.is_usable else EXIT_DEVICE)
 
 
 COMMANDS = (
     Command(
         "check",
-        about="Check that the recipe carries over: activations and the best learning rate against width and depth.",
-        usage="transfer [widths=[...]] [depths=[...]] [sizes=[WIDTHxDEPTH,...]] [lrs=[...]] [tokens=128k] [key=value ...] "
+        about="Check this machine's GPUs, or that the recipe's learning rate carries over to other widths and depths.",
+        usage="device [full=true] [--json] | "
+        "transfer [widths=[...]] [depths=[...]] [sizes=[WIDTHxDEPTH,...]] [lrs=[...]] [tokens=128k] [key=value ...] "
         "[trust=package.module] [--json]",
         run=answered(check),
         examples=(
+            "scalesweep check device",
+            "scalesweep check device full=true --json",
             "scalesweep check transfer",
             "scalesweep check transfer recipe=sp depths=[] sizes=[32x2,64x2,128x2] lrs=[0.001,0.003,0.01,0.03]",
             "scalesweep check transfer widths=[] depths=[] sizes=[32x2,32x4,32x8] tokens=256k dir=runs/depths",
         ),
         groups=("recipe", "model", "data", "optim", "train"),
-        options=(WIDTHS, DEPTHS, SIZES, LRS, TOKENS, TRUST, JSON),
+        options=(FULL, WIDTHS, DEPTHS, SIZES, LRS, TOKENS, TRUST, JSON),
         subjects=_CHECKS,
     ),
 )

@@ -20,6 +20,7 @@ from scalesweep.run.store.measured import read_measured
 from scalesweep.run.store.store import FINISHED, Store
 from scalesweep.run.tracker import require_ready
 from scalesweep.settings.settings import Settings
+from scalesweep.sweep.checkup import check_once
 from scalesweep.sweep.corpora import Corpora, prepare_corpora
 from scalesweep.sweep.extend import keys_present
 from scalesweep.sweep.growth import refuse_another
@@ -52,6 +53,7 @@ def run_adaptive(settings: Settings, asked: Log, say: Say, warn: Say, named: Col
     settings = with_standing(settings, store)
     device = device_of_sweep(settings)
     settings = suited(settings, device, warn)
+    check_once(settings, device, say)
     corpora = prepare_corpora(settings, say)
     before = read_rounds(directory)
     log = dataclasses.replace(asked, rounds=() if before is None else before.rounds, end=None)

@@ -25,6 +25,7 @@ from scalesweep.run.store.stated import stated_corpora
 from scalesweep.run.store.store import FINISHED, Store
 from scalesweep.run.tracker import require_ready
 from scalesweep.settings.settings import Settings
+from scalesweep.sweep.checkup import check_once
 from scalesweep.sweep.corpora import Corpora, prepare_corpora
 from scalesweep.sweep.extend import extend, keys_present
 from scalesweep.sweep.growth import refuse_another, refuse_unasked
@@ -81,6 +82,7 @@ def run_sweep(settings: Settings, say: Say, warn: Say, named: Collection[str] | 
     settings = with_standing(settings, store)
     device = device_of_sweep(settings)
     settings = suited(settings, device, warn)
+    check_once(settings, device, say)
     corpora = prepare_corpora(settings, say)
     return conclude(measure_all(settings, corpora, device, say, warn, named), settings, say, warn)
 

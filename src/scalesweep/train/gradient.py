@@ -33,6 +33,8 @@ class Execution:
     """Whether hand-written code may stand for autograd (`gradient_of`)."""
     checkpoint_seconds: float = math.inf
     """Least time between two checkpoints; longer where they would take more than `CHECKPOINT_SHARE` of the time."""
+    compiles: bool = True
+    """Whether torch's compiler may be tried where it is worth it (`stepper.is_worth_compiling`)."""
 
 
 def gradient_of(model: Model, cells: Sequence[Cell], execution: Execution) -> Gradient:

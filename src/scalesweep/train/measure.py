@@ -31,16 +31,27 @@ LARGEST_GRID = 65535
 
 
 def seconds_per_step(
-    cell: Cell, device: torch.device, micro_batch: int | None, runs: int = 1, num_steps: int = BENCHMARK_STEPS
+    cell: Cell,
+    device: torch.device,
+    micro_batch: int | None,
+    runs: int = 1,
+    num_steps: int = BENCHMARK_STEPS,
+    on_note: Callable[[str], None] = lambda _: None,
+    compiles: bool = True,
 ) -> float:
     """Measured time of a training step of `runs` cells of this shape and batch together, on random tokens.
 
     The first steps, which allocate memory, choose kernels and capture, are not counted: it is the difference between a long and
     a short training, after one that loads what a process loads once. More steps are taken until they are long enough to time.
+    `on_note` is told what makes them slower than they could be; `compiles` is as of `Execution`.
     """
-    run_steps(cell, device, micro_batch, runs, FIRST_STEPS)
+
+    def run(steps: int) -> float:
+        return run_steps(cell, device, micro_batch, runs, steps, on_note=on_note, compiles=compiles)
+
+    run(FIRST_STEPS)
     while True:
-        short, long = (run_steps(cell, device, micro_batch, runs, steps) for steps in (FIRST_STEPS, FIRST_STEPS + num_steps))
+        short, long = run(FIRST_STEPS), run(FIRST_STEPS + num_steps)
         if long - short > SHORTEST_SECONDS[device.type] or num_steps >= MOST_STEPS:
             return max(1e-9, (long - short) / num_steps)
         num_steps *= 10
@@ -53,6 +64,8 @@ def run_steps(
     runs: int,
     num_steps: int,
     on_step: Callable[[], object] = lambda: None,
+    on_note: Callable[[str], None] = lambda _: None,
+    compiles: bool = True,
 ) -> float:
     """Train on random tokens, call `on_step` after every step, and return the seconds in training."""
     rng = np.random.default_rng(0)
@@ -65,8 +78,8 @@ def run_steps(
         on_step()
         return False
 
-    hooks = Hooks(should_stop=stepped)
-    return sum(o.seconds for o in train(pack, tokens, tokens, Execution(device, micro_batch, curve_points=1), hooks))
+    hooks, execution = Hooks(should_stop=stepped, on_note=on_note), Execution(device, micro_batch, 1, compiles=compiles)
+    return sum(outcome.seconds for outcome in train(pack, tokens, tokens, execution, hooks))
 
 
 def best_pack(cell: Cell, device: torch.device, micro_batch: int | None, most: int = LARGEST_PACK) -> int:

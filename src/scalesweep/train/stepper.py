@@ -322,7 +322,7 @@ def make_stepper(
     ):
         return plain
     assert isinstance(model, Decoder) and isinstance(optimizer, FusedAdamW | StackedAdamW)
-    for compiled in (True, False) if is_worth_compiling(model) else (False,):
+    for compiled in (True, False) if execution.compiles and is_worth_compiling(model) else (False,):
         try:
             with compiled_layers(model) if compiled else contextlib.nullcontext():
                 resident = ResidentStepper(optimizer, cells, tokens, gradient, device, start)

@@ -3,7 +3,6 @@
 import functools
 import json
 import os
-import re
 import shutil
 import subprocess
 import sys
@@ -15,6 +14,7 @@ from pathlib import Path
 from scalesweep.errors import SpecError
 from scalesweep.packages import require_measuring
 from scalesweep.plan.grid import Device
+from scalesweep.run.launch.smi import driver_cuda, listed_gpus
 from scalesweep.settings.settings import Settings
 from scalesweep.settings.train import TrainSpec
 from scalesweep.units import plural
@@ -156,27 +156,6 @@ def _is_rocm() -> bool:
         return "+rocm" in version("torch")
     except PackageNotFoundError:
         return False
-
-
-@functools.cache
-def listed_gpus() -> tuple[str, ...]:
-    """The GPUs that nvidia-smi lists, such as `NVIDIA H100 80GB HBM3`; none where it is not there or fails."""
-    lines = _said(["nvidia-smi", "-L"]).splitlines()
-    return tuple(match[1] for line in lines if (match := re.match(r"GPU \d+: (.*?)(?: \(UUID|$)", line)))
-
-
-@functools.cache
-def driver_cuda() -> str:
-    """The newest CUDA that the driver serves, such as `12.4`, as nvidia-smi says; empty where it does not."""
-    found = re.search(r"CUDA Version: *(\d+\.\d+)", _said(["nvidia-smi"]))
-    return found[1] if found else ""
-
-
-def _said(command: list[str]) -> str:
-    try:
-        return subprocess.run(command, capture_output=True, text=True, timeout=30, check=True).stdout
-    except (OSError, subprocess.SubprocessError):
-        return ""
 
 
 @functools.cache
