@@ -6,6 +6,8 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,12 +17,13 @@ from builders import IN_BACKGROUND, command_line, make_store, measured, one_size
 from scalesweep.errors import DeviceLost, SpecError, StoreError
 from scalesweep.files import StorageFailed
 from scalesweep.plan.grid import CorpusFacts
-from scalesweep.run.launch import launch, local
+from scalesweep.run.launch import device, launch, local
 from scalesweep.run.launch.breaker import Breakers
 from scalesweep.run.launch.cores import cores, num_cores
-from scalesweep.run.launch.device import resolve_device
+from scalesweep.run.launch.device import Gpu, Gpus, look, resolve_device
 from scalesweep.run.launch.local import num_workers
 from scalesweep.run.launch.monitor import Monitor
+from scalesweep.run.launch.smi import said
 from scalesweep.run.store.store import Store
 from scalesweep.settings.run import LauncherSpec
 from scalesweep.settings.settings import Settings
@@ -307,6 +310,74 @@ def test_cuda_that_is_not_there_is_refused(settings: Settings, monkeypatch: pyte
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     with pytest.raises(SpecError, match=r"train\.device = 'cuda': PyTorch sees no CUDA device here"):
         resolve_device(train_spec(settings, device="cuda"))
+
+
+@pytest.fixture
+def one_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """An nvidia-smi that lists a GPU."""
+    text = "#!/bin/sh\ncase $1 in -L) echo 'GPU 0: NVIDIA H100 (UUID: GPU-1)' ;; *) echo 'CUDA Version: 12.4 |' ;; esac\n"
+    (tmp_path / "nvidia-smi").write_text(text)
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    said.cache_clear()
+    look.cache_clear()
+    yield
+    said.cache_clear()
+    look.cache_clear()
+
+
+def seen(*gpus: Gpu, reason: str = "") -> Gpus:
+    return Gpus("2.11.0+cu130", "13.0", reason, gpus)
+
+
+GPU = Gpu(0, "NVIDIA H100", "0001", (9, 0), 80 * 2**30, 79 * 2**30, "")
+
+
+def test_a_gpu_that_torch_cannot_use_is_no_cpu(settings: Settings, one_gpu: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    spec = train_spec(settings, device="auto")
+    monkeypatch.setattr(device, "look", lambda: seen(reason="The NVIDIA driver is too old"))
+    with pytest.raises(
+        SpecError, match=r"lists 1 GPU \(NVIDIA H100\), and torch .* cannot use it: The NVIDIA driver is too old\. "
+    ) as no:
+        resolve_device(spec)
+    assert "torch is built for CUDA 13.0, the driver is of CUDA 12.4: scripts/install.sh" in str(no.value)
+    monkeypatch.setattr(device, "look", lambda: seen(replace(GPU, trouble="CUDA error: no kernel image is available")))
+    with pytest.raises(
+        SpecError, match=r"no GPU of this machine can be used\. cuda:0 \(NVIDIA H100\): CUDA error: no kernel image"
+    ):
+        resolve_device(spec)
+    assert resolve_device(train_spec(settings, device="cpu")) == "cpu"
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert resolve_device(spec) == "cpu"  # hidden on purpose
+
+
+def test_of_several_gpus_those_that_can_be_used_train(
+    settings: Settings, one_gpu: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    busy = replace(GPU, index=1, free=2**28)
+    monkeypatch.setattr(device, "look", lambda: seen(GPU, busy, replace(GPU, index=2)))
+    monkeypatch.setattr(local, "look", device.look)
+    assert resolve_device(train_spec(settings, device="auto")) == "cuda"
+    assert [slot.device for slot in local.make_slots("cuda", 3, "worker")] == ["cuda:0", "cuda:2", "cuda:0"]
+    assert device.gpus_set_aside() == [
+        "cuda:1 (NVIDIA H100) is set aside: other processes hold 79.8 of its 80.0 GiB of memory."
+    ]
+
+
+def test_a_card_without_bfloat16_trains_in_float32(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device, "look", lambda: seen(replace(GPU, name="Tesla T4", capability=(7, 5))))
+    lines: list[str] = []
+    auto = settings.model_copy(update={"train": train_spec(settings, precision="auto")})
+    assert device.suited(auto, "cuda", lines.append).train.precision == "float32"
+    assert lines[0].startswith(
+        "cuda:0 (Tesla T4, compute capability 7.5) has no bfloat16 in hardware, so this sweep is trained in"
+    )
+    asked = settings.model_copy(update={"train": train_spec(settings, precision="bfloat16")})
+    assert device.suited(asked, "cuda", lines.append) == asked
+    monkeypatch.setattr(device, "look", lambda: seen(GPU))
+    assert device.suited(auto, "cuda", lines.append) == auto
+    assert len(lines) == 1
 
 
 def test_one_worker_a_core_unless_told(settings: Settings) -> None:

@@ -419,6 +419,39 @@ def test_a_micro_batch_that_is_too_large_is_halved_and_remembered(
     assert limits == {"micro_batch": 1}
 
 
+def test_memory_that_others_hold_is_no_limit_of_the_device(
+    tmp_path: Path, settings: Settings, corpus: Corpus, facts: CorpusFacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without_memory(runs: list[Any], *rest: Any) -> Any:
+        tried.append(rest[2].micro_batch)
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 MiB.\nSee the documentation ...")
+
+    tried = list[int]()
+    monkeypatch.setattr("scalesweep.run.worker.train", without_memory)
+    monkeypatch.setattr("scalesweep.run.packing.bytes_of_others", lambda _: 70 * 2**30)
+    store = make_store(tmp_path / "sweep", settings, corpus, facts)
+    with pytest.raises(DeviceLost, match=r"cpu has failed: other processes hold 70\.0 GiB of its memory"):
+        work(store, prepare_device("cpu"), lambda: False)
+    assert sorted(set(tried)) == [1, 2, 4]
+    assert store.memory_limits() == {}
+    assert [*store.states().values()] == ["WAITING"] * 4
+
+
+def test_the_reason_of_a_failure_is_its_first_line(
+    tmp_path: Path, settings: Settings, corpus: Corpus, facts: CorpusFacts, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> Any:
+        raise RuntimeError("shapes differ\nFor debugging consider passing ...\n")
+
+    monkeypatch.setattr("scalesweep.run.worker.train", refuse)
+    store = make_store(tmp_path / "sweep", settings, corpus, facts)
+    assert work(store, prepare_device("cpu"), lambda: False)
+    key = store.plan_file.keys()[0]
+    assert store.state(key) == "FAILED"
+    assert store.claims.reason(key) == "RuntimeError: shapes differ"
+    assert "Traceback" in store.claims.error(key)
+
+
 def test_a_cell_of_which_not_one_sequence_fits_fails_alone(
     tmp_path: Path, settings: Settings, corpus: Corpus, facts: CorpusFacts, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,7 +2,9 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ import pytest
 from scalesweep.errors import DataError
 from scalesweep.settings.data import DataSpec
 from scalesweep.train.data import prepare
-from scalesweep.train.data.corpus import cache_dir, open_corpus
+from scalesweep.train.data.corpus import cache_dir, open_corpus, why_temporary
 from scalesweep.train.data.tokenizer import train_bpe
 
 
@@ -146,6 +148,7 @@ def test_the_cache_is_chosen_by_setting_then_environment(monkeypatch, tmp_path):
     assert cache_dir(spec) == tmp_path / "xdg/scalesweep"
     monkeypatch.setenv("SCALESWEEP_CACHE", str(tmp_path / "environment"))
     assert cache_dir(spec) == tmp_path / "environment"
+    assert why_temporary(spec) == ""
     assert cache_dir(spec.model_copy(update={"cache": str(tmp_path / "setting")})) == tmp_path / "setting"
 
 
@@ -196,3 +199,22 @@ def test_a_process_killed_in_the_middle_leaves_nothing_that_matters(texts):
     os.utime(texts.parent / "cache/corpora" / leftover, (yesterday, yesterday))
     prepare(make_spec(texts, validation_fraction=0.3))
     assert leftovers(texts) == []
+
+
+def test_a_user_without_a_home_prepares_corpora_in_a_private_temporary_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `docker run --user 1234`, whose home is / and whose name nobody knows."""
+    for name in ("SCALESWEEP_CACHE", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr("scalesweep.train.data.corpus._refuses", lambda folder: folder == Path("/.cache/scalesweep"))
+    monkeypatch.setenv("HOME", "/")
+    spec = make_spec(tmp_path).model_copy(update={"cache": None})
+    place = tmp_path / f"scalesweep-{os.getuid()}"
+    assert cache_dir(spec) == place
+    assert why_temporary(spec).startswith(f"/.cache/scalesweep cannot be written: prepared corpora go to {place}; data.cache")
+    assert place.stat().st_mode & 0o777 == 0o700
+    place.chmod(0o777)
+    with pytest.raises(DataError, match=r"belongs to somebody else; data\.cache, or SCALESWEEP_CACHE"):
+        cache_dir(spec)

@@ -1,0 +1,234 @@
+"""What a person on a machine with GPUs meets, on the stand-in of README.md: the code that runs is that of a GPU."""
+
+import functools
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scalesweep.run.store.store import Store
+
+pytestmark = [pytest.mark.fakegpu, pytest.mark.slow]
+HERE = Path(__file__).parent
+LIBRARIES = ("libcudart.so.13", "libcublasLt.so.13", "libcublas.so.13", "libcuda.so.1")
+SWEEP = ("sweep=smoke", "logger=none", "fit.bootstrap=0", "sweep.sizes=[10k]", "sweep.budgets=[16k,64k]")
+
+
+@functools.cache
+def site_packages(python: str) -> Path | None:
+    """Where this Python keeps torch of CUDA 13 and the headers; None where it has none."""
+    code = "import importlib.util as u; print(u.find_spec('torch').origin)"
+    done = subprocess.run([python, "-c", code], capture_output=True, text=True)
+    folder = Path(done.stdout.strip()).parents[1] if done.returncode == 0 else Path()
+    wheels = folder / "nvidia" / "cu13"
+    has_all = (wheels / "lib" / LIBRARIES[0]).exists() and (wheels / "include" / "crt").exists()
+    return folder if has_all else None
+
+
+@pytest.fixture(scope="module")
+def stand_in(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Variables under which a Python process meets the stand-in."""
+    python = os.environ.get("SCALESWEEP_CUDA_PYTHON", sys.executable)
+    packages = site_packages(python)
+    if packages is None or shutil.which("g++") is None:
+        pytest.skip(
+            "the stand-in for a GPU needs g++, and torch of CUDA 13 with nvidia-cuda-crt and nvidia-cuda-cccl, in this "
+            "environment or in that of SCALESWEEP_CUDA_PYTHON (tests/fakegpu/README.md)"
+        )
+    out, home = tmp_path_factory.mktemp("stand-in"), tmp_path_factory.mktemp("home")
+    subprocess.run(["bash", str(HERE / "build.sh"), str(packages), str(out)], check=True)
+    path = [str(HERE / "site"), str(HERE), str(HERE.parents[1] / "src")]
+    variables = {name: value for name, value in os.environ.items() if name != "CUDA_VISIBLE_DEVICES"}
+    return variables | {
+        "PATH": f"{HERE / 'bin'}{os.pathsep}{os.environ['PATH']}",
+        "LD_PRELOAD": ":".join(str(out / name) for name in LIBRARIES),
+        "PYTHONPATH": os.pathsep.join(path),
+        "SCALESWEEP_CACHE": str(home / "cache"),
+        "HOME": str(home),
+        "FAKE_TIME": "1",
+        "STAND_IN_PYTHON": python,
+    }
+
+
+def run(stand_in: dict[str, str], *words: str, **switches: str) -> subprocess.CompletedProcess[str]:
+    """One command of scalesweep on the stand-in."""
+    return call(stand_in, "-P", "-m", "scalesweep", *words, **switches)
+
+
+def call(stand_in: dict[str, str], *words: str, **switches: str) -> subprocess.CompletedProcess[str]:
+    """Python on the stand-in."""
+    command = [stand_in["STAND_IN_PYTHON"], *words]
+    return subprocess.run(command, env=stand_in | switches, capture_output=True, text=True, timeout=300)
+
+
+def made(stand_in: dict[str, str], directory: Path, *words: str, **switches: str) -> tuple[str, Store]:
+    """What a small sweep says, and its directory, once it has a record of every cell."""
+    done = run(stand_in, "run", *SWEEP, f"dir={directory}", *words, **switches)
+    store = Store(directory)
+    states = store.states()
+    assert set(states.values()) <= {"COMPLETE", "DIVERGED"}, done.stdout + done.stderr  # numbers are garbage
+    return done.stdout, store
+
+
+def logs(store: Store) -> str:
+    return "".join(path.read_text() for path in sorted((store.directory / "logs").glob("*.log")))
+
+
+def test_a_healthy_gpu_takes_graphs_and_is_checked_once(stand_in: dict[str, str], tmp_path: Path) -> None:
+    said, store = made(stand_in, tmp_path / "first")
+    assert "cells to measure on cuda" in said
+    assert "a captured step has the losses of the step as it is" in said
+    assert "without" not in logs(store)  # a graph, the compiler
+    again, _ = made(stand_in, tmp_path / "second")
+    assert "Checking the GPUs" not in again
+
+
+@pytest.mark.parametrize(
+    ("switches", "reason"),
+    [
+        ({"FAKE_OLD_DRIVER": "1"}, "cannot use it: The NVIDIA driver on your system is too old (found version 12040)"),
+        ({"FAKE_CC": "7.0", "FAKE_LAUNCH_ERR": "209"}, "CUDA error: no kernel image is available for execution on the device"),
+    ],
+)
+def test_a_gpu_that_torch_cannot_use_is_no_cpu(
+    stand_in: dict[str, str], tmp_path: Path, switches: dict[str, str], reason: str
+) -> None:
+    done = run(stand_in, "run", *SWEEP, f"dir={tmp_path / 'sweep'}", **switches)
+    assert done.returncode == 2
+    assert "train.device = 'auto': " in done.stderr
+    assert reason in done.stderr
+    assert "scripts/install.sh installs a build of torch that fits the driver" in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+@pytest.mark.parametrize(
+    ("switches", "cause"),
+    [
+        ({"FAKE_BAD_DEV": "1"}, "CUDA error: uncorrectable ECC error encountered."),
+        ({"FAKE_BUSY_DEV": "1", "FAKE_BUSY_GB": "78.7"}, "other processes hold 78.7 of its 79.0 GiB of memory."),
+    ],
+)
+def test_of_two_gpus_the_one_that_can_be_used_trains(
+    stand_in: dict[str, str], tmp_path: Path, switches: dict[str, str], cause: str
+) -> None:
+    said, store = made(stand_in, tmp_path / "sweep", FAKE_GPUS="2", **switches)
+    assert said.count("cuda:1 (NVIDIA H100 80GB HBM3 (fake)) is set aside: ") == 1
+    assert cause in said
+    assert store.memory_limits() == {}
+
+
+@pytest.fixture(scope="module")
+def begun(stand_in: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A sweep of eight cells of which nothing is measured."""
+    _, store = made(stand_in, tmp_path_factory.mktemp("begun") / "sweep", "sweep.seeds=[0,1,2,3]", "train.pack=1")
+    for path in (*store.directory.glob("cells/*/*"), *store.directory.glob("logs/*")):
+        path.unlink()
+    return store.directory
+
+
+def test_a_gpu_that_breaks_on_the_way_is_set_aside(stand_in: dict[str, str], begun: Path, tmp_path: Path) -> None:
+    store = Store(shutil.copytree(begun, tmp_path / "sweep"))
+    words = ("worker", str(store.directory), "--device", "cuda", "--workers", "auto")
+    slow = {"FAKE_BASE_NS": "100000"}  # so that the good GPU does not end before the other one has failed twice
+    done = run(stand_in, *words, FAKE_GPUS="2", STAND_IN_BREAKS="1", **slow)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("cuda:1 is set aside: it failed 2 times without progress") == 1
+    assert "last: CUDA error: an illegal memory access was encountered" in done.stdout
+    assert set(store.states().values()) <= {"COMPLETE", "DIVERGED"}
+    assert not any('"state": "lost"' in path.read_text() for path in store.directory.glob("cells/*/claim-*"))
+
+
+def test_without_a_gpu_that_works_the_sweep_ends_with_a_sentence(stand_in: dict[str, str], tmp_path: Path) -> None:
+    done = run(stand_in, "run", *SWEEP, f"dir={tmp_path / 'sweep'}", STAND_IN_BREAKS="0")
+    assert done.returncode == 69
+    assert "no GPU of this machine is left to train on (cuda:0: CUDA error: an illegal memory access" in done.stderr
+    assert set(Store(tmp_path / "sweep").states().values()) == {"WAITING"}
+
+
+def test_check_device_tells_good_gpus_from_broken_ones(stand_in: dict[str, str]) -> None:
+    done = run(stand_in, "check", "device", "--json", FAKE_GPUS="2", FAKE_BAD_DEV="1")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert (found["driver"], found["driver_cuda"]) == ("580.65.06", "13.0")
+    good, bad = found["gpus"]
+    assert (good["trouble"], bad["trouble"]) == ("", "CUDA error: uncorrectable ECC error encountered")
+    assert [(step["size"], step["runs"]) for step in good["found"]["steps"]] == [
+        ("200k", 1),
+        ("3M", 1),
+        ("30M", 1),
+        ("200k", 16),
+    ]
+    assert all(step["tokens_per_second"] > 0 and not step["notes"] for step in good["found"]["steps"])
+    assert found["verdict"] == "A sweep trains on cuda:0 here."
+
+
+def test_a_card_without_bfloat16_trains_in_float32(stand_in: dict[str, str], tmp_path: Path) -> None:
+    switches = {"FAKE_CC": "7.5", "FAKE_NAME": "Tesla T4", "FAKE_MEM_GB": "15"}
+    done = run(stand_in, "run", *SWEEP, f"dir={tmp_path / 'sweep'}", **switches)
+    assert "cuda:0 (Tesla T4, compute capability 7.5) has no bfloat16 in" in done.stderr
+    records = list(Store(tmp_path / "sweep").records())
+    assert {record["cell"]["precision"] for record in records} == {"float32"}
+
+
+FAILED_END = """
+import sys
+from pathlib import Path
+import torch
+from counters import library
+from scalesweep.run.worker import main
+
+library().fake_fail(0, 1)
+sys.exit(main([sys.argv[1], "--device", "cuda:0"]))
+"""
+
+
+def test_a_capture_whose_end_fails_ends_the_worker_after_its_cell(
+    stand_in: dict[str, str], begun: Path, tmp_path: Path
+) -> None:
+    """The numbers of the first torch that mends its allocator are in `stepper.MENDED_TORCH`."""
+    store = Store(shutil.copytree(begun, tmp_path / "sweep"))
+    done = call(stand_in, "-c", FAILED_END, str(store.directory))
+    assert done.returncode == 75, done.stdout + done.stderr
+    assert "without a CUDA graph, which is slower (CUDA error: operation failed due to a previous error" in done.stdout
+    assert sorted(store.states().values())[0] in ("COMPLETE", "DIVERGED")
+    assert len(list(store.records())) == 1
+
+
+COUNTED = """
+import dataclasses, json, sys
+import numpy as np
+import counters
+from scalesweep.sweep.checkup import cells_of_check
+from scalesweep.train.device import prepare_device
+from scalesweep.train.gradient import Execution
+from scalesweep.train.model.module import build_model
+from scalesweep.train.optim import make_optimizer
+from scalesweep.train.stepper import make_stepper
+
+device, cell, notes = prepare_device("cuda:0"), cells_of_check("bfloat16")["200k"], []
+cells = [dataclasses.replace(cell, seed=seed) for seed in range(int(sys.argv[1]))]
+model = build_model(cells).to(device)
+tokens = np.random.default_rng(0).integers(0, 4096, 10**6)
+stepper = make_stepper(model, make_optimizer(model, cells), cells, tokens, Execution(device), 0, notes.append)
+forbidden = {name: value for name, value in counters.report().items() if "forbidden" in name or "invalid" in name}
+counters.reset()
+for step in range(10):
+    stepper.advance(step)
+print(json.dumps([type(stepper).__name__, notes, forbidden, counters.report()]))
+"""
+
+
+@pytest.mark.parametrize("runs", ["1", "16"])
+def test_a_captured_step_is_one_launch(stand_in: dict[str, str], runs: str) -> None:
+    done = call(stand_in, "-c", COUNTED, runs)
+    assert done.returncode == 0, done.stderr
+    kind, notes, forbidden, counts = json.loads(done.stdout.splitlines()[-1])
+    assert (kind, notes, forbidden) == ("ResidentStepper", [], {})
+    assert counts["graph_launches"] == 10
+    launched: dict[str, Any] = {name: n for name, n in counts.items() if name.startswith(("launched_", "copy_", "sync_by"))}
+    assert launched == {}
