@@ -371,13 +371,13 @@ def test_export_refuses_in_words(sweep: Path, words: list[str], said: str, capsy
 
 
 def test_workers_look_for_a_request_once_in_a_while_and_no_oftener(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from scalesweep.run import worker
+    from scalesweep.run import lease
 
     store = Store(tmp_path)
-    stop = worker.or_cancelled(lambda: False, store)
+    stop = lease.or_cancelled(lambda: False, store)
     assert not stop()
     store.ask_to_cancel()
     assert not stop()
-    monkeypatch.setattr(worker, "CANCEL_SECONDS", 0.0)
+    monkeypatch.setattr(lease, "CANCEL_SECONDS", 0.0)
     assert stop()
-    assert worker.or_cancelled(lambda: True, Store(tmp_path / "none"))()
+    assert lease.or_cancelled(lambda: True, Store(tmp_path / "none"))()

@@ -195,8 +195,7 @@ def test_a_capture_whose_end_fails_ends_the_worker_after_its_cell(
     done = call(stand_in, "-c", FAILED_END, str(store.directory))
     assert done.returncode == 75, done.stdout + done.stderr
     assert "without a CUDA graph, which is slower (CUDA error: operation failed due to a previous error" in done.stdout
-    assert sorted(store.states().values())[0] in ("COMPLETE", "DIVERGED")
-    assert len(list(store.records())) == 1
+    assert len(list(store.records())) == 1, done.stdout
 
 
 COUNTED = """

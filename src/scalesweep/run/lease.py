@@ -1,6 +1,7 @@
 """Holding cells while training: heartbeats as long as there is progress, and the ends that a worker can be told of."""
 
 import contextlib
+import math
 import os
 import signal
 import statistics
@@ -21,6 +22,9 @@ given, so that a healthy run is never silent for more than a few steps.
 """
 START_SECONDS = 600.0
 """The same before the first step, which loads libraries, compiles kernels and waits for disks, and while a file is written."""
+
+CANCEL_SECONDS = 1.0
+"""Between two looks for a request to cancel."""
 
 
 class LeaseLost(Exception):
@@ -121,3 +125,28 @@ class Lease:
                 self._store.claims.give_up(claim, reason)
             except OSError:
                 return  # without heartbeats the claims become stale by themselves
+
+
+def or_cancelled(stop: Callable[[], bool], store: Store) -> Callable[[], bool]:
+    """`stop`, or that the sweep was cancelled, which is looked for at most once a second."""
+    looked, found = -math.inf, False
+
+    def asked() -> bool:
+        nonlocal looked, found
+        if time.monotonic() - looked > CANCEL_SECONDS:
+            looked, found = time.monotonic(), store.is_cancelled()
+        return stop() or found
+
+    return asked
+
+
+def sleep_watch() -> Callable[[], bool]:
+    """Tells whether the machine has slept since the last question, as a laptop does, or its clock was set forward."""
+    behind = time.time() - time.monotonic()
+
+    def has_slept() -> bool:
+        nonlocal behind
+        before, behind = behind, time.time() - time.monotonic()
+        return behind - before > HEARTBEAT_SECONDS
+
+    return has_slept

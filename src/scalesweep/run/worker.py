@@ -10,7 +10,6 @@ import argparse
 import contextlib
 import io
 import itertools
-import math
 import os
 import signal
 import sys
@@ -39,7 +38,7 @@ from scalesweep.plan.plan import Plan
 from scalesweep.run.checkpoints import load_start
 from scalesweep.run.corpora import OpenCorpus, open_corpora
 from scalesweep.run.keeper import Job, Keeper
-from scalesweep.run.lease import Lease, LeaseLost, Stop
+from scalesweep.run.lease import Lease, LeaseLost, Stop, or_cancelled, sleep_watch
 from scalesweep.run.packing import PackLimits
 from scalesweep.run.record import make_record
 from scalesweep.run.store import free_cells
@@ -52,8 +51,8 @@ from scalesweep.train.device import (
     device_name,
     first_line,
     is_device_lost,
+    open_device,
     peak_memory_bytes,
-    prepare_device,
     reset_peak_memory,
 )
 from scalesweep.train.gradient import Execution
@@ -66,35 +65,8 @@ from scalesweep.train.stepper import is_crippled
 
 WAIT_SECONDS = 0.5
 """Between two looks for cells that wait for a trunk."""
-CANCEL_SECONDS = 1.0
-"""Between two looks for a request to cancel."""
 LOOK_SECONDS = 5.0
 """Between two looks at all cells for those that others have finished; with many cells that takes a while."""
-
-
-def or_cancelled(stop: Callable[[], bool], store: Store) -> Callable[[], bool]:
-    """`stop`, or that the sweep was cancelled, which is looked for at most once a second."""
-    looked, found = -math.inf, False
-
-    def asked() -> bool:
-        nonlocal looked, found
-        if time.monotonic() - looked > CANCEL_SECONDS:
-            looked, found = time.monotonic(), store.is_cancelled()
-        return stop() or found
-
-    return asked
-
-
-def sleep_watch() -> Callable[[], bool]:
-    """Tells whether the machine has slept since the last question, as a laptop does, or its clock was set forward."""
-    behind = time.time() - time.monotonic()
-
-    def has_slept() -> bool:
-        nonlocal behind
-        before, behind = behind, time.time() - time.monotonic()
-        return behind - before > HEARTBEAT_SECONDS
-
-    return has_slept
 
 
 Say = Callable[[str], None]
@@ -359,21 +331,6 @@ def write_log(message: str) -> None:
     with contextlib.suppress(OSError):  # of a full disk, on which the log lies too
         sys.stdout.write(f"{time.strftime('%H:%M:%S')} {message}\n")
         sys.stdout.flush()
-
-
-def open_device(name: str) -> torch.device:
-    """The device, opened.
-
-    Raises:
-        DeviceLost: the GPU refuses.
-    """
-    try:
-        device = prepare_device(name)
-        if device.type == "cuda":
-            torch.cuda.mem_get_info(device)
-        return device
-    except RuntimeError as error:
-        raise DeviceLost(f"{name} has failed: {first_line(error)}") from None
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from scalesweep.errors import ScaleSweepError
+from scalesweep.errors import ScaleSweepError, SpecError
 from scalesweep.files import write_json
 from scalesweep.plan.cell import Cell
 from scalesweep.plan.grid import CorpusFacts, Device
@@ -105,9 +105,15 @@ def check_device(settings: Settings, full: bool) -> Checkup:
     """Look at this machine's device, and measure every GPU that can be used.
 
     Raises:
-        SpecError: there is a GPU that torch does not see, or none of those that it sees can be used.
+        SpecError: there is a GPU that torch does not see.
     """
-    if resolve_device(settings.train) == "cpu":
+    try:
+        device = resolve_device(settings.train)
+    except SpecError:
+        if not look().gpus:
+            raise
+        device = "cuda"
+    if device == "cpu":
         verdict = f"A sweep trains on the CPU ({platform.machine()}) here, and nothing of it needs a check."
         return Checkup(platform.node(), "", "", driver_version(), driver_cuda(), (), verdict)
     seen = look()

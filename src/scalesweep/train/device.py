@@ -10,6 +10,8 @@ import tempfile
 
 import torch
 
+from scalesweep.errors import DeviceLost
+
 OTHERS_BYTES = 2 * 2**30
 """Memory of a GPU that is neither free nor kept by this process's allocator: more of it than its own context takes belongs to
 others. A judgement; contexts with the libraries' kernels take about half a GiB."""
@@ -97,6 +99,21 @@ def prepare_device(name: str) -> torch.device:
         torch.cuda.set_device(device)  # streams and graphs are made on the current one
     _keep_compiled_code()
     return device
+
+
+def open_device(name: str) -> torch.device:
+    """The device, opened.
+
+    Raises:
+        DeviceLost: the GPU refuses.
+    """
+    try:
+        device = prepare_device(name)
+        if device.type == "cuda":
+            torch.cuda.mem_get_info(device)
+        return device
+    except RuntimeError as error:
+        raise DeviceLost(f"{name} has failed: {first_line(error)}") from None
 
 
 def _keep_compiled_code() -> None:

@@ -119,7 +119,8 @@ def peak_flops(device: torch.device, precision: Precision) -> float:
     # A judgement: large enough that the product's rate is that of the arithmetic, small enough to take less than a second.
     size, dtype = (8192 if device.type == "cuda" else 768), getattr(torch, precision)
     # Not ones: products of equal numbers draw less power, and a GPU that is bound by its power is then faster than it is.
-    a, b = (torch.randn(size, size, device=device, dtype=dtype) for _ in range(2))
+    chance = torch.Generator(device)  # torch's own stays in the state of a capture whose end has failed
+    a, b = (torch.randn(size, size, device=device, dtype=dtype, generator=chance) for _ in range(2))
     times = []
     for _ in range(6):
         synchronize(device)

@@ -25,10 +25,9 @@ BFLOAT16_CAPABILITY = (8, 0)
 """First compute capability whose tensor cores take bfloat16 (NVIDIA A100 Tensor Core GPU Architecture, 2020)."""
 LEAST_FREE = 2**30
 """Bytes of memory below which nothing fits on a GPU beside the context of a process. A judgement."""
-_REMEDY = (
-    "scripts/install.sh installs a build of torch that fits the driver, `scalesweep check device` says more, and "
-    "train.device=cpu trains on the CPU"
-)
+_REMEDY = "scripts/install.sh installs a build of torch that fits the driver, and train.device=cpu trains on the CPU"
+_NO_KERNEL = "no kernel image"
+"""In what CUDA says where a build of torch leaves a card out."""
 
 
 @dataclass(frozen=True)
@@ -105,7 +104,9 @@ def resolve_device(spec: TrainSpec) -> Device:
     named = f"train.device = {spec.device!r}"
     if found.gpus:
         said = "; ".join(f"cuda:{gpu.index} ({gpu.name}): {gpu.refusal}" for gpu in found.gpus)
-        raise SpecError(f"{named}: no GPU of this machine can be used. {said}. {_remedy_of(found)}.")
+        is_build = any(_NO_KERNEL in gpu.refusal for gpu in found.gpus)
+        remedy = _remedy_of(found) if is_build else "When it is free or mended, repeat this; train.device=cpu trains on the CPU"
+        raise SpecError(f"{named}: no GPU of this machine can be used. {said}. {remedy}.")
     if spec.device == "cuda":
         raise SpecError(
             f"{named}: PyTorch sees no CUDA device here (no GPU, no driver, or a CPU-only build of torch: {found.reason}); "
