@@ -101,7 +101,7 @@ def test_a_benchmark_beside_other_programs_is_noticed_and_taken_again(cell: Cell
 def test_what_a_process_pays_once_is_not_a_step_s(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
     paid = [5.0]
 
-    def run_steps(_: Cell, device: Any, micro_batch: Any, runs: int, num_steps: int) -> float:
+    def run_steps(_: Cell, device: Any, micro_batch: Any, runs: int, num_steps: int, **how: Any) -> float:
         return (paid.pop() if paid else 0.0) + 1e-3 * num_steps
 
     monkeypatch.setattr(measure, "run_steps", run_steps)
@@ -111,7 +111,7 @@ def test_what_a_process_pays_once_is_not_a_step_s(cell: Cell, monkeypatch: pytes
 def test_steps_that_are_too_short_to_time_are_repeated(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
     tried: list[int] = []
 
-    def run_steps(_: Cell, device: Any, micro_batch: Any, runs: int, num_steps: int) -> float:
+    def run_steps(_: Cell, device: Any, micro_batch: Any, runs: int, num_steps: int, **how: Any) -> float:
         tried.append(num_steps)
         return 0.5 + 1e-6 * num_steps
 
