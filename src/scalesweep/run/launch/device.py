@@ -162,6 +162,8 @@ def _is_rocm() -> bool:
 @functools.cache
 def name_of_device(device: Device) -> tuple[str, str]:
     """What records call this machine's device, and the version of torch, asked in a process of its own."""
+    if device == "cuda" and (good := look().usable):
+        return good[0].name, look().torch
     code = (
         "import sys, torch; from scalesweep.train.device import device_name; "
         "print(device_name(torch.device(sys.argv[1]))); print(torch.__version__)"
