@@ -123,7 +123,8 @@ def lay_out(
         figure.set_size_inches(width, height + legend.get_window_extent().height / figure.dpi)
     if has_keys and chart.scale is not None:
         _colour_bar(figure, axes, chart.scale, theme, 1 if paper is None else -(-panels // columns))
-    figure.draw_without_rendering()
+    if (engine := figure.get_layout_engine()) is not None:
+        engine.execute(figure)  # as every drawing would do again, if it were left in
     figure.set_layout_engine("none")
     return figure
 
@@ -166,11 +167,13 @@ def _columns(panels: int) -> int:
 
 def _new_figure(panels: int, columns: int, inches: tuple[float, float] | None) -> tuple["Figure", list["Axes"]]:
     """A figure with this many panels, in rows of so many."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
     rows = -(-panels // columns)
     size = inches or (_WIDTHS[columns], 3.7 if rows == 1 else 3.1 * rows)
     figure = Figure(figsize=size, layout="constrained")
+    FigureCanvasAgg(figure)  # measures text by itself; without a canvas every measurement begins a picture and drops it
     axes = list(figure.subplots(rows, columns, squeeze=False, gridspec_kw={"wspace": 0.05}).flat)
     for axis in axes[panels:]:
         axis.set_axis_off()

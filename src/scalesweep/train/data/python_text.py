@@ -16,8 +16,8 @@ import sysconfig
 import tokenize
 import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 MIN_BYTES = 200
 """Shorter files are mostly empty `__init__.py`; a judgement, and a part of the corpus."""
@@ -30,11 +30,10 @@ _OWN_PACKAGE = "scalesweep"
 _STATEMENT_FIELDS = ("body", "orelse", "finalbody", "handlers", "cases")
 
 
-@dataclass(frozen=True)
-class SourceFile:
+class SourceFile(NamedTuple):
     """One Python file, by its place in the corpus."""
 
-    path: Path
+    path: str
     relative: str
     """Its path below its root, with forward slashes."""
     size: int
@@ -82,16 +81,27 @@ def extract_prose(source: str) -> str:
 
 def _walk(root: str) -> Iterator[SourceFile]:
     """Python files under `root`; links are not followed, so a linked checkout is not part of the corpus."""
-    for directory, below, names in os.walk(root):
-        relative = os.path.relpath(directory, root).replace(os.sep, "/") + "/"
-        relative = relative.removeprefix("./")
-        below[:] = [name for name in below if not _is_skipped_directory(relative, name)]
-        for name in names:
-            if name.endswith(".py") and not name.startswith(_SKIPPED_PREFIXES):
-                path = Path(directory, name)
-                facts = path.lstat()
+    waiting = [(root, "")]  # some 20,000 files are looked at whenever a corpus of them is opened
+    while waiting:
+        directory, relative = waiting.pop()
+        for entry in _entries(directory):
+            name = entry.name
+            if entry.is_dir(follow_symlinks=False):
+                if not _is_skipped_directory(relative, name):
+                    waiting.append((entry.path, f"{relative}{name}/"))
+            elif name.endswith(".py") and not name.startswith(_SKIPPED_PREFIXES):
+                facts = entry.stat(follow_symlinks=False)
                 if stat.S_ISREG(facts.st_mode) and MIN_BYTES <= facts.st_size <= MAX_BYTES:
-                    yield SourceFile(path, relative + name, facts.st_size, facts.st_mtime_ns)
+                    yield SourceFile(entry.path, relative + name, facts.st_size, facts.st_mtime_ns)
+
+
+def _entries(directory: str) -> list["os.DirEntry[str]"]:
+    """What a directory holds; nothing where it cannot be read."""
+    try:
+        with os.scandir(directory) as entries:
+            return list(entries)
+    except OSError:
+        return []
 
 
 def _is_skipped_directory(parent: str, name: str) -> bool:
@@ -105,7 +115,7 @@ def _shuffled(file: SourceFile) -> str:
 
 def _read(file: SourceFile) -> bytes | None:
     try:
-        text = file.path.read_bytes()
+        text = Path(file.path).read_bytes()
         text.decode()
     except (OSError, UnicodeDecodeError):
         return None

@@ -54,7 +54,7 @@ def digest(*parts: object) -> str:
 def _open_python(spec: DataSpec, cache: Path, announce: Announce) -> Source:
     files = python_text.list_files()
     read = {"code": python_text.read_code, "prose": python_text.read_prose}[spec.content]
-    stamped = [(str(file.path), file.size, file.mtime_ns) for file in files]
+    stamped = [(file.path, file.size, file.mtime_ns) for file in files]
 
     def counted(reading: Reading) -> Iterator[bytes]:
         for file in files:
