@@ -58,6 +58,11 @@ def find_spikes(curve: Curve, sds: float = SPIKE_SDS, least: float = SPIKE_RISE)
     variance = 1 / np.diff([0.0, *(point["step"] for point in curve)])
     second = np.diff(loss, 2) / np.sqrt(variance[:-2] + 4 * variance[1:-1] + variance[2:])
     sd = 1.4826 * float(np.median(np.abs(second - np.median(second))))
+    is_lower = np.append(False, loss[1:] < np.fmin.accumulate(loss)[:-1])
+    lowest = np.maximum.accumulate(np.where(is_lower, np.arange(len(loss)), 0))[:-1]
+    allowed = np.fmax(least, sds * sd * np.sqrt(variance[1:] + variance[lowest]))
+    if not (loss[1:] - loss[lowest] > allowed).any():  # as of nearly all curves, and sooner than point by point
+        return []
     spikes: list[Spike] = []
     low, peak = 0, None
     for i in range(1, len(loss)):
@@ -130,28 +135,40 @@ def collapse(curves: Mapping[float, Sequence[Curve]], floor: float) -> Collapse:
     return Collapse(math.sqrt(across), math.sqrt(within), *l_MSX.shape[:2])
 
 
-def health_lines(points: Points, curves: Mapping[str, Curve], floor: float | None = None) -> list[str]:
+def health_lines(
+    points: Points,
+    curves: Mapping[str, Curve],
+    floor: float | None = None,
+    spikes: Mapping[str, Sequence[Spike]] | None = None,
+) -> list[str]:
     """What `status` says of a sweep's health: seed noise, spikes, and collapse where the sweep has a ray of several sizes.
 
     Args:
         points: measured cells; `key` and `seed` are used where they are there.
         curves: training curve of each cell by its key.
         floor: L0 of the collapse, an entropy or a fitted E; None leaves the collapse out.
+        spikes: of each curve, where they were found before; `curves` are then those that the collapse may need.
     """
     lost = set(points.excluded["key"]) if "key" in points.frame else set()  # a diverged curve is no spike
-    kept = {key: curve for key, curve in curves.items() if key not in lost}
-    return [*_noise_lines(points), *spike_lines(kept), *_collapse_lines(points, curves, floor)]
+    found = {key: find_spikes(curve) for key, curve in curves.items()} if spikes is None else spikes
+    kept = {key: spikes for key, spikes in found.items() if key not in lost}
+    return [*_noise_lines(points), *found_lines(kept), *_collapse_lines(points, curves, floor)]
 
 
 def spike_lines(curves: Mapping[str, Curve]) -> list[str]:
     """One line on loss spikes in curves of cells that did not diverge, none where there are none."""
-    found = {key: spikes for key, curve in curves.items() if (spikes := find_spikes(curve))}
+    return found_lines({key: find_spikes(curve) for key, curve in curves.items()})
+
+
+def found_lines(spikes: Mapping[str, Sequence[Spike]]) -> list[str]:
+    """`spike_lines` of curves in which the spikes were found before."""
+    found = {key: spikes for key, spikes in spikes.items() if spikes}
     if not found:
         return []
     key, worst = max(((k, s) for k, spikes in found.items() for s in spikes), key=lambda pair: pair[1].rise)
     end = "" if worst.recovered else " and not recovered from"
     return [
-        f"Loss spikes in {len(found)} of {len(curves)} cells, the highest {worst.rise:+.1%} at step {worst.step:.0f} of "
+        f"Loss spikes in {len(found)} of {len(spikes)} cells, the highest {worst.rise:+.1%} at step {worst.step:.0f} of "
         f"{key}{end}."
     ]
 

@@ -33,6 +33,7 @@ from scalesweep.run.store.progress import Progress, progress_of
 from scalesweep.run.store.store import Store
 from scalesweep.settings.compose import is_setting
 from scalesweep.sweep.rounds import measured_losses, read_rounds
+from scalesweep.sweep.spikes import find_all
 from scalesweep.train.power import watts_now
 from scalesweep.units import format_count, format_duration, format_flop_rate, plural
 
@@ -42,10 +43,13 @@ WATCH_SECONDS = 2.0
 MOST_CELLS = 100
 """Sweeps of more cells are shown by size."""
 MOST_FAILURES = 10
+MOST_CURVES = 500
+"""Curves that are read at once, unless more are asked for: about a second; what is found in them is kept."""
 STATES = ("COMPLETE", "RUNNING", "WAITING", "DIVERGED", "FAILED", "LOST")
 
 
 WATCH = flag("--watch", "Go on until every cell is finished or failed.")
+HEALTH = flag("--health", "Look at every curve for spikes and collapse, also where that takes a while.")
 JSON = flag("--json", "Print the fields of docs/runs.md as JSON; with --watch one line for each change.")
 
 
@@ -63,11 +67,12 @@ def status(given: Given) -> int:
     store = Store(Path(given.words[0]))
     if given[WATCH]:
         return _watch(store, given[JSON])
-    progress = progress_of(store, with_curves=True)
+    progress = progress_of(store)
+    health = _health(store, progress.measured, None if given[HEALTH] else MOST_CURVES)
     if given[JSON]:
-        print(json.dumps(as_json(progress, store), indent=1))
+        print(json.dumps(as_json(progress, store, health), indent=1))
     else:
-        _print(store, progress)
+        _print(store, progress, health)
     return _exit_code(progress)
 
 
@@ -75,11 +80,11 @@ COMMANDS = (
     Command(
         "status",
         about="Print how far a sweep is: workers, speed, time left, failures, cost; without a directory, list those of runs/.",
-        usage="[DIR] [--watch] [--json]",
+        usage="[DIR] [--watch] [--json] [--health]",
         run=status,
         examples=("scalesweep status runs/demo", "scalesweep status", "scalesweep status runs/demo --watch"),
-        options=(WATCH, JSON),
-        takes="one directory, and --watch or --json",
+        options=(WATCH, JSON, HEALTH),
+        takes="one directory, and --watch, --json or --health",
     ),
 )
 
@@ -113,7 +118,7 @@ def _watch_lines(store: Store, progress: Progress, as_json_lines: bool) -> None:
     while True:
         changed = [key for key, state in progress.states.items() if seen.get(key) != state]
         if as_json_lines and changed:
-            print(json.dumps(as_json(progress, store, health=False)), flush=True)
+            print(json.dumps(as_json(progress, store)), flush=True)
         for key in () if as_json_lines else changed:
             record = progress.measured.records.get(key)
             if record is not None:
@@ -145,7 +150,7 @@ def _view(store: Store, progress: Progress) -> Group:
     )
 
 
-def _print(store: Store, progress: Progress) -> None:
+def _print(store: Store, progress: Progress, health: Sequence[str]) -> None:
     console = Console(highlight=False, width=output_width())
     console.print(_title(progress), markup=False)
     plan = progress.measured.plan
@@ -154,7 +159,7 @@ def _print(store: Store, progress: Progress) -> None:
         console.print(worker_table(plan, progress))
     lines = [
         *_failure_lines(progress),
-        *_health(progress.measured),
+        *health,
         *_rounds(progress.measured),
         *cost_lines(progress),
         *_queue_lines(store, progress),
@@ -229,14 +234,21 @@ def watts_here(progress: Progress) -> float | None:
     return watts_now(here) if progress.device == "cuda" else None
 
 
-def _health(measured: Measured) -> list[str]:
-    """Sentences on seed noise, spikes and collapse, and on losses that cannot be true."""
+def _health(store: Store, measured: Measured, most: int | None) -> list[str]:
+    """Sentences on seed noise, spikes and collapse, and on losses that cannot be true; at most so many curves are read anew."""
     records = list(measured.records.values())
     if not records:
         return []
     entropies = {record["entropy"] for record in records if record.get("entropy") is not None}
     floor = entropies.pop() if len(entropies) == 1 else None
-    return [*entropy_lines(records), *health_lines(measured.points(), measured.curves, floor)]
+    spikes = find_all(store, measured.records, most)
+    is_read = floor is not None and (most is None or len(records) <= most)  # a collapse compares whole curves
+    curves = {key: store.curve(key) for key in measured.records} if is_read else {}
+    lines = [*entropy_lines(records), *health_lines(measured.points(), curves, floor, spikes.by_key)]
+    if spikes.unseen:
+        command = f"scalesweep status {measured.directory} --health"
+        lines.append(f"{plural(spikes.unseen, 'curve')} not yet looked at for spikes; {command} looks at all.")
+    return lines
 
 
 def _rounds(measured: Measured) -> list[str]:
@@ -303,7 +315,7 @@ def worker_table(plan: Plan, progress: Progress) -> Table:
     return table
 
 
-def as_json(progress: Progress, store: Store, health: bool = True) -> dict[str, Any]:
+def as_json(progress: Progress, store: Store, health: Sequence[str] = ()) -> dict[str, Any]:
     """The fields of docs/runs.md."""
     cost, rates = _priced(progress)
     measured, left = progress.measured, progress.seconds_left
@@ -332,7 +344,7 @@ def as_json(progress: Progress, store: Store, health: bool = True) -> dict[str, 
             "rates": list(rates.sources),
         },
         "rounds": log.to_dict() if (log := read_rounds(measured.directory)) else None,
-        "health": _health(progress.measured) if health else [],
+        "health": list(health),
     }
 
 

@@ -67,9 +67,12 @@ class Measured:
         count = count or CountSpec(**self.content["count"])
         metric = METRICS[count.loss or "nats_per_token"]
         rows, columns = [], self.content.get("columns", {})
+        planned = {stated["key"]: (stated, cell) for stated, cell in zip(self.content["cells"], self.plan.cells, strict=True)}
         sets = validation_sets(self.content["facts"])
         for key, record in self.records.items():
-            cell = read_cell(record["cell"], self.directory / "cells" / key / "record.json")
+            stated, cell = planned[key]
+            if stated != {"key": key, **record["cell"]}:  # of an older version, which knew fewer fields
+                cell = read_cell(record["cell"], self.directory / "cells" / key / "record.json")
             reason = (
                 "" if record["state"] == "COMPLETE" else f"diverged: last finite training loss {record['last_finite_loss']}"
             )

@@ -108,13 +108,13 @@ class Progress:
         return sum(w.flops_per_second or 0.0 for w in self.workers)
 
 
-def progress_of(store: Store, with_curves: bool = False) -> Progress:
-    """The sweep's progress at this moment; the curves are for those who judge them.
+def progress_of(store: Store) -> Progress:
+    """The sweep's progress at this moment.
 
     Raises:
         StoreError: the directory holds no sweep.
     """
-    measured = read_measured(store, with_curves)
+    measured = read_measured(store, with_curves=False)
     plan, records, states = measured.plan, measured.records, measured.states
     cells = {cell.key: cell for cell in plan.cells}
     workers = _workers(store, cells, measured)
@@ -228,6 +228,8 @@ def _work_left(
         step_seconds: as measured.
     """
     works = []
+    if not {"WAITING", "RUNNING", "LOST"} & set(states.values()):
+        return []  # trunks and ranks of many cells take seconds
     for siblings in plan.siblings.values():
         open_cells = [c for c in siblings if states[c.key] in ("WAITING", "RUNNING", "LOST")]
         snapshots = [int(path.stem) for path in store.snapshots(siblings[0].trunk)] if open_cells else []

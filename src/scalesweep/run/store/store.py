@@ -169,9 +169,13 @@ class Store:
                 temporary.replace(path)
         return held
 
+    def curve_file(self, key: str) -> Path:
+        """Where the cell's loss curve is."""
+        return self.cell_dir(key) / "curve.jsonl"
+
     def curve(self, key: str) -> list[dict[str, float]]:
         """The cell's loss curve; empty where nothing was written yet, or the file was damaged and is set aside."""
-        path = self.cell_dir(key) / "curve.jsonl"
+        path = self.curve_file(key)
         try:
             claim, points = read_curve(path)
         except (FileNotFoundError, IsADirectoryError):
