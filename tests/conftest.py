@@ -13,7 +13,6 @@ from builders import small_settings
 from scalesweep.plan.grid import CorpusFacts
 from scalesweep.points.points import Points
 from scalesweep.points.reading import read_points
-from scalesweep.report.charts import canvas
 from scalesweep.settings.settings import Settings
 from scalesweep.train.data import count_windows, prepare
 from scalesweep.train.data.corpus import Corpus
@@ -39,14 +38,6 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     """What is not marked gpu runs on the CPU, also where there is a GPU."""
     if not any(item.get_closest_marker("gpu") for item in session.items):
         os.environ["CUDA_VISIBLE_DEVICES"] = ""
-
-
-@pytest.fixture(autouse=True)
-def few_files(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reports have figures of one kind, which are most of their time, but in the tests of the report."""
-    if request.path.name not in ("test_report.py", "test_check.py"):
-        draw = canvas.draw
-        monkeypatch.setattr(canvas, "draw", lambda chart, theme=canvas.LIGHT, kinds=("svg",): draw(chart, theme, kinds))
 
 
 @pytest.fixture(scope="session")

@@ -37,18 +37,6 @@ NOT_RUN = {
 }
 
 
-PROGRAM = """
-import sys
-from scalesweep.report.charts import canvas
-draw = canvas.draw
-canvas.draw = lambda chart, theme=canvas.LIGHT, kinds=("svg",): draw(chart, theme, kinds)
-if __name__ == "__main__":
-    from scalesweep.cli import main
-    sys.exit(main())
-"""
-"""The command, with figures of one kind by default, as in the other tests: most of its time is drawing."""
-
-
 def blocks_of(page: str, language: str) -> list[str]:
     text = (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8")
     return re.findall(rf"^```{language}\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
@@ -64,8 +52,7 @@ def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A directory with what the guides take for the reader's own, from texts to presets; `scalesweep` is on PATH."""
     (tmp_path / "bin").mkdir()
     program = tmp_path / "bin" / "scalesweep"
-    program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} {shlex.quote(str(tmp_path / "program.py"))} "$@"\n')
-    (tmp_path / "program.py").write_text(PROGRAM)
+    program.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m scalesweep "$@"\n')
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{program.parent}:{os.environ['PATH']}")
     monkeypatch.setenv("SCALESWEEP_CACHE", str(tmp_path / "cache"))

@@ -4,7 +4,7 @@ For use from Python, with points that are there already:
 
     import scalesweep as ss
 
-    fit = ss.fit_laws(ss.read_points("points.csv"))
+    fit = ss.fit_laws(ss.read_points("points.csv"))  # or a data frame with columns of N, D, C and loss
     print(ss.summary(fit))
 """
 

@@ -10,6 +10,7 @@ import hashlib
 import json
 import logging
 import os
+import stat
 import tempfile
 import time
 import uuid
@@ -17,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from scalesweep.errors import StoreError
+from scalesweep.errors import DataError, StoreError
 
 STORAGE_ERRORS = frozenset(
     {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE, errno.ENOTCONN}
@@ -43,6 +44,56 @@ def age(path: Path) -> float:
     except OSError:
         clock = time.time()
     return clock - path.stat().st_mtime
+
+
+def cache_home() -> Path:
+    """$SCALESWEEP_CACHE, else scalesweep in the user's cache directory, else a folder of temporary files; it may not be there yet.
+
+    Raises:
+        DataError: the last one belongs to somebody else.
+    """
+    if chosen := os.environ.get("SCALESWEEP_CACHE"):
+        return Path(chosen).expanduser().absolute()
+    home = _home_cache()
+    return temporary_cache() if home is None or _refuses(home) else home
+
+
+def why_no_home() -> str:
+    """Why `cache_home` is a folder of temporary files, as the beginning of a sentence; empty where it is not."""
+    home = _home_cache()
+    if os.environ.get("SCALESWEEP_CACHE") or (home is not None and not _refuses(home)):
+        return ""
+    return "This user has no home directory" if home is None else f"{home} cannot be written"
+
+
+def temporary_cache() -> Path:
+    """A folder of temporary files: the same for every process of this user, and nobody else's.
+
+    Raises:
+        DataError: somebody else has made it, or may write to it.
+    """
+    folder = Path(tempfile.gettempdir()).absolute() / f"scalesweep-{os.getuid()}"
+    with contextlib.suppress(FileExistsError):
+        folder.mkdir(mode=0o700)
+    state = folder.lstat()
+    if state.st_uid != os.getuid() or not stat.S_ISDIR(state.st_mode) or state.st_mode & 0o022:
+        raise DataError(f"{folder} belongs to somebody else; data.cache, or SCALESWEEP_CACHE, chooses another place.")
+    return folder
+
+
+def _home_cache() -> Path | None:
+    """In the user's home, where there is one: a user of `docker run --user 1234` has none."""
+    if chosen := os.environ.get("XDG_CACHE_HOME"):
+        return Path(chosen).absolute() / "scalesweep"
+    with contextlib.suppress(RuntimeError):
+        return Path.home().absolute() / ".cache" / "scalesweep"
+    return None
+
+
+def _refuses(folder: Path) -> bool:
+    """Whether nothing can be written there, as the nearest folder above that exists tells."""
+    nearest = next(place for place in (folder, *folder.parents) if place.exists())
+    return not os.access(nearest, os.W_OK | os.X_OK)
 
 
 def digest(content: bytes | memoryview) -> str:

@@ -10,11 +10,12 @@ from builders import small_settings
 
 from scalesweep.errors import Refused, SpecError
 from scalesweep.points.metric import METRICS
+from scalesweep.report import Pictures
 from scalesweep.run.store.measured import read_measured
 from scalesweep.run.store.store import Store
-from scalesweep.settings.settings import with_values
+from scalesweep.settings.settings import Settings, with_values
 from scalesweep.sweep.context import report_context
-from scalesweep.sweep.run import run_sweep
+from scalesweep.sweep.run import Swept, Wanted, run_sweep
 
 
 def test_a_sweep_runs_from_python_and_goes_on(home: Path, tmp_path: Path) -> None:
@@ -31,6 +32,42 @@ def test_a_sweep_runs_from_python_and_goes_on(home: Path, tmp_path: Path) -> Non
     assert len(again.measured.states) == 6
     assert {key: again.measured.records[key] for key in records} == records
     assert any("4 measured before, 2 new" in line for line in said)
+
+
+def test_what_has_not_changed_is_said_again_and_not_made_again(home: Path, tmp_path: Path) -> None:
+    told: list[Swept] = []
+    settings = small_settings(home).model_copy(update={"dir": str(tmp_path / "sweep")})
+    settings = with_values(settings, {"sweep.sizes": ["10k", "20k", "30k"], "fit.bootstrap": 0})
+
+    def tell(swept: Swept) -> str:
+        told.append(swept)
+        return f"the words of call {len(told)}"
+
+    def run(wanted: Settings = settings, pictures: Pictures = "none") -> tuple[Swept, str]:
+        said: list[str] = []
+        return run_sweep(wanted, said.append, said.append, wanted=Wanted(pictures, tell=tell)), said[-1]
+
+    first, _ = run()
+    again, words = run()
+    assert len(told) == 1
+    assert words == "the words of call 1"
+    assert first.page is not None
+    assert (again.page, again.fit, again.num_lacking) == (first.page, None, 0)
+    page, curve = first.page, next(first.measured.directory.glob("cells/*/curve.jsonl"))
+    run(with_values(settings, {"fit.confidence": 0.8}))
+    assert len(told) == 2
+    run(pictures="png")
+    assert len(told) == 3
+    run()
+    assert len(told) == 4
+    for path in (page, curve, first.measured.directory / "concluded.json"):
+        before = len(told)
+        path.write_bytes(path.read_bytes().replace(b"1", b"2"))
+        run()
+        assert len(told) == before + 1
+    page.unlink()
+    assert run()[0].page == page
+    assert page.is_file()
 
 
 def test_the_loss_of_a_sweep_is_turned_into_the_unit_that_is_asked_for(reviewed_store: Store) -> None:

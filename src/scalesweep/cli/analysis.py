@@ -4,16 +4,16 @@ import shlex
 from pathlib import Path
 
 from scalesweep.cli.answer import FAIL_ON, JSON, Answer, answered, doubts_of
-from scalesweep.cli.command import TABLE_NOTES, Command, Given, Option, whole
+from scalesweep.cli.command import FIGURES, TABLE_NOTES, Command, Given, Option, whole
 from scalesweep.cli.laws import print_analysis, print_fit
+from scalesweep.cli.output import working
 from scalesweep.errors import EXIT_OK
-from scalesweep.fit.sweep_fit import SweepFit
 from scalesweep.report import write_tables
 from scalesweep.report.verdicts import certificate_line
 from scalesweep.report.words.fit import wrap
 from scalesweep.report.words.summary import summary
 from scalesweep.sweep.extend import keep_frontier
-from scalesweep.sweep.subject import read_subject, write
+from scalesweep.sweep.subject import FITTING, read_subject, write
 
 
 def fit(given: Given) -> Answer:
@@ -24,7 +24,8 @@ def fit(given: Given) -> Answer:
     if subject.context.tuning:
         print(f"{subject.context.tuning}\n", flush=True)
     keep_frontier(subject.directory, subject.context)
-    analysis = subject.analyse()
+    with working(FITTING):
+        analysis = subject.analyse()
     print_analysis(analysis)
     earlier = _content(subject.directory / "fit.json")
     names = write_tables(subject.directory, analysis, subject.context)
@@ -69,7 +70,9 @@ def coverage(given: Given) -> int:
     from scalesweep.fit.coverage import coverage as simulate
 
     subject = read_subject(given.words, "coverage")
-    print(summary(simulate(subject.points, subject.spec, given[REPLICATES])))
+    with working(f"simulating {given[REPLICATES]} designs of each kind of noise"):
+        found = simulate(subject.points, subject.spec, given[REPLICATES])
+    print(summary(found))
     return EXIT_OK
 
 
@@ -92,19 +95,21 @@ COVERAGE = Command(
 def report(given: Given) -> int:
     """Fit and write the report."""
     subject = read_subject(given.words, "report")
-    analysis, page = write(subject)
+    analysis, page = write(subject, given[FIGURES], during=working)
     if analysis.families is None:
-        print_law((analysis.fit, page))
+        print()
+        print_fit(analysis.fit)
     else:
         print_analysis(analysis)
-        print(f"\nReport: {page}", flush=True)
+    print(f"\nReport: {page}", flush=True)
     return EXIT_OK
 
 
 REPORT = Command(
     "report",
     about="Fit, print the laws alone, and write the page: report.html, report.md, figures, fit.json and tables.",
-    usage="DIR|POINTS|points=STUDY [fit.key=value ...] [tune=COLUMN,...] [by=COLUMN] [report.title=...] [dir=PLACE]",
+    usage="DIR|POINTS|points=STUDY [fit.key=value ...] [tune=COLUMN,...] [by=COLUMN] [report.title=...] [figures=none|png|all] "
+    "[dir=PLACE]",
     run=report,
     examples=(
         "scalesweep report runs/demo",
@@ -112,6 +117,7 @@ REPORT = Command(
         "scalesweep report points.csv",
     ),
     groups=("fit", "report"),
+    options=(FIGURES,),
     notes=_NOTES,
 )
 COMMANDS = (FIT, COVERAGE, REPORT)
@@ -120,11 +126,3 @@ COMMANDS = (FIT, COVERAGE, REPORT)
 def _content(path: Path) -> bytes:
     """The bytes of a file; none where there is no file."""
     return path.read_bytes() if path.is_file() else b""
-
-
-def print_law(written: tuple[SweepFit, Path]) -> None:
-    """The law with its intervals, and where the report is."""
-    result, path = written
-    print()
-    print_fit(result)
-    print(f"\nReport: {path}", flush=True)

@@ -6,25 +6,33 @@ import math
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from scalesweep.analysis.analyse import Analysis
 from scalesweep.cli.command import Given, Option, flag, list_of, one_of
 from scalesweep.errors import EXIT_DOUBTED, EXIT_OK, Refused
-from scalesweep.fit import Status
-from scalesweep.fit.sweep_fit import SweepFit
-from scalesweep.plan.plan import Plan
-from scalesweep.report.review.warnings import meanings
-from scalesweep.run.launch.pricing import Price
 from scalesweep.version import __version__
+
+if TYPE_CHECKING:  # loaded by who fits or plans
+    from scalesweep.analysis.analyse import Analysis
+    from scalesweep.fit.sweep_fit import SweepFit
+    from scalesweep.plan.plan import Plan
+    from scalesweep.run.launch.pricing import Price
 
 SCHEMA = 1
 """Of the document; it grows when a field goes or changes its meaning (docs/ci.md)."""
 _DEGREES = ("weak", "limited")
+
+
+def _codes(text: str) -> tuple[str, ...]:
+    from scalesweep.report.review.warnings import meanings
+
+    return list_of(one_of(*meanings(), *_DEGREES))(text)
+
+
 JSON = flag("--json", "One JSON document on standard output (docs/ci.md); what is said for people goes to standard error.")
 FAIL_ON = Option[tuple[str, ...]](
     "fail_on",
-    lambda text: list_of(one_of(*meanings(), *_DEGREES))(text),
+    _codes,
     (),
     "Exit with 4 where the law has one of these: codes of warnings, weak, limited (docs/ci.md).",
     "A08,weak",
@@ -61,7 +69,7 @@ def answered(run: Callable[[Given], Answer]) -> Callable[[Given], int]:
     return carried_out
 
 
-def doubts_of(analysis: Analysis | None) -> frozenset[str]:
+def doubts_of(analysis: "Analysis | None") -> frozenset[str]:
     """Codes of warnings; `weak` where no joint law is identified; `limited` where anything is said against one.
 
     Args:
@@ -73,7 +81,9 @@ def doubts_of(analysis: Analysis | None) -> frozenset[str]:
     return frozenset().union(*map(_doubts_of_fit, fits))
 
 
-def _doubts_of_fit(fit: SweepFit | Refused) -> frozenset[str]:
+def _doubts_of_fit(fit: "SweepFit | Refused") -> frozenset[str]:
+    from scalesweep.fit import Status
+
     law = None if isinstance(fit, Refused) else fit.preferred
     if isinstance(fit, Refused) or law is None:
         codes = [] if isinstance(fit, Refused) else [finding.code for finding in fit.findings]
@@ -84,7 +94,7 @@ def _doubts_of_fit(fit: SweepFit | Refused) -> frozenset[str]:
     return frozenset([*codes, *(["limited"] if codes or law.messages else [])])
 
 
-def plan_content(plan: Plan, device: str, price: Price) -> dict[str, Any]:
+def plan_content(plan: "Plan", device: str, price: "Price") -> dict[str, Any]:
     """A plan with its cells and its price."""
     cells = [
         {

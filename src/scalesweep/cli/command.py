@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from scalesweep.errors import SpecError, did_you_mean
 from scalesweep.settings.base import parse_quantity, shown
@@ -12,6 +12,9 @@ from scalesweep.settings.guess import usual
 from scalesweep.settings.own import CONFIG_DIR, own_word, word_here
 from scalesweep.settings.trust import module_names
 from scalesweep.settings.words import SUFFIXES
+
+if TYPE_CHECKING:
+    from scalesweep.report import Pictures
 
 T = TypeVar("T")
 Name = TypeVar("Name", bound=str)
@@ -196,6 +199,27 @@ TRUST = Option[tuple[str, ...]](
 )
 
 
+def one_of(*allowed: Name) -> Callable[[str], Name]:
+    """One of some names."""
+
+    def parse(text: str) -> Name:
+        for name in allowed:
+            if name == text:
+                return name
+        raise ValueError(f"must be one of {', '.join(allowed)}{did_you_mean(text, allowed)}")
+
+    return parse
+
+
+FIGURES: "Option[Pictures]" = Option(
+    "figures",
+    one_of("none", "png", "all"),
+    "png",
+    "Files of figures beside the page: those of report.md (default), SVG and PDF too, or none.",
+    "none|png|all",
+)
+
+
 def positive(text: str) -> float:
     """A positive number."""
     value = parse_quantity(text)
@@ -210,18 +234,6 @@ def whole(text: str) -> int:
     if not isinstance(value, int) or value < 1:
         raise ValueError("must be a positive whole number, such as 64 or 128k", text)
     return value
-
-
-def one_of(*allowed: Name) -> Callable[[str], Name]:
-    """One of some names."""
-
-    def parse(text: str) -> Name:
-        for name in allowed:
-            if name == text:
-                return name
-        raise ValueError(f"must be one of {', '.join(allowed)}{did_you_mean(text, allowed)}")
-
-    return parse
 
 
 def list_of(parse: Callable[[str], T]) -> Callable[[str], tuple[T, ...]]:

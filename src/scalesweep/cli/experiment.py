@@ -1,17 +1,15 @@
 """The commands that plan and measure: run, resume, plan."""
 
 import dataclasses
+import shlex
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from scalesweep.analysis.forecast.goal import Goal, parse_goal
-from scalesweep.analysis.forecast.next_cells import Method
-from scalesweep.analysis.forecast.rounds import Log
-from scalesweep.cli.analysis import print_law
 from scalesweep.cli.answer import FAIL_ON, JSON, Answer, answered, doubts_of, plan_content
-from scalesweep.cli.command import TRUST, Command, Given, Option, flag, one_of, positive
-from scalesweep.cli.laws import print_analysis
+from scalesweep.cli.command import FIGURES, TRUST, Command, Given, Option, flag, one_of, positive
+from scalesweep.cli.output import copied_output, look, working
 from scalesweep.cli.tables import print_plan, wrapped
 from scalesweep.errors import EXIT_INCOMPLETE, EXIT_OK, Refused, SpecError
 from scalesweep.run.launch.device import suited
@@ -22,25 +20,41 @@ from scalesweep.settings.compose import compose_settings, named_settings
 from scalesweep.settings.settings import Settings
 from scalesweep.settings.trust import trust
 from scalesweep.settings.words import written
-from scalesweep.sweep.adapt import run_adaptive
 from scalesweep.sweep.cells import GRID, in_place_of_grid, read_cells
 from scalesweep.sweep.corpora import prepare_corpora
-from scalesweep.sweep.extend import keys_present
-from scalesweep.sweep.pooling import pooled_keys
+from scalesweep.sweep.pooling import keys_present, pooled_keys
 from scalesweep.sweep.rounds import read_rounds, with_further
-from scalesweep.sweep.run import Swept, plan_sweep, run_sweep
+from scalesweep.sweep.run import Swept, Wanted, plan_sweep, run_sweep
 
-UNTIL = Option[Goal | None](
-    "until", parse_goal, None, "Choose cells round by round until a half-width is reached: 'a<.03', 'error<3%'.", "GOAL"
+if TYPE_CHECKING:  # loaded by who chooses cells, or fits
+    from scalesweep.analysis.forecast.goal import Goal
+    from scalesweep.analysis.forecast.next_cells import Method
+    from scalesweep.analysis.forecast.rounds import Log
+
+
+def _goal(text: str) -> "Goal":
+    from scalesweep.analysis.forecast.goal import parse_goal
+
+    return parse_goal(text)
+
+
+UNTIL: "Option[Goal | None]" = Option(
+    "until", _goal, None, "Choose cells round by round until a half-width is reached: 'a<.03', 'error<3%'.", "GOAL"
 )
 BUDGET = Option[float | None](
     "budget", positive, None, "With until=: FLOPs that all cells may cost, the grid included.", "FLOPs"
 )
 TARGET = Option[float | None]("target", positive, None, "With until='error<...': FLOPs of the model to predict.", "FLOPs")
-_METHODS: tuple[Method, ...] = ("ladder", "v_optimal")
-METHOD = Option[Method | None](
-    "method", lambda text: one_of(*_METHODS)(text), None, "With until='error<...': as of `next`.", "ladder|v_optimal"
-)
+
+
+def _method(text: str) -> "Method":
+    names: tuple[Method, ...] = ("ladder", "v_optimal")
+    return one_of(*names)(text)
+
+
+METHOD: "Option[Method | None]" = Option("method", _method, None, "With until='error<...': as of `next`.", "ladder|v_optimal")
+
+PAGE = Option("report", one_of("page", "none"), "page", "Whether to write the page, or fit.json and tables alone.", "page|none")
 CELLS = Option[Path | None]("cells", Path, None, "Table of N and D in place of a grid, as `next` writes it.", "cells.csv", GRID)
 EXTEND = flag("--extend", "Add cells to the sweep of the directory also by settings that this command does not name.")
 
@@ -52,9 +66,18 @@ def run(given: Given) -> Answer:
     settings = _composed(given)
     named = None if given[EXTEND] else [*named_settings(given.words), *(GRID if given[CELLS] else ())]
     warnings, warn = _noting()
+    return _told(_run(settings, asked, warn, named, given), warnings, given)
+
+
+def _run(
+    settings: Settings, asked: "Log | None", warn: Callable[[str], None], named: Sequence[str] | None, given: Given
+) -> Swept:
+    """The sweep, in rounds where it chooses its cells."""
     if asked is None:
-        return _told(run_sweep(settings, _say, warn, named), warnings)
-    return _told(run_adaptive(settings, asked, _say, warn, named), warnings)
+        return run_sweep(settings, _say, warn, named, _wanted(given))
+    from scalesweep.sweep.adapt import run_adaptive
+
+    return run_adaptive(settings, asked, _say, warn, named, _wanted(given))
 
 
 def _composed(given: Given) -> Settings:
@@ -79,16 +102,18 @@ def _noting() -> tuple[list[str], Callable[[str], None]]:
     return noted, warn
 
 
-def _told(done: Swept, warnings: Sequence[str]) -> Answer:
-    """Print what a sweep came to, and give it to programs."""
+def _wanted(given: Given) -> Wanted:
+    """What is written and told at the end; programs need what was found, not the words of an earlier call."""
+    return Wanted(given[FIGURES], given[PAGE] == "page", _tell, look(), working, may_repeat=not _is_for_programs(given))
+
+
+def _is_for_programs(given: Given) -> bool:
+    return given[JSON] or bool(given[FAIL_ON])
+
+
+def _told(done: Swept, warnings: Sequence[str], given: Given) -> Answer:
+    """What a sweep came to, for programs; cells without a loss are named to people."""
     measured = done.measured
-    if isinstance(done.fit, Refused) or done.page is None:
-        _say(f"No law: {done.fit}")
-    elif done.analysis and done.analysis.families:
-        print_analysis(done.analysis)
-        _say(f"\nReport: {done.page}")
-    else:
-        print_law((done.fit, done.page))
     content = {
         "directory": str(measured.directory),
         "states": dict(measured.counts),
@@ -96,19 +121,41 @@ def _told(done: Swept, warnings: Sequence[str]) -> Answer:
         "warnings": warnings,
         "refusal": str(done.fit) if isinstance(done.fit, Refused) else None,
         "report": None if done.page is None else str(done.page),
-        "fit": done.analysis.to_dict() if done.analysis else None,
+        "fit": done.analysis.to_dict() if done.analysis and given[JSON] else None,
     }
+    doubts = doubts_of(done.analysis) if _is_for_programs(given) else frozenset()
     if not done.num_lacking:
-        return Answer(content, EXIT_OK, doubts_of(done.analysis))
+        return Answer(content, EXIT_OK, doubts)
     counts = ", ".join(f"{number} {state.lower()}" for state, number in sorted(measured.counts.items()))
     lacking = f"{done.num_lacking} of {len(measured.states)} cells {'has' if done.num_lacking == 1 else 'have'} no loss"
     _say(f"{lacking}: {counts}. See: scalesweep status {measured.directory}")
     for key in (key for key, state in measured.states.items() if state == "FAILED"):
         _say(failure_line(Store(measured.directory), key))
-    return Answer(content, EXIT_INCOMPLETE, doubts_of(done.analysis))
+    return Answer(content, EXIT_INCOMPLETE, doubts)
 
 
-def _adaptive(given: Given) -> Log | None:
+def _tell(done: Swept) -> str:
+    """Print what was found; the same as text."""
+    from scalesweep.cli.laws import print_analysis, print_fit
+    from scalesweep.fit.sweep_fit import SweepFit
+
+    with copied_output() as copy:
+        if not isinstance(done.fit, SweepFit):
+            _say(f"No law: {done.fit}")
+        elif done.analysis and done.analysis.families:
+            print_analysis(done.analysis)
+        else:
+            print()
+            print_fit(done.fit)
+        if done.page is not None:
+            _say(f"\nReport: {done.page}")
+        elif isinstance(done.fit, SweepFit):
+            place = shlex.quote(str(done.measured.directory))
+            _say(f"\nWritten to {place}: fit.json and tables. The page with its figures: scalesweep report {place}")
+    return copy.getvalue().removesuffix("\n")
+
+
+def _adaptive(given: Given) -> "Log | None":
     """What is asked of an adaptive sweep; None where the grid is all.
 
     Raises:
@@ -131,6 +178,8 @@ def _adaptive(given: Given) -> Log | None:
     if goal.quantity == "a" and (target or method):
         name = "target" if target else "method"
         raise SpecError(f"{name}= has no effect with until='a<...', whose cells are chosen for the exponent; leave it out.")
+    from scalesweep.analysis.forecast.rounds import Log
+
     return Log(dataclasses.replace(goal, target_flops=target), budget, method or "ladder")
 
 
@@ -138,7 +187,8 @@ RUN = Command(
     "run",
     about="Plan a sweep, train what is not yet measured, fit the law, write the report.",
     usage="[FILE.yaml] [sweep=PRESET] [cells=cells.csv] [key=value ...] [until=GOAL budget=FLOPs [target=FLOPs] "
-    "[method=ladder|v_optimal]] [--extend] [trust=package.module] [fail_on=A08,weak] [--json]",
+    "[method=ladder|v_optimal]] [--extend] "
+    "[report=page|none] [figures=none|png|all] [trust=package.module] [fail_on=A08,weak] [--json]",
     run=answered(run),
     examples=(
         "scalesweep run",
@@ -150,7 +200,7 @@ RUN = Command(
         "scalesweep run until='error<3%' target=1e14 budget=2e13 dir=runs/large",
     ),
     groups=("sweep", "recipe", "model", "data", "optim", "train", "launcher", "logger", "fit", "report"),
-    options=(CELLS, UNTIL, BUDGET, TARGET, METHOD, EXTEND, TRUST, FAIL_ON, JSON),
+    options=(CELLS, UNTIL, BUDGET, TARGET, METHOD, EXTEND, PAGE, FIGURES, TRUST, FAIL_ON, JSON),
     takes_file=True,
     is_measuring=True,
 )
@@ -170,23 +220,23 @@ def resume(given: Given) -> Answer:
         settings = with_further(settings, read_cells(path.expanduser()))
     log = read_rounds(store.directory)
     warnings, warn = _noting()
-    done = run_sweep(settings, _say, warn) if log is None else run_adaptive(settings, log, _say, warn)
-    return _told(done, warnings)
+    done = _run(settings, log, warn, None, given)
+    return _told(done, warnings, given)
 
 
 MORE = dataclasses.replace(CELLS, about="Table of N and D that are measured too, as `next` writes it.")
 RESUME = Command(
     "resume",
     about="Go on with a sweep by the settings that it was started with: train what is not yet measured, fit, report.",
-    usage="DIR [cells=cells.csv] [trust=package.module] [fail_on=A08,weak] [--json]",
+    usage="DIR [cells=cells.csv] [report=page|none] [figures=none|png|all] [trust=package.module] [fail_on=A08,weak] [--json]",
     run=answered(resume),
     examples=(
         "scalesweep resume runs/demo",
         "scalesweep resume runs/demo cells=cells.csv",
         "scalesweep resume /scratch/runs/demo",
     ),
-    options=(MORE, TRUST, FAIL_ON, JSON),
-    takes="one directory, cells, trust, fail_on and --json",
+    options=(MORE, PAGE, FIGURES, TRUST, FAIL_ON, JSON),
+    takes="one directory, cells, report, figures, trust, fail_on and --json",
     num_words=1,
     is_measuring=True,
 )

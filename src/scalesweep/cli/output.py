@@ -63,6 +63,66 @@ def forgiving_output() -> Iterator[None]:
         sys.stdout, sys.stderr = streams
 
 
+class _Copying(io.TextIOBase):
+    """A stream that also keeps what it writes."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self.kept = io.StringIO()
+        self._stream = stream
+
+    def write(self, text: str, /) -> int:
+        self.kept.write(text)
+        return self._stream.write(text)
+
+    def flush(self) -> None:
+        self._stream.flush()
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        return self._stream.encoding
+
+
+@contextlib.contextmanager
+def copied_output() -> Iterator[io.StringIO]:
+    """Keep a copy of what the block prints to standard output."""
+    stream = sys.stdout
+    copying = _Copying(stream)
+    sys.stdout = copying
+    try:
+        yield copying.kept
+    finally:
+        sys.stdout = stream
+
+
+@contextlib.contextmanager
+def working(what: str) -> Iterator[None]:
+    """Show on a terminal, in one line that goes away again, what the block is at and for how long."""
+    if not sys.stderr.isatty():
+        yield
+        return
+    from rich.console import Console
+    from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn()
+    with Progress(*columns, console=Console(stderr=True), transient=True, redirect_stdout=False) as line:
+        line.add_task(what, total=None)
+        yield
+
+
+def look() -> str:
+    """What decides how text is set on standard output: the same text looks the same where this is equal."""
+    from rich.console import Console
+
+    console = Console()
+    return f"{sys.stdout.isatty()} {console.width} {console.color_system} {sys.stdout.encoding}"
+
+
 def _forgiving(stream: TextIO) -> TextIO:
     """The stream with the same file behind it; itself where there is none, as in a notebook."""
     if not isinstance(stream, io.TextIOWrapper):

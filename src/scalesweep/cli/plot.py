@@ -4,8 +4,8 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from scalesweep.analysis.analyse import analyse
 from scalesweep.cli.command import TABLE_NOTES, Command, Given, Option, one_of, positive, whole
+from scalesweep.cli.output import working
 from scalesweep.cli.tables import output_width
 from scalesweep.errors import EXIT_OK, Refused, SpecError, did_you_mean
 from scalesweep.report.charts.canvas import KINDS, usual_width
@@ -13,7 +13,7 @@ from scalesweep.report.charts.chart import Chart
 from scalesweep.report.charts.paper import Paper, alone, untitled
 from scalesweep.report.figures import TITLES, figures
 from scalesweep.report.figures.material import Material
-from scalesweep.sweep.subject import read_subject
+from scalesweep.sweep.subject import FITTING, read_subject
 from scalesweep.units import plural
 
 _WITHOUT_LAW = ("curves", "tuning")
@@ -66,7 +66,8 @@ def plot(given: Given) -> int:
         raise SpecError(f"{idle[0]}= has an effect only on a file; add out=FILE, such as out={name}.pdf.")
     subject = read_subject([*given[POINTS], *rest], f"plot {name}")
     context = subject.context
-    analysis = None if name in _WITHOUT_LAW else analyse(subject.points, subject.spec)
+    with working(FITTING):
+        analysis = None if name in _WITHOUT_LAW else subject.analyse()
     drawn = figures()[name](Material(subject.points, analysis, context.curves, context.frontier))
     if isinstance(drawn, Refused):
         raise SpecError(f"{name} cannot be drawn. {drawn}")

@@ -11,7 +11,10 @@ from scalesweep.analysis.forecast.exponent_cells import ExponentCells
 from scalesweep.analysis.forecast.next_cells import Method, NextCells
 from scalesweep.cli.answer import JSON, Answer, answered
 from scalesweep.cli.command import REQUIRED, TABLE_NOTES, Command, Given, Option, one_of, positive
+from scalesweep.cli.output import working
 from scalesweep.errors import EXIT_OK, PointsError, SpecError
+from scalesweep.kept import recall
+from scalesweep.points.metric import METRICS
 from scalesweep.report.words.summary import summary
 from scalesweep.sweep.cells import write_cells
 from scalesweep.sweep.rounds import cells_to_measure, snap_of_sweep, words_that_measure
@@ -24,7 +27,8 @@ def tournament(given: Given) -> int:
     from scalesweep.analysis.forecast.tournament import run_tournament
 
     subject = read_subject(given.words, "tournament")
-    result = run_tournament(subject.points, subject.spec)
+    with working("fitting rivals, back-testing"):
+        result = run_tournament(subject.points, subject.spec)
     print(f"{summary(result)}\n\n{summary(result.tested)}")
     return EXIT_OK
 
@@ -65,7 +69,16 @@ def forecast(given: Given) -> Answer:
 
     path = _place(given[FILE])
     subject = read_subject(given.words, "forecast")
-    made = predict(subject.points, subject.spec, at=given[AT], compute=given[COMPUTE], unique_tokens=given[UNIQUE])
+    asked = {"points": subject.points, "spec": subject.spec.model_dump()}
+    with working("fitting rivals, back-testing"):
+        made = predict(
+            subject.points,
+            subject.spec,
+            at=given[AT],
+            compute=given[COMPUTE],
+            unique_tokens=given[UNIQUE],
+            kept=lambda kind, make: recall(kind, asked, make, METRICS),
+        )
     filed = made.to_json(datetime.date.today())
     print(summary(made))
     try:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -17,9 +18,13 @@ from scalesweep.laws import Chinchilla, Coupled, Muennighoff, Variable
 from scalesweep.points.compute import compute_of
 from scalesweep.points.design import LEVEL_TOLERANCE, Noise, measure_span, refuse_joint, replicate_noise
 from scalesweep.points.points import Points
+from scalesweep.points.reading import read_points
 from scalesweep.points.rows import Rows
 from scalesweep.settings.fit import FitSpec
 from scalesweep.units import format_rough
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MIN_POINTS = 4
 """A law of one variable with a floor has three parameters, two where `fit.floor` gives E."""
@@ -27,16 +32,18 @@ MAX_NOISE_RATIO = 2.0
 """Residuals above this many times the seed noise are reported as a misfit of the form."""
 
 
-def fit_laws(points: Points, spec: FitSpec | None = None) -> SweepFit:
+def fit_laws(points: "Points | pd.DataFrame", spec: FitSpec | None = None) -> SweepFit:
     """The joint laws L(N, D), additive and coupled, with `fit.law=repeated` also L(N, D, U), and L(N), L(D), L(C), each fitted
     to the used points or refused in words.
 
-    The result does not depend on the order of the rows.
+    The result does not depend on the order of the rows. A data frame is read by `points.read_points`, which may be told more
+    of its columns and units.
 
     Raises:
+        PointsError: a data frame is no table of points.
         FitError: there are fewer than 4 used points (3 with `spec.floor`), or neither loss nor design varies.
     """
-    spec = spec or FitSpec()
+    points, spec = points if isinstance(points, Points) else read_points(points), spec or FitSpec()
     _check(points, MIN_POINTS if spec.floor is None else MIN_POINTS - 1)
     rows, compute = Rows.of(points), compute_of(points)
     joint = _fit_joint(rows, spec)

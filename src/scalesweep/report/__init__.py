@@ -5,19 +5,30 @@
 Who calls it: the command line, with an analysis of points from any source. It computes nothing that the analysis does not hold.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING, Literal
 
-from scalesweep.analysis.analyse import Analysis
 from scalesweep.errors import Refused
 from scalesweep.files import plain_write_errors
+from scalesweep.kept import recall
 from scalesweep.report.context import ReportContext
 
-__all__ = ["ReportContext", "write_report", "write_tables"]
+if TYPE_CHECKING:
+    from scalesweep.analysis.analyse import Analysis
+    from scalesweep.report.charts.chart import Chart
+
+__all__ = ["PICTURES", "Pictures", "ReportContext", "files_of", "write_report", "write_tables"]
+Pictures = Literal["none", "png", "all"]
+"""Files of figures beside the page, which draws its own: none, those that report.md shows, or SVG and PDF for papers too."""
+PICTURES: Mapping[Pictures, tuple[str, ...]] = {"none": (), "png": ("png",), "all": ("svg", "pdf", "png")}
+"""The kinds of files of each choice."""
+_TABLES = ("fit.json", "laws.csv", "laws.tex", "back_test.csv", "frontier.csv")
 
 _HINT = "make it writable, or name another place with dir=...."
 
 
-def write_tables(directory: Path, analysis: Analysis, context: ReportContext) -> tuple[str, ...]:
+def write_tables(directory: Path, analysis: "Analysis", context: ReportContext) -> tuple[str, ...]:
     """Write fit.json and the tables (laws.csv, laws.tex, back_test.csv, frontier.csv) into `directory`, replacing older ones.
 
     Returns:
@@ -28,12 +39,14 @@ def write_tables(directory: Path, analysis: Analysis, context: ReportContext) ->
     """
     files = _tables(analysis, context)
     with plain_write_errors(Path(directory), _HINT):
-        _write(Path(directory), files, [directory / "back_test.csv", directory / "frontier.csv"])
+        _write(Path(directory), files, [directory / name for name in _TABLES])
     return tuple(files)
 
 
-def write_report(directory: Path, analysis: Analysis, context: ReportContext) -> Path:
+def write_report(directory: Path, analysis: "Analysis", context: ReportContext, pictures: Pictures = "png") -> Path:
     """Write the page, its Markdown, fit.json, the tables and the figures into `directory`, replacing older ones.
+
+    A figure that was drawn before, of the same numbers by the same program, is not drawn again.
 
     Returns:
         The path of report.html.
@@ -41,7 +54,7 @@ def write_report(directory: Path, analysis: Analysis, context: ReportContext) ->
     Raises:
         StoreError: the directory cannot be written.
     """
-    from scalesweep.report.charts.canvas import KINDS, draw
+    from scalesweep.report.charts.canvas import KINDS
     from scalesweep.report.charts.chart import Chart
     from scalesweep.report.figures import all_figures, figures
     from scalesweep.report.figures.material import Material
@@ -54,17 +67,31 @@ def write_report(directory: Path, analysis: Analysis, context: ReportContext) ->
     found = reviewed(analysis, context)
     drawn = all_figures(Material(analysis.points, analysis, context.curves, context.frontier))
     files: dict[str, str | bytes] = {
-        "report.md": render_markdown(analysis, context, found, drawn),
+        "report.md": render_markdown(analysis, context, found, drawn, has_pictures=pictures != "none"),
         "report.html": render_html(analysis, context, found, drawn),
     }
     for chart in (chart for chart in drawn if isinstance(chart, Chart)):
-        files |= {f"figures/{chart.name}.{kind}": content for kind, content in draw(chart).items()}
+        files |= {f"figures/{chart.name}.{kind}": _drawn(chart, kind) for kind in PICTURES[pictures]}
     with plain_write_errors(directory, _HINT):
         _write(directory, files, [directory / "figures" / f"{name}.{kind}" for name in figures() for kind in KINDS])
     return directory / "report.html"
 
 
-def _tables(analysis: Analysis, context: ReportContext) -> dict[str, str | bytes]:
+def files_of(directory: Path) -> list[Path]:
+    """The files of a report that are in `directory`."""
+    figures = [path for kind in PICTURES["all"] for path in sorted((directory / "figures").glob(f"*.{kind}"))]
+    named = [directory / name for name in (*_TABLES, "report.html", "report.md")]
+    return [path for path in (*named, *figures) if path.is_file()]
+
+
+def _drawn(chart: "Chart", kind: str) -> bytes:
+    """The chart as a file of this kind, drawn once for the same numbers."""
+    from scalesweep.report.charts.canvas import draw
+
+    return recall("figure", {"chart": chart, "kind": kind}, lambda: draw(chart, kinds=[kind])[kind])
+
+
+def _tables(analysis: "Analysis", context: ReportContext) -> dict[str, str | bytes]:
     """Content of fit.json and of the tables, by name."""
     from scalesweep.report.pages.tables import render_back_test, render_csv, render_latex
 

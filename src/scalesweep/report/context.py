@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from scalesweep.analysis.tuning.frontier import Frontier
 from scalesweep.report.verdicts import Verdict
+
+if TYPE_CHECKING:
+    from scalesweep.analysis.tuning.frontier import Frontier
 
 Span = tuple[float, float]
 """Smallest and largest value."""
@@ -84,7 +86,7 @@ class ReportContext:
     """Sentences to show beside the verdict."""
     command: str
     """The command lines that make this report again, one a line."""
-    frontier: Frontier | None = None
+    frontier: "Frontier | None" = None
     """The tuned frontier; None where nothing was tuned."""
     tuning: str = ""
     """The tuned frontier and the laws of its optima, as text; empty where nothing was tuned."""

@@ -58,10 +58,8 @@ def read_verdicts(beside: Path | None = None) -> dict[str, Verdict]:
     Args:
         beside: directory of the sweep that is reported; None for a table.
     """
-    own = () if beside is None else (beside.parent / place.name for place in PLACES)
-    places = {place.resolve() for place in (*own, *PLACES)}
     found: dict[str, tuple[tuple[str, float], Verdict]] = {}
-    for path in sorted(path for place in places for path in place.glob("*/verdict.json")):
+    for path in verdict_files(beside):
         try:
             verdict, written = _verdict(json.loads(path.read_text(encoding="utf-8"))), path.stat().st_mtime
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -70,6 +68,13 @@ def read_verdicts(beside: Path | None = None) -> dict[str, Verdict]:
         if verdict.study not in found or age > found[verdict.study][0]:
             found[verdict.study] = age, verdict
     return {study: verdict for study, (_, verdict) in found.items()}
+
+
+def verdict_files(beside: Path | None = None) -> list[Path]:
+    """The files that `read_verdicts` reads."""
+    own = () if beside is None else (beside.parent / place.name for place in PLACES)
+    places = {place.resolve() for place in (*own, *PLACES)}
+    return sorted(path for place in places for path in place.glob("*/verdict.json"))
 
 
 def certificate_line(verdicts: Mapping[str, Verdict]) -> str:

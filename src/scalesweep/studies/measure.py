@@ -34,7 +34,7 @@ from scalesweep.studies.load import Study
 from scalesweep.studies.stages import keys_by_place, plan_written, waits_for, with_keys
 from scalesweep.sweep.answers import answers_in, measure_answers
 from scalesweep.sweep.corpora import Corpora, Prepared, prepare_corpora
-from scalesweep.sweep.extend import keys_present
+from scalesweep.sweep.pooling import keys_present
 from scalesweep.sweep.run import measure, plan_sweep
 from scalesweep.train.data.stated import task_of
 from scalesweep.train.data.tasks import token_source

@@ -22,8 +22,8 @@ from scalesweep.studies.load import Study, planted_controls
 from scalesweep.studies.measure import Asked, Form, Say, ask, measure_cells, planned_points, read_arms, store_place, unmeasured
 from scalesweep.studies.result import Result, result_of
 from scalesweep.studies.seal import Seal
-from scalesweep.sweep.extend import keys_present
 from scalesweep.sweep.facts import cost_of_records
+from scalesweep.sweep.pooling import keys_present
 from scalesweep.units import plural
 from scalesweep.version import __version__, commit_words
 

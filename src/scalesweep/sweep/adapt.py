@@ -22,15 +22,17 @@ from scalesweep.run.tracker import require_ready
 from scalesweep.settings.settings import Settings
 from scalesweep.sweep.checkup import check_once
 from scalesweep.sweep.corpora import Corpora, prepare_corpora
-from scalesweep.sweep.extend import keys_present
 from scalesweep.sweep.growth import refuse_another
+from scalesweep.sweep.pooling import keys_present
 from scalesweep.sweep.rounds import read_rounds, snap_by_recipe, with_rounds, with_standing, write_rounds
-from scalesweep.sweep.run import Say, Swept, conclude, keep_plan, measure_all, plan_sweep
+from scalesweep.sweep.run import WANTED, Say, Swept, Wanted, conclude, keep_plan, measure_all, plan_sweep
 from scalesweep.units import format_number
 
 
 @signals_interrupt()
-def run_adaptive(settings: Settings, asked: Log, say: Say, warn: Say, named: Collection[str] | None = None) -> Swept:
+def run_adaptive(
+    settings: Settings, asked: Log, say: Say, warn: Say, named: Collection[str] | None = None, wanted: Wanted = WANTED
+) -> Swept:
     """Measure the grid, and round after round what tells the most, until the goal is reached or the budget spent.
 
     Args:
@@ -39,6 +41,7 @@ def run_adaptive(settings: Settings, asked: Log, say: Say, warn: Say, named: Col
         say: takes lines on what is being done.
         warn: takes what the user should know of the design, each once.
         named: as of `growth.refuse_unasked`.
+        wanted: what is written and told at the end.
 
     Raises:
         ScaleSweepError: what is asked for cannot be measured here, or the directory cannot be written.
@@ -73,17 +76,17 @@ def run_adaptive(settings: Settings, asked: Log, say: Say, warn: Say, named: Col
         grown = with_rounds(settings, log)
         store = measure_all(grown, corpora, device, say, warn_once, named)
         if any(state not in FINISHED for state in store.states().values()):
-            return conclude(store, grown, say, warn)  # failed cells: the next call tries them again
+            return conclude(store, grown, say, warn, wanted)  # failed cells: the next call tries them again
         try:
             points = read_measured(store, with_curves=False).points(settings.count)
         except PointsError:  # every cell diverged
-            return conclude(store, grown, say, warn)
+            return conclude(store, grown, say, warn, wanted)
         (facts,) = corpora.facts(settings).values()
         made = next_round(points, log, settings.fit, snap_by_recipe(settings, facts, device), predict_cells)
         if isinstance(made, End):
             say(describe_end(made, log))
             write_rounds(directory, dataclasses.replace(log, end=made))
-            return conclude(store, grown, say, warn)
+            return conclude(store, grown, say, warn, wanted)
         say(describe_round(made, log, len(log.rounds) + 1))
         log = log.with_round(made)
         write_rounds(directory, log)

@@ -18,14 +18,8 @@ from scalesweep.plan.trials import Extension, Refinement
 from scalesweep.points.points import Points
 from scalesweep.report import ReportContext
 from scalesweep.run.store.measured import Measured
-from scalesweep.run.store.store import Store
 from scalesweep.settings.settings import Settings
 from scalesweep.settings.tune import MEMORIES, coordinate, value_at
-
-
-def keys_present(store: Store) -> list[str]:
-    """Keys of the cells that the directory holds; none where it holds no sweep yet."""
-    return store.plan_file.keys() if (store.directory / "sweep.json").is_file() else []
 
 
 def fitted_points(points: Points, context: ReportContext) -> tuple[Points, ReportContext]:

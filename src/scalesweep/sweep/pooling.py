@@ -14,6 +14,11 @@ from scalesweep.settings.settings import Settings
 from scalesweep.units import plural
 
 
+def keys_present(store: Store) -> list[str]:
+    """Keys of the cells that the directory holds; none where it holds no sweep yet."""
+    return store.plan_file.keys() if (store.directory / "sweep.json").is_file() else []
+
+
 def pool_here(settings: Settings, device: Device) -> Pool | None:
     """The pool of a sweep that is measured on this machine; None where it has none, or others train, who look there themselves.
 

@@ -4,13 +4,13 @@ import dataclasses
 import math
 import time
 from collections.abc import Callable, Collection
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from scalesweep.analysis.analyse import Analysis
 from scalesweep.errors import FitError, PointsError, Refused, StoreError
 from scalesweep.files import plain_storage_errors
-from scalesweep.fit.sweep_fit import SweepFit
 from scalesweep.packages import require_measuring
 from scalesweep.plan.budget import describe, exceeded, shrink
 from scalesweep.plan.grid import Device
@@ -23,17 +23,20 @@ from scalesweep.run.launch.signals import signals_interrupt
 from scalesweep.run.store.measured import Measured, read_measured
 from scalesweep.run.store.stated import stated_corpora
 from scalesweep.run.store.store import FINISHED, Store
-from scalesweep.run.tracker import require_ready
+from scalesweep.run.tracker import is_off, require_ready
 from scalesweep.settings.settings import Settings
 from scalesweep.sweep.checkup import check_once
 from scalesweep.sweep.corpora import Corpora, prepare_corpora
-from scalesweep.sweep.extend import extend, keys_present
 from scalesweep.sweep.growth import refuse_another, refuse_unasked
-from scalesweep.sweep.pooling import take_here
+from scalesweep.sweep.pooling import keys_present, take_here
 from scalesweep.sweep.rounds import with_standing
-from scalesweep.sweep.subject import sweep_subject, write
-from scalesweep.sweep.tracking import track_sweep
 from scalesweep.units import plural
+
+if TYPE_CHECKING:  # a call that finds nothing new needs no law, and is over before these are loaded
+    from scalesweep.analysis.analyse import Analysis
+    from scalesweep.fit.sweep_fit import SweepFit
+    from scalesweep.report import Pictures
+    from scalesweep.sweep.subject import During
 
 Say = Callable[[str], None]
 """Takes one line on what is being done."""
@@ -44,11 +47,12 @@ class Swept:
     """A sweep that was run: what was measured and what was found."""
 
     measured: Measured
-    fit: SweepFit | Refused
+    fit: "SweepFit | Refused | None"
+    """None where an earlier call found it and nothing has changed since: its words were said again."""
     page: Path | None
-    """The report; None where there are no laws."""
-    analysis: Analysis | None = None
-    """All that was found; None where there are no laws."""
+    """The report; None where there are no laws, or no page was wanted."""
+    analysis: "Analysis | None" = None
+    """All that was found; None where there are no laws, or an earlier call found them."""
 
     @property
     def num_lacking(self) -> int:
@@ -60,8 +64,35 @@ class Swept:
         return sum(number for state, number in counts.items() if state not in wanted)
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """What is written and told when everything is measured."""
+
+    pictures: "Pictures" = "png"
+    """Files of figures beside the page."""
+    has_page: bool = True
+    """Whether there is a page, beside fit.json and the tables."""
+    tell: Callable[[Swept], str] | None = None
+    """Tells people what was found, and gives the words; where nothing has changed since, these are said again instead."""
+    look: str = ""
+    """How these words are set, such as for a terminal of so many columns."""
+    during: "During" = lambda _: nullcontext()
+    """Given what is being done, a context that shows it meanwhile."""
+    may_repeat: bool = True
+    """Whether words may stand for what was found; False for who needs the laws themselves."""
+
+    @property
+    def how(self) -> str:
+        """All that decides what is written and how it looks, as text."""
+        return f"{self.pictures} {self.has_page} {self.look}"
+
+
+WANTED = Wanted()
+"""The page with its figures, and no words."""
+
+
 @signals_interrupt()
-def run_sweep(settings: Settings, say: Say, warn: Say, named: Collection[str] | None = None) -> Swept:
+def run_sweep(settings: Settings, say: Say, warn: Say, named: Collection[str] | None = None, wanted: Wanted = WANTED) -> Swept:
     """Plan, train what is not yet measured, extend tuned ranges, fit, report, and tell the tracker.
 
     Args:
@@ -69,6 +100,7 @@ def run_sweep(settings: Settings, say: Say, warn: Say, named: Collection[str] | 
         say: takes lines on what is being done.
         warn: takes what the user should know of the design, and trouble with the tracker.
         named: as of `growth.refuse_unasked`.
+        wanted: what is written and told at the end.
 
     Raises:
         ScaleSweepError: what is asked for cannot be measured here, or the directory cannot be written.
@@ -84,7 +116,7 @@ def run_sweep(settings: Settings, say: Say, warn: Say, named: Collection[str] | 
     settings = suited(settings, device, warn)
     check_once(settings, device, say)
     corpora = prepare_corpora(settings, say)
-    return conclude(measure_all(settings, corpora, device, say, warn, named), settings, say, warn)
+    return conclude(measure_all(settings, corpora, device, say, warn, named), settings, say, warn, wanted)
 
 
 def measure_all(
@@ -112,19 +144,40 @@ def measure_all(
     return store
 
 
-def conclude(store: Store, settings: Settings, say: Say, warn: Say) -> Swept:
-    """Fit what was measured, write the report, and tell the tracker."""
+def conclude(store: Store, settings: Settings, say: Say, warn: Say, wanted: Wanted = WANTED) -> Swept:
+    """Fit what was measured, write the report, and tell people and the tracker; once for the same records and settings."""
+    from scalesweep.sweep.concluded import basis_of, keep_words, words_of
+
+    basis = basis_of(store, settings, wanted.how) if wanted.tell and wanted.may_repeat and is_off(settings.logger) else ""
+    if basis and (said := words_of(store, basis)) is not None:
+        say(said)
+        page = store.directory / "report.html"
+        return Swept(read_measured(store, with_curves=False), None, page if wanted.has_page and page.is_file() else None)
+    swept = _fitted(store, settings, say, wanted)
+    if swept.fit is not None:
+        from scalesweep.sweep.tracking import track_sweep
+
+        track_sweep(swept.measured, settings, swept.fit, warn, swept.analysis.families if swept.analysis else None)
+    said = wanted.tell(swept) if wanted.tell else ""
+    if basis:
+        keep_words(store, basis, said)
+    return swept
+
+
+def _fitted(store: Store, settings: Settings, say: Say, wanted: Wanted) -> Swept:
+    """What was measured and what it says, written into the directory."""
+    from scalesweep.sweep.subject import sweep_subject, write
+
     measured, page, analysis = read_measured(store), None, None
     found: SweepFit | Refused
     try:
         subject = sweep_subject(measured, settings, [])
         if subject.context.tuning:
             say(f"\n{subject.context.tuning}")
-        analysis, page = write(subject)
+        analysis, page = write(subject, wanted.pictures, wanted.has_page, wanted.during)
         found = analysis.fit
     except (FitError, PointsError) as error:
         found = Refused(str(error))
-    track_sweep(measured, settings, found, warn, analysis.families if analysis else None)
     return Swept(measured, found, page, analysis)
 
 
@@ -194,6 +247,8 @@ def measure(store: Store, plan: Plan, settings: Settings, device: Device, added:
 
 def measure_edges(store: Store, plan: Plan, settings: Settings, corpora: Corpora, device: Device, say: Say) -> None:
     """Extend the tuned ranges at whose ends optima lie, and measure again, until none does or none may be extended."""
+    from scalesweep.sweep.extend import extend
+
     while True:
         try:
             measured = read_measured(store, with_curves=False)

@@ -6,6 +6,7 @@ import operator
 import shlex
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -14,12 +15,14 @@ from scalesweep.analysis.analyse import Analysis, analyse
 from scalesweep.analysis.families import reference_of, rows_of, split_families
 from scalesweep.analysis.tuning.own import tune_by
 from scalesweep.errors import SpecError
+from scalesweep.kept import recall
 from scalesweep.plan.axes import ARM, AXIS
+from scalesweep.points.metric import METRICS
 from scalesweep.points.points import Points
 from scalesweep.points.published import published_points
 from scalesweep.points.reading import Reading, read_points
 from scalesweep.points.table import SUFFIXES, name_of
-from scalesweep.report import ReportContext, write_report
+from scalesweep.report import Pictures, ReportContext, write_report, write_tables
 from scalesweep.report.verdicts import certificate_line, read_verdicts
 from scalesweep.run.store.measured import Measured, read_measured
 from scalesweep.run.store.store import Store
@@ -49,24 +52,44 @@ class Subject:
     """Whether the rows of all families are one law too, which losses of different corpora are not."""
 
     def analyse(self) -> Analysis:
-        """All that the points say.
+        """All that the points say; kept, so that the same points under the same settings answer at once the next time.
 
         Raises:
             FitError: they cannot be fitted at all.
         """
-        return analyse(self.points, self.spec, self.by, self.is_pooled)
+        asked = {"points": self.points, "spec": self.spec.model_dump(), "by": self.by, "is_pooled": self.is_pooled}
+        return recall("analysis", asked, lambda: analyse(self.points, self.spec, self.by, self.is_pooled), METRICS)
 
 
-def write(subject: Subject) -> tuple[Analysis, Path]:
+During = Callable[[str], AbstractContextManager[None]]
+"""Given what is done, a context in which it is done, such as one that shows it."""
+FITTING = "fitting laws and rivals, back-testing"
+DRAWING = "drawing figures, writing the report"
+
+
+def write(
+    subject: Subject, pictures: Pictures = "png", has_page: bool = True, during: During = lambda _: nullcontext()
+) -> tuple[Analysis, Path | None]:
     """Analyse the points and write the report; what was found, and the page's path.
+
+    Args:
+        subject: what is reported.
+        pictures: which files of figures the page has beside it.
+        has_page: whether there is one; without it fit.json and the tables are written alone, and the path is None.
+        during: shows what is being done.
 
     Raises:
         FitError: the points cannot be fitted at all.
         StoreError: the directory cannot be written.
     """
     keep_frontier(subject.directory, subject.context)
-    analysis = subject.analyse()
-    return analysis, write_report(subject.directory, analysis, subject.context)
+    with during(FITTING):
+        analysis = subject.analyse()
+    if not has_page:
+        write_tables(subject.directory, analysis, subject.context)
+        return analysis, None
+    with during(DRAWING):
+        return analysis, write_report(subject.directory, analysis, subject.context, pictures)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ the forecast says why. C = k N D as the points count it (`points.compute`).
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -42,6 +43,7 @@ def forecast(
     forms: Sequence[str] | None = None,
     tested: BackTest | None = None,
     rivals: Rivals | None = None,
+    kept: Callable[[str, Callable[[], Any]], Any] = lambda _, make: make(),
 ) -> Forecast:
     """Predict the loss of a model, or of the compute-optimal model of a budget.
 
@@ -54,6 +56,7 @@ def forecast(
         forms: names of the rivals; by default those of `fit.law`.
         tested: the rolling origin by compute of the same points, if it was made before.
         rivals: the forms fitted to the same points, if they were before.
+        kept: gives what a function makes, or made before of the same points and settings; the first argument names it.
 
     Raises:
         SpecError: not exactly one target, a target that is not positive, no resamples, or unique tokens that no law asks for.
@@ -69,14 +72,18 @@ def forecast(
         raise FitError(f"{points.source}: {refused}")
     if why := _refuse_plane(rows):
         return _along_ray(look_along_ray(points, spec, why, at=at, compute=compute), points, spec, "model" if at else "compute")
-    rivals = rivals or fit_rivals(rows, spec, theories_of(spec) if forms is None else forms)
+    if rivals is None:
+        names = theories_of(spec) if forms is None else forms
+        rivals = kept("rivals", lambda: fit_rivals(rows, spec, names))
+    assert rivals is not None
     place = at or _optimal_model(rivals, count.as_six(float(compute or 0)))
     u = None if unique_tokens is None else np.array([unique_tokens])
     outlook = look_ahead(rivals, Range.of(rows.n, rows.d), ([place[0]], [place[1]]), u)
     if u is not None and (too_often := _refuse_epochs(points, place[1] / float(u[0]))):
         outlook = replace(outlook, refusals=(outlook.refusals[0] or too_often,))
-    test = back_test(points, spec, forms=forms, max_origins=NUM_ORIGINS) if tested is None else tested
-    return _assemble(outlook, test, points, spec, "model" if at else "compute")
+    if tested is None:
+        tested = kept("back-test", lambda: back_test(points, spec, forms=forms, max_origins=NUM_ORIGINS))
+    return _assemble(outlook, tested, points, spec, "model" if at else "compute")
 
 
 def _refuse_plane(rows: Rows) -> str:

@@ -20,15 +20,18 @@ from scalesweep.report.words.families import families_sentences, families_table,
 from scalesweep.report.words.fit import summarise
 
 
-def render_markdown(analysis: Analysis, context: ReportContext, found: Reviewed, charts: Sequence[Chart | Missing]) -> str:
-    """The whole report as Markdown that refers to figures/*.png."""
+def render_markdown(
+    analysis: Analysis, context: ReportContext, found: Reviewed, charts: Sequence[Chart | Missing], has_pictures: bool = True
+) -> str:
+    """The whole report as Markdown that refers to figures/*.png, where they are drawn."""
     points, fit = analysis.points, analysis.fit
-    parts = [f"# {plain_markdown(context.title)}", *_head(analysis, context, charts)]
+    shown = charts if has_pictures else ()
+    parts = [f"# {plain_markdown(context.title)}", *_head(analysis, context, shown)]
     if analysis.families is not None:
         parts += [write_markdown(families_table(analysis.families)), plain_markdown(whose(analysis.families))]
     warnings = [*context.warnings, *(f"{f.code}: {f.text}" for f in fit.findings)]
     parts += ["\n".join(f"- {plain_markdown(warning)}" for warning in warnings)] if warnings else []
-    parts += ["## Figures", *(_figure(chart) for chart in charts if chart.name != "frontier")]
+    parts += ["## Figures", *(_figure(chart) for chart in shown if chart.name != "frontier")] if shown else []
     if analysis.running:
         parts += ["## Running", "\n".join(f"- {plain_markdown(line)}" for line in running_sentences(analysis.running))]
     parts += [f"## {title}\n\n```text\n{text}\n```" for title, text in _texts(analysis).items()]

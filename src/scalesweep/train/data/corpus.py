@@ -3,9 +3,6 @@
 import contextlib
 import dataclasses
 import json
-import os
-import stat
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -13,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from scalesweep.errors import DataError
+from scalesweep.files import cache_home
 from scalesweep.settings.data import DataSpec
 from scalesweep.train.data.batches import Tokens
 from scalesweep.train.data.reading import Reading, reading_of
@@ -121,57 +119,15 @@ class Corpus:
 
 
 def cache_dir(spec: DataSpec) -> Path:
-    """data.cache, else $SCALESWEEP_CACHE, else scalesweep in the user's cache directory, else a folder of temporary files.
-
-    Raises:
-        DataError: the last one belongs to somebody else.
-    """
-    if chosen := _chosen_cache(spec):
-        return Path(chosen).expanduser().absolute()
-    return temporary_cache() if (home := _home_cache()) is None or _refuses(home) else home
-
-
-def _chosen_cache(spec: DataSpec) -> str:
-    return spec.cache or os.environ.get("SCALESWEEP_CACHE", "")
+    """data.cache, else the place of all that is kept for a user (`files.cache_home`)."""
+    return Path(spec.cache).expanduser().absolute() if spec.cache else cache_home()
 
 
 def why_temporary(spec: DataSpec) -> str:
     """A sentence where prepared corpora go to a temporary place; else nothing."""
-    home = _home_cache()
-    if _chosen_cache(spec) or (home is not None and not _refuses(home)):
+    if spec.cache or not (why := why_no_home()):
         return ""
-    why = "This user has no home directory" if home is None else f"{home} cannot be written"
-    return f"{why}: prepared corpora go to {temporary_cache()}; data.cache, or SCALESWEEP_CACHE, chooses a place that lasts."
-
-
-def _home_cache() -> Path | None:
-    """In the user's home, where there is one: a user of `docker run --user 1234` has none."""
-    if chosen := os.environ.get("XDG_CACHE_HOME"):
-        return Path(chosen).absolute() / "scalesweep"
-    with contextlib.suppress(RuntimeError):
-        return Path.home().absolute() / ".cache" / "scalesweep"
-    return None
-
-
-def _refuses(folder: Path) -> bool:
-    """Whether nothing can be written there, as the nearest folder above that exists tells."""
-    nearest = next(place for place in (folder, *folder.parents) if place.exists())
-    return not os.access(nearest, os.W_OK | os.X_OK)
-
-
-def temporary_cache() -> Path:
-    """The same for every process of this user, and nobody else's.
-
-    Raises:
-        DataError: somebody else has made it, or may write to it.
-    """
-    folder = Path(tempfile.gettempdir()).absolute() / f"scalesweep-{os.getuid()}"
-    with contextlib.suppress(FileExistsError):
-        folder.mkdir(mode=0o700)
-    state = folder.lstat()
-    if state.st_uid != os.getuid() or not stat.S_ISDIR(state.st_mode) or state.st_mode & 0o022:
-        raise DataError(f"{folder} belongs to somebody else; data.cache, or SCALESWEEP_CACHE, chooses another place.")
-    return folder
+    return f"{why}: prepared corpora go to {cache_home()}; data.cache, or SCALESWEEP_CACHE, chooses a place that lasts."
 
 
 def open_corpus(directory: str | Path) -> Corpus:
