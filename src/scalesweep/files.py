@@ -47,7 +47,9 @@ def age(path: Path) -> float:
 
 
 def cache_home() -> Path:
-    """$SCALESWEEP_CACHE, else scalesweep in the user's cache directory, else a folder of temporary files; it may not be there yet.
+    """$SCALESWEEP_CACHE, else scalesweep in the user's cache directory, else a folder of temporary files.
+
+    It may not be there yet.
 
     Raises:
         DataError: the last one belongs to somebody else.

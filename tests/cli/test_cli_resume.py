@@ -32,7 +32,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Any:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SCALESWEEP_CACHE", str(tmp_path_factory.mktemp("cache")))
-        patch.setattr("scalesweep.sweep.run.write", no_report)  # which takes longer than the sweep, and is tested elsewhere
+        patch.setattr("scalesweep.sweep.subject.write", no_report)  # which takes longer than the sweep, and is tested elsewhere
         yield
 
 

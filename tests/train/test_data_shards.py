@@ -208,7 +208,7 @@ def test_a_user_without_a_home_prepares_corpora_in_a_private_temporary_place(
     for name in ("SCALESWEEP_CACHE", "XDG_CACHE_HOME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    monkeypatch.setattr("scalesweep.train.data.corpus._refuses", lambda folder: folder == Path("/.cache/scalesweep"))
+    monkeypatch.setattr("scalesweep.files._refuses", lambda folder: folder == Path("/.cache/scalesweep"))
     monkeypatch.setenv("HOME", "/")
     spec = make_spec(tmp_path).model_copy(update={"cache": None})
     place = tmp_path / f"scalesweep-{os.getuid()}"

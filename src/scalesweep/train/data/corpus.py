@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from scalesweep.errors import DataError
-from scalesweep.files import cache_home
+from scalesweep.files import cache_home, why_no_home
 from scalesweep.settings.data import DataSpec
 from scalesweep.train.data.batches import Tokens
 from scalesweep.train.data.reading import Reading, reading_of
