@@ -34,7 +34,7 @@ CASES = {
     "scalesweep run dir=ru": set(),  # which bash itself completes to a path
     "scalesweep next runs/a method=": {"ladder", "v_optimal"},
     "scalesweep fit co": {"count.", "configs/"},
-    "scalesweep status ": {"--watch", "--json", "my.yaml", "configs/", "runs/"},
+    "scalesweep status ": {"--watch", "--json", "--health", "my.yaml", "configs/", "runs/"},
     "scalesweep worker runs/a --device c": {"cpu", "cuda", "configs/"},
     "scalesweep plot isof": {"isoflops"},
     "scalesweep check t": {"transfer", "train=", "train.", "tokens=", "trust="},

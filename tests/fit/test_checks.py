@@ -151,12 +151,12 @@ def test_an_optimum_beyond_what_the_points_support():
     assert "A14" not in codes(isoflop(1.0))
 
 
-def test_a_comparison_at_ten_times_the_compute_says_where_that_is_too_far():
-    wide, short = isoflop(1.0), isoflop(1.0, largest=8e17)
-    notes = [compare_approaches(points, FitSpec(bootstrap=5)).notes for points in (wide, short)]
-    assert notes[0] == ()
-    assert notes[1][0].startswith("A14 ")
-    assert "support a factor of" in notes[1][0]
+def test_approaches_are_compared_at_the_largest_compute_and_as_far_as_the_points_support():
+    wide, short = (compare_approaches(isoflop(1.0, **how), FitSpec(bootstrap=5)) for how in ({}, {"largest": 8e17}))
+    factors = [far / largest for largest, far in (wide.compared_at, short.compared_at)]
+    assert (wide.compared_at[0], short.compared_at[0]) == (1e20, 8e17)
+    assert factors[0] > 50 * factors[1]
+    assert factors[1] > 1
 
 
 @pytest.mark.parametrize("law", [TRUTH, Coupled(1.69, 406.4, 410.7, 0.34, 0.28, 0.4)])

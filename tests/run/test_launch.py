@@ -182,7 +182,7 @@ def test_a_worker_that_cannot_write_says_why(tmp_path: Path, settings: Settings,
     slot = local.Slot("cpu", None, "worker-0.log", subprocess.Popen([sys.executable, "-c", "raise SystemExit(2)"]))
     slot.process.wait()  # type: ignore[union-attr]
     with pytest.raises(StoreError, match=r"a worker cannot work: x cannot be written: No space left; make room\. Its log is"):
-        local.reap(store, [slot], [])
+        local.reap(store, [slot], [], Breakers(store, print))
 
 
 @pytest.mark.parametrize("said", ["12:00:00 x cannot be written: No space left; make room.\n", ""])
@@ -195,7 +195,7 @@ def test_a_full_disk_is_named_even_where_the_log_is_empty(
     slot = local.Slot("cpu", None, "worker-0.log", subprocess.Popen([sys.executable, "-c", "raise SystemExit(74)"]))
     slot.process.wait()  # type: ignore[union-attr]
     with pytest.raises(StorageFailed, match=r"cannot be written.*make room"):
-        local.reap(store, [slot], [])
+        local.reap(store, [slot], [], Breakers(store, print))
 
 
 def test_a_worker_that_ends_by_a_fault_of_its_own_is_replaced(
@@ -208,7 +208,7 @@ def test_a_worker_that_ends_by_a_fault_of_its_own_is_replaced(
     for deaths in range(local.MAX_DEATHS + 1):
         slot = local.Slot("cpu", None, "worker-0.log", subprocess.Popen([sys.executable, "-c", f"{code}; raise ValueError"]))
         slot.process.wait()  # type: ignore[union-attr]
-        local.reap(store, [slot], [key])
+        local.reap(store, [slot], [key], Breakers(store, print))
         claim = json.loads((store.cell_dir(key) / f"claim-{deaths + 1}").read_text())
         assert (claim["state"], claim["reason"]) == ("lost", "with exit code 1")
     assert store.state(key) == "FAILED"

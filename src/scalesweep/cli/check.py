@@ -100,7 +100,7 @@ COMMANDS = (
     Command(
         "check",
         about="Check this machine's GPUs, or that the recipe's learning rate carries over to other widths and depths.",
-        usage="device [full=true] [--json] | "
+        usage="device [full=true|false] [--json] | "
         "transfer [widths=[...]] [depths=[...]] [sizes=[WIDTHxDEPTH,...]] [lrs=[...]] [tokens=128k] [key=value ...] "
         "[trust=package.module] [--json]",
         run=answered(check),

@@ -115,13 +115,13 @@ def _doubling(analysis: Analysis) -> list[str]:
     if isinstance(found, Refused):
         return _doubled_compute(analysis)
     rate, unit = bits_per_byte(analysis.points), metric.unit.split(" ")[0]
-    parts = [f"twice the parameters {_gain(found.by_n, unit)}", f"twice the tokens {_gain(found.by_d, unit)}"]
+    parts = [f"Twice the parameters take {_gain(found.by_n, unit)} off it", f"twice the tokens {_gain(found.by_d, unit)}"]
     parts += (
         [f"twice the compute, split at its best, {_gain(found.by_c, unit)}"] if found.by_c and _is_known(found.by_c) else []
     )
     where = f"N {format_count(found.n)} and D {format_count(found.d)}, the middle of the points"
     here = f"the {metric.noun} is {_loss(found, rate, metric.unit)}"
-    return [f"At {where}, {here}. Off it take {', '.join(parts)}."]
+    return [f"At {where}, {here}. {', '.join(parts)}."]
 
 
 def _loss(found: Doubling, rate: float | None, unit: str) -> str:
