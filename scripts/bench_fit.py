@@ -75,9 +75,9 @@ def write_table(path: Path, rows: int) -> Path:
 
 
 def run(root: Path, words: Sequence[str]) -> Cost:
-    """A Python process with the package of a checkout."""
-    environment = {**os.environ, **THREADS, "PYTHONPATH": str(root / "src")}
-    with tempfile.TemporaryFile("w+") as out:
+    """A Python process with the package of a checkout, and with nothing kept of earlier ones."""
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryDirectory() as cache:
+        environment = {**os.environ, **THREADS, "PYTHONPATH": str(root / "src"), "SCALESWEEP_CACHE": cache}
         process = subprocess.Popen([sys.executable, *words], env=environment, stdout=out, stderr=subprocess.STDOUT)
         _, status, used = os.wait4(process.pid, 0)
         process.returncode = os.waitstatus_to_exitcode(status)

