@@ -2,10 +2,10 @@
 
     python scripts/bench_first_use.py
 
-The student has a folder of text (here the pages of docs/) and wants a law of it, at smoke's nine sizes and budgets. The
-engineer has a table of measured runs (the 240 of Chinchilla) and no torch. Whoever keeps the machines wants a job that fails
-where a sweep breaks, and to see a sweep that was killed go on. Each has an environment and a cache of their own; pip's cache
-is the user's.
+The student has a folder of text (here the pages and the code of this repository) and wants a law of it, at smoke's nine sizes
+and budgets. The engineer has a table of measured runs (the 240 of Chinchilla) and no torch. Whoever keeps the machines wants a
+job that fails where a sweep breaks, and to see a sweep that was killed go on. Each has an environment and a cache of their own;
+pip's cache is the user's.
 """
 
 import os
@@ -44,7 +44,7 @@ class Person:
             sys.exit(
                 f"{self.name}: {' '.join(words)} ended with {done.returncode}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}"
             )
-        print(f"| {self.name} | {what} | `{' '.join(words)}` | {took:.0f} |", flush=True)
+        print(f"| {self.name} | {what} | `{shown(words)}` | {took:.0f} |", flush=True)
 
     def kills(self, what: str, words: Sequence[str], until: str) -> None:
         """Run a command, and kill it, with all that it started, when a file is there whose name fits `until`."""
@@ -57,7 +57,12 @@ class Person:
                     sys.exit(f"{self.name}: {' '.join(words)} ended before it was killed")
                 time.sleep(0.2)
             os.killpg(process.pid, signal.SIGKILL)
-        print(f"| {self.name} | {what} | `{' '.join(words)}` | {time.monotonic() - started:.0f} |", flush=True)
+        print(f"| {self.name} | {what} | `{shown(words)}` | {time.monotonic() - started:.0f} |", flush=True)
+
+
+def shown(words: Sequence[str]) -> str:
+    """The command as one would write it."""
+    return " ".join("python" if word == sys.executable else word for word in words)
 
 
 def main() -> None:
@@ -67,7 +72,10 @@ def main() -> None:
         place = Path(directory)
         student = Person("student", place)
         student.does("installs", ["scripts/install.sh"])
-        texts = ["sweep=smoke", "data=files", "data.paths=['docs/*.md']", "sweep.name=mine"]
+        (student.home / "texts").mkdir()
+        for i, page in enumerate([*student.home.glob("docs/*.md"), *student.home.glob("src/**/*.py")]):
+            shutil.copy(page, student.home / "texts" / f"{i}.txt")
+        texts = ["sweep=smoke", "data=files", "data.paths=['texts/*.txt']", "data.tokenizer.vocab_size=512", "sweep.name=mine"]
         student.does("asks for the price", ["scalesweep", "plan", *texts])
         student.does("gets a law and a page", ["scalesweep", "run", *texts])
 

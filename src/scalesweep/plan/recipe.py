@@ -192,7 +192,8 @@ def check_near(
             which = "the smallest" if shape.width == recipe.head_dim else "the nearest"
             raise SpecError(
                 f"sweep.sizes: {size:,} parameters are more than a factor of {FARTHEST:g} from those of any model; {which} at "
-                f"depth {shape.depth} has N = {n:,} ({convention}); raise it to that, or lower recipe.head_dim or recipe.depth."
+                f"depth {shape.depth} has N = {n:,} ({convention}); raise it to that, or lower recipe.head_dim, recipe.depth "
+                "or the vocabulary (data.tokenizer.vocab_size)."
             )
 
 
