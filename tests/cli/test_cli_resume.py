@@ -1,5 +1,6 @@
 """Going on with a sweep: by its directory, with more cells on purpose, and never with more by mistake."""
 
+import importlib
 import json
 import shutil
 from pathlib import Path
@@ -27,11 +28,12 @@ GRID = [
 
 @pytest.fixture(scope="module", autouse=True)
 def cache(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    def no_report(*_: Any) -> Any:
+    def no_report(*_: Any, **__: Any) -> Any:
         raise FitError("not asked for")
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("SCALESWEEP_CACHE", str(tmp_path_factory.mktemp("cache")))
+        importlib.import_module("scalesweep.cli.analysis")  # takes the function by its name, and must not keep this one
         patch.setattr("scalesweep.sweep.subject.write", no_report)  # which takes longer than the sweep, and is tested elsewhere
         yield
 
