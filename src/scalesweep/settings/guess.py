@@ -45,7 +45,7 @@ _ELSEWHERE: Mapping[str, str] = {
         "every GPU of a machine has a worker: write launcher.workers=2 for fewer, or launcher.gpus=2 of a cluster"
     ),
     "workers num_workers jobs n_jobs": "write launcher.workers=2",
-    "wandb use_wandb tensorboard trackio tracker report_to": ("write logger=wandb, tensorboard, trackio or none"),
+    "wandb use_wandb tensorboard trackio tracker report_to": "write logger=wandb, tensorboard, trackio or none",
     "precision dtype mixed_precision amp fp16 bf16": "write train.precision=auto, float32 or bfloat16",
     "context context_length ctx seq_len seq_length max_seq_len sequence_length block_size n_ctx n_positions "
     "max_position_embeddings": "write model.context=128",

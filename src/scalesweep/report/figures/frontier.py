@@ -105,9 +105,7 @@ def _best_loss(best: Fit, fit: SweepFit, c: FloatArray) -> _Curve | None:
     return law.predict(law.n_opt(six), law.d_opt(six)), band
 
 
-def _by_compute(
-    fit: SweepFit, support: Support, c: FloatArray
-) -> tuple[FloatArray, tuple[FloatArray, FloatArray] | None] | None:
+def _by_compute(fit: SweepFit, support: Support, c: FloatArray) -> _Curve | None:
     name = fit.preferred_of("C")
     if name is None or fit[name].status in (Status.REJECTED, Status.NO_TREND) or support.along != "points":
         return None
