@@ -125,7 +125,7 @@ def lay_out(
         _colour_bar(figure, axes, chart.scale, theme, 1 if paper is None else -(-panels // columns))
     if (engine := figure.get_layout_engine()) is not None:
         engine.execute(figure)  # as every drawing would do again, if it were left in
-    figure.set_layout_engine("none")
+    figure.set_layout_engine(None)  # "none" would leave a place for one, and savefig draws twice for that
     return figure
 
 

@@ -42,7 +42,7 @@ from scalesweep.run.store.store import CLAIMABLE, HEARTBEAT_SECONDS, State, Stor
 from scalesweep.settings.settings import Settings
 from scalesweep.settings.trust import trust_words
 
-POLL_SECONDS = 0.3
+POLL_SECONDS = 0.1
 """Between two looks at the cells; a worker that died leaves its place empty for so long."""
 POLL_SHARE = 10.0
 """A look at many cells takes a while; the pause after it is at least this many times as long."""
