@@ -5,12 +5,10 @@ import json
 import socket
 import sys
 import time
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rich import box
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
@@ -19,16 +17,15 @@ from rich.text import Text
 
 from scalesweep.analysis.health import entropy_lines, health_lines
 from scalesweep.cli.command import Command, Given, flag
+from scalesweep.cli.progress import STATES, size_table, state_table, worker_table
 from scalesweep.cli.sweeps import list_sweeps, print_sweeps
 from scalesweep.cli.tables import output_width, wrapped
 from scalesweep.errors import EXIT_INCOMPLETE, EXIT_OK, SpecError
 from scalesweep.plan.cost import Cost, Rates, cost_of, rates_of
-from scalesweep.plan.plan import Plan
 from scalesweep.report.words.adaptive import rounds_lines
 from scalesweep.run.launch.monitor import cell_line
 from scalesweep.run.launch.slurm import in_words, jobs_of
 from scalesweep.run.store.measured import Measured
-from scalesweep.run.store.pool import is_pooled
 from scalesweep.run.store.progress import Progress, progress_of
 from scalesweep.run.store.store import Store
 from scalesweep.settings.compose import is_setting
@@ -45,7 +42,6 @@ MOST_CELLS = 100
 MOST_FAILURES = 10
 MOST_CURVES = 500
 """Curves that are read at once, unless more are asked for: about a second; what is found in them is kept."""
-STATES = ("COMPLETE", "RUNNING", "WAITING", "DIVERGED", "FAILED", "LOST")
 
 
 WATCH = flag("--watch", "Go on until every cell is finished or failed.")
@@ -255,64 +251,6 @@ def _rounds(measured: Measured) -> list[str]:
     """What an adaptive sweep has chosen, and how well it was predicted."""
     log = read_rounds(measured.directory)
     return rounds_lines(log, measured_losses(measured.points()) if measured.records else {}) if log else []
-
-
-def _table(*names: str, left: Sequence[str] = ()) -> Table:
-    table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0), pad_edge=False)
-    for name in names:
-        table.add_column(name, justify="left" if name in left else "right", no_wrap=True)
-    return table
-
-
-def state_table(progress: Progress) -> Table:
-    """One row a cell with its state, and its loss or how far it is."""
-    measured, plan = progress.measured, progress.measured.plan
-    tuned = ["settings"] if plan.columns else []
-    table = _table("key", "N", "D", "seed", *tuned, "state", "loss", "seconds", left=("key", "state", "settings"))
-    for cell in plan.cells:
-        record = measured.records.get(cell.key)
-        loss, seconds = "", ""
-        if record is not None:
-            loss = "" if record["loss"] is None else f"{record['loss']:.4f}"
-            seconds = "from pool" if is_pooled(record) else f"{record['times']['training_seconds']:.1f}"
-        elif end := measured.ends.get(cell.key):
-            loss = f"step {end.step} of {cell.steps}"
-        n = format_count(cell.num_params(plan.count))
-        what = [plan.tuned(cell.key)] if tuned else []
-        table.add_row(cell.key, n, format_count(cell.tokens), str(cell.seed), *what, progress.states[cell.key], loss, seconds)
-    return table
-
-
-def size_table(plan: Plan, progress: Progress) -> Table:
-    """One row a size with its cells by state."""
-    sizes: dict[int, Counter[str]] = {}
-    for cell in sorted(plan.cells, key=lambda c: c.num_params(plan.count)):
-        sizes.setdefault(cell.num_params(plan.count), Counter())[progress.states[cell.key]] += 1
-    names = [s for s in STATES if s in ("COMPLETE", "RUNNING", "WAITING") or progress.counts[s]]  # type: ignore[index]
-    table = _table("N", "cells", *(name.lower() for name in names))
-    for n, counts in sizes.items():
-        table.add_row(format_count(n), str(counts.total()), *(str(counts[name]) if counts[name] else "" for name in names))
-    return table
-
-
-def worker_table(plan: Plan, progress: Progress) -> Table:
-    """One row a worker: what it trains, how far, how fast, and when it was last heard of."""
-    cells = {c.key: c for c in plan.cells}
-    table = _table("worker", "cell", "N", "D", "step", "tokens/s", "heartbeat", left=("worker", "cell"))
-    for worker in progress.workers:
-        cell = cells[worker.cells[0]]
-        more = f" +{len(worker.cells) - 1}" if len(worker.cells) > 1 else ""
-        speed = "" if worker.tokens_per_second is None else format_count(worker.tokens_per_second)
-        table.add_row(
-            f"{worker.host}:{worker.pid}",
-            f"{cell.key}{more}",
-            format_count(cell.num_params(plan.count)),
-            format_count(cell.tokens),
-            f"{worker.step:,} of {worker.steps:,}",
-            speed,
-            f"{worker.heartbeat_seconds:.0f} s ago",
-        )
-    return table
 
 
 def as_json(progress: Progress, store: Store, health: Sequence[str] = ()) -> dict[str, Any]:
