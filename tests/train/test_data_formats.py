@@ -196,6 +196,18 @@ def test_brackets_in_a_name_that_exists_are_itself(tmp_path):
     assert read(tmp_path / "a[1].txt")[0] == ["a1.txt"]
 
 
+def test_notes_and_source_are_text_as_they_stand(tmp_path):
+    contents = {
+        "a.md": "# A title\n\n- a point\n",
+        "b.rst": "Title\n=====\n",
+        "c.tex": r"\section{x}",
+        "d.py": "def f(): ...\n",
+    }
+    for name, content in contents.items():
+        (tmp_path / name).write_text(content)
+    assert read(tmp_path / "*")[0] == list(contents.values())
+
+
 @pytest.mark.parametrize("encoding", ["utf-16", "utf-32", "utf-8-sig"])
 def test_a_byte_order_mark_says_the_encoding_and_is_no_text(tmp_path, encoding):
     contents = {"a.txt": "naïve\n", "b.jsonl": '{"text": "zwei é"}\n', "c.csv": "text\n☃\n", "d.json": '[{"text": "four"}]'}

@@ -126,7 +126,7 @@ def test_a_missing_column_is_named_with_those_that_exist(tmp_path):
         ("a.jsonl", bytes(range(256)), r"line 1 of .*a\.jsonl could not be read: it is not JSON"),
         ("a.parquet", b"not parquet" * 9, r"a\.parquet could not be read as parquet: "),
         ("a.csv", b"text\n", "the 1 matching files hold no text"),
-        ("a.pdf", b"%PDF", r"a\.pdf has the extension '\.pdf'; allowed are \.txt, \.jsonl, "),
+        ("a.pdf", b"%PDF", r"a\.pdf has the extension '\.pdf'; allowed are \.txt, \.md, "),
         ("a.parquet.gz", b"x", r"has the extension '\.gz'; allowed are "),
     ],
 )

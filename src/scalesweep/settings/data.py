@@ -14,6 +14,9 @@ TASKS = ("facts", "copy")
 """Sources that state problems with one right answer, which their cells are asked."""
 DRAWN = ("markov", "zipf_facts", *TASKS)
 """Sources that draw tokens from a distribution whose entropy is known."""
+TEXTS = (".txt", ".md", ".rst", ".tex", ".py")
+"""Local files that are text as they stand; of any other kind nobody knows whether its marks are part of the text."""
+PACKINGS = (".gz", ".zst")
 FACT_DIGITS = 2
 """Tokens of a key of facts: 4,096 keys take digits of base 64, so that no token alone names a key."""
 
@@ -99,8 +102,8 @@ class TextSpec(Spec):
     content: Literal["code", "prose"] = "code"
     """python only: whole source files, or only their docstrings and comments."""
     paths: tuple[str, ...] = ()
-    """files: globs of .txt, .jsonl, .json, .csv, .tsv or .parquet files; all but the last may be packed as .gz or .zst.
-    tokens: globs of .bin or .npy files."""
+    """files: globs of text (.txt, .md, .rst, .tex, .py), .jsonl, .json, .csv, .tsv or .parquet files; all but the last may be
+    packed as .gz or .zst. tokens: globs of .bin or .npy files."""
     name: str | None = None
     """hub only: data set name, or a local directory of such a layout."""
     subset: str | None = None
@@ -112,9 +115,9 @@ class TextSpec(Spec):
     streaming: bool = True
     """hub only: read without downloading the whole data set."""
     column: str = "text"
-    """Of rows (all files but .txt, and hub): the column that holds the text; a path where it is nested: doc.text."""
+    """Of rows (all files but text, and hub): the column that holds the text; a path where it is nested: doc.text."""
     separator: Annotated[str, Field(min_length=1), BeforeValidator(_unescaped)] | None = None
-    """files only: what stands between documents of a .txt file, such as '---' or '\\n\\n'; by default it is one."""
+    """files only: what stands between documents of a file of text, such as '---' or '\\n\\n'; by default it is one."""
     max_skipped: Annotated[float, Field(ge=0, lt=1)] = 0.0
     """files and hub only: share of the rows that may be passed over because they cannot be read."""
     max_bytes: Count | None = None

@@ -14,7 +14,7 @@ from typing import Any
 
 from scalesweep.errors import SpecError
 from scalesweep.settings.base import Ladder, Range
-from scalesweep.settings.data import DRAWN, DataSpec
+from scalesweep.settings.data import DRAWN, PACKINGS, TEXTS, DataSpec
 from scalesweep.settings.settings import Settings, parse_settings
 
 
@@ -76,9 +76,9 @@ WHEN: Mapping[str, tuple[When, ...]] = {
         _source("files", "hub"),
         When(
             "data.paths",
-            _any_but(".txt", ".txt.gz", ".txt.zst"),
+            _any_but(*(text + packing for text in TEXTS for packing in ("", *PACKINGS))),
             ("files with columns (.jsonl, .csv, .parquet)",),
-            "files of .txt alone",
+            "files of text alone",
         ),
     ),
     "data.separator": (_source("files"),),

@@ -1,4 +1,4 @@
-"""Local files of text: .txt is documents, .jsonl, .json, .csv, .tsv and .parquet are rows; all but the last may be packed.
+"""Local files of text: .txt, .md and such are documents, .jsonl, .json, .csv, .tsv and .parquet rows; most may be packed.
 
 Rows are parsed here and not by a library that infers types: a text that looks like a date stays the text that it is, and a row
 that cannot be read is known by its line.
@@ -16,12 +16,12 @@ from pathlib import Path
 from typing import Any
 
 from scalesweep.errors import DataError
+from scalesweep.settings.data import PACKINGS, TEXTS
 from scalesweep.train.data.hub import first_line
 from scalesweep.train.data.reading import Reading, Row, Unreadable, text_column
 
 Stream = io.BufferedReader | gzip.GzipFile
-PACKINGS = (".gz", ".zst")
-FORMATS = (".txt", ".jsonl", ".json", ".csv", ".tsv", ".parquet")
+FORMATS = (*TEXTS, ".jsonl", ".json", ".csv", ".tsv", ".parquet")
 _MARKS = (  # that of UTF-32 begins with that of UTF-16
     (codecs.BOM_UTF32_LE, "utf-32"),
     (codecs.BOM_UTF32_BE, "utf-32"),
@@ -47,6 +47,11 @@ def format_of(file: Path) -> str:
     return unpacked(file).suffix
 
 
+def is_text(file: Path) -> bool:
+    """Whether the file is text as it stands, without rows."""
+    return format_of(file) in TEXTS
+
+
 def is_known(file: Path) -> bool:
     """Whether the file's extension is one that `read_file` reads."""
     return file.suffix == ".parquet" or format_of(file) in FORMATS[:-1]
@@ -61,7 +66,7 @@ def read_file(
         file: the file; its extension says the format.
         reading: takes the counts of what is passed over.
         column: of formats with rows: what holds the text, a path where it is nested.
-        separator: of .txt: what stands between documents; None makes the whole file one document.
+        separator: of text: what stands between documents; None makes the whole file one document.
         max_skipped: share of rows that may be passed over because they cannot be read.
 
     Raises:
@@ -76,7 +81,7 @@ def read_file(
             return
         with _open(file) as stream:
             encoding = _encoding(file, stream, reading)
-            if name == ".txt":
+            if name in TEXTS:
                 yield from _texts(file, stream, encoding, separator, reading, max_skipped)
             else:
                 rows = {".jsonl": _jsonl_rows, ".json": _json_rows, ".csv": _csv_rows, ".tsv": _csv_rows}[name]

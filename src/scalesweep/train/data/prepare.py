@@ -150,8 +150,8 @@ def _spelled_ends(source: Source, tokenizer: Tokenizer, spool: Spool, announce: 
     for word, number in words.items():
         if number:
             announce(
-                f"{source.name} spells {word.decode()} {plural(number, 'time')}; where it separates documents of .txt files, "
-                f"\"data.separator='{word.decode()}'\" ends them there"
+                f"{source.name} spells {word.decode()} {plural(number, 'time')}; where it separates documents in files of "
+                f"text, \"data.separator='{word.decode()}'\" ends them there"
             )
     return sum(words.values())
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scalesweep.errors import DataError
-from scalesweep.settings.data import DataSpec
+from scalesweep.settings.data import PACKINGS, TEXTS, DataSpec
 from scalesweep.train.data import enwik8, formats, hub, python_text
 from scalesweep.train.data.local_files import matching, seen
 from scalesweep.train.data.reading import Reading, text_column
@@ -99,12 +99,13 @@ def _open_enwik8(spec: DataSpec, cache: Path, announce: Announce) -> Source:
 
 
 def _open_files(spec: DataSpec, cache: Path, announce: Announce) -> Source:
-    packings = ", ".join(formats.PACKINGS)
+    packings = ", ".join(PACKINGS)
     allowed = f"{', '.join(formats.FORMATS)}, all but the last also packed ({packings})"
     files = matching(spec.paths, formats.is_known, allowed)
-    is_text = [formats.format_of(file) == ".txt" for file in files]
+    is_text = [formats.is_text(file) for file in files]
     if spec.separator is not None and not any(is_text):
-        raise DataError(f"data.separator={spec.separator!r} stands between the documents of .txt files; data.paths has none.")
+        texts = ", ".join(TEXTS)
+        raise DataError(f"data.separator={spec.separator!r} stands between documents of text ({texts}); data.paths has none.")
     further = {name: value for name in ("separator", "max_skipped") if (value := getattr(spec, name))}
 
     def read(reading: Reading) -> Iterator[bytes]:
