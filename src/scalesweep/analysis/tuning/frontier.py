@@ -60,6 +60,9 @@ class TunedOptimum:
     """The settings that are its axes; those left out make no difference that the noise lets one see."""
     far: Mapping[str, tuple[float, float]] = field(default_factory=dict, repr=False)
     """`half`, `double` -> residual of the measured losses from the quadratic, its variance for noise of variance 1."""
+    other: Surface | None = field(default=None, repr=False)
+    """The quadratic with the settings that were left out, or without those of which the losses do not clearly say that they
+    matter; None where neither is in doubt, or such a quadratic has no inner minimum."""
     noise: TuningNoise = UNKNOWN
     """That of a measured loss, pooled over the sweep."""
 
@@ -82,8 +85,12 @@ class TunedOptimum:
 
     @property
     def loss_se(self) -> float:
-        """Its standard error in nats per token, NaN where the noise is not known."""
-        return self.surface.error(self._sigma)
+        """Its standard error in nats per token, NaN where the noise is not known.
+
+        Where it is in doubt whether a setting matters, what the loss would be by the other choice is one standard error off.
+        """
+        choice = 0.0 if self.other is None else self.other.value(self.noise.between) - self.loss
+        return math.hypot(self.surface.error(self._sigma), choice)
 
     @property
     def _sigma(self) -> float:

@@ -151,7 +151,8 @@ def _group(rows: "pd.DataFrame", names: Sequence[str]) -> _Found:
         return replace(result, group=result.lowest_instead(why))
     assert surface is not None
     far = _far(surface, x[smooth][:, axes], y[smooth]) if axes == [0] else {}
-    optimum = TunedOptimum(n, d, surface, tuple(names[j] for j in axes), far)
+    other = _other_choice(x[smooth], y[smooth], names, axes)
+    optimum = TunedOptimum(n, d, surface, tuple(names[j] for j in axes), far, other)
     # Between settings of several axes nothing but the quadratic itself says how far it goes down.
     depth = along.depth if len(axes) == 1 else float(surface.predict(x[best : best + 1, axes])[0]) - surface.y
     return replace(result, group=replace(group, optimum=optimum), candidate=Candidate(surface, float(y[best]), depth))
@@ -236,6 +237,16 @@ def _fit_active(
     if side := _first_edge(x[:, 0], y, surface, ends):
         sides.append((0, side))
     return surface, axes, sides
+
+
+def _other_choice(x: FloatArray, y: FloatArray, names: Sequence[str], axes: Sequence[int]) -> Surface | None:
+    """The quadratic with all settings, where some were left out; else that without those that are kept without significance."""
+    doubtful = {j for j in axes[1:] if _p_value(x, y, axes, j, names) >= SIGNIFICANT}
+    other = list(range(len(names))) if len(axes) < len(names) else [j for j in axes if j not in doubtful]
+    if other == list(axes) or (surface := _surface(x[:, other], y, [names[j] for j in other])) is None:
+        return None
+    low, high = x[:, other].min(axis=0), x[:, other].max(axis=0)
+    return surface if np.all((low < surface.x) & (surface.x < high)) else None
 
 
 def _surface(x: FloatArray, y: FloatArray, names: Sequence[str]) -> Surface | None:
