@@ -17,6 +17,7 @@ from scalesweep.plan.cell import Cell, Precision
 from scalesweep.plan.grid import CorpusFacts
 from scalesweep.plan.plan import make_plan
 from scalesweep.settings.compose import compose_settings
+from scalesweep.train.compiler import compiled_layers
 from scalesweep.train.device import synchronize
 from scalesweep.train.gradient import Execution, gradient_of
 from scalesweep.train.measure import free_memory
@@ -24,7 +25,8 @@ from scalesweep.train.model.decoder import Decoder
 from scalesweep.train.model.module import Model, build_model
 from scalesweep.train.optim import make_optimizer
 from scalesweep.train.optim.adamw import FusedAdamW, StackedAdamW
-from scalesweep.train.stepper import HostStepper, ResidentStepper, Stepper, compiled_layers, state_of
+from scalesweep.train.resident import ResidentStepper
+from scalesweep.train.stepper import HostStepper, Stepper, state_of
 
 Kind = Literal["OK", "FAULT", "FIGURE", "SKIPPED"]
 How = Literal["eager", "graph", "compiled"]

@@ -17,7 +17,8 @@ from scalesweep.train.gradient import Execution, autocast_of
 from scalesweep.train.measure import free_memory, peak_flops
 from scalesweep.train.model.module import Model, build_model
 from scalesweep.train.optim import make_optimizer
-from scalesweep.train.stepper import HostStepper, ResidentStepper, Stepper, make_stepper
+from scalesweep.train.resident import ResidentStepper
+from scalesweep.train.stepper import HostStepper, Stepper, make_stepper
 
 STEPS, STEPS_ON_CPU = 30, 10
 """Steps of a comparison on the device, and of one with the CPU."""

@@ -190,7 +190,7 @@ sys.exit(main([sys.argv[1], "--device", "cuda:0"]))
 def test_a_capture_whose_end_fails_ends_the_worker_after_its_cell(
     stand_in: dict[str, str], begun: Path, tmp_path: Path
 ) -> None:
-    """The numbers of the first torch that mends its allocator are in `stepper.MENDED_TORCH`."""
+    """The numbers of the first torch that mends its allocator are in `capture.MENDED_TORCH`."""
     store = Store(shutil.copytree(begun, tmp_path / "sweep"))
     done = call(stand_in, "-c", FAILED_END, str(store.directory))
     assert done.returncode == 75, done.stdout + done.stderr

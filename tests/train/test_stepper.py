@@ -13,7 +13,10 @@ from scalesweep.plan.cell import Cell
 from scalesweep.plan.grid import CorpusFacts
 from scalesweep.plan.plan import make_plan
 from scalesweep.settings.settings import Settings
+from scalesweep.train import capture as captures
+from scalesweep.train import resident as residents
 from scalesweep.train import stepper
+from scalesweep.train.compiler import compiled_layers
 from scalesweep.train.device import is_device_lost, is_out_of_memory, prepare_device
 from scalesweep.train.gradient import Execution, gradient_of
 from scalesweep.train.loop import Hooks, train
@@ -21,17 +24,9 @@ from scalesweep.train.model.decoder import Decoder
 from scalesweep.train.optim import make_optimizer
 from scalesweep.train.optim.adamw import corrections
 from scalesweep.train.pack import Outcome, Run
+from scalesweep.train.resident import ResidentStepper, resident_tokens, resident_type, schedule_rows, window_starts
 from scalesweep.train.schedule import lr_factor
-from scalesweep.train.stepper import (
-    HostStepper,
-    ResidentStepper,
-    make_stepper,
-    resident_tokens,
-    resident_type,
-    schedule_rows,
-    state_of,
-    window_starts,
-)
+from scalesweep.train.stepper import HostStepper, make_stepper, state_of
 
 CPU = prepare_device("cpu")
 STEPS = 40
@@ -74,7 +69,7 @@ def losses(cells: list[Cell], make: Callable[..., Any]) -> tuple[list[list[float
 def test_a_step_on_the_device_is_one_from_the_host(
     cell: Cell, tokens: np.ndarray, runs: int, chunk: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stepper, "CHUNK_STEPS", chunk)
+    monkeypatch.setattr(residents, "CHUNK_STEPS", chunk)
     cells = pack_of(cell, runs)
     host, expected = losses(cells, lambda _, o, g: HostStepper(o, cells, tokens, g, CPU))
     resident, found = losses(cells, lambda _, o, g: ResidentStepper(o, cells, tokens, g, CPU, 0))
@@ -169,7 +164,7 @@ def graphs(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Graph]]:
 
         def record(self) -> None: ...
 
-    stepper.side_stream.cache_clear()
+    captures.side_stream.cache_clear()
 
     monkeypatch.setattr(torch.cuda, "CUDAGraph", Graph)
     monkeypatch.setattr(torch.cuda, "graph", capture)
@@ -178,7 +173,7 @@ def graphs(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Graph]]:
     monkeypatch.setattr(torch.cuda, "stream", lambda _: contextlib.nullcontext())
     monkeypatch.setattr(torch.cuda, "Event", Event)
     yield Graph
-    stepper.side_stream.cache_clear()
+    captures.side_stream.cache_clear()
 
 
 @pytest.mark.parametrize("runs", [1, 2])
@@ -282,7 +277,7 @@ def test_a_compiled_layer_has_the_losses_of_one_that_is_not(cell: Cell) -> None:
             p.add_(torch.randn_like(p), alpha=0.1)
     plain = model.losses(windows).mean()
     (expected,) = torch.autograd.grad(plain, [model.embedding])
-    with stepper.compiled_layers(model):
+    with compiled_layers(model):
         assert model.layers[0]._compiled_call_impl is not None
         compiled = model.losses(windows).mean()
         (found,) = torch.autograd.grad(compiled, [model.embedding])

@@ -47,6 +47,7 @@ from scalesweep.run.store.store import CLAIMABLE, HEARTBEAT_SECONDS, Store
 from scalesweep.run.tracker import Tracker, start_tracker
 from scalesweep.settings.settings import Settings
 from scalesweep.settings.trust import trust
+from scalesweep.train.capture import is_crippled
 from scalesweep.train.device import (
     device_name,
     first_line,
@@ -61,7 +62,6 @@ from scalesweep.train.measure import free_memory
 from scalesweep.train.model.custom import require_custom
 from scalesweep.train.optim.custom import require_own_optimizers
 from scalesweep.train.pack import Outcome, Run
-from scalesweep.train.stepper import is_crippled
 
 WAIT_SECONDS = 0.5
 """Between two looks for cells that wait for a trunk."""

@@ -34,7 +34,7 @@ class Execution:
     checkpoint_seconds: float = math.inf
     """Least time between two checkpoints; longer where they would take more than `CHECKPOINT_SHARE` of the time."""
     compiles: bool = True
-    """Whether torch's compiler may be tried where it is worth it (`stepper.is_worth_compiling`)."""
+    """Whether torch's compiler may be tried where it is worth it (`compiler.is_worth_compiling`)."""
 
 
 def gradient_of(model: Model, cells: Sequence[Cell], execution: Execution) -> Gradient:

@@ -13,7 +13,7 @@ from scalesweep.train.device import is_device_lost, release_cached, synchronize
 from scalesweep.train.gradient import Execution
 from scalesweep.train.loop import Hooks, train
 from scalesweep.train.pack import Run
-from scalesweep.train.stepper import forget_tokens
+from scalesweep.train.resident import forget_tokens
 
 BENCHMARK_STEPS = 20
 FIRST_STEPS = 4

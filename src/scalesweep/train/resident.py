@@ -1,0 +1,181 @@
+"""Training steps whose corpus, windows and learning rates lie on the device, so that a step can be captured as one CUDA graph.
+
+The corpus is uploaded once a process, windows and learning rates of some hundred steps at once; nothing in a step waits for
+the device.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from scalesweep.plan.cell import Cell
+from scalesweep.train.capture import (
+    CHECK_STEPS,
+    TOLERANCE,
+    WAY_TOLERANCE,
+    not_far_ahead,
+    noting_failed_end,
+    shares_of_way,
+    side_stream,
+)
+from scalesweep.train.data import Windows, windows_of_cell
+from scalesweep.train.gradient import Gradient
+from scalesweep.train.optim.adamw import FusedAdamW, StackedAdamW, corrections
+from scalesweep.train.schedule import lr_factor
+
+CHUNK_STEPS = 256
+"""Steps whose windows and learning rates are uploaded at once; a judgement: an upload is then rare, and small."""
+CORPUS_SHARE = 8
+"""A corpus of more than one part in so many of the device's memory stays on the host; a judgement."""
+
+
+class ResidentStepper:
+    """Everything of a step on the device; `capture` makes one graph of it."""
+
+    def __init__(
+        self,
+        optimizer: FusedAdamW | StackedAdamW,
+        cells: Sequence[Cell],
+        tokens: np.ndarray,
+        gradient: Gradient,
+        device: torch.device,
+        start: int,
+    ) -> None:
+        self._optimizer, self._cells, self._gradient = optimizer, cells, gradient
+        self._windows = windows_of_cell(cells[0], len(tokens))
+        R, first = len(cells), cells[0]
+        self._tokens = resident_tokens(tokens, self._windows.added, device, resident_type(first.shape.vocab_size))
+        self.loss_sum_R, self.norms_R = torch.zeros(R, device=device), torch.zeros(R, device=device)
+        self._starts = torch.zeros(CHUNK_STEPS, R, first.batch_sequences, dtype=torch.long, device=device)
+        self._rows = torch.zeros(CHUNK_STEPS, 3, R, 1, device=device)
+        self._offsets = torch.arange(first.shape.context + 1, device=device)
+        self.position = torch.zeros(1, dtype=torch.long, device=device)
+        self._uploaded = range(0)
+        self._run: Callable[[], object] = self.body
+        self._upload(start)
+
+    def advance(self, step: int) -> None:
+        """As in `Stepper`."""
+        if step not in self._uploaded:
+            self._upload(step)
+        self._run()
+
+    def body(self) -> None:
+        """One step, without a branch and without a copy from the host, so that it can be captured."""
+        starts_RB = self._starts.index_select(0, self.position)[0]
+        windows = self._tokens[starts_RB[..., None] + self._offsets].long()
+        self.loss_sum_R += self._gradient(windows)
+        self.norms_R.copy_(self._optimizer.step_by(self._rows.index_select(0, self.position)[0]))
+        self.position += 1
+
+    def _upload(self, step: int) -> None:
+        """Windows and learning rates of the steps from `step` on."""
+        number = min(CHUNK_STEPS, max(1, self._cells[0].steps - step))
+        starts, rows = window_starts(self._cells, self._windows, step, number), schedule_rows(self._cells, step, number)
+        self._starts[:number].copy_(torch.from_numpy(starts))
+        self._rows[:number].copy_(torch.from_numpy(rows))
+        self.position.zero_()
+        self._uploaded = range(step, step + number)
+
+    def release(self) -> None:
+        """As in `Stepper`: the pool of a graph serves nothing but its replays."""
+        self._run = self.body
+        if self._tokens.is_cuda:
+            torch.cuda.empty_cache()
+
+    def capture(self, state: Iterable[Tensor]) -> None:
+        """Capture the step, and compare it with itself as it is.
+
+        Args:
+            state: tensors that a step changes, parameters and moments; they are left as they were, whatever happens.
+
+        Raises:
+            RuntimeError: it cannot be captured, or comes to other losses, or moves the weights another way.
+        """
+        # Detached: a clone's node would keep the parameters' nodes of gradients alive, which belong to another stream.
+        kept = [(t, t.detach().clone()) for t in [*state, self.loss_sum_R, self.norms_R, self.position]]
+
+        def restore() -> None:
+            for tensor, value in kept:
+                tensor.data.copy_(value)
+
+        weights = [(t, value) for t, value in kept if isinstance(t, torch.nn.Parameter)]
+
+        def several(run: Callable[[], object]) -> tuple[Tensor, list[Tensor]]:
+            """The losses of some steps, and how far they move the weights."""
+            self.loss_sum_R.zero_()
+            for _ in range(CHECK_STEPS):
+                run()
+            found = self.loss_sum_R.clone(), [t.detach() - value for t, value in weights]
+            restore()
+            return found
+
+        # The stream that is current stays so, even where the end of a capture fails.
+        with torch.no_grad(), torch.cuda.stream(torch.cuda.current_stream()):
+            try:
+                side = side_stream(str(self._tokens.device))
+                side.wait_stream(torch.cuda.current_stream())
+                with torch.cuda.stream(side), torch.enable_grad():
+                    expected, way = several(self.body)
+                torch.cuda.current_stream().wait_stream(side)
+                graph = torch.cuda.CUDAGraph()
+                with noting_failed_end() as inside, torch.cuda.graph(graph, stream=side), inside, torch.enable_grad():
+                    self.body()
+                found, found_way = several(graph.replay)
+            finally:
+                restore()
+        if not torch.allclose(found, expected, rtol=TOLERANCE, equal_nan=True):
+            raise RuntimeError(f"the captured step has losses {found.tolist()}, as it is {expected.tolist()}")
+        shares = shares_of_way(found_way, way)
+        if not torch.allclose(shares, torch.ones_like(shares), rtol=0.0, atol=WAY_TOLERANCE):
+            raise RuntimeError(f"the captured step moves the weights {shares.tolist()} of their way as it is")
+        self._run = not_far_ahead(graph.replay)
+
+
+_resident: dict[tuple[int, int, str, str], tuple[np.ndarray, np.ndarray | None, Tensor]] = {}
+"""The one corpus that is on a device, by the arrays it came from, which are kept so that their identity stays their own."""
+
+
+def forget_tokens() -> None:
+    """Give back the memory of the corpus, which the next stepper that needs it uploads again."""
+    _resident.clear()
+
+
+def resident_type(vocab_size: int) -> np.dtype[Any]:
+    """The type of ids on a device: two bytes where they suffice, so that two billion tokens fit; torch indexes no uint16."""
+    return np.dtype(np.int16 if vocab_size <= 2**15 else np.int32)
+
+
+def resident_tokens(tokens: np.ndarray, added: np.ndarray | None, device: torch.device, kind: np.dtype[Any]) -> Tensor:
+    """The corpus on the device, and behind it what a transform added, uploaded once a process."""
+    key = (id(tokens), id(added), str(device), str(kind))
+    if key not in _resident:
+        _resident.clear()
+        stream = tokens.astype(kind) if added is None else np.concatenate([tokens.astype(kind), added.astype(kind)])
+        _resident[key] = (tokens, added, torch.from_numpy(stream).to(device))
+    return _resident[key][-1]
+
+
+def window_starts(cells: Sequence[Cell], windows: Windows, step: int, number: int) -> np.ndarray:
+    """Positions in the corpus at which the windows of some steps' batches begin, shape (number, R, B)."""
+    B = cells[0].batch_sequences
+    of_runs = [windows.starts(seed=c.seed, start=step * B, number=number * B) for c in cells]
+    return np.stack([starts.reshape(number, B) for starts in of_runs], axis=1)
+
+
+def schedule_rows(cells: Sequence[Cell], step: int, number: int) -> np.ndarray:
+    """What `step_by` of the optimizer takes for some steps, shape (number, 3, R, 1)."""
+    steps = np.arange(step, step + number)
+    factors = np.array([[lr_factor(int(s), c) for c in cells] for s in steps])
+    betas = np.array([(c.beta1, c.beta2) for c in cells])
+    return np.stack([factors, *corrections(betas, steps + 1)], axis=1).astype(np.float32)[..., None]
+
+
+def has_graphs(device: torch.device, tokens: np.ndarray, vocab_size: int) -> bool:
+    """Whether the device can replay what was captured on it, with the corpus in its memory."""
+    if device.type != "cuda":
+        return False
+    return resident_type(vocab_size).itemsize * len(tokens) <= torch.cuda.mem_get_info(device)[1] // CORPUS_SHARE
