@@ -9,7 +9,6 @@ directory that is full, read-only or gone ends it with one line and exit code 74
 import argparse
 import contextlib
 import io
-import itertools
 import os
 import signal
 import sys
@@ -33,16 +32,16 @@ from scalesweep.errors import (
     ScaleSweepError,
 )
 from scalesweep.files import StorageFailed, is_storage_error, plain_storage_errors, storage_sentence
-from scalesweep.plan.cell import Cell, pack_signature
+from scalesweep.plan.cell import Cell
 from scalesweep.plan.plan import Plan
-from scalesweep.run.checkpoints import load_start
 from scalesweep.run.corpora import OpenCorpus, open_corpora
 from scalesweep.run.keeper import Job, Keeper
 from scalesweep.run.lease import Lease, LeaseLost, Stop, or_cancelled, sleep_watch
 from scalesweep.run.packing import PackLimits
+from scalesweep.run.queue import Queue
 from scalesweep.run.record import make_record
 from scalesweep.run.store import free_cells
-from scalesweep.run.store.pool import Pool, give_to_pool, pool_of, take_from_pool
+from scalesweep.run.store.pool import Pool, give_to_pool, pool_of
 from scalesweep.run.store.store import CLAIMABLE, HEARTBEAT_SECONDS, Store
 from scalesweep.run.tracker import Tracker, start_tracker
 from scalesweep.settings.settings import Settings
@@ -61,7 +60,7 @@ from scalesweep.train.loop import Hooks, Interrupted, train
 from scalesweep.train.measure import free_memory
 from scalesweep.train.model.custom import require_custom
 from scalesweep.train.optim.custom import require_own_optimizers
-from scalesweep.train.pack import Outcome, Run
+from scalesweep.train.pack import Outcome
 
 WAIT_SECONDS = 0.5
 """Between two looks for cells that wait for a trunk."""
@@ -98,27 +97,20 @@ def work(
         Requeue: a failed capture has crippled this process's allocator, and another worker should go on.
     """
     corpora, stop = open_corpora(store, say), or_cancelled(stop, store)
-    require_custom(cell.shape for cell in store.plan_file.plan().cells)
-    require_own_optimizers(store.plan_file.plan().cells)
-    worker = Worker(
-        store,
-        store.plan_file.plan(),
-        store.plan_file.settings(),
-        corpora,
-        device,
-        stop,
-        say,
-        pool_of(store.plan_file.settings(), device_name(device), torch.__version__),
-        frozenset(last),
-    )
-    limits = PackLimits(store, worker.settings, device, workers)
+    plan, settings = store.plan_file.plan(), store.plan_file.settings()
+    require_custom(cell.shape for cell in plan.cells)
+    require_own_optimizers(plan.cells)
+    pool = pool_of(settings, device_name(device), torch.__version__)
+    queue = Queue(store, plan, say, pool, frozenset(last))
+    worker = Worker(store, plan, settings, corpora, device, stop, say, pool)
+    limits = PackLimits(store, settings, device, workers)
     has_slept = sleep_watch()
     with plain_storage_errors(store.directory):
-        left, looked, measured = worker.left(), time.monotonic(), 0
+        left, looked, measured = queue.left(), time.monotonic(), 0
         while not stop():
             if has_slept():
                 time.sleep(2 * HEARTBEAT_SECONDS)  # all heartbeats look old now; those who live renew them first
-            if job := worker.take(left, limits):
+            if job := queue.take(left, limits):
                 worker.measure(job, limits, has_measured=measured > 0)
                 measured += 1
                 if is_replaced and is_crippled():
@@ -127,11 +119,11 @@ def work(
                 left = [cell for cell in left if cell.key not in mine]
                 if time.monotonic() - looked < LOOK_SECONDS:
                     continue
-            left, looked = worker.left(), time.monotonic()
+            left, looked = queue.left(), time.monotonic()
             if job is None:
                 if not any(store.state(cell.key) in CLAIMABLE for cell in left):
                     return True
-                if next(free_cells.claimable(store, worker.plan, left), None) is None:
+                if next(free_cells.claimable(store, plan, left), None) is None:
                     time.sleep(WAIT_SECONDS)  # for a trunk that another worker trains
     return False
 
@@ -149,60 +141,6 @@ class Worker:
     stop: Callable[[], bool]
     say: Say
     pool: Pool | None = None
-    last: frozenset[str] = frozenset()
-    """Keys of the cells that are taken when no other can be."""
-
-    def left(self) -> list[Cell]:
-        """The cells that must be trained, once those that the pool holds are taken from it."""
-        left = free_cells.unfinished(self.store, self.plan)
-        taken = {cell.key for cell in self._from_pool(left)}
-        return [cell for cell in left if cell.key not in taken]
-
-    def _from_pool(self, cells: Sequence[Cell]) -> list[Cell]:
-        taken = take_from_pool(self.store, self.pool, self.plan, cells) if self.pool else []
-        for cell in taken:
-            self.say(f"{cell.key} taken from the pool")
-        return taken
-
-    def take(self, left: Sequence[Cell], limits: PackLimits) -> Job | None:
-        """Claim the longest cell that can be claimed, and those that can be stepped with it from where it stands."""
-        parts = [[c for c in left if (c.key in self.last) == is_last] for is_last in (False, True)]
-        for cell in itertools.chain.from_iterable(free_cells.claimable(self.store, self.plan, part) for part in parts):
-            if self._from_pool([cell]):  # another sweep may have added it since the last look at all cells
-                continue
-            alike, limit = self._alike(cell, left, limits)
-            if claim := self.store.claims.take(cell.key):
-                break
-        else:
-            return None
-        job = Job([claim], [self._run(cell)], limits.micro_batch(cell))
-        for other in alike:
-            if len(job.runs) >= limit:
-                break
-            run = self._run(other)
-            if run.step == job.runs[0].step and (claim := self.store.claims.take(other.key)):
-                job.claims.append(claim)
-                job.runs.append(run)
-        for claim in job.claims:
-            self.store.claims.describe(claim, len(job.claims), job.runs[0].step)
-        return job
-
-    def _alike(self, cell: Cell, left: Sequence[Cell], limits: PackLimits) -> tuple[list[Cell], int]:
-        """Other cells that can be stepped with this one now, and the largest pack.
-
-        A pack whose worker died may have died of its size: half of it next time, in the end every cell alone.
-        """
-        if limits.never:
-            return [], 1
-        signature, lost = pack_signature(cell), self.store.claims.lost(cell.key)
-        same = [c for c in left if c.key != cell.key and pack_signature(c) == signature]
-        alike = [c for c in free_cells.claimable(self.store, self.plan, same) if self.store.claims.lost(c.key) == lost]
-        return alike, limits.of(cell, 1 + len(alike)) >> lost
-
-    def _run(self, cell: Cell) -> Run:
-        """The cell with the furthest state it may go on from, which stays valid whatever happens before it is claimed."""
-        start = load_start(cell, self.store.checkpoint(cell.key), self.store.snapshots(cell.trunk))
-        return Run(cell, start, free_cells.snapshot_steps(self.store, self.plan, cell, start.step if start else 0))
 
     def measure(self, job: Job, limits: PackLimits, has_measured: bool = False) -> None:
         """Train the claimed cells and write their records, or leave the claims released, failed or to others.
