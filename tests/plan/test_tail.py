@@ -6,7 +6,7 @@ import pytest
 from builders import cell_of
 
 from scalesweep.plan.cost import Work, wall_seconds
-from scalesweep.plan.tail import SPEED_SHARE, Schedule, describe_tail, num_ranks, schedule
+from scalesweep.plan.tail import SPEED_SHARE, START_SECONDS, Schedule, describe_tail, num_ranks, schedule
 
 
 def works(*seconds: float) -> list[Work]:
@@ -21,32 +21,33 @@ def test_the_tail_is_trained_by_all_devices_first() -> None:
     found = planned([800.0, *[10.0] * 80], 8, 8)
     assert found.together == ("k0",)
     assert found.apart_seconds == 800.0
-    assert found.wall_seconds == pytest.approx(800.0 / (8 * SPEED_SHARE) + 100.0)
-    assert found.exchange_seconds == pytest.approx(800.0 / SPEED_SHARE - 800.0)
+    assert found.wall_seconds == pytest.approx(START_SECONDS + 800.0 / (8 * SPEED_SHARE) + 100.0)
+    assert found.exchange_seconds == pytest.approx(8 * START_SECONDS + 800.0 / SPEED_SHARE - 800.0)
     sentence = describe_tail(found, 8)
     assert "1 cell would be the tail, and is trained first, by several GPUs together (train.devices): k0." in sentence
-    assert "about 5.0 minutes instead of 13.3 minutes" in sentence
+    assert "about 5.5 minutes instead of 13.3 minutes" in sentence
 
 
 def test_nothing_is_trained_together_where_it_would_not_end_sooner() -> None:
     assert planned([10.0] * 80, 8, 8).together == ()  # no tail
     assert planned([800.0, *[10.0] * 80], 8, 1).together == ()  # not asked for, or nobody else's
-    assert planned([52.0, 48.0], 2, 2).together == ()  # the second would begin later
+    assert planned([520.0, 480.0], 2, 2).together == ()  # the second would begin later
+    assert planned([30.0], 8, 8).together == ()  # over before the processes have started
     assert "no cell would be the tail" in describe_tail(planned([10.0] * 80, 8, 8), 8)
 
 
 def test_all_of_an_equal_tail_is_trained_together_or_none_of_it() -> None:
-    found = planned([100.0, 100.0, 100.0], 8, 8)
+    found = planned([1000.0] * 3, 8, 8)
     assert found.together == ("k0", "k1", "k2")
-    assert found.wall_seconds == pytest.approx(300.0 / (8 * SPEED_SHARE))
-    assert planned([100.0] * 6, 8, 8).together == ()
+    assert found.wall_seconds == pytest.approx(3 * START_SECONDS + 3000.0 / (8 * SPEED_SHARE))
+    assert planned([1000.0] * 6, 8, 8).together == ()
 
 
 def test_cells_that_wait_for_a_trunk_of_the_tail_begin_at_once_after_it() -> None:
     branch = Work("b", 50.0, "k0", 700.0)
     found = schedule([*works(800.0), branch], 8, {"k0": 8, "b": 1})
     assert found.apart_seconds == wall_seconds([*works(800.0), branch], 8) == 800.0
-    assert found.wall_seconds == pytest.approx(800.0 / (8 * SPEED_SHARE) + 50.0)
+    assert found.wall_seconds == pytest.approx(START_SECONDS + 800.0 / (8 * SPEED_SHARE) + 50.0)
 
 
 def test_a_batch_is_divided_evenly_by_as_many_devices_as_can() -> None:

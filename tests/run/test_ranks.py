@@ -75,7 +75,7 @@ def test_a_process_that_is_killed_ends_an_attempt_and_the_next_goes_on(
         os.kill(others(store)[0], signal.SIGKILL)
 
     threading.Thread(target=kill_the_other, daemon=True).start()
-    slot = Slot("cpu", None, "together.log", ("cpu",))
+    slot = Slot("cpu", None, "together.log", beside=("cpu",))
     supervise(store, [slot], Monitor(store, store.plan_file.plan(), sys.stdout), "claimed", only=[key])
     assert not others(store)
     assert (store.state(key), store.claims.lost(key)) == ("COMPLETE", 0)
@@ -132,7 +132,7 @@ def test_devices_that_fail_together_leave_their_cell_to_one_of_them(
     store = make_store(tmp_path / "sweep", one_cell(home, 30_000, 30.0), corpus, facts)
     (key,) = store.plan_file.keys()
     monitor = Monitor(store, store.plan_file.plan(), sys.stdout)
-    supervise(store, [Slot("cpu", None, "together.log", ("cpu",))], monitor, "claimed", only=[key])
+    supervise(store, [Slot("cpu", None, "together.log", beside=("cpu",))], monitor, "claimed", only=[key])
     assert store.state(key) == "WAITING"
     assert store.claims.lost(key) == 0
     said = capsys.readouterr().out

@@ -15,6 +15,9 @@ SPEED_SHARE = 0.5
 """Speed of K devices together over K times that of one, as the planner counts on it: gradients are exchanged and steps are not
 captured. A judgement, not measured, as no machine with several GPUs was at hand."""
 
+START_SECONDS = 30.0
+"""What the start of the processes of such a cell, one after another cell, is taken to cost. A judgement."""
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -55,7 +58,7 @@ def schedule(works: Sequence[Work], workers: int, ranks: Mapping[str, int]) -> S
     apart, before, exchange = wall_seconds(works, workers), 0.0, 0.0
     found = [Schedule(apart, apart_seconds=apart)]
     for i, work in enumerate(tail, start=1):
-        mine = work.seconds / max(1.0, SPEED_SHARE * ranks[work.key])
+        mine = START_SECONDS + work.seconds / max(1.0, SPEED_SHARE * ranks[work.key])
         before, exchange = before + mine, exchange + mine * ranks[work.key] - work.seconds
         first = tuple(w.key for w in tail[:i])
         rest = wall_seconds([w for w in works if w.key not in first], workers)

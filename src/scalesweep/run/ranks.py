@@ -70,7 +70,7 @@ def together(
         while not is_over.wait(POLL_SECONDS):
             if _have_ended(others):
                 time.sleep(SETTLE_SECONDS)
-                cause = _cause(others, devices)
+                cause = _cause(others, devices, folder)
                 _end(others, folder)
                 on_end(cause)
                 return
@@ -96,12 +96,19 @@ def _have_ended(others: Sequence[subprocess.Popen[bytes]]) -> bool:
     return any(process.poll() is not None for process in others)
 
 
-def _cause(others: Sequence[subprocess.Popen[bytes]], devices: Sequence[torch.device]) -> str:
+def _cause(others: Sequence[subprocess.Popen[bytes]], devices: Sequence[torch.device], folder: Path) -> str:
     """Which process ended and how: one that was killed rather than one whose device failed, or that failed of their end."""
     ended = [(rank, p.returncode) for rank, p in enumerate(others, start=1) if p.poll() is not None]
     rank, code = min(ended, key=lambda one: (one[1] >= 0, one[1] != EXIT_DEVICE))
     how = f"by signal {-code}" if code < 0 else f"with exit code {code}"
-    return f"process {rank + 1} of {len(devices)}, on {devices[rank]}, ended {how}"
+    said = _reason(folder, rank)
+    why = f": {said.read_text()}" if said.exists() else ""
+    return f"process {rank + 1} of {len(devices)}, on {devices[rank]}, ended {how}{why}"
+
+
+def _reason(folder: Path, rank: int) -> Path:
+    """Where a process leaves what it has failed of."""
+    return folder / f"{rank}.txt"
 
 
 def _end(others: Sequence[subprocess.Popen[bytes]], folder: Path) -> None:
@@ -119,8 +126,8 @@ def _meet(folder: Path, device: torch.device, rank: int, ranks: int) -> None:
     distributed.init_process_group(_BACKEND[device.type], where, patience, world_size=ranks, rank=rank)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Entry point of a process that steps along; it does not return, but ends with the worker."""
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry point of a process that steps along; the exit code if it fails, as otherwise it ends with the worker."""
     parser = argparse.ArgumentParser(prog="python -m scalesweep.run.ranks", description="Step along with a worker.")
     parser.add_argument("directory", type=Path)
     parser.add_argument("key")
@@ -135,6 +142,24 @@ def main(arguments: Sequence[str] | None = None) -> None:
         signal.signal(number, signal.SIG_IGN)  # the worker heeds them
     lifeline = threading.Thread(target=_end_with_worker, args=(options.folder,), daemon=True)
     lifeline.start()
+    try:
+        _step_along(options)
+    except Exception as error:
+        sys.stderr.write(traceback.format_exc())
+        with contextlib.suppress(OSError):
+            _reason(options.folder, options.rank).write_text(first_line(error))
+        return EXIT_DEVICE if isinstance(error, DeviceLost) or is_device_lost(error) else 1
+    lifeline.join()  # the worker's device may still read of this one's memory
+    return 0
+
+
+def _end_with_worker(folder: Path) -> None:
+    sys.stdin.buffer.read()
+    shutil.rmtree(folder, ignore_errors=True)  # of a worker that was killed
+    os._exit(0)
+
+
+def _step_along(options: argparse.Namespace) -> None:
     store = Store(options.directory)
     cell = next(c for c in store.plan_file.plan().cells if c.key == options.key)
     run = Run(cell, load_start(cell, store.checkpoint(cell.key), store.snapshots(cell.trunk)))
@@ -144,24 +169,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     _meet(options.folder, device, options.rank, options.of)
     fast = store.plan_file.settings().train.fast
     follow(run, tokens, Execution(device, options.micro_batch, fast=fast, ranks=options.of))
-    lifeline.join()  # the worker's device may still read of this one's memory
-
-
-def _end_with_worker(folder: Path) -> None:
-    sys.stdin.buffer.read()
-    shutil.rmtree(folder, ignore_errors=True)  # of a worker that was killed
-    os._exit(0)
 
 
 if __name__ == "__main__":
-    code = 1
-    try:
-        main()
-    except DeviceLost as error:
-        sys.stderr.write(f"{error}\n")
-        code = EXIT_DEVICE
-    except Exception as error:
-        sys.stderr.write(f"{first_line(error)}\n" if is_device_lost(error) else traceback.format_exc())
-        code = EXIT_DEVICE if is_device_lost(error) else 1
+    code = main()
     sys.stderr.flush()
     os._exit(code)  # without the end of the process group and of CUDA's context, which may hang

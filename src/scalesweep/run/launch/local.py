@@ -68,8 +68,6 @@ class Slot:
     core: int | None
     log: str
     """Name of the file in DIR/logs that takes what its workers print."""
-    beside: tuple[str, ...] = ()
-    """Further devices, which train a cell together with the first."""
     process: subprocess.Popen[bytes] | None = None
     early_deaths: int = 0
     """Workers in a row that died in this place without a cell."""
@@ -77,6 +75,8 @@ class Slot:
     """When the worker was first seen without heartbeats."""
     killed: bool = False
     """Whether it was killed because it hung."""
+    beside: tuple[str, ...] = ()
+    """Further devices, which train a cell together with the first."""
 
     @property
     def place(self) -> str:
@@ -93,7 +93,7 @@ def run_local(store: Store, settings: Settings, device: str, monitor: Monitor, t
     slots = make_slots(device, num_workers(settings, device), "worker")
     if together:
         first, *beside = [*dict.fromkeys(slot.device for slot in slots)][: settings.train.devices]
-        supervise(store, [Slot(first, None, "together.log", tuple(beside))], monitor, "claimed", only=together)
+        supervise(store, [Slot(first, None, "together.log", beside=tuple(beside))], monitor, "claimed", only=together)
     supervise(store, slots, monitor, "finished")
 
 

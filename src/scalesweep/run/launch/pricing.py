@@ -151,6 +151,8 @@ def _seconds_of(record: Mapping[str, Any] | None, device: Device) -> float | Non
     if record["where"]["device"].startswith("CPU") != (device == "cpu"):
         return None
     times = record["times"]
+    if times.get("devices", 1) > 1:  # whose exchange of gradients is in its time
+        return None
     steps = record["row"]["steps"] - times["shared_steps"]
     return times["training_seconds"] / steps if steps > 0 and times["training_seconds"] > 0 else None
 
