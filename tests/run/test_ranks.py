@@ -1,5 +1,6 @@
 """One cell trained by two processes on a CPU (gloo), as several GPUs train it."""
 
+import json
 import os
 import signal
 import subprocess
@@ -7,6 +8,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -64,24 +66,48 @@ def test_two_processes_measure_what_one_does(tmp_path: Path, home: Path, corpus:
 
 
 @pytest.mark.slow
-def test_a_process_that_is_killed_ends_an_attempt_and_the_next_goes_on(
-    tmp_path: Path, home: Path, corpus: Corpus, facts: CorpusFacts, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("number", "end"),
+    [
+        (signal.SIGKILL, "interrupted: process 2 of 2, on cpu, ended by signal 9"),
+        (signal.SIGSTOP, "given up, hung: no step for"),
+    ],
+)
+def test_a_process_that_dies_or_hangs_ends_an_attempt_and_the_next_goes_on(
+    tmp_path: Path,
+    home: Path,
+    corpus: Corpus,
+    facts: CorpusFacts,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Any,
+    number: signal.Signals,
+    end: str,
 ) -> None:
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\n"
+        "if 'scalesweep.run.worker' in ' '.join(sys.orig_argv):\n"
+        "    from scalesweep.run import lease\n"
+        "    lease.HANG_SECONDS, lease.HEARTBEAT_SECONDS = 5.0, 0.2\n"
+    )
+    if number == signal.SIGSTOP:
+        monkeypatch.setenv("PYTHONPATH", str(tmp_path), prepend=os.pathsep)
     store = make_store(tmp_path / "together", one_cell(home, 30_000, 0.05), corpus, facts)
     (key,) = store.plan_file.keys()
 
     def kill_the_other() -> None:
         wait_for_checkpoint(store)
-        os.kill(others(store)[0], signal.SIGKILL)
+        os.kill(others(store)[0], number)
 
     threading.Thread(target=kill_the_other, daemon=True).start()
     slot = Slot("cpu", None, "together.log", beside=("cpu",))
     supervise(store, [slot], Monitor(store, store.plan_file.plan(), sys.stdout), "claimed", only=[key])
     assert not others(store)
-    assert (store.state(key), store.claims.lost(key)) == ("COMPLETE", 0)
+    assert store.state(key) == "COMPLETE"
+    first = json.loads((store.cell_dir(key) / "claim-1").read_text())
+    assert first["state"] == ("hung" if number == signal.SIGSTOP else "released")
     log = (store.directory / "logs" / "together.log").read_text()
     assert f"{key} begins on 2 devices together\n" in log
-    assert f"{key} interrupted: process 2 of 2, on cpu, ended by signal 9\n" in log
+    assert f"{key} {end}" in log
     assert f"{key} goes on after step " in log
     assert capsys.readouterr().out.rstrip().endswith(" s on 2 GPUs together")
 

@@ -232,6 +232,9 @@ def reap(store: Store, slots: list[Slot], unfinished: list[str], breakers: Break
         if slot.process is None or slot.process.poll() is None:
             continue
         pid, code, slot.process = slot.process.pid, slot.process.returncode, None
+        if slot.beside:  # its other processes end with it, but for one that was stopped or hangs
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)
         log = _log(store, slot)
         if code == EXIT_STORAGE:
             raise StorageFailed(_last_line(log) or f"{store.directory} cannot be written; make room, and repeat the command.")
