@@ -6,7 +6,17 @@ import pytest
 from builders import cell_of
 
 from scalesweep.plan.cost import Work, wall_seconds
-from scalesweep.plan.tail import SPEED_SHARE, START_SECONDS, Schedule, describe_tail, num_ranks, schedule
+from scalesweep.plan.tail import (
+    SPEED_SHARE,
+    START_SECONDS,
+    STEP_SECONDS,
+    Group,
+    Schedule,
+    describe_tail,
+    group_of,
+    num_ranks,
+    schedule,
+)
 
 
 def works(*seconds: float) -> list[Work]:
@@ -14,7 +24,7 @@ def works(*seconds: float) -> list[Work]:
 
 
 def planned(seconds: list[float], workers: int, ranks: int) -> Schedule:
-    return schedule(works(*seconds), workers, {f"k{i}": ranks for i in range(len(seconds))})
+    return schedule(works(*seconds), workers, {f"k{i}": Group(ranks, SPEED_SHARE * ranks) for i in range(len(seconds))})
 
 
 def test_the_tail_is_trained_by_all_devices_first() -> None:
@@ -30,7 +40,7 @@ def test_the_tail_is_trained_by_all_devices_first() -> None:
 
 def test_nothing_is_trained_together_where_it_would_not_end_sooner() -> None:
     assert planned([10.0] * 80, 8, 8).together == ()  # no tail
-    assert planned([800.0, *[10.0] * 80], 8, 1).together == ()  # not asked for, or nobody else's
+    assert schedule(works(800.0, *[10.0] * 80), 8, {}).together == ()  # not asked for
     assert planned([520.0, 480.0], 2, 2).together == ()  # the second would begin later
     assert planned([30.0], 8, 8).together == ()  # over before the processes have started
     assert "no cell would be the tail" in describe_tail(planned([10.0] * 80, 8, 8), 8)
@@ -45,7 +55,7 @@ def test_all_of_an_equal_tail_is_trained_together_or_none_of_it() -> None:
 
 def test_cells_that_wait_for_a_trunk_of_the_tail_begin_at_once_after_it() -> None:
     branch = Work("b", 50.0, "k0", 700.0)
-    found = schedule([*works(800.0), branch], 8, {"k0": 8, "b": 1})
+    found = schedule([*works(800.0), branch], 8, {"k0": Group(8, 8 * SPEED_SHARE)})
     assert found.apart_seconds == wall_seconds([*works(800.0), branch], 8) == 800.0
     assert found.wall_seconds == pytest.approx(START_SECONDS + 800.0 / (8 * SPEED_SHARE) + 50.0)
 
@@ -55,3 +65,9 @@ def test_a_batch_is_divided_evenly_by_as_many_devices_as_can() -> None:
     assert [num_ranks(dataclasses.replace(cell, batch_sequences=20), most) for most in (1, 2, 3, 8, 40)] == [1, 2, 2, 5, 20]
     assert num_ranks(dataclasses.replace(cell, batch_sequences=7), 6) == 1
     assert num_ranks(dataclasses.replace(cell, own_optimizer="{}"), 8) == 1
+
+
+def test_steps_that_the_host_can_hardly_launch_gain_nothing() -> None:
+    cell = dataclasses.replace(cell_of("completep"), batch_sequences=64)
+    assert group_of(cell, 8, 100 * STEP_SECONDS) == Group(8, 8 * SPEED_SHARE)
+    assert group_of(cell, 8, STEP_SECONDS / 2) == Group(8, 0.5)

@@ -16,7 +16,7 @@ from scalesweep.plan.estimate import describe_estimate, estimated_seconds_per_st
 from scalesweep.plan.flops import count_params
 from scalesweep.plan.grid import Device
 from scalesweep.plan.plan import Plan
-from scalesweep.plan.tail import Schedule, describe_tail, num_ranks, schedule
+from scalesweep.plan.tail import Schedule, describe_tail, group_of, schedule
 from scalesweep.run.launch.device import device_of_sweep, num_gpus
 from scalesweep.run.launch.local import num_workers
 from scalesweep.run.store.pool import is_pooled
@@ -202,9 +202,11 @@ def price_of(plan: Plan, prices: Prices) -> Price:
 def _schedule(plan: Plan, works: Sequence[Work], prices: Prices, workers: int) -> Schedule:
     """How long a plan takes with its tail on as many GPUs as `train.devices` allows and the workers have."""
     may_spread = prices.settings.train.devices > 1 and not idle_devices(prices.settings, prices.device)
-    gpus = min(workers, num_gpus() or workers) if may_spread else 1
-    devices = min(gpus, prices.settings.train.devices)
-    return schedule(works, workers, {cell.key: num_ranks(cell, devices) for cell in plan.cells})
+    if not may_spread:
+        return schedule(works, workers, {})
+    devices = min(workers, num_gpus() or workers, prices.settings.train.devices)
+    groups = {cell.key: group_of(cell, devices, prices.seconds_per_step(cell)) for cell in plan.cells}
+    return schedule(works, workers, {key: group for key, group in groups.items() if group.speed > 1})
 
 
 def idle_devices(settings: Settings, device: Device) -> str:
