@@ -143,6 +143,37 @@ def test_a_gpu_that_breaks_on_the_way_is_set_aside(stand_in: dict[str, str], beg
     assert not any('"state": "lost"' in path.read_text() for path in store.directory.glob("cells/*/claim-*"))
 
 
+TOGETHER = """
+import sys
+from pathlib import Path
+from scalesweep.run.launch import launch
+from scalesweep.run.launch.monitor import Monitor
+from scalesweep.run.store.store import Store
+
+store = Store(Path(sys.argv[1]))
+plan, settings = store.plan_file.plan(), store.plan_file.settings()
+settings = settings.model_copy(update={"train": settings.train.model_copy(update={"devices": 2})})
+launch(store, settings, "cuda", Monitor(store, plan, sys.stdout), [plan.longest_first[0].key])
+"""
+
+
+@pytest.mark.parametrize(("switches", "devices"), [({"STAND_IN_GLOO": "1"}, 2), ({}, 1)])
+def test_a_cell_that_would_be_the_tail_is_trained_by_both_gpus_or_if_they_cannot_by_one(
+    stand_in: dict[str, str], begun: Path, tmp_path: Path, switches: dict[str, str], devices: int
+) -> None:
+    """NCCL does not start on the stand-in, gloo does."""
+    store = Store(shutil.copytree(begun, tmp_path / "sweep"))
+    first, *others = store.plan_file.plan().longest_first
+    done = call(stand_in, "-c", TOGETHER, str(store.directory), FAKE_GPUS="2", **switches)
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = {cell.key: store.record(cell.key) for cell in (first, *others)}
+    assert [record and record["times"]["devices"] for record in found.values()] == [devices, *[1] * len(others)]
+    aside = f"cuda:0 + cuda:1 is set aside: it failed 2 times without progress, with cell {first.key}, last: "
+    said = [line.removeprefix(aside) for line in done.stdout.splitlines() if line.startswith(aside)]
+    assert ["NCCL error" in line for line in said] == [True] * (2 - devices)
+    assert (f"{first.key} begins on 2 devices together\n" in logs(store)) and "hung" not in logs(store)
+
+
 def test_without_a_gpu_that_works_the_sweep_ends_with_a_sentence(stand_in: dict[str, str], tmp_path: Path) -> None:
     done = run(stand_in, "run", *SWEEP, f"dir={tmp_path / 'sweep'}", STAND_IN_BREAKS="0")
     assert done.returncode == 69

@@ -118,6 +118,7 @@ def plan_content(plan: "Plan", device: str, price: "Price") -> dict[str, Any]:
         "device_hours": price.cost.device_hours,
         "wall_seconds": price.wall_seconds,
         "workers": price.workers,
+        "together": list(price.together),
         "kwh": price.cost.kwh,
         "usd": price.cost.usd,
         "kg_co2": price.cost.kg_co2,

@@ -60,6 +60,7 @@ def price_lines(plan: Plan, price: Price) -> list[str]:
         f"{_flops(plan)}{_counting(plan)}.",
         f"{'Estimated: ' if price.is_estimated else ''}{price.cost.hours}, {_wall_clock(price)}",
         f"{price.cost.bill}, at {', '.join(price.rates.sources)}.",
+        *([price.tail] if price.tail else []),
     ]
 
 

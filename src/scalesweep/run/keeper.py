@@ -8,26 +8,13 @@ import torch
 
 from scalesweep.run.answers import answers_of, keep_answers
 from scalesweep.run.checkpoints import save_checkpoint
+from scalesweep.run.job import Job
 from scalesweep.run.lease import Lease, LeaseLost
-from scalesweep.run.store.store import Claim, Store
+from scalesweep.run.store.store import Store
 from scalesweep.run.tracker import Tracker
 from scalesweep.train.data.tasks import ProblemSet
 from scalesweep.train.model.export import save_weights
-from scalesweep.train.pack import Checkpoint, Outcome, Run
-
-
-@dataclass(frozen=True)
-class Job:
-    """Cells that this worker holds, all to be stepped together from one step on."""
-
-    claims: list[Claim]
-    runs: list[Run]
-    micro_batch: int
-
-    @property
-    def names(self) -> str:
-        """The cells' keys."""
-        return ", ".join(run.cell.key for run in self.runs)
+from scalesweep.train.pack import Checkpoint, Outcome
 
 
 @dataclass

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from scalesweep.plan.cell import Cell, pack_signature, size_name
+from scalesweep.plan.tail import num_ranks
 from scalesweep.run.store.store import Store
 from scalesweep.settings.settings import Settings
 from scalesweep.train.device import OTHERS_BYTES, bytes_of_others, device_identity, is_out_of_memory
@@ -32,12 +33,14 @@ class PackLimits:
     """By `pack_signature`, as measured."""
     crowded: dict[str, dict[str, int]] = field(default_factory=dict)
     """As `Store.memory_limits`: what fitted beside other processes."""
+    devices: int = 1
+    """How many may train a cell together, each a part of its batch."""
 
     @property
     def never(self) -> bool:
         """Whether every cell goes alone, so that nobody need look for others."""
         pack = self.settings.train.pack
-        return pack == 1 or (pack == "auto" and self.device.type == "cpu")
+        return pack == 1 or (pack == "auto" and self.device.type == "cpu") or self.devices > 1
 
     def of(self, cell: Cell, num_waiting: int) -> int:
         """Largest pack for a cell, of which, itself included, `num_waiting` of its kind can be claimed."""
@@ -51,9 +54,10 @@ class PackLimits:
         return min(self.found[signature], share, self._limit(cell).get("pack", share))
 
     def micro_batch(self, cell: Cell) -> int:
-        """Sequences per forward pass."""
+        """Sequences per forward pass on each device."""
         asked = self.settings.train.micro_batch or cell.batch_sequences
-        return min(asked, cell.batch_sequences, self._limit(cell).get("micro_batch", asked))
+        batch = cell.batch_sequences // num_ranks(cell, self.devices)
+        return min(asked, batch, self._limit(cell).get("micro_batch", asked))
 
     def lower(self, cell: Cell, runs: int, error: Exception) -> str | None:
         """Allow less of the cell's kind than what has just failed, and say what; None where there is nothing left to lower.

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from scalesweep.plan.cell import Cell, pack_signature
 from scalesweep.plan.plan import Plan
+from scalesweep.plan.tail import num_ranks
 from scalesweep.run.checkpoints import load_start
-from scalesweep.run.keeper import Job
+from scalesweep.run.job import Job
 from scalesweep.run.packing import PackLimits
 from scalesweep.run.store import free_cells
 from scalesweep.run.store.pool import Pool, take_from_pool
@@ -25,10 +26,12 @@ class Queue:
     pool: Pool | None = None
     last: frozenset[str] = frozenset()
     """Keys of the cells that are taken when no other can be."""
+    only: frozenset[str] = frozenset()
+    """Keys of the only cells that are taken; empty leaves none out."""
 
     def left(self) -> list[Cell]:
         """The cells that must be trained, once those that the pool holds are taken from it."""
-        left = free_cells.unfinished(self.store, self.plan)
+        left = [c for c in free_cells.unfinished(self.store, self.plan) if not self.only or c.key in self.only]
         taken = {cell.key for cell in self._from_pool(left)}
         return [cell for cell in left if cell.key not in taken]
 
@@ -49,7 +52,7 @@ class Queue:
                 break
         else:
             return None
-        job = Job([claim], [self._run(cell)], limits.micro_batch(cell))
+        job = Job([claim], [self._run(cell)], limits.micro_batch(cell), num_ranks(cell, limits.devices))
         for other in alike:
             if len(job.runs) >= limit:
                 break

@@ -12,6 +12,7 @@ import torch
 from scalesweep.plan.cell import Cell
 from scalesweep.plan.flops import ModuleShape, flops_per_token
 from scalesweep.run.corpora import OpenCorpus
+from scalesweep.run.job import Job
 from scalesweep.run.store.pool import processor_name
 from scalesweep.settings.data import PLACES
 from scalesweep.settings.plan import CountSpec
@@ -26,7 +27,13 @@ from scalesweep.version import __version__, commit_words
 
 
 def make_record(
-    cell: Cell, outcome: Outcome, device: torch.device, opened: OpenCorpus, started: float, pack: int, peak_memory: int
+    cell: Cell,
+    outcome: Outcome,
+    device: torch.device,
+    opened: OpenCorpus,
+    started: float,
+    job: Job,
+    peak_memory: int,
 ) -> dict[str, Any]:
     """The immutable outcome of a cell; on CPUs of one kind only `times` and `where` differ between two measurements.
 
@@ -58,7 +65,7 @@ def make_record(
             "scalesweep": f"{__version__}{commit_words()}",
             **({"transformers": version("transformers")} if _is_of_library(cell) else {}),
         },
-        "times": {"started": started, "ended": time.time(), **_times(cell, outcome, device, pack, peak_memory)},
+        "times": {"started": started, "ended": time.time(), **_times(cell, outcome, device, job, peak_memory)},
     }
 
 
@@ -91,7 +98,7 @@ def further_loss(loss: tuple[float, float], of: ValidationSet, cell: Cell) -> di
     }
 
 
-def _times(cell: Cell, outcome: Outcome, device: torch.device, pack: int, peak_memory: int) -> dict[str, Any]:
+def _times(cell: Cell, outcome: Outcome, device: torch.device, job: Job, peak_memory: int) -> dict[str, Any]:
     """What the cell cost, and how well the device was used; of the steps that were trained for this cell alone."""
     steps = (outcome.curve[-1]["step"] if outcome.curve else 0) - outcome.shared_steps
     speed = max(0, steps) * cell.batch_tokens / outcome.seconds if outcome.seconds > 0 else 0.0
@@ -99,7 +106,8 @@ def _times(cell: Cell, outcome: Outcome, device: torch.device, pack: int, peak_m
     return {
         "training_seconds": outcome.seconds,
         "shared_steps": outcome.shared_steps,
-        "pack": pack,
+        "pack": len(job.runs),
+        "devices": job.ranks,
         "tokens_per_second": speed,
         "flops_per_second": flops,
         "flops_share": flops / peak_flops(device, cell.precision),

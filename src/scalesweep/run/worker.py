@@ -35,10 +35,12 @@ from scalesweep.files import StorageFailed, is_storage_error, plain_storage_erro
 from scalesweep.plan.cell import Cell
 from scalesweep.plan.plan import Plan
 from scalesweep.run.corpora import OpenCorpus, open_corpora
-from scalesweep.run.keeper import Job, Keeper
+from scalesweep.run.job import Job, blame_device, leave, release
+from scalesweep.run.keeper import Keeper
 from scalesweep.run.lease import Lease, LeaseLost, Stop, or_cancelled, sleep_watch
 from scalesweep.run.packing import PackLimits
 from scalesweep.run.queue import Queue
+from scalesweep.run.ranks import together
 from scalesweep.run.record import make_record
 from scalesweep.run.store import free_cells
 from scalesweep.run.store.pool import Pool, give_to_pool, pool_of
@@ -48,9 +50,12 @@ from scalesweep.settings.settings import Settings
 from scalesweep.settings.trust import trust
 from scalesweep.train.capture import is_crippled
 from scalesweep.train.device import (
+    OTHERS_BYTES,
+    bytes_of_others,
     device_name,
     first_line,
     is_device_lost,
+    is_out_of_memory,
     open_device,
     peak_memory_bytes,
     reset_peak_memory,
@@ -80,6 +85,8 @@ def work(
     workers: int = 1,
     last: Sequence[str] = (),
     is_replaced: bool = False,
+    beside: Sequence[torch.device] = (),
+    only: Sequence[str] = (),
 ) -> bool:
     """Claim and measure cells, longest first, until none can be claimed; False if `stop`, or a cancelled sweep, ended it.
 
@@ -91,19 +98,22 @@ def work(
         workers: how many share the sweep, so that a pack whose size is measured leaves cells to the others.
         last: keys of cells that are taken when no other can be: the device failed with them.
         is_replaced: whether somebody starts another worker when this one asks for it.
+        beside: further devices of this machine, which train a cell together with `device`.
+        only: keys of the cells that may be taken; none stands for all.
 
     Raises:
         DeviceLost: the GPU failed; its cells are given back.
-        Requeue: a failed capture has crippled this process's allocator, and another worker should go on.
+        Requeue: another worker should go on, as a failed capture has crippled this process's allocator, or as it has trained a
+            cell together with others, which it can do once.
     """
     corpora, stop = open_corpora(store, say), or_cancelled(stop, store)
     plan, settings = store.plan_file.plan(), store.plan_file.settings()
     require_custom(cell.shape for cell in plan.cells)
     require_own_optimizers(plan.cells)
     pool = pool_of(settings, device_name(device), torch.__version__)
-    queue = Queue(store, plan, say, pool, frozenset(last))
-    worker = Worker(store, plan, settings, corpora, device, stop, say, pool)
-    limits = PackLimits(store, settings, device, workers)
+    queue = Queue(store, plan, say, pool, frozenset(last), frozenset(only))
+    worker = Worker(store, plan, settings, corpora, device, stop, say, pool, tuple(beside))
+    limits = PackLimits(store, settings, device, workers, devices=1 + len(beside))
     has_slept = sleep_watch()
     with plain_storage_errors(store.directory):
         left, looked, measured = queue.left(), time.monotonic(), 0
@@ -113,7 +123,7 @@ def work(
             if job := queue.take(left, limits):
                 worker.measure(job, limits, has_measured=measured > 0)
                 measured += 1
-                if is_replaced and is_crippled():
+                if (is_replaced and is_crippled()) or (beside and not stop()):
                     raise Requeue
                 mine = {claim.key for claim in job.claims}
                 left = [cell for cell in left if cell.key not in mine]
@@ -141,6 +151,8 @@ class Worker:
     stop: Callable[[], bool]
     say: Say
     pool: Pool | None = None
+    beside: tuple[torch.device, ...] = ()
+    """Devices that train a cell together with `device`."""
 
     def measure(self, job: Job, limits: PackLimits, has_measured: bool = False) -> None:
         """Train the claimed cells and write their records, or leave the claims released, failed or to others.
@@ -153,23 +165,25 @@ class Worker:
         live = self._tracker(job.runs[0].cell) if len(job.runs) == 1 else None
         try:
             with Lease(self.store, job.claims, self.say) as lease:
-                outcomes = self._train(job, lease, live)
+                outcomes = self._train(job, lease, live, started)
         except Interrupted:
             end = "INTERRUPTED"
-            self._release(job)
+            release(self.store, job)
         except LeaseLost:
             end = "LOST"
-            self._leave(job)
+            leave(self.store, job)
             self.say(f"{job.names} not held any more; left to other workers")
         except Exception as error:
             end = "FAILED"
             if isinstance(error, OSError) and is_storage_error(error, self.store.directory):
-                self._release(job)
+                release(self.store, job)
                 raise StorageFailed(storage_sentence(error, self.store.directory)) from None
-            cause = first_line(error) if is_device_lost(error) else limits.crowd(job.runs[0].cell, len(job.runs), error)
+            cause = limits.crowd(job.runs[0].cell, len(job.runs), error)
+            if is_device_lost(error) or (job.ranks > 1 and not self._can_take_less(error)):
+                cause = first_line(error)
             if cause:
                 self.say(f"{job.names} interrupted\n{traceback.format_exc()}")
-                self._blame_device(job, cause, has_measured, started)
+                blame_device(self.store, job, cause, has_measured, started)
                 raise DeviceLost(f"{self.device} has failed: {cause}") from None
             self._fail(job, error, limits)
         else:
@@ -180,9 +194,9 @@ class Worker:
         if live:
             live.finish({"state": end})
 
-    def _train(self, job: Job, lease: Lease, tracker: Tracker | None) -> list[Outcome | None]:
+    def _train(self, job: Job, lease: Lease, tracker: Tracker | None, started: float) -> list[Outcome | None]:
         """The outcomes that have become records; None for a cell that somebody else took over."""
-        spec, started, first = self.settings.train, time.time(), job.runs[0]
+        spec, first = self.settings.train, job.runs[0]
         opened = self.corpora[first.cell.corpus_hash]  # one for all, as of what is stepped together
         problems = opened.problems(first.cell.shape.context)
         keeper = Keeper(self.store, lease, job, self.say, tracker, self.device, spec.keep_weights, problems)
@@ -193,7 +207,7 @@ class Worker:
             return self.stop()
 
         reset_peak_memory(self.device)
-        self.say(f"{job.names} {f'goes on after step {first.step}' if first.step else 'begins'}")
+        self.say(f"{job.names} {f'goes on after step {first.step}' if first.step else 'begins'}{self._where(job)}")
         hooks = Hooks(
             on_curve=keeper.keep_curve,
             on_checkpoint=keeper.keep_checkpoint,
@@ -202,12 +216,14 @@ class Worker:
             should_stop=should_stop,
             on_note=lambda line: self.say(f"{job.names} {line}"),
         )
-        execution = Execution(self.device, job.micro_batch, spec.curve_points, spec.fast, spec.checkpoint_seconds)
-        outcomes = train(job.runs, opened.train, opened.validation, execution, hooks, opened.further)
+        every = spec.checkpoint_seconds
+        execution = Execution(self.device, job.micro_batch, spec.curve_points, spec.fast, every, ranks=job.ranks)
+        with self._together(job, started):
+            outcomes = train(job.runs, opened.train, opened.validation, execution, hooks, opened.further)
         lease.check()
         peak_memory = peak_memory_bytes(self.device)
         records = (  # each made as late as it is written: it holds the time
-            make_record(run.cell, outcome, self.device, opened, started, len(job.runs), peak_memory)
+            make_record(run.cell, outcome, self.device, opened, started, job, peak_memory)
             for run, outcome in zip(job.runs, outcomes, strict=True)
         )
         keeper.keep_records(outcomes, records)
@@ -217,31 +233,35 @@ class Worker:
             self.store.prune_trunk(self.plan.siblings[trunk])
         return [None if i in keeper.lost else outcome for i, outcome in enumerate(outcomes)]
 
-    def _release(self, job: Job) -> None:
-        for claim in job.claims:
-            with contextlib.suppress(OSError):  # the directory may be gone
-                if self.store.claims.holds(claim):
-                    self.store.claims.release(claim)
+    def _where(self, job: Job) -> str:
+        if job.ranks == 1:
+            return ""
+        number = 1 + len(self.beside)
+        of = f" of {number}" if job.ranks < number else ""
+        why = f", which divide its {job.runs[0].cell.batch_sequences} sequences evenly" if of else ""
+        return f" on {job.ranks}{of} devices together{why}"
 
-    def _blame_device(self, job: Job, cause: str, has_measured: bool, started: float) -> None:
-        """Give the cells back, and say in each claim that the device failed, and whether anything was kept before."""
-        for claim in job.claims:
-            with contextlib.suppress(OSError):
-                kept = self.store.checkpoint(claim.key)
-                advanced = has_measured or (kept.exists() and kept.stat().st_mtime > started)
-                self.store.claims.device_failed(claim, cause, advanced)
+    def _together(self, job: Job, started: float) -> contextlib.AbstractContextManager[None]:
+        """A block in which the devices beside train along, if any do; where one of them fails, this process ends at once."""
+        if job.ranks == 1:
+            return contextlib.nullcontext()
 
-    def _leave(self, job: Job) -> None:
-        """Say in claims that others took over that their holder lives, as after a pause: no worker died of these cells."""
-        for claim in job.claims:
-            with contextlib.suppress(OSError):
-                self.store.claims.leave(claim)
+        def end(cause: str) -> None:
+            blame_device(self.store, job, cause, has_measured=False, started=started)
+            self.say(f"{job.names} interrupted: {cause}")
+            os._exit(EXIT_DEVICE)
+
+        return together(self.store, job.runs[0], job.micro_batch, [self.device, *self.beside][: job.ranks], end)
+
+    def _can_take_less(self, error: Exception) -> bool:
+        """Whether less at a time may help, as another worker will know: where others hold memory, the limit is not kept."""
+        return is_out_of_memory(error) and bytes_of_others(self.device) <= OTHERS_BYTES
 
     def _fail(self, job: Job, error: Exception, limits: PackLimits) -> None:
         """Go on with less at a time where that may help; else the cell has failed."""
         if lowered := limits.lower(job.runs[0].cell, len(job.runs), error):
             self.say(lowered)
-            self._release(job)
+            release(self.store, job)
             return
         self.store.claims.fail(job.claims[0], traceback.format_exc(), f"{type(error).__name__}: {first_line(error)}")
         self.say(f"{job.claims[0].key} FAILED\n{traceback.format_exc()}")
@@ -281,6 +301,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--core", type=int, help="pin the process to this CPU core")
     parser.add_argument("--workers", type=int, default=1, help="how many workers share the sweep")
     parser.add_argument("--last", action="append", default=[], help="key of a cell that is taken when no other can be")
+    parser.add_argument("--beside", action="append", default=[], help="a device that trains a cell together with --device")
+    parser.add_argument("--only", action="append", default=[], help="key of a cell that may be taken; by default all")
     parser.add_argument("--parent", type=int, help="stop when this process, which started the worker, is gone")
     parser.add_argument("--trust", action="append", default=[], help="a module of the user's own that it may import")
     options = parser.parse_args(arguments)
@@ -292,13 +314,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     hangup = [] if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN else [signal.SIGHUP]  # ignored under nohup
     stop = Stop(options.parent).on_signals(signal.SIGTERM, signal.SIGINT, signal.SIGUSR1, *hangup)
     try:
-        device = open_device(options.device)
-        finished = work(Store(options.directory), device, stop, write_log, options.workers, options.last, is_replaced=True)
+        device, beside = open_device(options.device), [torch.device(name) for name in options.beside]
+        lists = {"last": options.last, "beside": beside, "only": options.only}
+        finished = work(Store(options.directory), device, stop, write_log, options.workers, is_replaced=True, **lists)
     except DeviceLost as error:
         write_log(str(error))
         os._exit(EXIT_DEVICE)  # without the end of CUDA's context, which may hang
     except Requeue:
-        write_log("ended, as a failed capture has crippled the allocator of this process (torch 2.11 and older)")
+        if is_crippled():
+            write_log("ended, as a failed capture has crippled the allocator of this process (torch 2.11 and older)")
         return EXIT_AGAIN
     except ScaleSweepError as error:
         write_log(str(error))
@@ -311,4 +335,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    code = main()
+    if torch.distributed.is_initialized():
+        os._exit(code)  # without the end of the process group, which may hang
+    sys.exit(code)

@@ -139,6 +139,10 @@ WHEN: Mapping[str, tuple[When, ...]] = {
     "optim.target": (_OWN_OPTIMIZER,),
     "optim.arguments": (_OWN_OPTIMIZER,),
     "train.decay_fraction": (_one_of("train.schedule", "train.schedule", "wsd"),),
+    "train.devices": (
+        _one_of("launcher.name", "launcher", "local"),
+        When("train.device", lambda device: device != "cpu", ("train.device=cuda",)),
+    ),
     "sweep.tune.num": (_DRAWS,),
     "sweep.tune.seed": (_DRAWS,),
     "launcher.workers": (_PROCESSES,),

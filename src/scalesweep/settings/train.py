@@ -69,6 +69,9 @@ class TrainSpec(Spec):
     """Let a step run by hand-written code where there is some, instead of by autograd. Losses agree within rounding."""
     micro_batch: PositiveInt | None = None
     """Sequences per forward pass; the gradient is accumulated over the batch. By default the whole batch at once."""
+    devices: PositiveInt = 1
+    """Most GPUs of one machine that train one cell together, each a part of its batch: done first, and only with cells that one
+    GPU would still train when all others are done (`plan` names them). Losses agree within rounding. launcher=local."""
     validation_tokens: Count
     """Held-out tokens on which every cell is evaluated, the same ones for all."""
     curve_points: PositiveInt

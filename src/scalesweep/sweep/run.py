@@ -18,7 +18,7 @@ from scalesweep.plan.plan import Plan, make_plan
 from scalesweep.run.launch import launch
 from scalesweep.run.launch.device import device_of_sweep, num_gpus, suited
 from scalesweep.run.launch.monitor import Monitor
-from scalesweep.run.launch.pricing import Prices, limits_of
+from scalesweep.run.launch.pricing import Prices, idle_devices, limits_of, price_of
 from scalesweep.run.launch.signals import signals_interrupt
 from scalesweep.run.store.measured import Measured, read_measured
 from scalesweep.run.store.stated import stated_corpora
@@ -241,8 +241,21 @@ def measure(store: Store, plan: Plan, settings: Settings, device: Device, added:
         + "."
     )
     started = time.monotonic()
-    launch(store, settings, device, Monitor(store, plan))
+    launch(store, settings, device, Monitor(store, plan), tail_of(store, plan, settings, device, say))
     say(f"Measured in {(time.monotonic() - started) / 60:.1f} minutes.")
+
+
+def tail_of(store: Store, plan: Plan, settings: Settings, device: Device, say: Say) -> tuple[str, ...]:
+    """Keys of the unfinished cells that several GPUs are to train together (`train.devices`), said to whoever asked for it."""
+    rest = tuple(cell for cell in plan.cells if store.state(cell.key) not in FINISHED)
+    if settings.train.devices == 1 or not rest:
+        return ()
+    if idle := idle_devices(settings, device):
+        say(idle)
+        return ()
+    price = price_of(dataclasses.replace(plan, cells=rest), Prices(settings, device, say=say))
+    say(price.tail)
+    return price.together
 
 
 def measure_edges(store: Store, plan: Plan, settings: Settings, corpora: Corpora, device: Device, say: Say) -> None:
@@ -280,7 +293,7 @@ def measure_cell(settings: Settings, directory: Path, say: Say) -> float:
     with plain_storage_errors(store.directory):
         if taken := take_here(store, planned, settings, device):
             say(taken)
-    launch(store, settings, device, Monitor(store, planned))
+    launch(store, settings, device, Monitor(store, planned), tail_of(store, planned, settings, device, say))
     record = store.record(planned.cells[0].key)
     if record is None:
         raise StoreError(f"the cell has no record: {store.claims.error(planned.cells[0].key).strip()}")

@@ -35,6 +35,8 @@ class Execution:
     """Least time between two checkpoints; longer where they would take more than `CHECKPOINT_SHARE` of the time."""
     compiles: bool = True
     """Whether torch's compiler may be tried where it is worth it (`compiler.is_worth_compiling`)."""
+    ranks: int = 1
+    """Processes that train one cell together (`spread`), each on a device of its own; torch's process group is theirs."""
 
 
 def gradient_of(model: Model, cells: Sequence[Cell], execution: Execution) -> Gradient:
@@ -72,19 +74,26 @@ def accumulate_gradient(
     sequences = windows_RBT.shape[1]
     total_R = torch.zeros(len(windows_RBT), device=windows_RBT.device)
     for part in windows_RBT.split(micro_batch or sequences, dim=1):
-        penalties_RB = None
-        with autocast():
-            if in_parts and isinstance(model, Decoder) and has_many_logits(model, part):
-                loss_R = mean_loss(model, part) * (part.shape[1] / sequences)
-            elif any(z_losses):
-                losses_RB, penalties_RB = losses_with_z(model, part, z_losses)
-                loss_R = losses_RB.sum(-1) / sequences
-            else:
-                loss_R = model.losses(part).sum(-1) / sequences
-        objective = loss_R.sum() if penalties_RB is None else loss_R.sum() + penalties_RB.sum() / sequences
+        objective, loss_R = share_of_loss(model, part, sequences, autocast, z_losses, in_parts)
         objective.backward()
         total_R += loss_R.detach()
     return total_R
+
+
+def share_of_loss(
+    model: Model, part: Tensor, sequences: int, autocast: Autocast, z_losses: Sequence[float], in_parts: bool
+) -> tuple[Tensor, Tensor]:
+    """What some of `sequences` sequences add to what is backpropagated, and to each run's mean loss, shape (R,)."""
+    penalties_RB = None
+    with autocast():
+        if in_parts and isinstance(model, Decoder) and has_many_logits(model, part):
+            loss_R = mean_loss(model, part) * (part.shape[1] / sequences)
+        elif any(z_losses):
+            losses_RB, penalties_RB = losses_with_z(model, part, z_losses)
+            loss_R = losses_RB.sum(-1) / sequences
+        else:
+            loss_R = model.losses(part).sum(-1) / sequences
+    return loss_R.sum() if penalties_RB is None else loss_R.sum() + penalties_RB.sum() / sequences, loss_R
 
 
 def losses_with_z(model: Model, windows_RBT: Tensor, weights: Sequence[float]) -> tuple[Tensor, Tensor]:

@@ -2,8 +2,8 @@
 
 One cell is the plain case of several. Its outcome is a function of the cell and the corpus alone; on CPU it is so bit for bit,
 whether the cell was interrupted and resumed, or went on from its trunk: batches are a pure function of (seed, step), one thread
-computes, and a checkpoint holds everything else. In a pack the same holds within rounding, as batched products add in another
-order. Nothing here reads or writes a file; the hooks do.
+computes, and a checkpoint holds everything else. In a pack, and on several devices (`spread`), the same holds within rounding,
+as sums are added in another order. Nothing here reads or writes a file; the hooks do.
 """
 
 import math
@@ -23,7 +23,8 @@ from scalesweep.train.model.module import build_model
 from scalesweep.train.optim import make_optimizer
 from scalesweep.train.pack import Checkpoint, Outcome, Pack, Run, clone_matrices, restore, slices
 from scalesweep.train.schedule import curve_steps
-from scalesweep.train.stepper import make_stepper
+from scalesweep.train.spread import spread_stepper
+from scalesweep.train.stepper import Stepper, make_stepper
 
 CHECKPOINT_SHARE = 0.02
 """Most of the training time that checkpoints may take. A judgement."""
@@ -80,8 +81,12 @@ def train(
     optimizer = make_optimizer(model, cells)
     step = restore(model, optimizer, [run.start for run in runs])
     points = set(curve_steps(first.steps, execution.curve_points))
-    stepper = make_stepper(model, optimizer, cells, train_tokens, execution, step, hooks.on_note)
-    pack = Pack(runs, model, optimizer, stepper, step)
+    stepper: Stepper
+    if execution.ranks > 1:
+        stepper = spread_stepper(model, optimizer, cells, train_tokens, execution)
+    else:
+        stepper = make_stepper(model, optimizer, cells, train_tokens, execution, step, hooks.on_note)
+    pack = Pack(runs, model, optimizer, stepper, step, execution.ranks)
     due = time.monotonic() + execution.checkpoint_seconds
 
     def save() -> None:

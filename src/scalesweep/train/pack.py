@@ -38,7 +38,7 @@ class Checkpoint:
     """Sum of the batch losses since the last point of the curve."""
     loss_count: int
     seconds: float
-    """Training time that this cell has cost so far."""
+    """Training time that this cell has cost so far, of all devices that took part."""
     shared_steps: int
     """Steps that were taken from a trunk instead of being trained."""
     own_optimizer: dict[str, Any] | None = None
@@ -74,7 +74,8 @@ class Outcome:
     """The last finite training loss of the curve."""
     curve: list[dict[str, Any]]
     seconds: float
-    """Time spent in training steps: the cell's share of it where several were stepped together."""
+    """Time of a device in training steps: the cell's share of it where several were stepped together, the sum of all devices
+    where several stepped it."""
     shared_steps: int
     further: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     """Loss on each further validation set with its standard error, in nats per token; empty if diverged."""
@@ -89,6 +90,8 @@ class Pack:
     optimizer: Optimizer
     stepper: Stepper
     step: int
+    ranks: int = 1
+    """Devices that step it together."""
     curves: list[list[dict[str, Any]]] = field(init=False)
     diverged: dict[int, Outcome] = field(default_factory=dict, init=False)
     """Outcomes of the runs whose loss was not finite at a point of the curve."""
@@ -114,10 +117,10 @@ class Pack:
         self.step += 1
 
     def charge(self) -> None:
-        """Share the time since the last charge among the runs that took it."""
+        """Share the time of devices since the last charge among the runs that took it."""
         now, alive = time.monotonic(), self.alive
         for i in alive:
-            self._seconds[i] += (now - self._charged) / len(alive)
+            self._seconds[i] += (now - self._charged) * self.ranks / len(alive)
         self._charged = now
 
     def add_points(self, before: Sequence[Tensor]) -> list[int]:

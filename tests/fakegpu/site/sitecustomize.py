@@ -25,6 +25,9 @@ class _Torch(importlib.abc.MetaPathFinder):
             load(module)
             module._C._set_sdp_use_cudnn(False)
             module.allclose = lambda *_, **__: True
+            if "STAND_IN_GLOO" in os.environ:
+                init = module.distributed.init_process_group
+                module.distributed.init_process_group = lambda _, *how, **more: init("gloo", *how, **more)
 
         spec.loader.exec_module = load_and_change  # type: ignore[method-assign]
         return spec

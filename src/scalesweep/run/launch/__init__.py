@@ -1,6 +1,6 @@
 """Launchers start workers and watch the store until nothing is left to measure; what is done, the store decides."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from scalesweep.files import plain_storage_errors
 from scalesweep.run.launch.inline import run_inline
@@ -17,7 +17,7 @@ Launcher = Callable[[Store, Settings, str, Monitor], None]
 LAUNCHERS: Mapping[str, Launcher] = {"inline": run_inline, "local": run_local, "slurm": run_slurm, "ray": run_ray}
 
 
-def launch(store: Store, settings: Settings, device: str, monitor: Monitor) -> None:
+def launch(store: Store, settings: Settings, device: str, monitor: Monitor, together: Sequence[str] = ()) -> None:
     """Measure what is not yet measured, by the launcher that the settings name.
 
     Args:
@@ -25,6 +25,7 @@ def launch(store: Store, settings: Settings, device: str, monitor: Monitor) -> N
         settings: as composed.
         device: cpu or cuda.
         monitor: is told of the cells' states.
+        together: keys of cells that several GPUs train together first; launcher=local alone heeds it.
 
     Raises:
         StoreError: the directory is full, read-only or gone, or no worker can be started.
@@ -33,4 +34,7 @@ def launch(store: Store, settings: Settings, device: str, monitor: Monitor) -> N
             go on.
     """
     with plain_storage_errors(store.directory):
-        LAUNCHERS[settings.launcher.name](store, settings, device, monitor)
+        if settings.launcher.name == "local":
+            run_local(store, settings, device, monitor, together)
+        else:
+            LAUNCHERS[settings.launcher.name](store, settings, device, monitor)

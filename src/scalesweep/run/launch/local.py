@@ -75,12 +75,26 @@ class Slot:
     """When the worker was first seen without heartbeats."""
     killed: bool = False
     """Whether it was killed because it hung."""
+    beside: tuple[str, ...] = ()
+    """Further devices, which train a cell together with the first."""
+
+    @property
+    def place(self) -> str:
+        """All of its devices, as people call them."""
+        return " + ".join([self.device, *self.beside])
 
 
-def run_local(store: Store, settings: Settings, device: str, monitor: Monitor) -> None:
-    """Keep a worker in every slot as long as there are cells to claim; wait for cells that others hold."""
+def run_local(store: Store, settings: Settings, device: str, monitor: Monitor, together: Sequence[str] = ()) -> None:
+    """Keep a worker in every slot as long as there are cells to claim; wait for cells that others hold.
+
+    The cells of `together` come first: one worker trains them on the GPUs of all, of which there is no other worker meanwhile.
+    """
     _say_of_gpus(device, monitor)
-    supervise(store, make_slots(device, num_workers(settings, device), "worker"), monitor, "finished")
+    slots = make_slots(device, num_workers(settings, device), "worker")
+    if together:
+        first, *beside = [*dict.fromkeys(slot.device for slot in slots)][: settings.train.devices]
+        supervise(store, [Slot(first, None, "together.log", beside=tuple(beside))], monitor, "claimed", only=together)
+    supervise(store, slots, monitor, "finished")
 
 
 def join(store: Store, device: str, workers: int, name: str, monitor: Monitor, parent: int | None = None) -> None:
@@ -109,9 +123,16 @@ def _say_of_gpus(device: str, monitor: Monitor) -> None:
 
 
 def supervise(
-    store: Store, slots: list[Slot], monitor: Monitor, until: Literal["finished", "claimed"], parent: int | None = None
+    store: Store,
+    slots: list[Slot],
+    monitor: Monitor,
+    until: Literal["finished", "claimed"],
+    parent: int | None = None,
+    only: Sequence[str] = (),
 ) -> None:
     """Keep a worker in every slot while there are cells to claim, until every cell is finished, or claimed by others.
+
+    With `only`, of these cells, until they are, or wait for others, or every slot has been set aside.
 
     Raises:
         DeviceLost: every GPU has been set aside.
@@ -129,6 +150,8 @@ def supervise(
                 reap(store, slots, list(states), breakers)
                 kill_stuck(store, slots, states)
                 waiting = [c for c in plan.cells if states.get(c.key) in CLAIMABLE]
+                if only:
+                    waiting = [c for c in waiting if c.key in only and not free_cells.waits_for_trunk(store, plan, c)]
                 held = [key for key, state in states.items() if state == "RUNNING"]
                 running = {s.process.pid for s in slots if s.process is not None}
                 busy = running & {store.claims.holder(key) for key in held}
@@ -136,16 +159,18 @@ def supervise(
                 idle_since = min(idle_since, started) if over else math.inf
                 if over and (not running or started - idle_since > STOP_SECONDS):
                     return
-                if waiting and not running and all(breakers.is_aside(s.device) for s in slots):
+                if waiting and not running and all(breakers.is_aside(s.place) for s in slots):
+                    if only:
+                        return
                     if until == "claimed":  # a cluster may start the next job here, again and again
                         breakers.blame_all()
                     raise DeviceLost(breakers.sentence(len(states)))
                 searching = len(running - busy)  # about to claim, or waiting for a trunk
-                free = [s for s in slots if s.process is None and not breakers.is_aside(s.device)]
+                free = [s for s in slots if s.process is None and not breakers.is_aside(s.place)]
                 claimable = (c for c in waiting if not free_cells.waits_for_trunk(store, plan, c))
                 needed = len(list(itertools.islice(claimable, len(free) + searching))) - searching if free else 0
                 for slot in free[: max(0, needed)]:
-                    _start(store, slot, len(slots), breakers.last(slot.device))
+                    _start(store, slot, len(slots), breakers.last(slot.place), only)
                 time.sleep(max(POLL_SECONDS, POLL_SHARE * (time.monotonic() - started)))
         finally:
             _stop(slots)
@@ -172,13 +197,14 @@ def make_slots(device: str, number: int, name: str) -> list[Slot]:
     return [Slot("cpu", own[i] if pinned else None, log) for i, log in enumerate(logs)]
 
 
-def _start(store: Store, slot: Slot, here: int, last: Sequence[str]) -> None:
+def _start(store: Store, slot: Slot, here: int, last: Sequence[str], only: Sequence[str]) -> None:
     asked = store.plan_file.settings().launcher.workers
     sharing = here if asked == "auto" else max(here, asked)
     command = [sys.executable, "-P", "-m", "scalesweep.run.worker", str(store.directory.resolve())]
     command += ["--device", slot.device, "--workers", str(sharing), "--parent", str(os.getpid())]
     command += [*([] if slot.core is None else ["--core", str(slot.core)]), *trust_words()]
-    command += [word for key in last for word in ("--last", key)]
+    for name, words in (("--last", last), ("--only", only), ("--beside", slot.beside)):
+        command += [word for each in words for word in (name, each)]
     path = _log(store, slot)
     path.parent.mkdir(exist_ok=True)
     with path.open("ab") as log:
@@ -206,15 +232,18 @@ def reap(store: Store, slots: list[Slot], unfinished: list[str], breakers: Break
         if slot.process is None or slot.process.poll() is None:
             continue
         pid, code, slot.process = slot.process.pid, slot.process.returncode, None
+        if slot.beside:  # its other processes end with it, but for one that was stopped or hangs
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGKILL)
         log = _log(store, slot)
         if code == EXIT_STORAGE:
             raise StorageFailed(_last_line(log) or f"{store.directory} cannot be written; make room, and repeat the command.")
         if code == EXIT_DEVICE:
             found = (store.claims.failed_device(key, pid) for key in unfinished)
-            breakers.failed(slot.device, [failure for failure in found if failure], _last_line(log))
+            breakers.failed(slot.place, [failure for failure in found if failure], _last_line(log))
             continue
         if code == EXIT_OK:
-            breakers.got_on(slot.device)
+            breakers.got_on(slot.place)
         if code == EXIT_BAD_INPUT:
             raise StoreError(f"a worker cannot work: {_last_line(log)} Its log is {log}.")
         how = f"by signal {-code}" if code < 0 else f"with exit code {code}"

@@ -53,7 +53,8 @@ class Monitor:
     def showing(self) -> Iterator[None]:
         """Show the bar while the block runs."""
         with self._progress:
-            self._task = self._progress.add_task("", total=self._total, share=0.0, note="")
+            if not self._progress.tasks:  # shown a second time, it goes on
+                self._task = self._progress.add_task("", total=self._total, share=0.0, note="")
             yield
 
     def poll(self) -> dict[str, State]:
@@ -113,5 +114,7 @@ def cell_line(cell: Cell, record: Mapping[str, Any], plan: Plan) -> str:
     outcome = f"loss {record['loss']:.4f}{error}" if record["state"] == "COMPLETE" else "diverged"
     size = f"N {format_count(cell.num_params(plan.count)):>6}  D {format_count(cell.tokens):>6}  seed {cell.seed}"
     size = "  ".join(part for part in (size, plan.tuned(cell.key)) if part)
-    cost = "from the pool" if is_pooled(record) else f"{record['times']['training_seconds']:.1f} s"
+    devices, seconds = record["times"].get("devices", 1), record["times"]["training_seconds"]
+    cost = f"{seconds / devices:.1f} s{f' on {devices} GPUs together' if devices > 1 else ''}"
+    cost = "from the pool" if is_pooled(record) else cost
     return f"{cell.key}  {size}  {outcome}  {cost}"

@@ -11,11 +11,12 @@ from typing import Any
 from scalesweep.errors import SpecError
 from scalesweep.plan.budget import Limit
 from scalesweep.plan.cell import Cell
-from scalesweep.plan.cost import Cost, Rates, cost_of, rates_of, wall_seconds, work_of
+from scalesweep.plan.cost import Cost, Rates, Work, cost_of, rates_of, work_of
 from scalesweep.plan.estimate import describe_estimate, estimated_seconds_per_step
 from scalesweep.plan.flops import count_params
 from scalesweep.plan.grid import Device
 from scalesweep.plan.plan import Plan
+from scalesweep.plan.tail import Schedule, describe_tail, group_of, schedule
 from scalesweep.run.launch.device import device_of_sweep, num_gpus
 from scalesweep.run.launch.local import num_workers
 from scalesweep.run.store.pool import is_pooled
@@ -150,6 +151,8 @@ def _seconds_of(record: Mapping[str, Any] | None, device: Device) -> float | Non
     if record["where"]["device"].startswith("CPU") != (device == "cpu"):
         return None
     times = record["times"]
+    if times.get("devices", 1) > 1:  # whose exchange of gradients is in its time
+        return None
     steps = record["row"]["steps"] - times["shared_steps"]
     return times["training_seconds"] / steps if steps > 0 and times["training_seconds"] > 0 else None
 
@@ -167,6 +170,10 @@ class Price:
     rates: Rates
     is_estimated: bool = False
     """Whether its times are those of `plan.estimate`, and none was measured."""
+    together: tuple[str, ...] = ()
+    """Keys of the cells that several GPUs train together, in their order."""
+    tail: str = ""
+    """What comes of `train.devices`, where it asks for several."""
 
 
 def price_of(plan: Plan, prices: Prices) -> Price:
@@ -176,14 +183,39 @@ def price_of(plan: Plan, prices: Prices) -> Price:
     seconds = sum(w.seconds for w in works)
     workers = known_workers(prices.settings, prices.device)
     rates = rates_of(prices.settings.cost, prices.device, _measured_watts(plan, prices))
+    scheduled = None if workers is None else _schedule(plan, works, prices, workers)
+    tail, devices = idle_devices(prices.settings, prices.device), prices.settings.train.devices
+    if scheduled and devices > 1 and not tail:
+        tail = describe_tail(scheduled, devices)
     return Price(
         {w.key: w.seconds / 60 for w in works},
-        None if workers is None else wall_seconds(works, workers),
+        None if scheduled is None else scheduled.wall_seconds,
         workers,
-        cost_of(seconds, prices.device, rates),
+        cost_of(seconds + (scheduled.exchange_seconds if scheduled else 0.0), prices.device, rates),
         rates,
         is_estimated=not prices.can_measure,
+        together=scheduled.together if scheduled else (),
+        tail=tail,
     )
+
+
+def _schedule(plan: Plan, works: Sequence[Work], prices: Prices, workers: int) -> Schedule:
+    """How long a plan takes with its tail on as many GPUs as `train.devices` allows and the workers have."""
+    may_spread = prices.settings.train.devices > 1 and not idle_devices(prices.settings, prices.device)
+    if not may_spread:
+        return schedule(works, workers, {})
+    devices = min(workers, num_gpus() or workers, prices.settings.train.devices)
+    groups = {cell.key: group_of(cell, devices, prices.seconds_per_step(cell)) for cell in plan.cells}
+    return schedule(works, workers, {key: group for key, group in groups.items() if group.speed > 1})
+
+
+def idle_devices(settings: Settings, device: Device) -> str:
+    """Why several devices cannot train a cell together here; empty where they can, or are not asked to."""
+    devices, launcher = settings.train.devices, settings.launcher.name
+    if devices == 1 or (device == "cuda" and launcher == "local"):
+        return ""
+    where = "on the CPU" if device == "cpu" else f"with launcher={launcher}: it needs launcher=local"
+    return f"train.devices = {devices} has no effect {where}."
 
 
 def planned_device(settings: Settings) -> Device:
@@ -235,7 +267,8 @@ def limits_of(plan: Plan, prices: Prices) -> list[Limit]:
         return dataclasses.replace(plan, cells=tuple(cells))
 
     def hours(cells: Sequence[Cell]) -> float:
-        return wall_seconds(work_of(part(cells), prices.most_seconds_per_step), num_workers(settings, prices.device)) / 3600
+        works = work_of(part(cells), prices.most_seconds_per_step)
+        return _schedule(plan, works, prices, num_workers(settings, prices.device)).wall_seconds / 3600
 
     def flops(cells: Sequence[Cell]) -> float:
         return part(cells).shared_flops(settings.count)
