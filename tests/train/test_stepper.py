@@ -160,9 +160,14 @@ def graphs(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Graph]]:
         def wait_stream(self, _: object) -> None: ...
 
     class Event:
+        def __init__(self, enable_timing: bool = False) -> None: ...
+
         def synchronize(self) -> None: ...
 
         def record(self) -> None: ...
+
+        def elapsed_time(self, _: object) -> float:
+            return 1.0
 
     captures.side_stream.cache_clear()
 
@@ -296,7 +301,7 @@ def test_on_a_gpu_the_graph_has_the_losses_of_the_host(cell: Cell, tokens: np.nd
 
     def measured(fast: bool) -> list[Outcome]:
         notes: list[str] = []
-        execution = Execution(device, curve_points=100, fast=fast)
+        execution = Execution(device, curve_points=100, fast=fast, compiles=False)
         found = train([Run(c) for c in cells], tokens, tokens, execution, Hooks(on_note=notes.append))
         assert not notes
         return found
@@ -311,7 +316,7 @@ def test_on_a_gpu_the_graph_has_the_losses_of_the_host(cell: Cell, tokens: np.nd
 def test_on_a_gpu_a_resumed_run_goes_on_in_the_middle(cell: Cell, tokens: np.ndarray) -> None:
     left: list[Any] = []
     hooks = Hooks(on_snapshot=lambda _, state: left.append(state))
-    execution, notes = Execution(prepare_device("cuda"), curve_points=100), list[str]()
+    execution, notes = Execution(prepare_device("cuda"), curve_points=100, compiles=False), list[str]()
     (whole,) = train([Run(cell, snapshots=frozenset({17}))], tokens, tokens, execution, hooks)
     start = dataclasses.replace(left[0], key=cell.key)
     (resumed,) = train([Run(cell, start)], tokens, tokens, execution, Hooks(on_note=notes.append))
