@@ -274,7 +274,9 @@ def test_errors_of_memory_and_of_the_device_are_told_apart() -> None:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of the compiler's own parts
-def test_a_compiled_layer_has_the_losses_of_one_that_is_not(cell: Cell) -> None:
+def test_a_compiled_layer_has_the_losses_of_one_that_is_not_for_every_batch(cell: Cell) -> None:
+    from torch._dynamo.utils import counters
+
     windows = torch.randint(0, 200, (1, cell.batch_sequences, cell.shape.context + 1))
     model = Decoder(cell.shape, [0], 10000.0, 1.0)  # type: ignore[arg-type]
     with torch.no_grad():
@@ -286,6 +288,12 @@ def test_a_compiled_layer_has_the_losses_of_one_that_is_not(cell: Cell) -> None:
         assert model.layers[0]._compiled_call_impl is not None
         compiled = model.losses(windows).mean()
         (found,) = torch.autograd.grad(compiled, [model.embedding])
+        graphs = counters["stats"]["unique_graphs"]
+        for sequences in (cell.batch_sequences + 1, 3):
+            of_other_batch = model.losses(windows[:, :1].expand(-1, sequences, -1))
+            assert of_other_batch.shape == (1, sequences)
+            of_other_batch.sum().backward()
+        assert counters["stats"]["unique_graphs"] == graphs
     assert compiled.item() == pytest.approx(plain.item(), rel=1e-5)
     assert torch.allclose(found, expected, rtol=1e-3, atol=1e-7)
     assert model.layers[0]._compiled_call_impl is None

@@ -2,7 +2,7 @@
 
 import contextlib
 import functools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -17,6 +17,11 @@ from scalesweep.units import format_plain
 
 MOST_KINDS = 64
 """Kinds of layers whose code a process holds. torch's own limit is 8, as it is for code that is compiled again by accident."""
+_SOURCES: Mapping[Source, str] = {
+    "cold": "compiled",
+    "warm": "compiled earlier, and ready",
+    "loaded": "compiled earlier in this process, and ready",
+}
 
 
 def compile_where_it_pays(
@@ -57,13 +62,15 @@ def compile_where_it_pays(
         note(f"without the compiler, which is slower ({first_line(error)})")
         capture(None)
         return
-    keep(kind, made.seconds, _source_since(counted), before, made.step_seconds)
-    is_slower = made.step_seconds >= before and execution.compiles == "auto"
-    took, ms, instead = (format_plain(x) for x in (made.seconds, 1e3 * made.step_seconds, 1e3 * before))
-    what = f"compiled in {took} s, {ms} ms a step instead of {instead}"
-    note(f"{what}, so it goes on as it was" if is_slower else f"{what}; expected: {words}")
-    if is_slower:
+    source = _source_since(counted)
+    keep(kind, made.seconds, source, before, made.step_seconds)
+    seconds, ms, instead = (format_plain(x) for x in (made.seconds, 1e3 * made.step_seconds, 1e3 * before))
+    what = f"{_SOURCES[source]} in {seconds} s, {ms} ms a step instead of {instead}"
+    if execution.compiles == "auto" and made.step_seconds >= before:
+        note(f"{what}, and not taken, as it is no faster")
         capture(None)
+    else:
+        note(f"{what}; expected: {words}" if execution.compiles == "auto" else what)
 
 
 @contextlib.contextmanager
