@@ -13,7 +13,7 @@ from scalesweep.plan.plan import make_plan
 from scalesweep.run.queue import further_steps
 from scalesweep.settings.settings import Settings
 from scalesweep.train.capture import Captured, Inside
-from scalesweep.train.compiler import compile_where_it_pays
+from scalesweep.train.compiler import MOST_FAILURES, compile_where_it_pays
 from scalesweep.train.gradient import Compiles, Execution
 from scalesweep.train.model.decoder import Decoder
 from scalesweep.train.outlook import COLD_SECONDS, RATIO, WARM_SECONDS, Outlook, keep, kind_of, outlook_of, pays
@@ -31,6 +31,7 @@ def cell(settings: Settings, facts: CorpusFacts) -> Cell:
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("SCALESWEEP_CACHE", str(tmp_path))
     monkeypatch.setattr("scalesweep.train.outlook._loaded", set())
+    monkeypatch.setattr("scalesweep.train.compiler._failures", [])
     return tmp_path / "compiled"
 
 
@@ -134,9 +135,15 @@ def test_a_compiled_step_that_fails_or_is_no_faster_is_put_back(cell: Cell) -> N
     again = Captures(2e-3)
     decided(cell, again, 10**6, "auto")
     assert again.calls == []
-    failed = Captures(None)
-    assert decided(cell, failed, 10**6, True) == ["without the compiler, which is slower (no C compiler)"]
-    assert failed.calls == ["compiled", "as it is"]
+
+
+def test_a_compiler_that_does_not_work_is_not_asked_for_ever(cell: Cell) -> None:
+    for _ in range(MOST_FAILURES):
+        failed = Captures(None)
+        assert decided(cell, failed, 10**6, "auto") == ["without the compiler, which is slower (no C compiler)"]
+        assert failed.calls == ["compiled", "as it is"]
+    assert decided(cell, Captures(None), 10**6, "auto") == []
+    assert len(decided(cell, Captures(None), 10**6, True)) == 1
 
 
 def test_trainings_that_wait_are_counted_once_a_trunk_and_in_packs(cell: Cell) -> None:

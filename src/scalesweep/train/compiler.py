@@ -17,6 +17,10 @@ from scalesweep.units import format_plain
 
 MOST_KINDS = 64
 """Kinds of layers whose code a process holds. torch's own limit is 8, as it is for code that is compiled again by accident."""
+MOST_FAILURES = 3
+"""Failures after which a process asks the compiler no more by itself, as where there is no C compiler. A judgement."""
+_failures: list[str] = []
+"""What the compiler failed of in this process."""
 _SOURCES: Mapping[Source, str] = {
     "cold": "compiled",
     "warm": "compiled earlier, and ready",
@@ -47,7 +51,7 @@ def compile_where_it_pays(
     Raises:
         RuntimeError: the compiler failed, and the step as it is could not be captured again.
     """
-    if execution.compiles is False:
+    if execution.compiles is False or (execution.compiles == "auto" and len(_failures) >= MOST_FAILURES):
         return
     kind, further, before = kind_of(cells, execution.device), execution.further_steps, captured.step_seconds
     outlook = outlook_of(kind, captured.seconds)
@@ -55,11 +59,10 @@ def compile_where_it_pays(
     if execution.compiles == "auto" and not pays(steps, before, further, outlook):
         note(f"not compiled, as it would not pay: {words}")
         return
-    counted = _counted()
-    try:
-        made = capture(lambda: compiled_layers(model))
-    except Exception as error:  # the compiler calls other programs, and passes on whatever they fail of
-        note(f"without the compiler, which is slower ({first_line(error)})")
+    counted, made = _counted(), _tried(capture, model)
+    if isinstance(made, str):
+        _failures.append(made)
+        note(f"without the compiler, which is slower ({made})")
         capture(None)
         return
     source = _source_since(counted)
@@ -71,6 +74,14 @@ def compile_where_it_pays(
         capture(None)
     else:
         note(f"{what}; expected: {words}" if execution.compiles == "auto" else what)
+
+
+def _tried(capture: Callable[[Inside | None], Captured], model: Decoder) -> Captured | str:
+    """What a capture of compiled layers came to, or failed of; no traceback keeps the tensors of one that did."""
+    try:
+        return capture(lambda: compiled_layers(model))
+    except Exception as error:  # the compiler calls other programs, and passes on whatever they fail of
+        return first_line(error)
 
 
 @contextlib.contextmanager

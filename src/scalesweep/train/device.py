@@ -119,10 +119,12 @@ def open_device(name: str) -> torch.device:
 def _keep_compiled_code() -> None:
     """Have torch's compiler keep its code in the user's cache, for all workers and sweeps, unless the environment says where.
 
-    Left to itself it takes a folder of temporary files, which does not last, by the user's name, which not every user has.
+    Left to itself it takes a folder of temporary files, which does not last, by the user's name, which not every user has, and
+    Triton, which it calls, one in the user's home.
     """
     try:
         folder = str(cache_home() / "compiled" / "code")
     except DataError:
         folder = os.path.join(tempfile.gettempdir(), f"torchinductor_{os.getuid()}")
     os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", folder)
+    os.environ.setdefault("TRITON_CACHE_DIR", os.path.join(os.environ["TORCHINDUCTOR_CACHE_DIR"], "triton"))
