@@ -2,6 +2,8 @@
 
 import contextlib
 import dataclasses
+import gc
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -201,6 +203,29 @@ def test_a_captured_step_leaves_everything_as_it_was_and_is_compared(
     monkeypatch.setattr(Graph, "spoil", 1.01)
     with pytest.raises(RuntimeError, match="the captured step has losses"):
         losses(cells, captured)
+
+
+@pytest.mark.parametrize("is_captured", [False, True])
+def test_a_stepper_that_is_done_is_gone_at_once(
+    cell: Cell, tokens: np.ndarray, graphs: type[Graph], monkeypatch: pytest.MonkeyPatch, is_captured: bool
+) -> None:
+    """Whatever refers to itself stays until Python looks for such circles, and a GPU is full by then."""
+    model = Decoder(cell.shape, [0], 10000.0, 1.0)  # type: ignore[arg-type]
+    optimizer: Any = make_optimizer(model, [cell])
+    made: Any = ResidentStepper(optimizer, [cell], tokens, gradient_of(model, [cell], Execution(CPU)), CPU, 0)
+    if is_captured:
+        made.state = state_of(model, optimizer)
+        monkeypatch.setattr(graphs, "stepper", made)
+        made.capture(made.state)
+        monkeypatch.undo()
+    made.release()
+    left = weakref.ref(made)
+    gc.disable()
+    try:
+        del made
+        assert left() is None
+    finally:
+        gc.enable()
 
 
 def test_what_cannot_be_captured_is_stepped_from_the_host_with_a_note(

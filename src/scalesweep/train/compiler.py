@@ -3,6 +3,7 @@
 import contextlib
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,7 +12,7 @@ from scalesweep.plan.cell import Cell
 from scalesweep.train.capture import Captured, Inside
 from scalesweep.train.device import first_line
 from scalesweep.train.gradient import Execution
-from scalesweep.train.model.decoder import Decoder
+from scalesweep.train.model.decoder import Decoder, Layer
 from scalesweep.train.outlook import Source, describe, keep, kind_of, outlook_of, pays
 from scalesweep.units import format_plain
 
@@ -90,14 +91,8 @@ def compiled_layers(model: Decoder) -> Iterator[None]:
 
     Not longer: every kind of layer takes a place in the compiler's cache, and evaluation has shapes of its own.
     """
-    import torch._dynamo
-
-    torch._dynamo.config.recompile_limit = max(MOST_KINDS, torch._dynamo.config.recompile_limit)
     for layer in model.layers:
-        # Of all dimensions the marked one alone is dynamic, so that what was compiled before does not change the code.
-        layer.compile(dynamic=False, fullgraph=True)
-        assert layer._compiled_call_impl is not None
-        layer._compiled_call_impl = functools.partial(_for_any_batch, layer._compiled_call_impl)
+        layer._compiled_call_impl = functools.partial(_for_any_batch, layer)
     try:
         yield
     finally:
@@ -105,9 +100,22 @@ def compiled_layers(model: Decoder) -> Iterator[None]:
             layer._compiled_call_impl = None
 
 
-def _for_any_batch(layer: Callable[..., Tensor], x_RBTD: Tensor, *tables: Tensor) -> Tensor:
+def _for_any_batch(layer: Any, x_RBTD: Tensor, cos_TK: Tensor, sin_TK: Tensor) -> Tensor:
+    forward = _compiled_forward()
     torch._dynamo.maybe_mark_dynamic(x_RBTD, 1)  # maybe: one sequence is a kind of its own
-    return layer(x_RBTD, *tables)
+    return forward(layer, x_RBTD, cos_TK, sin_TK)
+
+
+@functools.cache
+def _compiled_forward() -> Callable[[Any, Tensor, Tensor, Tensor], Tensor]:
+    """One function for all layers, as what compiles those of one model would keep them in memory.
+
+    Of all dimensions the marked one alone is dynamic, so that what was compiled before does not change the code.
+    """
+    import torch._dynamo
+
+    torch._dynamo.config.recompile_limit = max(MOST_KINDS, torch._dynamo.config.recompile_limit)
+    return torch.compile(Layer.forward, dynamic=False, fullgraph=True)
 
 
 def _counted() -> tuple[int, int]:

@@ -58,14 +58,14 @@ class ResidentStepper:
         self._offsets = torch.arange(first.shape.context + 1, device=device)
         self.position = torch.zeros(1, dtype=torch.long, device=device)
         self._uploaded = range(0)
-        self._run: Callable[[], object] = self.body
+        self._replay: Callable[[], object] | None = None
         self._upload(start)
 
     def advance(self, step: int) -> None:
         """As in `Stepper`."""
         if step not in self._uploaded:
             self._upload(step)
-        self._run()
+        (self._replay or self.body)()
 
     def body(self) -> None:
         """One step, without a branch and without a copy from the host, so that it can be captured."""
@@ -86,7 +86,7 @@ class ResidentStepper:
 
     def release(self) -> None:
         """As in `Stepper`: the pool of a graph serves nothing but its replays."""
-        self._run = self.body
+        self._replay = None  # not `body`: a circle would keep models until Python looks for circles
         if self._tokens.is_cuda:
             torch.cuda.empty_cache()
 
@@ -138,7 +138,7 @@ class ResidentStepper:
             finally:
                 restore()
         refuse_other_steps(found, expected)
-        self._run = not_far_ahead(graph.replay)
+        self._replay = not_far_ahead(graph.replay)
         return Captured(found.seconds, time.monotonic() - began)
 
 
