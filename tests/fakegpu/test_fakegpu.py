@@ -186,19 +186,19 @@ def test_without_a_gpu_that_works_the_sweep_ends_with_a_sentence(stand_in: dict[
 
 
 def test_check_device_tells_good_gpus_from_broken_ones(stand_in: dict[str, str]) -> None:
-    done = run(stand_in, "check", "device", "--json", FAKE_GPUS="2", FAKE_BAD_DEV="1")
+    done = run(stand_in, "check", "device", "full=true", "--json", FAKE_GPUS="2", FAKE_BAD_DEV="1")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert (found["driver"], found["driver_cuda"]) == ("580.65.06", "13.0")
     good, bad = found["gpus"]
     assert (good["trouble"], bad["trouble"]) == ("", "CUDA error: uncorrectable ECC error encountered")
-    assert [(step["size"], step["runs"]) for step in good["found"]["steps"]] == [
-        ("200k", 1),
-        ("3M", 1),
-        ("30M", 1),
-        ("200k", 16),
-    ]
-    assert all(step["tokens_per_second"] > 0 and not step["notes"] for step in good["found"]["steps"])
+    *steps, compiled = good["found"]["steps"]
+    assert [(step["size"], step["runs"]) for step in steps] == [("200k", 1), ("3M", 1), ("30M", 1), ("200k", 16)]
+    assert all(step["tokens_per_second"] > 0 and not step["notes"] for step in steps)
+    (note,) = compiled["notes"]
+    assert note.startswith("compiled in ")
+    (row,) = [line for line in done.stderr.splitlines() if line.startswith("    30M, compiled  ")]
+    assert row.endswith(f"%  {note}")
     assert found["verdict"] == "A sweep trains on cuda:0 here."
 
 
@@ -248,7 +248,7 @@ device, cell, notes = prepare_device("cuda:0"), cells_of_check("bfloat16")["200k
 cells = [dataclasses.replace(cell, seed=seed) for seed in range(int(sys.argv[1]))]
 model = build_model(cells).to(device)
 tokens = np.random.default_rng(0).integers(0, 4096, 10**6)
-stepper = make_stepper(model, make_optimizer(model, cells), cells, tokens, Execution(device), 0, notes.append)
+stepper = make_stepper(model, make_optimizer(model, cells), cells, tokens, Execution(device, compiles=False), 0, notes.append)
 forbidden = {name: value for name, value in counters.report().items() if "forbidden" in name or "invalid" in name}
 counters.reset()
 for step in range(10):
