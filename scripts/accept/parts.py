@@ -136,14 +136,14 @@ def make(
     if how == "eager":
         return Made(HostStepper(optimizer, cells, tokens_of(cell), gradient, device), model)
     assert isinstance(model, Decoder)
-    with compiled_layers(model) if how == "compiled" else contextlib.nullcontext():
-        resident = kind(optimizer, cells, tokens_of(cell), gradient, device, 0)
-        if device.type == "cuda":
-            resident.capture(state_of(model, optimizer))
-        elif how == "compiled":
+    resident = kind(optimizer, cells, tokens_of(cell), gradient, device, 0)
+    if device.type == "cuda":
+        resident.capture(state_of(model, optimizer), (lambda: compiled_layers(model)) if how == "compiled" else None)
+    elif how == "compiled":
+        with compiled_layers(model):
             gradient(torch.zeros(runs, cell.batch_sequences, cell.shape.context + 1, dtype=torch.long))
-            for parameter in model.parameters():
-                parameter.grad = None
+        for parameter in model.parameters():
+            parameter.grad = None
     return Made(resident, model)
 
 

@@ -51,6 +51,8 @@ def stand_in(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         "SCALESWEEP_CACHE": str(home / "cache"),
         "HOME": str(home),
         "FAKE_TIME": "1",
+        "TRITON_LIBCUDA_PATH": str(out),
+        "TORCHINDUCTOR_COMPILE_THREADS": "1",
         "STAND_IN_PYTHON": python,
     }
 
@@ -84,8 +86,10 @@ def test_a_healthy_gpu_takes_graphs_and_is_checked_once(stand_in: dict[str, str]
     assert "cells to measure on cuda" in said
     assert "a captured step has the losses of the step as it is" in said
     assert "without" not in logs(store)  # a graph, the compiler
-    again, _ = made(stand_in, tmp_path / "second")
+    assert "not compiled, as it would not pay: " in logs(store)
+    again, store = made(stand_in, tmp_path / "second", "train.compile=true")
     assert "Checking the GPUs" not in again
+    assert "compiled in " in logs(store)
 
 
 @pytest.mark.parametrize(
@@ -182,19 +186,19 @@ def test_without_a_gpu_that_works_the_sweep_ends_with_a_sentence(stand_in: dict[
 
 
 def test_check_device_tells_good_gpus_from_broken_ones(stand_in: dict[str, str]) -> None:
-    done = run(stand_in, "check", "device", "--json", FAKE_GPUS="2", FAKE_BAD_DEV="1")
+    done = run(stand_in, "check", "device", "full=true", "--json", FAKE_GPUS="2", FAKE_BAD_DEV="1")
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert (found["driver"], found["driver_cuda"]) == ("580.65.06", "13.0")
     good, bad = found["gpus"]
     assert (good["trouble"], bad["trouble"]) == ("", "CUDA error: uncorrectable ECC error encountered")
-    assert [(step["size"], step["runs"]) for step in good["found"]["steps"]] == [
-        ("200k", 1),
-        ("3M", 1),
-        ("30M", 1),
-        ("200k", 16),
-    ]
-    assert all(step["tokens_per_second"] > 0 and not step["notes"] for step in good["found"]["steps"])
+    *steps, compiled = good["found"]["steps"]
+    assert [(step["size"], step["runs"]) for step in steps] == [("200k", 1), ("3M", 1), ("30M", 1), ("200k", 16)]
+    assert all(step["tokens_per_second"] > 0 and not step["notes"] for step in steps)
+    (note,) = compiled["notes"]
+    assert note.startswith("compiled in ")
+    (row,) = [line for line in done.stderr.splitlines() if line.startswith("    30M, compiled  ")]
+    assert row.endswith(f"%  {note}")
     assert found["verdict"] == "A sweep trains on cuda:0 here."
 
 
@@ -244,7 +248,7 @@ device, cell, notes = prepare_device("cuda:0"), cells_of_check("bfloat16")["200k
 cells = [dataclasses.replace(cell, seed=seed) for seed in range(int(sys.argv[1]))]
 model = build_model(cells).to(device)
 tokens = np.random.default_rng(0).integers(0, 4096, 10**6)
-stepper = make_stepper(model, make_optimizer(model, cells), cells, tokens, Execution(device), 0, notes.append)
+stepper = make_stepper(model, make_optimizer(model, cells), cells, tokens, Execution(device, compiles=False), 0, notes.append)
 forbidden = {name: value for name, value in counters.report().items() if "forbidden" in name or "invalid" in name}
 counters.reset()
 for step in range(10):
@@ -262,3 +266,65 @@ def test_a_captured_step_is_one_launch(stand_in: dict[str, str], runs: str) -> N
     assert counts["graph_launches"] == 10
     launched: dict[str, Any] = {name: n for name, n in counts.items() if name.startswith(("launched_", "copy_", "sync_by"))}
     assert launched == {}
+
+
+COMPILED = """
+import dataclasses, json, sys
+import numpy as np
+import counters
+from scalesweep.sweep.checkup import cells_of_check
+from scalesweep.train.device import prepare_device
+from scalesweep.train.gradient import Execution
+from scalesweep.train.model.module import build_model
+from scalesweep.train.optim import make_optimizer
+from scalesweep.train.stepper import make_stepper
+
+device, tokens = prepare_device("cuda:0"), np.random.default_rng(0).integers(0, 4096, 10**6)
+for runs, steps, sequences, micro_batch, compiles in json.loads(sys.argv[1]):
+    cell = dataclasses.replace(cells_of_check("bfloat16")["200k"], steps=steps, batch_sequences=sequences)
+    cells, notes = [dataclasses.replace(cell, seed=seed) for seed in range(runs)], []
+    model = build_model(cells).to(device)
+    execution = Execution(device, micro_batch, compiles=compiles)
+    stepper = make_stepper(model, make_optimizer(model, cells), cells, tokens, execution, 0, notes.append)
+    counters.reset()
+    stepper.advance(0)
+    from torch._dynamo.utils import counters as compiler
+    graphs, hits = compiler["stats"]["unique_graphs"], compiler["inductor"]["fxgraph_cache_hit"]
+    print(json.dumps([type(stepper).__name__, *notes, graphs, hits, counters.report()["graph_nodes_launched"]]))
+"""
+LONG, SHORT = 10**7, 100
+
+
+def compiled(stand_in: dict[str, str], *trainings: list[Any]) -> list[list[Any]]:
+    """Of each training: the stepper, notes, graphs compiled so far, how many parts of them the cache held, kernels."""
+    done = call(stand_in, "-c", COMPILED, json.dumps(trainings))
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def test_a_long_training_is_compiled_for_every_batch_and_process(stand_in: dict[str, str], tmp_path: Path) -> None:
+    cache = stand_in | {"SCALESWEEP_CACHE": str(tmp_path), "HOME": "/proc/none"}  # as of a user without one
+    short, long, batch, parts, never, pack = compiled(
+        cache,
+        [1, SHORT, 32, None, "auto"],
+        [1, LONG, 32, None, "auto"],
+        [1, LONG, 48, None, "auto"],
+        [1, LONG, 48, 20, "auto"],
+        [1, LONG, 32, None, False],
+        [4, LONG, 32, None, "auto"],
+    )
+    assert {found[0] for found in (short, long, batch, parts, never, pack)} == {"ResidentStepper"}
+    assert short[1].startswith("not compiled, as it would not pay: 100 steps of ")
+    assert long[1].startswith("compiled in ")
+    assert "at 0.57 of the time (modelled), for 40 s of compiling (estimated)" in long[1]
+    assert "(the code is loaded)" in batch[1]
+    assert "(the code is loaded)" in parts[1]
+    assert pack[1].startswith("compiled in ")
+    assert "of compiling (as other kinds took here)" in pack[1]
+    assert [found[-3] for found in (short, long, batch, parts, never, pack)] == [0, 1, 1, 1, 1, 2]
+    assert never[1:] == [1, 0, short[-1]]  # no note
+    assert long[-1] < 0.7 * short[-1]
+    (again,) = compiled(cache, [1, LONG, 64, None, "auto"])
+    assert again[1].startswith("compiled earlier, and ready in ")
+    assert "of compiling (estimated, the code is kept)" in again[1]
+    assert again[-3:] == [1, 2, long[-1]]  # of the forward and of the backward pass

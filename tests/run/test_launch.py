@@ -312,6 +312,14 @@ def test_cuda_that_is_not_there_is_refused(settings: Settings, monkeypatch: pyte
         resolve_device(train_spec(settings, device="cuda"))
 
 
+def test_a_compiler_that_would_be_ignored_is_refused(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    for device_asked in ("auto", "cpu"):
+        with pytest.raises(SpecError, match=r"train\.compile = 'true': on the CPU, .* nothing is compiled; leave it out\."):
+            resolve_device(train_spec(settings, device=device_asked, compile="true"))
+    assert resolve_device(train_spec(settings, device="auto", compile="false")) == "cpu"
+
+
 @pytest.fixture
 def one_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """An nvidia-smi that lists a GPU."""

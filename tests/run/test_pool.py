@@ -264,6 +264,13 @@ def test_conditions_name_what_they_hash(first: tuple[Path, Store, Settings]) -> 
     assert len({conditions.hash, *changed.values()}) == len(changed) + 1
 
 
+def test_a_pool_from_before_there_was_a_choice_serves_its_default() -> None:
+    conditions = Conditions("GPU", "", "2.11", "", 16, True, None, "auto", "{}")
+    assert "compile" not in conditions.content
+    assert conditions.hash == "1f0ac538a145"
+    assert dataclasses.replace(conditions, compile="false").hash != conditions.hash
+
+
 def test_the_key_of_a_cell_does_not_know_its_pool(
     first: tuple[Path, Store, Settings], corpus: Corpus, facts: CorpusFacts, tmp_path: Path, home: Path
 ) -> None:

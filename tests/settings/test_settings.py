@@ -10,6 +10,7 @@ from scalesweep.settings.base import Ladder, Shape, parse, parse_quantity
 from scalesweep.settings.plan import SweepSpec
 from scalesweep.settings.run import LauncherSpec
 from scalesweep.settings.settings import parse_settings, with_values
+from scalesweep.settings.train import TrainSpec
 
 GRID = {"name": "a", "sizes": ["10k"], "budgets": ["1M"]}
 
@@ -108,6 +109,15 @@ def test_workers_are_auto_or_a_number() -> None:
     assert parse(LauncherSpec, {"name": "local", "workers": "3"}).workers == 3
     with pytest.raises(SpecError, match="workers = 0: must be greater than 0"):
         parse(LauncherSpec, {"name": "local", "workers": 0})
+
+
+def test_a_switch_with_a_third_word_takes_truths_too() -> None:
+    base = {"schedule": "wsd", "decay_fraction": 0.2, "device": "auto", "precision": "auto", "validation_tokens": 1000}
+    base |= {"curve_points": 16, "checkpoint_seconds": 30}
+    found = [parse(TrainSpec, {**base, "compile": value}).compiles for value in ("auto", "true", True, "false", False)]
+    assert found == ["auto", True, True, False, False]
+    with pytest.raises(SpecError, match="compile = 'always': must be 'auto', 'true' or 'false'"):
+        parse(TrainSpec, {**base, "compile": "always"})
 
 
 def test_combinations_are_checked(tmp_path: Path) -> None:

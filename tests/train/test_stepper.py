@@ -2,6 +2,8 @@
 
 import contextlib
 import dataclasses
+import gc
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -160,9 +162,14 @@ def graphs(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Graph]]:
         def wait_stream(self, _: object) -> None: ...
 
     class Event:
+        def __init__(self, enable_timing: bool = False) -> None: ...
+
         def synchronize(self) -> None: ...
 
         def record(self) -> None: ...
+
+        def elapsed_time(self, _: object) -> float:
+            return 1.0
 
     captures.side_stream.cache_clear()
 
@@ -196,6 +203,29 @@ def test_a_captured_step_leaves_everything_as_it_was_and_is_compared(
     monkeypatch.setattr(Graph, "spoil", 1.01)
     with pytest.raises(RuntimeError, match="the captured step has losses"):
         losses(cells, captured)
+
+
+@pytest.mark.parametrize("is_captured", [False, True])
+def test_a_stepper_that_is_done_is_gone_at_once(
+    cell: Cell, tokens: np.ndarray, graphs: type[Graph], monkeypatch: pytest.MonkeyPatch, is_captured: bool
+) -> None:
+    """Whatever refers to itself stays until Python looks for such circles, and a GPU is full by then."""
+    model = Decoder(cell.shape, [0], 10000.0, 1.0)  # type: ignore[arg-type]
+    optimizer: Any = make_optimizer(model, [cell])
+    made: Any = ResidentStepper(optimizer, [cell], tokens, gradient_of(model, [cell], Execution(CPU)), CPU, 0)
+    if is_captured:
+        made.state = state_of(model, optimizer)
+        monkeypatch.setattr(graphs, "stepper", made)
+        made.capture(made.state)
+        monkeypatch.undo()
+    made.release()
+    left = weakref.ref(made)
+    gc.disable()
+    try:
+        del made
+        assert left() is None
+    finally:
+        gc.enable()
 
 
 def test_what_cannot_be_captured_is_stepped_from_the_host_with_a_note(
@@ -269,7 +299,9 @@ def test_errors_of_memory_and_of_the_device_are_told_apart() -> None:
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of the compiler's own parts
-def test_a_compiled_layer_has_the_losses_of_one_that_is_not(cell: Cell) -> None:
+def test_a_compiled_layer_has_the_losses_of_one_that_is_not_for_every_batch(cell: Cell) -> None:
+    from torch._dynamo.utils import counters
+
     windows = torch.randint(0, 200, (1, cell.batch_sequences, cell.shape.context + 1))
     model = Decoder(cell.shape, [0], 10000.0, 1.0)  # type: ignore[arg-type]
     with torch.no_grad():
@@ -281,6 +313,12 @@ def test_a_compiled_layer_has_the_losses_of_one_that_is_not(cell: Cell) -> None:
         assert model.layers[0]._compiled_call_impl is not None
         compiled = model.losses(windows).mean()
         (found,) = torch.autograd.grad(compiled, [model.embedding])
+        graphs = counters["stats"]["unique_graphs"]
+        for sequences in (cell.batch_sequences + 1, 3):
+            of_other_batch = model.losses(windows[:, :1].expand(-1, sequences, -1))
+            assert of_other_batch.shape == (1, sequences)
+            of_other_batch.sum().backward()
+        assert counters["stats"]["unique_graphs"] == graphs
     assert compiled.item() == pytest.approx(plain.item(), rel=1e-5)
     assert torch.allclose(found, expected, rtol=1e-3, atol=1e-7)
     assert model.layers[0]._compiled_call_impl is None
@@ -296,7 +334,7 @@ def test_on_a_gpu_the_graph_has_the_losses_of_the_host(cell: Cell, tokens: np.nd
 
     def measured(fast: bool) -> list[Outcome]:
         notes: list[str] = []
-        execution = Execution(device, curve_points=100, fast=fast)
+        execution = Execution(device, curve_points=100, fast=fast, compiles=False)
         found = train([Run(c) for c in cells], tokens, tokens, execution, Hooks(on_note=notes.append))
         assert not notes
         return found
@@ -311,7 +349,7 @@ def test_on_a_gpu_the_graph_has_the_losses_of_the_host(cell: Cell, tokens: np.nd
 def test_on_a_gpu_a_resumed_run_goes_on_in_the_middle(cell: Cell, tokens: np.ndarray) -> None:
     left: list[Any] = []
     hooks = Hooks(on_snapshot=lambda _, state: left.append(state))
-    execution, notes = Execution(prepare_device("cuda"), curve_points=100), list[str]()
+    execution, notes = Execution(prepare_device("cuda"), curve_points=100, compiles=False), list[str]()
     (whole,) = train([Run(cell, snapshots=frozenset({17}))], tokens, tokens, execution, hooks)
     start = dataclasses.replace(left[0], key=cell.key)
     (resumed,) = train([Run(cell, start)], tokens, tokens, execution, Hooks(on_note=notes.append))

@@ -56,7 +56,7 @@ def answer_kept(store: Store, cells: Sequence[Cell], device: str, say: Callable[
         weights = _kept(store.weights(cell.key), cell)
         if weights is None:
             say(f"{cell.key} has no weights and is trained again for its answers; its record stays as it is.")
-            weights = _trained_again(cell, opened, Execution(where, spec.micro_batch, fast=spec.fast))
+            weights = _trained_again(cell, opened, Execution(where, spec.micro_batch, fast=spec.fast, compiles=spec.compiles))
         if weights is None:
             say(f"{cell.key} diverged this time, as it can on another device, and has no answers.")
             continue

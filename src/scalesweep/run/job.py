@@ -16,6 +16,8 @@ class Job:
     micro_batch: int
     ranks: int = 1
     """Devices that train it together."""
+    further_steps: tuple[int, ...] = ()
+    """As of `Execution`."""
 
     @property
     def names(self) -> str:

@@ -1,5 +1,6 @@
 """The cells that wait, and which of them a worker claims next."""
 
+import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -62,7 +63,9 @@ class Queue:
                 job.runs.append(run)
         for claim in job.claims:
             self.store.claims.describe(claim, len(job.claims), job.runs[0].step)
-        return job
+        if limits.device.type != "cuda":
+            return job
+        return dataclasses.replace(job, further_steps=further_steps([run.cell for run in job.runs], left))
 
     def _alike(self, cell: Cell, left: Sequence[Cell], limits: PackLimits) -> tuple[list[Cell], int]:
         """Other cells that can be stepped with this one now, and the largest pack.
@@ -80,3 +83,20 @@ class Queue:
         """The cell with the furthest state it may go on from, which stays valid whatever happens before it is claimed."""
         start = load_start(cell, self.store.checkpoint(cell.key), self.store.snapshots(cell.trunk))
         return Run(cell, start, free_cells.snapshot_steps(self.store, self.plan, cell, start.step if start else 0))
+
+
+def further_steps(taken: Sequence[Cell], left: Sequence[Cell]) -> tuple[int, ...]:
+    """Steps of each training that waits and for which the compiled code of the taken cells would serve (`Execution`).
+
+    The longest cell of a trunk trains it, others their decay; all in packs of as many runs, and steps of other batches counted
+    by their tokens.
+    """
+    first, keys, trunks = taken[0], {cell.key for cell in taken}, {cell.trunk for cell in taken}
+    found = []
+    for cell in sorted(left, key=lambda c: -c.steps):
+        kind = cell.shape, cell.residual_scale, cell.precision
+        if cell.key not in keys and kind == (first.shape, first.residual_scale, first.precision):
+            own = cell.decay_steps if cell.trunk in trunks else cell.steps
+            found.append(round(own * cell.batch_sequences / first.batch_sequences))
+            trunks.add(cell.trunk)
+    return tuple(sorted(found, reverse=True)[:: len(taken)])

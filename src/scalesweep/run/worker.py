@@ -216,8 +216,8 @@ class Worker:
             should_stop=should_stop,
             on_note=lambda line: self.say(f"{job.names} {line}"),
         )
-        every = spec.checkpoint_seconds
-        execution = Execution(self.device, job.micro_batch, spec.curve_points, spec.fast, every, ranks=job.ranks)
+        how = spec.curve_points, spec.fast, spec.checkpoint_seconds, spec.compiles, job.further_steps
+        execution = Execution(self.device, job.micro_batch, *how, ranks=job.ranks)
         with self._together(job, started):
             outcomes = train(job.runs, opened.train, opened.validation, execution, hooks, opened.further)
         lease.check()

@@ -67,7 +67,7 @@ class Spec(BaseModel):
         for name, value in values.items() if isinstance(values, Mapping) else ():
             field = cls.model_fields.get(name)
             truths = [v for v in (value if isinstance(value, list | tuple) else [value]) if isinstance(v, bool)]
-            if truths and field is not None and field.annotation is not bool:
+            if truths and field is not None and field.annotation is not bool and "true" not in get_args(field.annotation):
                 raise ValueError(f"{name} = {value}: must not be true or false")
         return values
 

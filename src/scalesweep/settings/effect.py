@@ -15,6 +15,7 @@ from typing import Any
 from scalesweep.errors import SpecError
 from scalesweep.settings.base import Ladder, Range
 from scalesweep.settings.data import DRAWN, PACKINGS, TEXTS, DataSpec
+from scalesweep.settings.plan import ModelSpec
 from scalesweep.settings.settings import Settings, parse_settings
 
 
@@ -138,6 +139,11 @@ WHEN: Mapping[str, tuple[When, ...]] = {
     "optim.lr_ratio": (_MUON,),
     "optim.target": (_OWN_OPTIMIZER,),
     "optim.arguments": (_OWN_OPTIMIZER,),
+    "train.compile": (
+        When("train.device", lambda device: device != "cpu", ("train.device=cuda",)),
+        When("train.fast", bool, ("train.fast=true",)),
+        When("model", lambda model: isinstance(model, ModelSpec), ("model=decoder",), "a model whose layers are not compiled"),
+    ),
     "train.decay_fraction": (_one_of("train.schedule", "train.schedule", "wsd"),),
     "train.devices": (
         _one_of("launcher.name", "launcher", "local"),

@@ -36,7 +36,7 @@ _ELSEWHERE: Mapping[str, str] = {
     "dropout p_drop dropout_rate attention_dropout": (
         "there is none, as every model is trained without dropout, that of transformers too"
     ),
-    "compile torch_compile": "there is none; train.fast=true, the default, takes hand-written code where there is some",
+    "compile torch_compile": "write train.compile=auto, true or false",
     "tied tie_weights tie_embeddings tie_word_embeddings weight_tying": (
         "the decoder's head is its own; of model=hf write model.config.tie_word_embeddings=true"
     ),

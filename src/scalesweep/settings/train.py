@@ -51,6 +51,11 @@ class OptimSpec(Spec):
         return self
 
 
+def _word(value: object) -> object:
+    """A truth as the word that says it."""
+    return str(value).lower() if isinstance(value, bool) else value
+
+
 class TrainSpec(Spec):
     """The training loop: schedule, precision, evaluation, checkpoints."""
 
@@ -67,6 +72,9 @@ class TrainSpec(Spec):
     bit for bit, and measured on CUDA."""
     fast: bool = True
     """Let a step run by hand-written code where there is some, instead of by autograd. Losses agree within rounding."""
+    compile: Annotated[Literal["auto", "true", "false"], BeforeValidator(_word)] = "auto"
+    """On CUDA, have torch's compiler make the layers' code; auto does where a training ends earlier by it, compiling included.
+    Losses agree within rounding."""
     micro_batch: PositiveInt | None = None
     """Sequences per forward pass; the gradient is accumulated over the batch. By default the whole batch at once."""
     devices: PositiveInt = 1
@@ -81,3 +89,8 @@ class TrainSpec(Spec):
     keep_weights: bool = False
     """Keep the trained weights of every cell in its directory, to probe them or to hand them to transformers
     (`scalesweep model DIR KEY`). A cell that was measured without them must be measured again for them."""
+
+    @property
+    def compiles(self) -> bool | Literal["auto"]:
+        """`compile`, as a truth where it is one."""
+        return "auto" if self.compile == "auto" else self.compile == "true"

@@ -172,7 +172,7 @@ def _last(out: str, err: str) -> str:
 
 
 def _graph_words(steps: list[dict[str, Any]]) -> str:
-    notes = sorted({f"{step['size']}: {note}" for step in steps for note in step["notes"]})
+    notes = sorted({f"{step['size']}: {note}" for step in steps if not step["compiled"] for note in step["notes"]})
     return "; ".join(notes) or "a captured step has the losses of the step as it is, and moves the weights the same way"
 
 
@@ -181,7 +181,8 @@ def _step_words(step: dict[str, Any]) -> str:
     what = f"{step['size']}{together}{', compiled' if step['compiled'] else ''}"
     if step["tokens_per_second"] is None:
         return f"{what:<20} does not fit"
-    return f"{what:<20} {format_count(step['tokens_per_second']):>6}  {format_share(step['share'], 1):>6}"
+    told = f"  {'; '.join(step['notes'])}" if step["compiled"] else ""
+    return f"{what:<20} {format_count(step['tokens_per_second']):>6}  {format_share(step['share'], 1):>6}{told}"
 
 
 def cells_of_check(precision: str) -> dict[str, Cell]:

@@ -20,7 +20,7 @@ _GRID = tuple("sweep.sizes sweep.budgets sweep.seeds sweep.design sweep.tokens_p
 _VALUES = ("sweep.axes", "sweep.tune")
 """The same where the axis or the tuned setting was there before."""
 _NO_MATTER = tuple(
-    "count cost data sweep.further train.device train.pack train.fast train.micro_batch train.curve_points "
+    "count cost data sweep.further train.device train.pack train.fast train.compile train.micro_batch train.curve_points "
     "train.checkpoint_seconds train.keep_weights train.devices".split()
 )
 """What is no part of a cell; data, of which all cells of an arm hold the same, so that those that stand tell of a change; and

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import itertools
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -25,6 +26,56 @@ and 3M parameters a step without its optimizer goes 0 of it, one that keeps its 
 bfloat16 0.9997 of the way in float32."""
 MENDED_TORCH = (2, 12)
 """The first version in which a failed capture leaves the allocator as it was; before, it never gives cached memory back."""
+
+
+Inside = Callable[[], contextlib.AbstractContextManager[object]]
+"""Makes the context in which another form of a step is captured, such as one of compiled layers."""
+
+
+@dataclass(frozen=True)
+class Captured:
+    """What a capture has taken, and what it has made."""
+
+    step_seconds: float
+    """Of a replay."""
+    seconds: float
+    """All of it took, compiling and comparing too."""
+
+
+@dataclass(frozen=True)
+class Tried:
+    """What some steps came to; the state that they changed was put back."""
+
+    losses_R: Tensor
+    way: Sequence[Tensor]
+    """How far each parameter moved."""
+    seconds: float
+    """Of a step."""
+
+
+def seconds_of_last(run: Callable[[], object], number: int) -> float:
+    """Run a step so many times, and return the seconds that the device takes for one, the first not counted."""
+    begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))
+    run()
+    begin.record()
+    for _ in range(number - 1):
+        run()
+    end.record()
+    end.synchronize()
+    return float(begin.elapsed_time(end)) / 1e3 / (number - 1)
+
+
+def refuse_other_steps(found: Tried, expected: Tried) -> None:
+    """See that captured steps come to what the same steps do as they are.
+
+    Raises:
+        RuntimeError: they come to other losses, or move the weights another way.
+    """
+    if not torch.allclose(found.losses_R, expected.losses_R, rtol=TOLERANCE, equal_nan=True):
+        raise RuntimeError(f"the captured step has losses {found.losses_R.tolist()}, as it is {expected.losses_R.tolist()}")
+    shares = shares_of_way(found.way, expected.way)
+    if not torch.allclose(shares, torch.ones_like(shares), rtol=0.0, atol=WAY_TOLERANCE):
+        raise RuntimeError(f"the captured step moves the weights {shares.tolist()} of their way as it is")
 
 
 def shares_of_way(found: Sequence[Tensor], expected: Sequence[Tensor]) -> Tensor:

@@ -61,6 +61,7 @@ def _step(name: str, cell: Cell, device: torch.device, runs: int, compiles: bool
         return {**found, "tokens_per_second": None, "share": None, "notes": [first_line(error)]}
     finally:
         free_memory(device)
+    # Several trainings are measured, with the same notes; but only the first one has to wait for the compiler.
     rate = runs * cell.batch_tokens / seconds
     share = rate * flops_per_token(cell.shape, "attention") / ceiling
-    return {**found, "tokens_per_second": rate, "share": share, "notes": sorted(set(notes))}
+    return {**found, "tokens_per_second": rate, "share": share, "notes": notes[:1] if compiles else sorted(set(notes))}

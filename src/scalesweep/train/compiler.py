@@ -1,32 +1,130 @@
-"""torch's compiler: which models it is tried on, and for how long."""
+"""torch's compiler on the layers of a decoder, where a training pays for it (`train.outlook`)."""
 
 import contextlib
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
-from scalesweep.train.model.decoder import Decoder
+import torch
+from torch import Tensor
 
-COMPILED_PARAMS = 5_000_000
-"""Models of so many parameters are compiled on CUDA; not measured, as no GPU was at hand."""
+from scalesweep.plan.cell import Cell
+from scalesweep.train.capture import Captured, Inside
+from scalesweep.train.device import first_line
+from scalesweep.train.gradient import Execution
+from scalesweep.train.model.decoder import Decoder, Layer
+from scalesweep.train.outlook import Source, describe, keep, kind_of, outlook_of, pays
+from scalesweep.units import format_plain
+
+MOST_KINDS = 64
+"""Kinds of layers whose code a process holds. torch's own limit is 8, as it is for code that is compiled again by accident."""
+MOST_FAILURES = 3
+"""Failures after which a process asks the compiler no more by itself, as where there is no C compiler. A judgement."""
+_failures: list[str] = []
+"""What the compiler failed of in this process."""
+_SOURCES: Mapping[Source, str] = {
+    "cold": "compiled",
+    "warm": "compiled earlier, and ready",
+    "loaded": "compiled earlier in this process, and ready",
+}
 
 
-def is_worth_compiling(model: Decoder) -> bool:
-    """Whether torch.compile gains more than it takes; packs and small models wait for it in vain."""
-    return len(model.embedding) == 1 and sum(p.numel() for p in model.parameters()) >= COMPILED_PARAMS
+def compile_where_it_pays(
+    capture: Callable[[Inside | None], Captured],
+    captured: Captured,
+    model: Decoder,
+    cells: Sequence[Cell],
+    execution: Execution,
+    steps: int,
+    note: Callable[[str], None],
+) -> None:
+    """Capture a step again as the compiler makes it, if it is asked for or the training pays for it.
+
+    Args:
+        capture: captures it in a context, or as it is; whatever it captured before is gone then.
+        captured: of the step as it is, which stays where nothing is compiled.
+        model: whose layers are compiled.
+        cells: the runs.
+        execution: whether, and which other trainings the code would serve.
+        steps: that these runs have to go.
+        note: takes a line on what was done, and why.
+
+    Raises:
+        RuntimeError: the compiler failed, and the step as it is could not be captured again.
+    """
+    if execution.compiles is False or (execution.compiles == "auto" and len(_failures) >= MOST_FAILURES):
+        return
+    kind, further, before = kind_of(cells, execution.device), execution.further_steps, captured.step_seconds
+    outlook = outlook_of(kind, captured.seconds)
+    words = describe(steps, before, further, outlook)
+    if execution.compiles == "auto" and not pays(steps, before, further, outlook):
+        note(f"not compiled, as it would not pay: {words}")
+        return
+    counted, made = _counted(), _tried(capture, model)
+    if isinstance(made, str):
+        _failures.append(made)
+        note(f"without the compiler, which is slower ({made})")
+        capture(None)
+        return
+    source = _source_since(counted)
+    keep(kind, made.seconds, source, before, made.step_seconds)
+    seconds, ms, instead = (format_plain(x) for x in (made.seconds, 1e3 * made.step_seconds, 1e3 * before))
+    what = f"{_SOURCES[source]} in {seconds} s, {ms} ms a step instead of {instead}"
+    if execution.compiles == "auto" and made.step_seconds >= before:
+        note(f"{what}, and not taken, as it is no faster")
+        capture(None)
+    else:
+        note(f"{what}; expected: {words}" if execution.compiles == "auto" else what)
+
+
+def _tried(capture: Callable[[Inside | None], Captured], model: Decoder) -> Captured | str:
+    """What a capture of compiled layers came to, or failed of; no traceback keeps the tensors of one that did."""
+    try:
+        return capture(lambda: compiled_layers(model))
+    except Exception as error:  # the compiler calls other programs, and passes on whatever they fail of
+        return first_line(error)
 
 
 @contextlib.contextmanager
 def compiled_layers(model: Decoder) -> Iterator[None]:
     """Let torch.compile fuse what the layers do between their products, in what is called or captured inside.
 
-    Not longer: every shape takes a place in the compiler's cache of a layer's code, and evaluation has shapes of its own.
+    Not longer: every kind of layer takes a place in the compiler's cache, and evaluation has shapes of its own.
     """
-    import torch._dynamo
-
-    torch._dynamo.config.recompile_limit = max(64, torch._dynamo.config.recompile_limit)
     for layer in model.layers:
-        layer.compile(dynamic=False)
+        layer._compiled_call_impl = functools.partial(_for_any_batch, layer)
     try:
         yield
     finally:
         for layer in model.layers:
             layer._compiled_call_impl = None
+
+
+def _for_any_batch(layer: Any, x_RBTD: Tensor, cos_TK: Tensor, sin_TK: Tensor) -> Tensor:
+    forward = _compiled_forward()
+    torch._dynamo.maybe_mark_dynamic(x_RBTD, 1)  # maybe: one sequence is a kind of its own
+    return forward(layer, x_RBTD, cos_TK, sin_TK)
+
+
+@functools.cache
+def _compiled_forward() -> Callable[[Any, Tensor, Tensor, Tensor], Tensor]:
+    """One function for all layers, as what compiles those of one model would keep them in memory.
+
+    Of all dimensions the marked one alone is dynamic, so that what was compiled before does not change the code.
+    """
+    import torch._dynamo
+
+    torch._dynamo.config.recompile_limit = max(MOST_KINDS, torch._dynamo.config.recompile_limit)
+    return torch.compile(Layer.forward, dynamic=False, fullgraph=True)
+
+
+def _counted() -> tuple[int, int]:
+    """Graphs that this process has made code of, and parts of them that were not in the user's cache."""
+    from torch._dynamo.utils import counters
+
+    return counters["stats"]["unique_graphs"], counters["inductor"]["fxgraph_cache_miss"]
+
+
+def _source_since(earlier: tuple[int, int]) -> Source:
+    graphs, misses = (now - before for now, before in zip(_counted(), earlier, strict=True))
+    return "cold" if misses else "warm" if graphs else "loaded"

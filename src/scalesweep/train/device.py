@@ -1,6 +1,5 @@
 """What a device is called, how much of its memory is used, and what its errors mean."""
 
-import getpass
 import os
 import platform
 import re
@@ -10,7 +9,8 @@ import tempfile
 
 import torch
 
-from scalesweep.errors import DeviceLost
+from scalesweep.errors import DataError, DeviceLost
+from scalesweep.files import cache_home
 
 OTHERS_BYTES = 2 * 2**30
 """Memory of a GPU that is neither free nor kept by this process's allocator: more of it than its own context takes belongs to
@@ -117,8 +117,14 @@ def open_device(name: str) -> torch.device:
 
 
 def _keep_compiled_code() -> None:
-    """Tell torch's compiler where to keep its code for a user without a name, as in `docker run --user 1234`."""
+    """Have torch's compiler keep its code in the user's cache, for all workers and sweeps, unless the environment says where.
+
+    Left to itself it takes a folder of temporary files, which does not last, by the user's name, which not every user has, and
+    Triton, which it calls, one in the user's home.
+    """
     try:
-        getpass.getuser()
-    except (KeyError, OSError, ImportError):
-        os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", os.path.join(tempfile.gettempdir(), f"torchinductor_{os.getuid()}"))
+        folder = str(cache_home() / "compiled" / "code")
+    except DataError:
+        folder = os.path.join(tempfile.gettempdir(), f"torchinductor_{os.getuid()}")
+    os.environ.setdefault("TORCHINDUCTOR_CACHE_DIR", folder)
+    os.environ.setdefault("TRITON_CACHE_DIR", os.path.join(os.environ["TORCHINDUCTOR_CACHE_DIR"], "triton"))

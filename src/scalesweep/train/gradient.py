@@ -4,6 +4,7 @@ import contextlib
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -18,6 +19,7 @@ Gradient = Callable[[Tensor], Tensor]
 """Takes windows of shape (R, B, T + 1), leaves gradients in the parameters, returns the mean losses, shape (R,)."""
 Autocast = Callable[[], contextlib.AbstractContextManager[object]]
 """Makes the context in which products are computed."""
+Compiles = bool | Literal["auto"]
 
 
 @dataclass(frozen=True)
@@ -33,8 +35,10 @@ class Execution:
     """Whether hand-written code may stand for autograd (`gradient_of`)."""
     checkpoint_seconds: float = math.inf
     """Least time between two checkpoints; longer where they would take more than `CHECKPOINT_SHARE` of the time."""
-    compiles: bool = True
-    """Whether torch's compiler may be tried where it is worth it (`compiler.is_worth_compiling`)."""
+    compiles: Compiles = "auto"
+    """Whether torch's compiler makes the code of captured steps; auto where it pays (`outlook.pays`)."""
+    further_steps: tuple[int, ...] = ()
+    """Steps of each training of the same kind that waits, and for which code that is compiled now is there already."""
     ranks: int = 1
     """Processes that train one cell together (`spread`), each on a device of its own; torch's process group is theirs."""
 

@@ -37,7 +37,7 @@ def seconds_per_step(
     runs: int = 1,
     num_steps: int = BENCHMARK_STEPS,
     on_note: Callable[[str], None] = lambda _: None,
-    compiles: bool = True,
+    compiles: bool = False,
 ) -> float:
     """Measured time of a training step of `runs` cells of this shape and batch together, on random tokens.
 
@@ -65,7 +65,7 @@ def run_steps(
     num_steps: int,
     on_step: Callable[[], object] = lambda: None,
     on_note: Callable[[str], None] = lambda _: None,
-    compiles: bool = True,
+    compiles: bool = False,
 ) -> float:
     """Train on random tokens, call `on_step` after every step, and return the seconds in training."""
     rng = np.random.default_rng(0)

@@ -5,8 +5,8 @@ replays a step that was captured once, and that nothing on the host holds up. `H
 too.
 """
 
-import contextlib
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from scalesweep.plan.cell import Cell
-from scalesweep.train.compiler import compiled_layers, is_worth_compiling
+from scalesweep.train.compiler import compile_where_it_pays
 from scalesweep.train.data import batch, windows_of_cell
 from scalesweep.train.device import first_line, is_out_of_memory
 from scalesweep.train.gradient import Execution, Gradient, gradient_of
@@ -99,16 +99,15 @@ def make_stepper(
     ):
         return plain
     assert isinstance(model, Decoder) and isinstance(optimizer, FusedAdamW | StackedAdamW)
-    for compiled in (True, False) if execution.compiles and is_worth_compiling(model) else (False,):
-        try:
-            with compiled_layers(model) if compiled else contextlib.nullcontext():
-                resident = ResidentStepper(optimizer, cells, tokens, gradient, device, start)
-                resident.capture(state_of(model, optimizer))
-            return resident
-        except RuntimeError as error:
-            if is_out_of_memory(error):
-                raise
-            for parameter in model.parameters():  # of a step that was not finished
-                parameter.grad = None
-            note(f"without {'the compiler' if compiled else 'a CUDA graph'}, which is slower ({first_line(error)})")
+    state = state_of(model, optimizer)
+    try:
+        resident = ResidentStepper(optimizer, cells, tokens, gradient, device, start)
+        captured = resident.capture(state)
+        steps = cells[0].steps - start
+        compile_where_it_pays(partial(resident.capture, state), captured, model, cells, execution, steps, note)
+        return resident
+    except RuntimeError as error:
+        if is_out_of_memory(error):
+            raise
+        note(f"without a CUDA graph, which is slower ({first_line(error)})")
     return plain

@@ -86,6 +86,8 @@ def device_of_sweep(settings: Settings) -> Device:
     if asked not in ("auto", device):
         remedy = "launcher.gpus=1" if asked == "cuda" else "launcher.gpus=0"
         raise SpecError(f"train.device = {asked!r}: launcher.gpus = {launcher.gpus} gives the jobs another one; use {remedy}.")
+    if device == "cpu":
+        _refuse_compiler(settings.train)
     return device
 
 
@@ -97,6 +99,7 @@ def resolve_device(spec: TrainSpec) -> Device:
     """
     require_measuring()
     if spec.device == "cpu" or (spec.device == "auto" and not _may_have_gpu()):
+        _refuse_compiler(spec)
         return "cpu"
     found = look()
     if found.usable:
@@ -133,6 +136,12 @@ def suited(settings: Settings, device: Device, say: Callable[[str], None]) -> Se
         "hardware, so this sweep is trained in float32; train.precision=bfloat16 emulates it."
     )
     return settings.model_copy(update={"train": settings.train.model_copy(update={"precision": "float32"})})
+
+
+def _refuse_compiler(spec: TrainSpec) -> None:
+    """Refuse what would be ignored on the CPU."""
+    if spec.compile == "true":
+        raise SpecError("train.compile = 'true': on the CPU, where these cells are trained, nothing is compiled; leave it out.")
 
 
 def _remedy_of(found: Gpus) -> str:

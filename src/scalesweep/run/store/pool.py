@@ -53,9 +53,16 @@ class Conditions:
     fast: bool
     micro_batch: int | None
     pack: int | str
-    """As asked for; with `fast` and `micro_batch` it decides in which order sums are rounded."""
+    """As asked for; with `fast`, `compile` and `micro_batch` it decides in which order sums are rounded."""
     validation: str
     """The named validation sets as JSON, of which all but the first are in the record and in no key."""
+    compile: str = "auto"
+    """As asked for."""
+
+    @property
+    def content(self) -> dict[str, Any]:
+        """As files hold it: of `compile` what is not the default, since pools are older than that choice."""
+        return {name: value for name, value in dataclasses.asdict(self).items() if (name, value) != ("compile", "auto")}
 
     def of(self, cell: Cell) -> "Conditions":
         """The conditions of one cell."""
@@ -68,7 +75,7 @@ class Conditions:
     @property
     def hash(self) -> str:
         """Twelve hex digits."""
-        return digest(json.dumps(dataclasses.asdict(self), sort_keys=True).encode())[:12]
+        return digest(json.dumps(self.content, sort_keys=True).encode())[:12]
 
 
 def conditions_of(settings: Settings, device: str, torch: str) -> Conditions:
@@ -86,7 +93,8 @@ def conditions_of(settings: Settings, device: str, torch: str) -> Conditions:
         transformers = ""
     processor = processor_name() if on_cpu else ""
     sets = json.dumps(settings.data.model_dump(mode="json")["validation"], sort_keys=True)
-    return Conditions(device, processor, torch, transformers, spec.curve_points, spec.fast, spec.micro_batch, spec.pack, sets)
+    kind, how = (device, processor, torch, transformers), (spec.curve_points, spec.fast, spec.micro_batch, spec.pack)
+    return Conditions(*kind, *how, sets, spec.compile)
 
 
 def processor_name() -> str:
@@ -149,7 +157,7 @@ class Pool:
         try:
             record = upgrade("record", content["record"], path)
             found = dataclasses.replace(read_cell(record["cell"], path), corpus=cell.corpus)  # a name, and no content
-            same = content["conditions"] == dataclasses.asdict(self.conditions.of(cell))
+            same = content["conditions"] == self.conditions.of(cell).content
             # A key has 48 bits, of which many sweeps together might meet one twice; the content is compared as a whole.
             if found != cell or record["key"] != cell.key or record["state"] != "COMPLETE" or not same:
                 raise Damaged(f"{path} is not of cell {cell.key}, or of other conditions than its name says")
@@ -169,7 +177,7 @@ class Pool:
             return False
         path = self.file(cell)
         path.parent.mkdir(parents=True, exist_ok=True)
-        conditions = dataclasses.asdict(self.conditions.of(cell))
+        conditions = self.conditions.of(cell).content
         points = [dict(point) for point in curve]
         return write_new(path, sealed({"schema": SCHEMA, "conditions": conditions, "record": dict(record), "curve": points}))
 
