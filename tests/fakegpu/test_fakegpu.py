@@ -234,38 +234,53 @@ def test_a_capture_whose_end_fails_ends_the_worker_after_its_cell(
 
 
 COUNTED = """
-import dataclasses, json, sys
+import dataclasses, json
 import numpy as np
 import counters
+from scalesweep.settings.plan import ArchitectureSpec
 from scalesweep.sweep.checkup import cells_of_check
 from scalesweep.train.device import prepare_device
 from scalesweep.train.gradient import Execution
+from scalesweep.train.model.architecture import scaled_shape
 from scalesweep.train.model.module import build_model
 from scalesweep.train.optim import make_optimizer
 from scalesweep.train.stepper import make_stepper
 
-device, cell, notes = prepare_device("cuda:0"), cells_of_check("bfloat16")["200k"], []
-cells = [dataclasses.replace(cell, seed=seed) for seed in range(int(sys.argv[1]))]
-model = build_model(cells).to(device)
+device, cell = prepare_device("cuda:0"), cells_of_check("bfloat16")["200k"]
 tokens = np.random.default_rng(0).integers(0, 4096, 10**6)
-stepper = make_stepper(model, make_optimizer(model, cells), cells, tokens, Execution(device, compiles=False), 0, notes.append)
-forbidden = {name: value for name, value in counters.report().items() if "forbidden" in name or "invalid" in name}
-counters.reset()
-for step in range(10):
-    stepper.advance(step)
-print(json.dumps([type(stepper).__name__, notes, forbidden, counters.report()]))
+qwen = scaled_shape(ArchitectureSpec(architecture="Qwen3", context=cell.shape.context), 64, 2, 32, 4096)
+muon = {"optimizer": "muon", "momentum": 0.9}
+
+def counted(runs, **changes):
+    notes, cells = [], [dataclasses.replace(cell, seed=seed, **changes) for seed in range(runs)]
+    model = build_model(cells).to(device)
+    counters.reset()
+    execution = Execution(device, compiles=False)
+    stepper = make_stepper(model, make_optimizer(model, cells), cells, tokens, execution, 0, notes.append)
+    forbidden = {name: value for name, value in counters.report().items() if "forbidden" in name or "invalid" in name}
+    counters.reset()
+    for step in range(10):
+        stepper.advance(step)
+    return notes, forbidden, counters.report()
+
+print(json.dumps({
+    "1": counted(1),
+    "16": counted(16),
+    "muon": counted(1, **muon),
+    "4, muon, z_loss": counted(4, z_loss=1e-4, **muon),
+    "z_loss": counted(1, z_loss=1e-4),
+    "transformers": counted(1, shape=qwen),
+}))
 """
 
 
-@pytest.mark.parametrize("runs", ["1", "16"])
-def test_a_captured_step_is_one_launch(stand_in: dict[str, str], runs: str) -> None:
-    done = call(stand_in, "-c", COUNTED, runs)
+def test_a_captured_step_is_one_launch(stand_in: dict[str, str]) -> None:
+    done = call(stand_in, "-c", COUNTED)
     assert done.returncode == 0, done.stderr
-    kind, notes, forbidden, counts = json.loads(done.stdout.splitlines()[-1])
-    assert (kind, notes, forbidden) == ("ResidentStepper", [], {})
-    assert counts["graph_launches"] == 10
-    launched: dict[str, Any] = {name: n for name, n in counts.items() if name.startswith(("launched_", "copy_", "sync_by"))}
-    assert launched == {}
+    for what, (notes, forbidden, counts) in json.loads(done.stdout.splitlines()[-1]).items():
+        assert (what, notes, forbidden, counts["graph_launches"]) == (what, [], {}, 10)
+        launched = {name: n for name, n in counts.items() if name.startswith(("launched_", "copy_", "sync_by"))}
+        assert (what, launched) == (what, {})
 
 
 COMPILED = """

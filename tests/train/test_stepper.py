@@ -66,13 +66,16 @@ def losses(cells: list[Cell], make: Callable[..., Any]) -> tuple[list[list[float
     return found, model
 
 
+MUON = {"optimizer": "muon", "momentum": 0.9, "z_loss": 1e-3}
+
+
 @pytest.mark.parametrize("runs", [1, 3])
-@pytest.mark.parametrize("chunk", [7, 256])
+@pytest.mark.parametrize(("chunk", "change"), [(7, {}), (256, {}), (256, MUON)])
 def test_a_step_on_the_device_is_one_from_the_host(
-    cell: Cell, tokens: np.ndarray, runs: int, chunk: int, monkeypatch: pytest.MonkeyPatch
+    cell: Cell, tokens: np.ndarray, runs: int, chunk: int, change: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(residents, "CHUNK_STEPS", chunk)
-    cells = pack_of(cell, runs)
+    cells = [dataclasses.replace(c, **change) for c in pack_of(cell, runs)]
     host, expected = losses(cells, lambda _, o, g: HostStepper(o, cells, tokens, g, CPU))
     resident, found = losses(cells, lambda _, o, g: ResidentStepper(o, cells, tokens, g, CPU, 0))
     assert np.array(resident) == pytest.approx(np.array(host), rel=2e-4)

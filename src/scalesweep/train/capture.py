@@ -82,7 +82,7 @@ def shares_of_way(found: Sequence[Tensor], expected: Sequence[Tensor]) -> Tensor
     """Of each run, the part of the expected way that was gone: the projection on it, over its length, shape (R,)."""
 
     def products(others: Sequence[Tensor]) -> Tensor:
-        return torch.stack([(a * b).flatten(1).sum(1) for a, b in zip(others, expected, strict=True)]).sum(0)
+        return torch.stack([(a * b).reshape(len(a), -1).sum(1) for a, b in zip(others, expected, strict=True)]).sum(0)
 
     return products(found) / products(expected)
 

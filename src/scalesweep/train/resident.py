@@ -27,7 +27,8 @@ from scalesweep.train.capture import (
 )
 from scalesweep.train.data import Windows, windows_of_cell
 from scalesweep.train.gradient import Gradient
-from scalesweep.train.optim.adamw import FusedAdamW, StackedAdamW, corrections
+from scalesweep.train.optim import ResidentOptimizer
+from scalesweep.train.optim.adamw import corrections
 from scalesweep.train.schedule import lr_factor
 
 CHUNK_STEPS = 256
@@ -41,7 +42,7 @@ class ResidentStepper:
 
     def __init__(
         self,
-        optimizer: FusedAdamW | StackedAdamW,
+        optimizer: ResidentOptimizer,
         cells: Sequence[Cell],
         tokens: np.ndarray,
         gradient: Gradient,
