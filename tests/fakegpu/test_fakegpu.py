@@ -239,6 +239,7 @@ import numpy as np
 import counters
 from scalesweep.settings.plan import ArchitectureSpec
 from scalesweep.sweep.checkup import cells_of_check
+from scalesweep.train.capture import is_crippled
 from scalesweep.train.device import prepare_device
 from scalesweep.train.gradient import Execution
 from scalesweep.train.model.architecture import scaled_shape
@@ -251,9 +252,12 @@ tokens = np.random.default_rng(0).integers(0, 4096, 10**6)
 qwen = scaled_shape(ArchitectureSpec(architecture="Qwen3", context=cell.shape.context), 64, 2, 32, 4096)
 muon = {"optimizer": "muon", "momentum": 0.9}
 
-def counted(runs, **changes):
+def counted(runs, spoil=None, **changes):
     notes, cells = [], [dataclasses.replace(cell, seed=seed, **changes) for seed in range(runs)]
     model = build_model(cells).to(device)
+    if spoil:
+        hidden = model.hidden
+        model.hidden = lambda tokens: spoil(hidden(tokens))
     counters.reset()
     execution = Execution(device, compiles=False)
     stepper = make_stepper(model, make_optimizer(model, cells), cells, tokens, execution, 0, notes.append)
@@ -263,7 +267,12 @@ def counted(runs, **changes):
         stepper.advance(step)
     return notes, forbidden, counters.report()
 
+def waiting(hidden):
+    return hidden * 2 if hidden.sum().item() == 1.0 else hidden
+
 print(json.dumps({
+    "waits": counted(1, waiting),
+    "is crippled": is_crippled(),
     "1": counted(1),
     "16": counted(16),
     "muon": counted(1, **muon),
@@ -277,7 +286,12 @@ print(json.dumps({
 def test_a_captured_step_is_one_launch(stand_in: dict[str, str]) -> None:
     done = call(stand_in, "-c", COUNTED)
     assert done.returncode == 0, done.stderr
-    for what, (notes, forbidden, counts) in json.loads(done.stdout.splitlines()[-1]).items():
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert not found.pop("is crippled")
+    notes, forbidden, counts = found.pop("waits")
+    assert notes == ["without a CUDA graph, which is slower (called a synchronizing CUDA operation)"]
+    assert (forbidden, "graph_launches" in counts) == ({}, False)
+    for what, (notes, forbidden, counts) in found.items():
         assert (what, notes, forbidden, counts["graph_launches"]) == (what, [], {}, 10)
         launched = {name: n for name, n in counts.items() if name.startswith(("launched_", "copy_", "sync_by"))}
         assert (what, launched) == (what, {})

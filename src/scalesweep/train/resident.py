@@ -22,6 +22,7 @@ from scalesweep.train.capture import (
     not_far_ahead,
     noting_failed_end,
     refuse_other_steps,
+    refusing_waits,
     seconds_of_last,
     side_stream,
 )
@@ -127,6 +128,9 @@ class ResidentStepper:
                 side.wait_stream(torch.cuda.current_stream())
                 with torch.cuda.stream(side), torch.enable_grad():
                     expected = several(self.body)
+                    with refusing_waits():
+                        self.body()
+                    restore()
                 with inside() if inside else contextlib.nullcontext():
                     if inside:
                         with torch.cuda.stream(side), torch.enable_grad():
