@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -86,6 +87,7 @@ def test_a_healthy_gpu_takes_graphs_and_is_checked_once(stand_in: dict[str, str]
     assert "cells to measure on cuda" in said
     assert "a captured step has the losses of the step as it is" in said
     assert "without" not in logs(store)  # a graph, the compiler
+    assert re.search(r"attention by (flash|memory-efficient) \S+ ms forward and backward", logs(store))
     assert "not compiled, as it would not pay: " in logs(store)
     again, store = made(stand_in, tmp_path / "second", "train.compile=true")
     assert "Checking the GPUs" not in again
@@ -357,3 +359,32 @@ def test_a_long_training_is_compiled_for_every_batch_and_process(stand_in: dict[
     assert again[1].startswith("compiled earlier, and ready in ")
     assert "of compiling (estimated, the code is kept)" in again[1]
     assert again[-3:] == [1, 2, long[-1]]  # of the forward and of the backward pass
+
+
+ATTENDED = """
+import json
+import counters
+from scalesweep.sweep.checkup import cells_of_check
+from scalesweep.train import attention
+from scalesweep.train.device import prepare_device
+from scalesweep.train.gradient import Execution
+
+device, cell, notes, found = prepare_device("cuda:0"), cells_of_check("bfloat16")["200k"], [], []
+for _ in range(2):
+    attention._chosen.clear()  # as in another process
+    counters.reset()
+    with attention.preferred_attention([cell, cell], Execution(device, 4), notes.append):
+        inside = attention.enabled()
+    found.append([inside, attention.enabled(), bool(counters.report().get("launched_kernel"))])
+print(json.dumps([notes, found]))
+"""
+
+
+def test_the_fastest_attention_is_found_once_and_kept(stand_in: dict[str, str], tmp_path: Path) -> None:
+    done = call(stand_in, "-c", ATTENDED, SCALESWEEP_CACHE=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    notes, ((inside, after, measured), again) = json.loads(done.stdout.splitlines()[-1])
+    assert (len(set(notes)), len(notes), measured) == (1, 2, True)
+    assert after == ["flash", "memory-efficient"]  # cuDNN is switched off there
+    assert notes[0].split()[2] == inside[0]
+    assert again == [inside, after, False]
