@@ -238,15 +238,19 @@ def test_a_capture_whose_end_fails_ends_the_worker_after_its_cell(
 COUNTED = """
 import dataclasses, json
 import numpy as np
+import torch
 import counters
 from scalesweep.settings.plan import ArchitectureSpec
 from scalesweep.sweep.checkup import cells_of_check
+from scalesweep.train import resident
 from scalesweep.train.capture import is_crippled
 from scalesweep.train.device import prepare_device
 from scalesweep.train.gradient import Execution
 from scalesweep.train.model.architecture import scaled_shape
 from scalesweep.train.model.module import build_model
 from scalesweep.train.optim import make_optimizer
+from scalesweep.train.optim.custom import OwnOptimizer
+from scalesweep.train.optim.groups import group_settings
 from scalesweep.train.stepper import make_stepper
 
 device, cell = prepare_device("cuda:0"), cells_of_check("bfloat16")["200k"]
@@ -254,7 +258,7 @@ tokens = np.random.default_rng(0).integers(0, 4096, 10**6)
 qwen = scaled_shape(ArchitectureSpec(architecture="Qwen3", context=cell.shape.context), 64, 2, 32, 4096)
 muon = {"optimizer": "muon", "momentum": 0.9}
 
-def counted(runs, spoil=None, **changes):
+def counted(runs, spoil=None, optimizer_of=make_optimizer, **changes):
     notes, cells = [], [dataclasses.replace(cell, seed=seed, **changes) for seed in range(runs)]
     model = build_model(cells).to(device)
     if spoil:
@@ -262,7 +266,7 @@ def counted(runs, spoil=None, **changes):
         model.hidden = lambda tokens: spoil(hidden(tokens))
     counters.reset()
     execution = Execution(device, compiles=False)
-    stepper = make_stepper(model, make_optimizer(model, cells), cells, tokens, execution, 0, notes.append)
+    stepper = make_stepper(model, optimizer_of(model, cells), cells, tokens, execution, 0, notes.append)
     forbidden = {name: value for name, value in counters.report().items() if "forbidden" in name or "invalid" in name}
     counters.reset()
     for step in range(10):
@@ -272,15 +276,19 @@ def counted(runs, spoil=None, **changes):
 def waiting(hidden):
     return hidden * 2 if hidden.sum().item() == 1.0 else hidden
 
+def own(model, cells):
+    return OwnOptimizer(model, torch.optim.SGD, {}, group_settings(cell), (0.9, 0.95), 1.0)
+
+apart = {"waits": counted(1, waiting), "own": counted(1, optimizer_of=own), "is crippled": is_crippled()}
+print(json.dumps(apart))
 print(json.dumps({
-    "waits": counted(1, waiting),
-    "is crippled": is_crippled(),
     "1": counted(1),
     "16": counted(16),
     "muon": counted(1, **muon),
     "4, muon, z_loss": counted(4, z_loss=1e-4, **muon),
     "z_loss": counted(1, z_loss=1e-4),
     "transformers": counted(1, shape=qwen),
+    "corpus on the host": (setattr(resident, "fits", lambda *_: False), counted(2))[1],
 }))
 """
 
@@ -288,12 +296,14 @@ print(json.dumps({
 def test_a_captured_step_is_one_launch(stand_in: dict[str, str]) -> None:
     done = call(stand_in, "-c", COUNTED)
     assert done.returncode == 0, done.stderr
-    found = json.loads(done.stdout.splitlines()[-1])
-    assert not found.pop("is crippled")
-    notes, forbidden, counts = found.pop("waits")
+    apart, alike = map(json.loads, done.stdout.splitlines()[-2:])
+    notes, forbidden, counts = apart["waits"]
     assert notes == ["without a CUDA graph, which is slower (called a synchronizing CUDA operation)"]
-    assert (forbidden, "graph_launches" in counts) == ({}, False)
-    for what, (notes, forbidden, counts) in found.items():
+    assert (forbidden, counts.get("graph_launches", 0), apart["is crippled"]) == ({}, 0, False)
+    notes, forbidden, counts = apart["own"]
+    assert notes == ["its optimizer without a CUDA graph, which is slower (a class of your own is stepped from the host)"]
+    assert (forbidden, counts["graph_launches"], counts.get("launched_gemm", 0)) == ({}, 10, 0)
+    for what, (notes, forbidden, counts) in alike.items():
         assert (what, notes, forbidden, counts["graph_launches"]) == (what, [], {}, 10)
         launched = {name: n for name, n in counts.items() if name.startswith(("launched_", "copy_", "sync_by"))}
         assert (what, launched) == (what, {})

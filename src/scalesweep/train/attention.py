@@ -10,10 +10,11 @@ import functools
 import itertools
 import time
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
+import torch.compiler.config
 import torch.nn.functional as F
 from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -85,8 +86,17 @@ def preferred_attention(
             others = f"; {', '.join(each[1:])}" if each[1:] else ""
             note(f"attention by {each[0]} forward and backward{others}")
     name = _chosen[of]
-    # The last two take what the first refuses, such as the shape of an evaluation.
-    return sdpa_kernel([BACK_ENDS[name], SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]) if name else contextlib.nullcontext()
+    return preferring(name) if name else contextlib.nullcontext()
+
+
+@contextlib.contextmanager
+def preferring(name: str) -> Iterator[None]:
+    """Attention takes this back end first."""
+    # The last two take what it refuses, such as the shape of an evaluation. Compiled code, which torch keeps by all but the
+    # back end, is marked with it.
+    back_ends = [BACK_ENDS[name], SDPBackend.EFFICIENT_ATTENTION, SDPBackend.MATH]
+    with sdpa_kernel(back_ends), torch.compiler.config.patch(cache_key_tag=name):  # type: ignore[attr-defined]
+        yield
 
 
 def enabled() -> tuple[str, ...]:

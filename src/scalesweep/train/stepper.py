@@ -22,9 +22,10 @@ from scalesweep.train.model.decoder import Decoder
 from scalesweep.train.model.module import Model
 from scalesweep.train.optim import ResidentOptimizer
 from scalesweep.train.optim.adamw import FusedAdamW
+from scalesweep.train.optim.custom import OwnOptimizer
 from scalesweep.train.optim.groups import Optimizer
 from scalesweep.train.optim.muon import Muon
-from scalesweep.train.resident import ResidentStepper, has_graphs
+from scalesweep.train.resident import ResidentGradient, ResidentStepper, has_graphs
 from scalesweep.train.schedule import lr_factor
 
 
@@ -93,14 +94,21 @@ def make_stepper(
     """The fastest way to step these runs on this device that comes to the same; the plain one where another does not work."""
     device, gradient = execution.device, gradient_of(model, cells, execution)
     plain = HostStepper(optimizer, cells, tokens, gradient, device)
-    if not has_graphs(device, tokens, cells[0].shape.vocab_size) or not execution.fast:
+    if not has_graphs(device):
         return plain
-    if not isinstance(optimizer, ResidentOptimizer):
+    if not execution.fast:
+        note("without a CUDA graph, which is slower (train.fast=false)")
         return plain
-    state = state_of(model, optimizer)
+    state, how = state_of(model, optimizer), (cells, tokens, gradient, device, start)
     try:
-        resident = ResidentStepper(optimizer, cells, tokens, gradient, device, start)
+        if isinstance(optimizer, OwnOptimizer):
+            resident: ResidentStepper = ResidentGradient(optimizer, *how)
+        else:
+            assert isinstance(optimizer, ResidentOptimizer)
+            resident = ResidentStepper(optimizer, *how)
         captured = resident.capture(state)
+        if isinstance(resident, ResidentGradient):
+            note("its optimizer without a CUDA graph, which is slower (a class of your own is stepped from the host)")
         if isinstance(model, Decoder):
             steps = cells[0].steps - start
             compile_where_it_pays(partial(resident.capture, state), captured, model, cells, execution, steps, note)
