@@ -33,6 +33,9 @@ BACK_ENDS = {
 }
 SECONDS, MOST_REPETITIONS = 0.03, 10
 """Of a back end's repetitions, after the first two; a judgement."""
+MOST_HEADS = 2048
+"""Heads of all sequences that are timed; with more of them times of all back ends grow in proportion. A judgement: fifteen for
+each multiprocessor of an H100."""
 AHEAD_CYCLES = 20_000_000
 """Cycles, about 10 ms, for which the device is kept busy before the repetitions, so that none of them waits for the host: no
 kernel of a captured step does."""
@@ -51,7 +54,7 @@ class Attention:
     """Those that nobody has switched off in this process."""
     precision: Precision
     sequences: int
-    """Of all runs in one forward pass."""
+    """Of all runs in one forward pass, or as many as are timed."""
     heads: int
     context: int
     head_dim: int
@@ -75,7 +78,8 @@ def preferred_attention(
     if device.type != "cuda" or not isinstance(shape, DecoderShape):
         return contextlib.nullcontext()
     sequences = len(cells) * min(execution.micro_batch or cell.batch_sequences, cell.batch_sequences)
-    dimensions = (sequences, shape.num_heads, shape.context, shape.head_dim)
+    timed_sequences = min(sequences, -(-MOST_HEADS // shape.num_heads))
+    dimensions = (timed_sequences, shape.num_heads, shape.context, shape.head_dim)
     of = Attention(device_name(device), str(torch.__version__), enabled(), cell.precision, *dimensions)
     if of not in _chosen:
         with contextlib.suppress(RuntimeError):
