@@ -178,6 +178,7 @@ def test_a_cell_that_would_be_the_tail_is_trained_by_both_gpus_or_if_they_cannot
     said = [line.removeprefix(aside) for line in done.stdout.splitlines() if line.startswith(aside)]
     assert ["NCCL error" in line for line in said] == [True] * (2 - devices)
     assert (f"{first.key} begins on 2 devices together\n" in logs(store)) and "hung" not in logs(store)
+    assert ("without a CUDA graph, which is slower (several GPUs train it together)" in logs(store)) == (devices == 2)
 
 
 def test_without_a_gpu_that_works_the_sweep_ends_with_a_sentence(stand_in: dict[str, str], tmp_path: Path) -> None:

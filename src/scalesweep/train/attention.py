@@ -71,13 +71,14 @@ def preferred_attention(
 
     Args:
         cells: runs that are stepped together.
-        execution: of which device and micro-batch decide.
+        execution: of which device, micro-batch and ranks decide.
         note: told which back end it is, when a process first meets the shape.
     """
     cell, shape, device = cells[0], cells[0].shape, execution.device
     if device.type != "cuda" or not isinstance(shape, DecoderShape):
         return contextlib.nullcontext()
-    sequences = len(cells) * min(execution.micro_batch or cell.batch_sequences, cell.batch_sequences)
+    mine = cell.batch_sequences // execution.ranks
+    sequences = len(cells) * min(execution.micro_batch or mine, mine)
     timed_sequences = min(sequences, -(-MOST_HEADS // shape.num_heads))
     dimensions = (timed_sequences, shape.num_heads, shape.context, shape.head_dim)
     of = Attention(device_name(device), str(torch.__version__), enabled(), cell.precision, *dimensions)

@@ -97,6 +97,8 @@ def _trained(
     stepper: Stepper
     if execution.ranks > 1:
         stepper = spread_stepper(model, optimizer, cells, train_tokens, execution)
+        if device.type == "cuda":
+            hooks.on_note("without a CUDA graph, which is slower (several GPUs train it together)")
     else:
         stepper = make_stepper(model, optimizer, cells, train_tokens, execution, step, hooks.on_note)
     pack = Pack(runs, model, optimizer, stepper, step, execution.ranks)

@@ -14,6 +14,7 @@ from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from scalesweep.plan.cell import Cell
+from scalesweep.train.attention import preferred_attention
 from scalesweep.train.device import synchronize
 from scalesweep.train.gradient import Execution, Gradient, autocast_of, share_of_loss, z_weights
 from scalesweep.train.model.decoder import Decoder
@@ -67,10 +68,11 @@ def spread_stepper(
 
 def follow(run: Run, tokens: np.ndarray, execution: Execution) -> None:
     """Step along with the process that leads to the cell's last step; the leader may end sooner, and then ends this process."""
-    model = build_model([run.cell]).to(execution.device)
-    optimizer = make_optimizer(model, [run.cell])
-    first = restore(model, optimizer, [run.start])
-    stepper = spread_stepper(model, optimizer, [run.cell], tokens, execution)
-    for step in range(first, run.cell.steps):
-        stepper.advance(step)
-    synchronize(execution.device)
+    with preferred_attention([run.cell], execution, lambda _: None):  # of which the leader tells
+        model = build_model([run.cell]).to(execution.device)
+        optimizer = make_optimizer(model, [run.cell])
+        first = restore(model, optimizer, [run.start])
+        stepper = spread_stepper(model, optimizer, [run.cell], tokens, execution)
+        for step in range(first, run.cell.steps):
+            stepper.advance(step)
+        synchronize(execution.device)
