@@ -3,6 +3,7 @@
 import functools
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -86,6 +87,7 @@ def test_a_healthy_gpu_takes_graphs_and_is_checked_once(stand_in: dict[str, str]
     assert "cells to measure on cuda" in said
     assert "a captured step has the losses of the step as it is" in said
     assert "without" not in logs(store)  # a graph, the compiler
+    assert re.search(r"attention by (flash|memory-efficient) \S+ ms forward and backward", logs(store))
     assert "not compiled, as it would not pay: " in logs(store)
     again, store = made(stand_in, tmp_path / "second", "train.compile=true")
     assert "Checking the GPUs" not in again
@@ -176,6 +178,7 @@ def test_a_cell_that_would_be_the_tail_is_trained_by_both_gpus_or_if_they_cannot
     said = [line.removeprefix(aside) for line in done.stdout.splitlines() if line.startswith(aside)]
     assert ["NCCL error" in line for line in said] == [True] * (2 - devices)
     assert (f"{first.key} begins on 2 devices together\n" in logs(store)) and "hung" not in logs(store)
+    assert ("without a CUDA graph, which is slower (several GPUs train it together)" in logs(store)) == (devices == 2)
 
 
 def test_without_a_gpu_that_works_the_sweep_ends_with_a_sentence(stand_in: dict[str, str], tmp_path: Path) -> None:
@@ -234,38 +237,77 @@ def test_a_capture_whose_end_fails_ends_the_worker_after_its_cell(
 
 
 COUNTED = """
-import dataclasses, json, sys
+import dataclasses, json
 import numpy as np
+import torch
 import counters
+from scalesweep.settings.plan import ArchitectureSpec
 from scalesweep.sweep.checkup import cells_of_check
+from scalesweep.train import resident
+from scalesweep.train.capture import is_crippled
 from scalesweep.train.device import prepare_device
 from scalesweep.train.gradient import Execution
+from scalesweep.train.model.architecture import scaled_shape
 from scalesweep.train.model.module import build_model
 from scalesweep.train.optim import make_optimizer
+from scalesweep.train.optim.custom import OwnOptimizer
+from scalesweep.train.optim.groups import group_settings
 from scalesweep.train.stepper import make_stepper
 
-device, cell, notes = prepare_device("cuda:0"), cells_of_check("bfloat16")["200k"], []
-cells = [dataclasses.replace(cell, seed=seed) for seed in range(int(sys.argv[1]))]
-model = build_model(cells).to(device)
+device, cell = prepare_device("cuda:0"), cells_of_check("bfloat16")["200k"]
 tokens = np.random.default_rng(0).integers(0, 4096, 10**6)
-stepper = make_stepper(model, make_optimizer(model, cells), cells, tokens, Execution(device, compiles=False), 0, notes.append)
-forbidden = {name: value for name, value in counters.report().items() if "forbidden" in name or "invalid" in name}
-counters.reset()
-for step in range(10):
-    stepper.advance(step)
-print(json.dumps([type(stepper).__name__, notes, forbidden, counters.report()]))
+qwen = scaled_shape(ArchitectureSpec(architecture="Qwen3", context=cell.shape.context), 64, 2, 32, 4096)
+muon = {"optimizer": "muon", "momentum": 0.9}
+
+def counted(runs, spoil=None, optimizer_of=make_optimizer, **changes):
+    notes, cells = [], [dataclasses.replace(cell, seed=seed, **changes) for seed in range(runs)]
+    model = build_model(cells).to(device)
+    if spoil:
+        hidden = model.hidden
+        model.hidden = lambda tokens: spoil(hidden(tokens))
+    counters.reset()
+    execution = Execution(device, compiles=False)
+    stepper = make_stepper(model, optimizer_of(model, cells), cells, tokens, execution, 0, notes.append)
+    forbidden = {name: value for name, value in counters.report().items() if "forbidden" in name or "invalid" in name}
+    counters.reset()
+    for step in range(10):
+        stepper.advance(step)
+    return notes, forbidden, counters.report()
+
+def waiting(hidden):
+    return hidden * 2 if hidden.sum().item() == 1.0 else hidden
+
+def own(model, cells):
+    return OwnOptimizer(model, torch.optim.SGD, {}, group_settings(cell), (0.9, 0.95), 1.0)
+
+apart = {"waits": counted(1, waiting), "own": counted(1, optimizer_of=own), "is crippled": is_crippled()}
+print(json.dumps(apart))
+print(json.dumps({
+    "1": counted(1),
+    "16": counted(16),
+    "muon": counted(1, **muon),
+    "4, muon, z_loss": counted(4, z_loss=1e-4, **muon),
+    "z_loss": counted(1, z_loss=1e-4),
+    "transformers": counted(1, shape=qwen),
+    "corpus on the host": (setattr(resident, "fits", lambda *_: False), counted(2))[1],
+}))
 """
 
 
-@pytest.mark.parametrize("runs", ["1", "16"])
-def test_a_captured_step_is_one_launch(stand_in: dict[str, str], runs: str) -> None:
-    done = call(stand_in, "-c", COUNTED, runs)
+def test_a_captured_step_is_one_launch(stand_in: dict[str, str]) -> None:
+    done = call(stand_in, "-c", COUNTED)
     assert done.returncode == 0, done.stderr
-    kind, notes, forbidden, counts = json.loads(done.stdout.splitlines()[-1])
-    assert (kind, notes, forbidden) == ("ResidentStepper", [], {})
-    assert counts["graph_launches"] == 10
-    launched: dict[str, Any] = {name: n for name, n in counts.items() if name.startswith(("launched_", "copy_", "sync_by"))}
-    assert launched == {}
+    apart, alike = map(json.loads, done.stdout.splitlines()[-2:])
+    notes, forbidden, counts = apart["waits"]
+    assert notes == ["without a CUDA graph, which is slower (called a synchronizing CUDA operation)"]
+    assert (forbidden, counts.get("graph_launches", 0), apart["is crippled"]) == ({}, 0, False)
+    notes, forbidden, counts = apart["own"]
+    assert notes == ["its optimizer without a CUDA graph, which is slower (a class of your own is stepped from the host)"]
+    assert (forbidden, counts["graph_launches"], counts.get("launched_gemm", 0)) == ({}, 10, 0)
+    for what, (notes, forbidden, counts) in alike.items():
+        assert (what, notes, forbidden, counts["graph_launches"]) == (what, [], {}, 10)
+        launched = {name: n for name, n in counts.items() if name.startswith(("launched_", "copy_", "sync_by"))}
+        assert (what, launched) == (what, {})
 
 
 COMPILED = """
@@ -328,3 +370,32 @@ def test_a_long_training_is_compiled_for_every_batch_and_process(stand_in: dict[
     assert again[1].startswith("compiled earlier, and ready in ")
     assert "of compiling (estimated, the code is kept)" in again[1]
     assert again[-3:] == [1, 2, long[-1]]  # of the forward and of the backward pass
+
+
+ATTENDED = """
+import json
+import counters
+from scalesweep.sweep.checkup import cells_of_check
+from scalesweep.train import attention
+from scalesweep.train.device import prepare_device
+from scalesweep.train.gradient import Execution
+
+device, cell, notes, found = prepare_device("cuda:0"), cells_of_check("bfloat16")["200k"], [], []
+for _ in range(2):
+    attention._chosen.clear()  # as in another process
+    counters.reset()
+    with attention.preferred_attention([cell, cell], Execution(device, 4), notes.append):
+        inside = attention.enabled()
+    found.append([inside, attention.enabled(), bool(counters.report().get("launched_kernel"))])
+print(json.dumps([notes, found]))
+"""
+
+
+def test_the_fastest_attention_is_found_once_and_kept(stand_in: dict[str, str], tmp_path: Path) -> None:
+    done = call(stand_in, "-c", ATTENDED, SCALESWEEP_CACHE=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    notes, ((inside, after, measured), again) = json.loads(done.stdout.splitlines()[-1])
+    assert (len(set(notes)), len(notes), measured) == (1, 2, True)
+    assert after == ["flash", "memory-efficient"]  # cuDNN is switched off there
+    assert notes[0].split()[2] == inside[0]
+    assert again == [inside, after, False]

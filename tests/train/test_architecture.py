@@ -10,7 +10,7 @@ import pytest
 import torch
 from builders import small_settings
 from torch.utils.flop_counter import FlopCounterMode
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, masking_utils
 
 from scalesweep.cli import main
 from scalesweep.errors import SpecError
@@ -87,6 +87,17 @@ def training_flops(shape: ModuleShape) -> float:
     counts = counter.get_flop_counts()["Global"]
     forward, backward = (counts.get(op, 0) for op in (torch.ops.aten.convolution, torch.ops.aten.convolution_backward))
     return (counter.get_total_flops() - backward + 2 * forward) / (2 * shape.context)
+
+
+def test_rows_are_one_sequence_each_without_a_question_to_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
+    def look(_: Any) -> None:
+        raise AssertionError
+
+    tokens = torch.zeros((1, 2, 16), dtype=torch.long)
+    expected = ModuleModel(shape_of("Llama"), seed=3)(tokens)
+    monkeypatch.setattr(masking_utils, "find_packed_sequence_indices", look)
+    assert torch.equal(ModuleModel(shape_of("Llama"), seed=3)(tokens), expected)
+    assert masking_utils.find_packed_sequence_indices is look
 
 
 @pytest.mark.parametrize("architecture", [*ATTENTION, "Mamba"])

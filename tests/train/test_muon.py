@@ -24,7 +24,7 @@ from scalesweep.settings.train import OptimSpec
 from scalesweep.train.coordinates import coordinates
 from scalesweep.train.data import batch
 from scalesweep.train.data.corpus import Corpus
-from scalesweep.train.gradient import accumulate_gradient
+from scalesweep.train.gradient import accumulate_gradient, z_weights
 from scalesweep.train.loop import Hooks, Interrupted
 from scalesweep.train.model.decoder import Decoder
 from scalesweep.train.optim import make_optimizer
@@ -316,7 +316,8 @@ def gradients(cell: Cell, seeds: list[int], weights: list[float]) -> tuple[Decod
     model.head.data = draw(*model.head.shape, seed=9)
     windows = torch.from_numpy(batch(TOKENS, seed=0, step=0, sequences=4, context=cell.shape.context))
     windows = windows.expand(len(seeds), -1, -1)
-    losses = accumulate_gradient(model, windows, 2, contextlib.nullcontext, weights)
+    z_weights_R1 = z_weights(weights, torch.device("cpu"))
+    losses = accumulate_gradient(model, windows, 2, contextlib.nullcontext, z_weights_R1)
     assert model.head.grad is not None
     return model, windows, losses, model.head.grad
 

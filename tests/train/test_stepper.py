@@ -25,8 +25,17 @@ from scalesweep.train.loop import Hooks, train
 from scalesweep.train.model.decoder import Decoder
 from scalesweep.train.optim import make_optimizer
 from scalesweep.train.optim.adamw import corrections
+from scalesweep.train.optim.custom import OwnOptimizer
+from scalesweep.train.optim.groups import group_settings
 from scalesweep.train.pack import Outcome, Run
-from scalesweep.train.resident import ResidentStepper, resident_tokens, resident_type, schedule_rows, window_starts
+from scalesweep.train.resident import (
+    ResidentGradient,
+    ResidentStepper,
+    resident_tokens,
+    resident_type,
+    schedule_rows,
+    window_starts,
+)
 from scalesweep.train.schedule import lr_factor
 from scalesweep.train.stepper import HostStepper, make_stepper, state_of
 
@@ -53,10 +62,12 @@ def pack_of(cell: Cell, runs: int) -> list[Cell]:
     ]
 
 
-def losses(cells: list[Cell], make: Callable[..., Any]) -> tuple[list[list[float]], Decoder]:
+def losses(
+    cells: list[Cell], make: Callable[..., Any], optimizer_of: Callable[..., Any] = make_optimizer
+) -> tuple[list[list[float]], Decoder]:
     first = cells[0]
     model = Decoder(first.shape, [c.seed for c in cells], first.rope_theta, first.embedding_std)  # type: ignore[arg-type]
-    optimizer = make_optimizer(model, cells)
+    optimizer = optimizer_of(model, cells)
     made = make(model, optimizer, gradient_of(model, cells, Execution(CPU, fast=False)))
     found = []
     for step in range(STEPS):
@@ -66,13 +77,16 @@ def losses(cells: list[Cell], make: Callable[..., Any]) -> tuple[list[list[float
     return found, model
 
 
+MUON = {"optimizer": "muon", "momentum": 0.9, "z_loss": 1e-3}
+
+
 @pytest.mark.parametrize("runs", [1, 3])
-@pytest.mark.parametrize("chunk", [7, 256])
+@pytest.mark.parametrize(("chunk", "change"), [(7, {}), (256, {}), (256, MUON)])
 def test_a_step_on_the_device_is_one_from_the_host(
-    cell: Cell, tokens: np.ndarray, runs: int, chunk: int, monkeypatch: pytest.MonkeyPatch
+    cell: Cell, tokens: np.ndarray, runs: int, chunk: int, change: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(residents, "CHUNK_STEPS", chunk)
-    cells = pack_of(cell, runs)
+    cells = [dataclasses.replace(c, **change) for c in pack_of(cell, runs)]
     host, expected = losses(cells, lambda _, o, g: HostStepper(o, cells, tokens, g, CPU))
     resident, found = losses(cells, lambda _, o, g: ResidentStepper(o, cells, tokens, g, CPU, 0))
     assert np.array(resident) == pytest.approx(np.array(host), rel=2e-4)
@@ -92,6 +106,22 @@ def test_a_window_that_a_transform_made_is_that_of_the_host(cell: Cell, tokens: 
     for i in range(4):
         host = batch(tokens, seed=cell.seed, step=3 + i, sequences=B, context=T, windows=windows)
         assert np.array_equal(stream[starts[i][:, None] + np.arange(T + 1)], host)
+
+
+@pytest.mark.parametrize("runs", [1, 2])
+def test_of_a_corpus_that_does_not_fit_the_windows_are_uploaded(
+    cell: Cell, tokens: np.ndarray, runs: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from scalesweep.plan.selection import Selection, Transform
+
+    selection = Selection(40, 0, Transform("junk_uniform", 0.5, 0))
+    cells = [dataclasses.replace(c, selection=selection) for c in pack_of(cell, runs)]
+    host, _ = losses(cells, lambda _, o, g: HostStepper(o, cells, tokens, g, CPU))
+    of_step = 2 * runs * cell.batch_sequences * (cell.shape.context + 1)
+    monkeypatch.setattr(residents, "fits", lambda *_: False)
+    monkeypatch.setattr(residents, "CHUNK_BYTES", 7 * of_step + 1)
+    found, _ = losses(cells, lambda _, o, g: ResidentStepper(o, cells, tokens, g, CPU, 0))
+    assert np.array(found) == pytest.approx(np.array(host), rel=2e-4)
 
 
 @pytest.mark.parametrize("vocab_size", [2**15, 2**15 + 1, 2**17])
@@ -179,6 +209,8 @@ def graphs(monkeypatch: pytest.MonkeyPatch) -> Iterator[type[Graph]]:
     monkeypatch.setattr(torch.cuda, "current_stream", Stream)
     monkeypatch.setattr(torch.cuda, "stream", lambda _: contextlib.nullcontext())
     monkeypatch.setattr(torch.cuda, "Event", Event)
+    monkeypatch.setattr(torch.cuda, "get_sync_debug_mode", lambda: 0)
+    monkeypatch.setattr(torch.cuda, "set_sync_debug_mode", lambda _: None)
     yield Graph
     captures.side_stream.cache_clear()
 
@@ -228,6 +260,43 @@ def test_a_stepper_that_is_done_is_gone_at_once(
         gc.enable()
 
 
+def test_a_class_of_one_s_own_steps_by_captured_gradients(
+    cell: Cell, tokens: np.ndarray, graphs: type[Graph], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def own(model: Decoder, cells: list[Cell]) -> OwnOptimizer:
+        return OwnOptimizer(model, torch.optim.AdamW, {}, group_settings(cell), (cell.beta1, cell.beta2), cell.grad_clip)
+
+    def captured(model: Decoder, optimizer: Any, gradient: Any) -> ResidentGradient:
+        made: Any = ResidentGradient(optimizer, [cell], tokens, gradient, CPU, 0)
+        made.state, Graph.stepper = state_of(model, optimizer), made
+        made.capture(made.state)
+        return made  # type: ignore[no-any-return]
+
+    class Turned(Graph):
+        def replay(self) -> None:
+            super().replay()
+            for gradient in self.stepper._gradients.values():
+                gradient.neg_()
+
+    host, expected = losses([cell], lambda _, o, g: HostStepper(o, [cell], tokens, g, CPU), own)
+    found, model = losses([cell], captured, own)
+    assert found == host
+    assert all(torch.equal(a, b) for a, b in zip(model.parameters(), expected.parameters(), strict=True))
+    monkeypatch.setattr(torch.cuda, "CUDAGraph", Turned)
+    with pytest.raises(RuntimeError, match="the captured step moves the weights"):
+        losses([cell], captured, own)
+
+
+def test_whoever_asks_for_plain_steps_reads_that_they_are_slower(
+    cell: Cell, tokens: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stepper, "has_graphs", lambda *_: True)
+    model, notes = Decoder(cell.shape, [0], 10000.0, 1.0), list[str]()  # type: ignore[arg-type]
+    made = make_stepper(model, make_optimizer(model, [cell]), [cell], tokens, Execution(CPU, fast=False), 0, notes.append)
+    assert isinstance(made, HostStepper)
+    assert notes == ["without a CUDA graph, which is slower (train.fast=false)"]
+
+
 def test_what_cannot_be_captured_is_stepped_from_the_host_with_a_note(
     cell: Cell, tokens: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -244,7 +313,7 @@ def test_what_cannot_be_captured_is_stepped_from_the_host_with_a_note(
 
 
 @pytest.mark.parametrize("runs", [1, 2])
-@pytest.mark.parametrize("fails_at", [1, 2, 4])
+@pytest.mark.parametrize("fails_at", [1, 2, 4, 5])
 def test_a_capture_that_fails_leaves_nothing_behind(
     cell: Cell, tokens: np.ndarray, runs: int, fails_at: int, graphs: type[Graph], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -328,15 +397,18 @@ def test_a_compiled_layer_has_the_losses_of_one_that_is_not_for_every_batch(cell
 @pytest.mark.gpu
 @pytest.mark.parametrize("runs", [1, 4])
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_on_a_gpu_the_graph_has_the_losses_of_the_host(cell: Cell, tokens: np.ndarray, runs: int, precision: Any) -> None:
-    cells = [dataclasses.replace(c, precision=precision) for c in pack_of(cell, runs)]
+@pytest.mark.parametrize("change", [{}, MUON])
+def test_on_a_gpu_the_graph_has_the_losses_of_the_host(
+    cell: Cell, tokens: np.ndarray, runs: int, precision: Any, change: dict[str, Any]
+) -> None:
+    cells = [dataclasses.replace(c, precision=precision, **change) for c in pack_of(cell, runs)]
     device = prepare_device("cuda")
 
     def measured(fast: bool) -> list[Outcome]:
         notes: list[str] = []
         execution = Execution(device, curve_points=100, fast=fast, compiles=False)
         found = train([Run(c) for c in cells], tokens, tokens, execution, Hooks(on_note=notes.append))
-        assert not notes
+        assert any("slower" in note for note in notes) == (not fast)
         return found
 
     tolerance = 1e-3 if precision == "float32" else 2e-2
@@ -353,5 +425,5 @@ def test_on_a_gpu_a_resumed_run_goes_on_in_the_middle(cell: Cell, tokens: np.nda
     (whole,) = train([Run(cell, snapshots=frozenset({17}))], tokens, tokens, execution, hooks)
     start = dataclasses.replace(left[0], key=cell.key)
     (resumed,) = train([Run(cell, start)], tokens, tokens, execution, Hooks(on_note=notes.append))
-    assert not notes
+    assert not any("slower" in note for note in notes)
     assert resumed.loss == pytest.approx(whole.loss, rel=1e-3)

@@ -3,6 +3,7 @@
 import contextlib
 import functools
 import itertools
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -82,7 +83,7 @@ def shares_of_way(found: Sequence[Tensor], expected: Sequence[Tensor]) -> Tensor
     """Of each run, the part of the expected way that was gone: the projection on it, over its length, shape (R,)."""
 
     def products(others: Sequence[Tensor]) -> Tensor:
-        return torch.stack([(a * b).flatten(1).sum(1) for a, b in zip(others, expected, strict=True)]).sum(0)
+        return torch.stack([(a * b).reshape(len(a), -1).sum(1) for a, b in zip(others, expected, strict=True)]).sum(0)
 
     return products(found) / products(expected)
 
@@ -110,6 +111,18 @@ def noting_failed_end() -> Iterator[contextlib.AbstractContextManager[None]]:
         if error not in raised:
             _failed_ends.append(first_line(error))
         raise
+
+
+@contextlib.contextmanager
+def refusing_waits() -> Iterator[None]:
+    """Lets operations raise that wait for the device, such as `item`: in a capture they would make its end fail."""
+    before = torch.cuda.get_sync_debug_mode()
+    with warnings.catch_warnings(action="ignore"):  # that it does not know all of them
+        torch.cuda.set_sync_debug_mode("error")
+    try:
+        yield
+    finally:
+        torch.cuda.set_sync_debug_mode(before)
 
 
 def is_crippled() -> bool:

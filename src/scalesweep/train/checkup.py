@@ -52,9 +52,14 @@ def _bandwidth(device: torch.device) -> float:
 
 def _step(name: str, cell: Cell, device: torch.device, runs: int, compiles: bool, ceiling: float) -> dict[str, Any]:
     notes: list[str] = []
+
+    def note(line: str) -> None:
+        if not line.startswith("attention by "):  # which changes no plan
+            notes.append(line)
+
     found = {"size": name, "runs": runs, "compiled": compiles}
     try:
-        seconds = seconds_per_step(cell, device, None, runs, on_note=notes.append, compiles=compiles)
+        seconds = seconds_per_step(cell, device, None, runs, on_note=note, compiles=compiles)
     except RuntimeError as error:
         if not is_out_of_memory(error):
             raise

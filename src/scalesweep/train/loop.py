@@ -16,6 +16,7 @@ import numpy as np
 from torch import Tensor
 
 from scalesweep.plan.cell import pack_signature
+from scalesweep.train.attention import preferred_attention
 from scalesweep.train.data import validation_windows
 from scalesweep.train.evaluate import Loss, evaluate, further_windows
 from scalesweep.train.gradient import Execution, autocast_of
@@ -47,7 +48,7 @@ class Hooks:
     should_stop: Callable[[], bool] = lambda: False
     """Asked after every step and every part of the evaluation."""
     on_note: Callable[[str], None] = lambda line: None
-    """Receives what somebody should know who wonders why this is slow."""
+    """Receives what somebody should know who wonders why this is as slow, or as fast, as it is."""
 
 
 def train(
@@ -74,6 +75,18 @@ def train(
     Raises:
         Interrupted: `should_stop` said so; the checkpoints were handed over.
     """
+    with preferred_attention([run.cell for run in runs], execution, hooks.on_note):
+        return _trained(runs, train_tokens, validation_tokens, execution, hooks, further or {})
+
+
+def _trained(
+    runs: Sequence[Run],
+    train_tokens: np.ndarray,
+    validation_tokens: np.ndarray,
+    execution: Execution,
+    hooks: Hooks,
+    further: Mapping[str, np.ndarray],
+) -> list[Outcome]:
     cells, device = [run.cell for run in runs], execution.device
     assert len({pack_signature(c) for c in cells}) == 1, "these cells cannot be stepped together"
     first = cells[0]
@@ -84,6 +97,8 @@ def train(
     stepper: Stepper
     if execution.ranks > 1:
         stepper = spread_stepper(model, optimizer, cells, train_tokens, execution)
+        if device.type == "cuda":
+            hooks.on_note("without a CUDA graph, which is slower (several GPUs train it together)")
     else:
         stepper = make_stepper(model, optimizer, cells, train_tokens, execution, step, hooks.on_note)
     pack = Pack(runs, model, optimizer, stepper, step, execution.ranks)
@@ -121,7 +136,7 @@ def train(
     if pack.alive:
         windows = validation_windows(validation_tokens, first.validation_tokens, first.shape.context)
         losses = evaluate(model, windows, autocast_of(first, device), stop_if_asked)
-        for name, tokens in (further or {}).items():
+        for name, tokens in further.items():
             windows = further_windows(tokens, first)
             beside[name] = evaluate(model, windows, autocast_of(first, device), stop_if_asked)
     if hooks.on_weights:

@@ -14,8 +14,9 @@ from torch import Tensor, distributed, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from scalesweep.plan.cell import Cell
+from scalesweep.train.attention import preferred_attention
 from scalesweep.train.device import synchronize
-from scalesweep.train.gradient import Execution, Gradient, autocast_of, share_of_loss
+from scalesweep.train.gradient import Execution, Gradient, autocast_of, share_of_loss, z_weights
 from scalesweep.train.model.decoder import Decoder
 from scalesweep.train.model.module import Model, build_model
 from scalesweep.train.optim import make_optimizer
@@ -30,12 +31,12 @@ class _Objective(nn.Module):
     def __init__(self, model: Model, cells: Sequence[Cell], execution: Execution) -> None:
         super().__init__()
         self.model, self._autocast = model, autocast_of(cells[0], execution.device)
-        self._z_losses = [c.z_loss for c in cells]
-        self._in_parts = execution.fast and isinstance(model, Decoder) and not any(self._z_losses)
+        self._z_weights_R1 = z_weights([c.z_loss for c in cells], execution.device)
+        self._in_parts = execution.fast and isinstance(model, Decoder) and self._z_weights_R1 is None
 
     def forward(self, part_RBT: Tensor, sequences: int) -> tuple[Tensor, Tensor]:
         """As `share_of_loss`."""
-        return share_of_loss(self.model, part_RBT, sequences, self._autocast, self._z_losses, self._in_parts)
+        return share_of_loss(self.model, part_RBT, sequences, self._autocast, self._z_weights_R1, self._in_parts)
 
 
 def spread_gradient(model: Model, cells: Sequence[Cell], execution: Execution) -> Gradient:
@@ -67,10 +68,11 @@ def spread_stepper(
 
 def follow(run: Run, tokens: np.ndarray, execution: Execution) -> None:
     """Step along with the process that leads to the cell's last step; the leader may end sooner, and then ends this process."""
-    model = build_model([run.cell]).to(execution.device)
-    optimizer = make_optimizer(model, [run.cell])
-    first = restore(model, optimizer, [run.start])
-    stepper = spread_stepper(model, optimizer, [run.cell], tokens, execution)
-    for step in range(first, run.cell.steps):
-        stepper.advance(step)
-    synchronize(execution.device)
+    with preferred_attention([run.cell], execution, lambda _: None):  # of which the leader tells
+        model = build_model([run.cell]).to(execution.device)
+        optimizer = make_optimizer(model, [run.cell])
+        first = restore(model, optimizer, [run.start])
+        stepper = spread_stepper(model, optimizer, [run.cell], tokens, execution)
+        for step in range(first, run.cell.steps):
+            stepper.advance(step)
+        synchronize(execution.device)

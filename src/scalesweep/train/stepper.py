@@ -20,9 +20,12 @@ from scalesweep.train.device import first_line, is_out_of_memory
 from scalesweep.train.gradient import Execution, Gradient, gradient_of
 from scalesweep.train.model.decoder import Decoder
 from scalesweep.train.model.module import Model
-from scalesweep.train.optim.adamw import FusedAdamW, StackedAdamW
+from scalesweep.train.optim import ResidentOptimizer
+from scalesweep.train.optim.adamw import FusedAdamW
+from scalesweep.train.optim.custom import OwnOptimizer
 from scalesweep.train.optim.groups import Optimizer
-from scalesweep.train.resident import ResidentStepper, has_graphs
+from scalesweep.train.optim.muon import Muon
+from scalesweep.train.resident import ResidentGradient, ResidentStepper, has_graphs
 from scalesweep.train.schedule import lr_factor
 
 
@@ -75,7 +78,8 @@ def to_device(windows: Sequence[np.ndarray], device: torch.device) -> Tensor:
 def state_of(model: Model, optimizer: Optimizer) -> list[Tensor]:
     """What a step changes."""
     moments = [tensor for several in optimizer.moments().values() for tensor in several]
-    return [*model.parameters(), *moments, *([optimizer.count] if isinstance(optimizer, FusedAdamW) else [])]
+    adamw = optimizer.adamw if isinstance(optimizer, Muon) else optimizer
+    return [*model.parameters(), *moments, *([adamw.count] if isinstance(adamw, FusedAdamW) else [])]
 
 
 def make_stepper(
@@ -90,21 +94,24 @@ def make_stepper(
     """The fastest way to step these runs on this device that comes to the same; the plain one where another does not work."""
     device, gradient = execution.device, gradient_of(model, cells, execution)
     plain = HostStepper(optimizer, cells, tokens, gradient, device)
-    can_capture = isinstance(model, Decoder) and isinstance(optimizer, FusedAdamW | StackedAdamW)
-    if (
-        not has_graphs(device, tokens, cells[0].shape.vocab_size)
-        or not execution.fast
-        or not can_capture
-        or any(c.z_loss for c in cells)
-    ):
+    if not has_graphs(device):
         return plain
-    assert isinstance(model, Decoder) and isinstance(optimizer, FusedAdamW | StackedAdamW)
-    state = state_of(model, optimizer)
+    if not execution.fast:
+        note("without a CUDA graph, which is slower (train.fast=false)")
+        return plain
+    state, how = state_of(model, optimizer), (cells, tokens, gradient, device, start)
     try:
-        resident = ResidentStepper(optimizer, cells, tokens, gradient, device, start)
+        if isinstance(optimizer, OwnOptimizer):
+            resident: ResidentStepper = ResidentGradient(optimizer, *how)
+        else:
+            assert isinstance(optimizer, ResidentOptimizer)
+            resident = ResidentStepper(optimizer, *how)
         captured = resident.capture(state)
-        steps = cells[0].steps - start
-        compile_where_it_pays(partial(resident.capture, state), captured, model, cells, execution, steps, note)
+        if isinstance(resident, ResidentGradient):
+            note("its optimizer without a CUDA graph, which is slower (a class of your own is stepped from the host)")
+        if isinstance(model, Decoder):
+            steps = cells[0].steps - start
+            compile_where_it_pays(partial(resident.capture, state), captured, model, cells, execution, steps, note)
         return resident
     except RuntimeError as error:
         if is_out_of_memory(error):

@@ -109,6 +109,26 @@ def quiet() -> Iterator[None]:
         logging.set_verbosity(verbosity)
 
 
+@contextlib.contextmanager
+def one_sequence_a_row() -> Iterator[None]:
+    """Let the library take each row for one sequence, as it is, without looking for several.
+
+    It looks in every forward pass, which waits for the device. In a capture, where it cannot look, it takes masks of T x T
+    entries, and with them slower kernels, in place of causal attention.
+    """
+    from transformers import masking_utils
+
+    look = getattr(masking_utils, "find_packed_sequence_indices", None)
+    if look is None:  # of a version that does not look
+        yield
+        return
+    masking_utils.find_packed_sequence_indices = lambda position_ids: None
+    try:
+        yield
+    finally:
+        masking_utils.find_packed_sequence_indices = look
+
+
 def _scaled_config(spec: ArchitectureSpec, width: int, depth: int, head_dim: int, vocab_size: int) -> Any:
     """The default configuration with the dimensions replaced."""
     config_class = _config_class(spec.architecture)

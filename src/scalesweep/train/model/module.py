@@ -10,7 +10,14 @@ from torch.func import functional_call
 
 from scalesweep.plan.cell import Cell
 from scalesweep.plan.flops import DecoderShape, ModuleShape
-from scalesweep.train.model.architecture import ParameterGroup, build_module, config_from_json, parameter_groups, quiet
+from scalesweep.train.model.architecture import (
+    ParameterGroup,
+    build_module,
+    config_from_json,
+    one_sequence_a_row,
+    parameter_groups,
+    quiet,
+)
 from scalesweep.train.model.custom import build_custom
 from scalesweep.train.model.decoder import Decoder, cross_entropy
 
@@ -56,7 +63,7 @@ class ModuleModel(nn.Module):
         if self._is_custom:
             return functional_call(self.library_module[0], weights, (tokens_RBT.squeeze(0),))[None]
         arguments = {"input_ids": tokens_RBT.squeeze(0), "use_cache": False}
-        with quiet():
+        with quiet(), one_sequence_a_row():
             return functional_call(self.library_module[0], weights, (), arguments).logits[None]
 
     def losses(self, tokens_RBT1: Tensor) -> Tensor:

@@ -5,10 +5,13 @@ from collections.abc import Sequence
 from scalesweep.plan.cell import Cell
 from scalesweep.train.model.decoder import Decoder
 from scalesweep.train.model.module import Model
-from scalesweep.train.optim.adamw import make_adamw
+from scalesweep.train.optim.adamw import FusedAdamW, StackedAdamW, make_adamw
 from scalesweep.train.optim.custom import own_optimizer
 from scalesweep.train.optim.groups import Optimizer
 from scalesweep.train.optim.muon import Muon
+
+ResidentOptimizer = FusedAdamW | StackedAdamW | Muon
+"""Optimizers whose `step_by` needs nothing of the host, so that it can be captured."""
 
 
 def make_optimizer(model: Model, cells: Sequence[Cell]) -> Optimizer:

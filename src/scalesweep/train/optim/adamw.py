@@ -14,7 +14,6 @@ from scalesweep.train.optim.groups import (
     CLIP_EPS,
     GroupName,
     GroupSettings,
-    Optimizer,
     clip_gradients,
     group_of,
     group_settings,
@@ -209,7 +208,7 @@ def _blocks(names: Sequence[str], cells: Sequence[Cell]) -> Iterator[tuple[list[
                 yield block, [settings[group] for settings in of_runs]
 
 
-def make_adamw(model: Model, cells: Sequence[Cell], without: Collection[GroupName] = ()) -> Optimizer:
+def make_adamw(model: Model, cells: Sequence[Cell], without: Collection[GroupName] = ()) -> FusedAdamW | StackedAdamW:
     """AdamW for all groups but those of `without`. One run takes torch's fused kernel, several take one buffer for all."""
     if len(cells) == 1:
         return FusedAdamW(model, cells[0], without)

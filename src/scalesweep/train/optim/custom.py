@@ -55,21 +55,21 @@ class OwnOptimizer:
         max_norm: float,
     ) -> None:
         group_by_name = groups_of(model)
-        self._parameters = dict(model.named_parameters())
-        self._views = {name: nn.Parameter(p.detach()[0]) for name, p in self._parameters.items()}
+        self.parameters = dict(model.named_parameters())
+        self._views = {name: nn.Parameter(p.detach()[0]) for name, p in self.parameters.items()}
         self._max_norm = max_norm
         self._peak_lrs = {group: of.peak_lr for group, of in settings.items()}
         groups = []
         for group, of in settings.items():
-            if names := [name for name in self._parameters if group_by_name[name] == group]:
+            if names := [name for name in self.parameters if group_by_name[name] == group]:
                 values = {"lr": of.peak_lr, "betas": betas, "eps": of.eps, "weight_decay": of.weight_decay}
                 groups.append({"params": [self._views[name] for name in names], "name": group, "names": names, **values})
         self._own: Any = made(groups, **arguments)
 
     def step(self, factors: Sequence[float]) -> Tensor:
         """As in `Optimizer`."""
-        norms = clip_gradients(list(self._parameters.values()), self._max_norm)
-        for name, p in self._parameters.items():
+        norms = clip_gradients(list(self.parameters.values()), self._max_norm)
+        for name, p in self.parameters.items():
             # A copy, as a class may keep it, and a tape writes the next step's gradient where it wrote this one.
             self._views[name].grad = None if p.grad is None else p.grad[0].clone()
             p.grad = None

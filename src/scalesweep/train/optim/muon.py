@@ -6,7 +6,7 @@ matrices as one. Here all matrices of one shape, of every layer and run, are one
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -95,7 +95,11 @@ class Muon:
             if group_of(name) == OWN:
                 shapes.setdefault((p.shape[1] // _count(name), p.shape[2]), []).append(name)
         self._stacks = [self._stack(names, rows) for (rows, _), names in shapes.items()]
-        self._adamw = make_adamw(model, [dataclasses.replace(c, grad_clip=math.inf) for c in cells], without=(OWN,))
+        self._max_norms = self._column([c.grad_clip for c in cells]).flatten()
+        self._memory, self._fresh = self._column([c.momentum for c in cells]), self._column([1 - c.momentum for c in cells])
+        self._peak_lr, self._decay = self._column([c.hidden_lr for c in cells]), self._column([c.weight_decay for c in cells])
+        self.adamw = make_adamw(model, [dataclasses.replace(c, grad_clip=math.inf) for c in cells], without=(OWN,))
+        """Of all else."""
 
     @torch.no_grad()
     def _stack(self, names: list[str], rows: int) -> _Stack:
@@ -110,22 +114,37 @@ class Muon:
         """One number a run, shape (R, 1, 1, 1), computed in float64 and used in float32."""
         return torch.tensor(np.asarray(values), dtype=torch.float32).view(-1, 1, 1, 1).to(self._device, non_blocking=True)
 
-    @torch.no_grad()
     def step(self, factors: Sequence[float]) -> Tensor:
         """As in `Optimizer`."""
-        norms = clip_each_gradient(list(self._parameters.values()), self._column([c.grad_clip for c in self._cells]).flatten())
         lr = np.array([f * c.hidden_lr for f, c in zip(factors, self._cells, strict=True)])
         kept = self._column(1 - lr * np.array([c.weight_decay for c in self._cells]))
-        memory = self._column([c.momentum for c in self._cells])
-        fresh = self._column([1 - c.momentum for c in self._cells])
+        norms = self._step(kept, lambda scale: self._column(-lr * scale))
+        self.adamw.step(factors)
+        return norms
+
+    def step_by(self, row_3R1: Tensor) -> Tensor:
+        """As in `StackedAdamW`; rates are multiplied on the device, in float32."""
+        lr = row_3R1[0].view(-1, 1, 1, 1) * self._peak_lr
+        norms = self._step(1 - lr * self._decay, lambda scale: lr * -scale)
+        self.adamw.step_by(row_3R1)
+        return norms
+
+    @torch.no_grad()
+    def _step(self, kept: Tensor, rate: Callable[[float], Tensor]) -> Tensor:
+        """Clip all gradients, and step the stacks.
+
+        Args:
+            kept: share of the weights that their decay leaves of each run, shape (R, 1, 1, 1).
+            rate: of its scale makes what an update is multiplied by, of that shape too.
+        """
+        norms = clip_each_gradient(list(self._parameters.values()), self._max_norms)
         for stack in self._stacks:
             rows, cols = stack.weights.shape[-2:]
             gradient = self._gradient(stack, rows)
-            stack.momentum.lerp_(gradient, fresh)
+            stack.momentum.lerp_(gradient, self._fresh)
             # Nesterov's: the gradient counts once more. Norms of the sum do not matter, since the direction is made orthogonal.
-            direction = orthogonalise(gradient.lerp_(stack.momentum, memory).to(self._dtype))
-            stack.weights.mul_(kept).addcmul_(direction.float(), self._column(-lr * update_scale(rows, cols)))
-        self._adamw.step(factors)
+            direction = orthogonalise(gradient.lerp_(stack.momentum, self._memory).to(self._dtype))
+            stack.weights.mul_(kept).addcmul_(direction.float(), rate(update_scale(rows, cols)))
         return norms
 
     def _gradient(self, stack: _Stack, rows: int) -> Tensor:
@@ -138,14 +157,14 @@ class Muon:
     def moments(self) -> dict[str, tuple[Tensor, ...]]:
         """Muon's momentum of the layers' matrices, both moments of AdamW of all else."""
         own = {name: (momentum,) for stack in self._stacks for name, momentum in stack.views(stack.momentum)}
-        return own | self._adamw.moments()
+        return own | self.adamw.moments()
 
     def load(self, run: int, moments: Mapping[str, tuple[Tensor, ...]], step: int) -> None:
         """As in `Optimizer`."""
         for stack in self._stacks:
             for name, momentum in stack.views(stack.momentum):
                 momentum[run].copy_(moments[name][0])
-        self._adamw.load(run, moments, step)
+        self.adamw.load(run, moments, step)
 
 
 def _count(name: str) -> int:
