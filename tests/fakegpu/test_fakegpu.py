@@ -16,6 +16,7 @@ from scalesweep.run.store.store import Store
 
 pytestmark = [pytest.mark.fakegpu, pytest.mark.slow]
 HERE = Path(__file__).parent
+SCRIPTS = HERE.parents[1] / "scripts"
 LIBRARIES = ("libcudart.so.13", "libcublasLt.so.13", "libcublas.so.13", "libcuda.so.1")
 SWEEP = ("sweep=smoke", "logger=none", "fit.bootstrap=0", "sweep.sizes=[10k]", "sweep.budgets=[16k,64k]")
 
@@ -310,6 +311,27 @@ def test_a_captured_step_is_one_launch(stand_in: dict[str, str]) -> None:
         assert (what, launched) == (what, {})
 
 
+BESIDE_NANOGPT = """
+import json, sys
+sys.path.append(sys.argv[1])
+import bench_kernels as bench
+
+found = bench.measure(bench.cell_of(64, 256), 1, bench.prepare())
+print(json.dumps({way: [counts.kernels, counts.bytes] for way, counts in found.items()}))
+"""
+
+
+def test_a_compiled_step_is_no_more_than_that_of_nanogpt(stand_in: dict[str, str], tmp_path: Path) -> None:
+    """Counted at 228k parameters; docs/performance.md has the table."""
+    done = call(stand_in, "-c", BESIDE_NANOGPT, str(SCRIPTS), TORCHINDUCTOR_CACHE_DIR=str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    (kernels, moved), (their_kernels, their_moved) = found["compiled"], found["nanoGPT"]
+    assert kernels <= 1.1 * their_kernels
+    assert moved <= 1.2 * their_moved
+    assert found["as it is"][0] <= 1.9 * their_kernels
+
+
 COMPILED = """
 import dataclasses, json, sys
 import numpy as np
@@ -363,13 +385,13 @@ def test_a_long_training_is_compiled_for_every_batch_and_process(stand_in: dict[
     assert "(the code is loaded)" in parts[1]
     assert pack[1].startswith("compiled in ")
     assert "of compiling (as other kinds took here)" in pack[1]
-    assert [found[-3] for found in (short, long, batch, parts, never, pack)] == [0, 1, 1, 1, 1, 2]
-    assert never[1:] == [1, 0, short[-1]]  # no note
+    assert [found[-3] for found in (short, long, batch, parts, never, pack)] == [0, 2, 2, 2, 2, 4]  # layers, readout
+    assert never[1:] == [2, 0, short[-1]]  # no note
     assert long[-1] < 0.7 * short[-1]
     (again,) = compiled(cache, [1, LONG, 64, None, "auto"])
     assert again[1].startswith("compiled earlier, and ready in ")
     assert "of compiling (estimated, the code is kept)" in again[1]
-    assert again[-3:] == [1, 2, long[-1]]  # of the forward and of the backward pass
+    assert again[-3:] == [2, 4, long[-1]]  # of the forward and of the backward passes
 
 
 ATTENDED = """

@@ -1,8 +1,11 @@
+import contextlib
+
 import pytest
 import torch
 
 from scalesweep.plan.flops import DecoderShape
-from scalesweep.train.model.decoder import Decoder
+from scalesweep.train.model import decoder
+from scalesweep.train.model.decoder import Cast, Decoder, Lookup
 
 SHAPE = DecoderShape(width=32, depth=2, num_heads=2, ffn_width=48, vocab_size=50, context=16, qk_norm=True)
 
@@ -92,4 +95,61 @@ def test_attention_equals_the_formula() -> None:
     scores = torch.einsum("bqhk,bshk->bhqs", q, k) / 4
     scores = scores.masked_fill(torch.ones(16, 16).triu(1).bool(), -torch.inf).softmax(-1)
     expected = torch.einsum("bhqs,bshk->bqhk", scores, v).reshape(2, 16, 32) @ layer.attn_out[0].T
-    torch.testing.assert_close(layer.attention(x, model.cos_TK, model.sin_TK)[0], expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        layer.attention(x, model.cos_TK, model.sin_TK, layer.matrices)[0], expected, rtol=1e-4, atol=1e-5
+    )
+
+
+def gradients(runs: int, precision: str) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+    """The losses of a decoder and its gradients by name."""
+    model = make(list(range(runs)))
+    with torch.autocast("cpu", torch.bfloat16) if precision == "bfloat16" else contextlib.nullcontext():
+        losses = model.losses(windows(runs))
+    losses.sum().backward()
+    return losses.detach(), {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
+
+
+@pytest.mark.parametrize("runs", [1, 3])
+@pytest.mark.parametrize(("precision", "of_loss", "of_gradient"), [("float32", 1e-5, 1e-5), ("bfloat16", 1e-3, 2e-2)])
+def test_what_a_gpu_takes_is_the_same_mathematics(
+    runs: int, precision: str, of_loss: float, of_gradient: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected, expected_by_name = gradients(runs, precision)
+    monkeypatch.setattr(decoder, "is_on_gpu", lambda _: True)
+    found, found_by_name = gradients(runs, precision)
+    torch.testing.assert_close(found, expected, rtol=of_loss, atol=0.0)
+    assert found_by_name.keys() == expected_by_name.keys()
+    for name, gradient in found_by_name.items():
+        assert gradient.dtype == torch.float32
+        assert (gradient - expected_by_name[name]).norm() <= of_gradient * expected_by_name[name].norm(), name
+
+
+@pytest.mark.parametrize("runs", [1, 3])
+def test_a_product_adds_up_the_gradients_of_rows(runs: int) -> None:
+    """Against additions one by one; tokens that do not come have none."""
+    generator = torch.Generator().manual_seed(0)
+    tokens = torch.randint(0, 40, (runs, 3, 16), generator=generator)
+    table = torch.randn(runs, 50, 8, generator=generator, requires_grad=True)
+    weights = torch.randn(runs, 3, 16, 8, generator=generator)
+    rows = Lookup.apply(tokens, table)
+    (rows * weights).sum().backward()
+    expected = torch.zeros(runs, 50, 8)
+    for run in range(runs):
+        expected[run].index_add_(0, tokens[run].flatten(), weights[run].flatten(0, 1))
+    assert torch.equal(rows, torch.stack([table[run][tokens[run]] for run in range(runs)]))
+    assert table.grad is not None
+    torch.testing.assert_close(table.grad, expected, rtol=1e-6, atol=1e-6)
+
+
+def test_matrices_cast_at_once_are_those_that_autocast_casts() -> None:
+    """To the bit, and their gradients."""
+    x, matrices = torch.randn(4, 8), [torch.randn(6, 8, requires_grad=True), torch.randn(3, 6, requires_grad=True)]
+    with torch.autocast("cpu", torch.bfloat16):
+        expected = x @ matrices[0].T @ matrices[1].T
+    of = torch.autograd.grad(expected.float().square().sum(), matrices)
+    with torch.autocast("cpu", torch.bfloat16):
+        first, second = Cast.apply(torch.bfloat16, *matrices)
+        found = x @ first.T @ second.T
+    assert torch.equal(found, expected)
+    for gradient, other in zip(torch.autograd.grad(found.float().square().sum(), matrices), of, strict=True):
+        assert torch.equal(gradient, other)

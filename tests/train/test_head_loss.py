@@ -13,7 +13,7 @@ from scalesweep.settings.settings import Settings
 from scalesweep.train import head_loss
 from scalesweep.train.device import prepare_device
 from scalesweep.train.gradient import Execution, gradient_of
-from scalesweep.train.model.decoder import Decoder
+from scalesweep.train.model.decoder import Decoder, Share
 
 CPU = prepare_device("cpu")
 
@@ -62,6 +62,17 @@ def test_in_parts_as_at_once(
     for a, b in zip(found, expected, strict=True):
         assert a.dtype == b.dtype
         assert (a - b).norm() <= tolerance * b.norm()
+
+
+@pytest.mark.filterwarnings("ignore")  # of the compiler's own parts
+def test_what_is_compiled_has_the_same_losses_and_derivatives() -> None:
+    logits, targets = torch.randn(2, 5, 11), torch.randint(0, 11, (2, 5, 1))
+    plain, compiled = Share(), Share()
+    compiled.compile(backend="eager")
+    losses, share = plain(logits.clone(), targets, torch.tensor(7.0))
+    found, found_share = compiled(logits.clone(), targets, torch.tensor(7.0))
+    torch.testing.assert_close(found, losses, rtol=1e-5, atol=0.0)
+    torch.testing.assert_close(found_share, share, rtol=1e-5, atol=1e-7)
 
 
 def test_never_more_logits_than_a_part(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,13 +6,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import nn
 
 from scalesweep.plan.cell import Cell
 from scalesweep.train.capture import Captured, Inside
 from scalesweep.train.device import first_line
 from scalesweep.train.gradient import Execution
-from scalesweep.train.model.decoder import Decoder, Layer
+from scalesweep.train.model.decoder import Decoder
 from scalesweep.train.outlook import Source, describe, keep, kind_of, outlook_of, pays
 from scalesweep.units import format_plain
 
@@ -91,23 +91,25 @@ def compiled_layers(model: Decoder) -> Iterator[None]:
 
     Not longer: every kind of layer takes a place in the compiler's cache, and evaluation has shapes of its own.
     """
-    for layer in model.layers:
-        layer._compiled_call_impl = functools.partial(_for_any_batch, layer)
+    parts = model.parts()
+    for part, batched in parts:
+        part._compiled_call_impl = functools.partial(_for_any_batch, part, batched)
     try:
         yield
     finally:
-        for layer in model.layers:
-            layer._compiled_call_impl = None
+        for part, _ in parts:
+            part._compiled_call_impl = None
 
 
-def _for_any_batch(layer: Any, x_RBTD: Tensor, cos_TK: Tensor, sin_TK: Tensor) -> Tensor:
-    forward = _compiled_forward()
-    torch._dynamo.maybe_mark_dynamic(x_RBTD, 1)  # maybe: one sequence is a kind of its own
-    return forward(layer, x_RBTD, cos_TK, sin_TK)
+def _for_any_batch(part: nn.Module, batched: Sequence[int], *arguments: Any) -> Any:
+    forward = _compiled(type(part).forward)
+    for place in batched:
+        torch._dynamo.maybe_mark_dynamic(arguments[place], 1)  # maybe: one sequence is a kind of its own
+    return forward(part, *arguments)
 
 
 @functools.cache
-def _compiled_forward() -> Callable[[Any, Tensor, Tensor, Tensor], Tensor]:
+def _compiled(forward: Callable[..., Any]) -> Callable[..., Any]:
     """One function for all layers, as what compiles those of one model would keep them in memory.
 
     Of all dimensions the marked one alone is dynamic, so that what was compiled before does not change the code.
@@ -115,7 +117,7 @@ def _compiled_forward() -> Callable[[Any, Tensor, Tensor, Tensor], Tensor]:
     import torch._dynamo
 
     torch._dynamo.config.recompile_limit = max(MOST_KINDS, torch._dynamo.config.recompile_limit)
-    return torch.compile(Layer.forward, dynamic=False, fullgraph=True)
+    return torch.compile(forward, dynamic=False, fullgraph=True)
 
 
 def _counted() -> tuple[int, int]:

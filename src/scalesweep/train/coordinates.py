@@ -12,7 +12,7 @@ from torch import Tensor
 from scalesweep.plan.cell import Cell
 from scalesweep.plan.flops import DecoderShape
 from scalesweep.train.data import batch, windows_of_cell
-from scalesweep.train.model.decoder import Decoder
+from scalesweep.train.model.decoder import Decoder, cross_entropy
 from scalesweep.train.optim import make_optimizer
 
 
@@ -38,8 +38,8 @@ def coordinates(cell: Cell, tokens: np.ndarray, steps: int) -> dict[str, NDArray
         module.register_forward_hook(_recorder(seen.setdefault(name, [])))
     B, T, of = cell.batch_sequences, cell.shape.context, windows_of_cell(cell, len(tokens))
     for step in range(steps + 1):
-        windows = batch(tokens, seed=cell.seed, step=step, sequences=B, context=T, windows=of)
-        loss = model.losses(torch.from_numpy(windows)[None]).mean()
+        windows = torch.from_numpy(batch(tokens, seed=cell.seed, step=step, sequences=B, context=T, windows=of))[None]
+        loss = cross_entropy(model(windows[..., :-1]), windows).mean()
         if step < steps:
             loss.backward()
             optimizer.step([1.0])

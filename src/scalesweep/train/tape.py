@@ -109,7 +109,8 @@ class Tape:
         self._interleave = torch.stack([halves, halves + self.K // 2], dim=1).flatten()
         of_heads = torch.arange(2 * self.H)[:, None] * self.K + self._interleave
         self._rows = torch.cat([of_heads.flatten(), torch.arange(2 * self.D, 3 * self.D)])
-        turn = torch.complex(model.get_buffer("cos_TK"), model.get_buffer("sin_TK"))[: self.T, None, None]
+        cos, sin = (model.get_buffer(name)[: self.T, self.K // 2 :] for name in ("cos_TK", "sin_TK"))
+        turn = torch.complex(cos, sin)[:, None, None]
         self._turn, self._turn_back = turn, turn.conj().resolve_conj().clone()
         self._mask = torch.full((self.T, self.T), -math.inf).triu(1)
         self._x, self._dx, self._scratch, self._product = (torch.empty(self.N, self.D) for _ in range(4))

@@ -5,7 +5,10 @@ R = 1 is the plain case. Axes in names: R runs, B sequences, T tokens, D width, 
 vocabulary, I and O the inputs and outputs of a matrix.
 """
 
+import itertools
 import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -15,6 +18,9 @@ from scalesweep.plan.flops import DecoderShape
 
 NORM_EPS = 1e-6
 """Under the root of every RMSNorm: the default of Llama's and Qwen3's configurations in transformers."""
+PRODUCT_VOCABULARY = 1024
+"""Largest vocabulary whose embedding has its gradient by a product on CUDA (`Lookup`); one-hot tokens of a larger one are many
+bytes. A judgement by counts, not measured."""
 
 
 class Decoder(nn.Module):
@@ -39,6 +45,7 @@ class Decoder(nn.Module):
         self.layers = nn.ModuleList(Layer(shape, R, residual_scale) for _ in range(L))
         self.norm = nn.Parameter(torch.ones(R, D))
         self.head = nn.Parameter(torch.empty(R, V, D))
+        self.readout, self.share = Readout(), Share()
         cos_TK, sin_TK = rotary_table(shape.context, shape.head_dim, rope_theta)
         self.register_buffer("cos_TK", cos_TK, persistent=False)
         self.register_buffer("sin_TK", sin_TK, persistent=False)
@@ -63,18 +70,67 @@ class Decoder(nn.Module):
 
     def hidden(self, tokens_RBT: Tensor) -> Tensor:
         """What the head takes, shape (R, B, T, D), for token ids of shape (R, B, T)."""
-        x_RBTD = embed(tokens_RBT, self.embedding)
-        for layer in self.layers:
-            x_RBTD = layer(x_RBTD, self.cos_TK, self.sin_TK)
-        return rms_norm(x_RBTD, self.norm)
+        return rms_norm(self._stream(tokens_RBT, for_products(self._matrices())), self.norm)
 
     def losses(self, tokens_RBT1: Tensor) -> Tensor:
         """Cross-entropy in nats per token, shape (R, B), of windows of T + 1 tokens, shape (R, B, T + 1)."""
-        return cross_entropy(self(tokens_RBT1[..., :-1]), tokens_RBT1)
+        *matrices, head_RVD = for_products([*self._matrices(), self.head])
+        # A copy of its own has the same strides whatever the windows are a part of, for which the compiler looks.
+        targets_RBT = tokens_RBT1[..., 1:].clone(memory_format=torch.contiguous_format)
+        return self.readout(self._stream(tokens_RBT1[..., :-1], matrices), self.norm, head_RVD, targets_RBT)
+
+    def parts(self) -> list[tuple[nn.Module, tuple[int, ...]]]:
+        """What torch.compile takes, each by itself, and which of its arguments have sequences as their second axis."""
+        return [*((layer, (0,)) for layer in self.layers), (self.readout, (0, 3)), (self.share, ())]
+
+    def _matrices(self) -> list[Tensor]:
+        return [matrix for layer in self.layers if isinstance(layer, Layer) for matrix in layer.matrices]
+
+    def _stream(self, tokens_RBT: Tensor, matrices: Sequence[Tensor]) -> Tensor:
+        """The residual stream after the last layer, shape (R, B, T, D), by `_matrices` or what was made of them."""
+        x_RBTD = embed(tokens_RBT, self.embedding)
+        following = iter(matrices)
+        for layer in self.layers:
+            mine = Matrices(*itertools.islice(following, len(Matrices._fields)))
+            x_RBTD = layer(x_RBTD, self.cos_TK, self.sin_TK, mine)
+        return x_RBTD
+
+
+class Readout(nn.Module):
+    """From the residual stream to the losses; its parameters are the decoder's."""
+
+    def forward(self, x_RBTD: Tensor, norm_RD: Tensor, head_RVD: Tensor, targets_RBT: Tensor) -> Tensor:
+        """As `Decoder.losses`."""
+        return mean_losses(linear(rms_norm(x_RBTD, norm_RD), head_RVD), targets_RBT)
+
+
+class Share(nn.Module):
+    """From logits to their losses and derivatives, for losses that are taken in parts (`head_loss`)."""
+
+    def forward(self, logits_RNV: Tensor, targets_RN1: Tensor, number: Tensor) -> tuple[Tensor, Tensor]:
+        """Each run's sum of losses, shape (R,), and the derivatives of the sum over `number` by the logits, in their type."""
+        dtype, logits_RNV = logits_RNV.dtype, logits_RNV.float()
+        if torch.compiler.is_compiling():  # what follows has two kernels then
+            log_RNV = F.log_softmax(logits_RNV, dim=-1)
+            is_target_RNV = torch.arange(log_RNV.shape[-1], device=log_RNV.device) == targets_RN1
+            return -log_RNV.gather(-1, targets_RN1).sum((1, 2)), ((log_RNV.exp() - is_target_RNV.float()) / number).to(dtype)
+        log_z_RN1 = torch.logsumexp(logits_RNV, dim=-1, keepdim=True)
+        losses_R = (log_z_RN1 - logits_RNV.gather(-1, targets_RN1)).sum((1, 2))
+        share_RNV = logits_RNV.sub_(log_z_RN1).exp_()
+        return losses_R, share_RNV.scatter_add_(-1, targets_RN1, torch.full_like(log_z_RN1, -1.0)).div_(number).to(dtype)
+
+
+class Matrices(NamedTuple):
+    """Those of a layer; shapes in `Layer`."""
+
+    qkv: Tensor
+    attn_out: Tensor
+    gate_up: Tensor
+    down: Tensor
 
 
 class Layer(nn.Module):
-    """One pre-norm layer of R decoders."""
+    """One pre-norm layer of R decoders. Its methods take its matrices, as they are or in the precision of the products."""
 
     def __init__(self, shape: DecoderShape, R: int, residual_scale: float) -> None:
         super().__init__()
@@ -89,42 +145,51 @@ class Layer(nn.Module):
         self.gate_up = nn.Parameter(torch.empty(R, 2 * F_, D))
         self.down = nn.Parameter(torch.empty(R, D, F_))
 
-    def forward(self, x_RBTD: Tensor, cos_TK: Tensor, sin_TK: Tensor) -> Tensor:
-        """The residual stream after attention and feed-forward."""
-        attended = self.attention(rms_norm(x_RBTD, self.attn_norm), cos_TK, sin_TK)
-        return self.after(x_RBTD, attended)
+    @property
+    def matrices(self) -> Matrices:
+        """As they are."""
+        return Matrices(self.qkv, self.attn_out, self.gate_up, self.down)
 
-    def after(self, x_RBTD: Tensor, attended_RBTD: Tensor) -> Tensor:
+    def forward(self, x_RBTD: Tensor, cos_TK: Tensor, sin_TK: Tensor, matrices: Matrices) -> Tensor:
+        """The residual stream after attention and feed-forward."""
+        attended = self.attention(rms_norm(x_RBTD, self.attn_norm), cos_TK, sin_TK, matrices)
+        return self.after(x_RBTD, attended, matrices)
+
+    def after(self, x_RBTD: Tensor, attended_RBTD: Tensor, matrices: Matrices) -> Tensor:
         """The residual stream with what attention gave, and after the feed-forward."""
         x_RBTD = torch.add(x_RBTD, attended_RBTD, alpha=self.residual_scale)
-        gate, up = linear(rms_norm(x_RBTD, self.ffn_norm), self.gate_up).chunk(2, dim=-1)
-        return torch.add(x_RBTD, linear(F.silu(gate) * up, self.down), alpha=self.residual_scale)
+        gate, up = linear(rms_norm(x_RBTD, self.ffn_norm), matrices.gate_up).chunk(2, dim=-1)
+        return torch.add(x_RBTD, linear(F.silu(gate) * up, matrices.down), alpha=self.residual_scale)
 
-    def attention(self, x_RBTD: Tensor, cos_TK: Tensor, sin_TK: Tensor) -> Tensor:
+    def attention(self, x_RBTD: Tensor, cos_TK: Tensor, sin_TK: Tensor, matrices: Matrices) -> Tensor:
         """Causal attention of normalised inputs, projected back to the residual stream."""
         R, B, T, D = x_RBTD.shape
-        q, k, v = self.heads(x_RBTD, cos_TK[:T], sin_TK[:T])
+        q, k, v = self.heads(x_RBTD, cos_TK[:T], sin_TK[:T], matrices)
         y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        return linear(y.transpose(1, 2).reshape(R, B, T, D), self.attn_out)
+        return linear(y.transpose(1, 2).reshape(R, B, T, D), matrices.attn_out)
 
-    def heads(self, x_RBTD: Tensor, cos_TK: Tensor, sin_TK: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def heads(self, x_RBTD: Tensor, cos_TK: Tensor, sin_TK: Tensor, matrices: Matrices) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values of normalised inputs at the places of the table, each of shape (R B, heads, T, K)."""
         R, B, T, _ = x_RBTD.shape
-        qkv = linear(x_RBTD, self.qkv).view(R, B, T, 3, self.num_heads, self.head_dim)
-        qk, v = qkv[:, :, :, :2], qkv[:, :, :, 2]
+        qkv = linear(x_RBTD, matrices.qkv).view(R, B, T, 3, self.num_heads, self.head_dim)
+        qk, v = qkv.split((2, 1), dim=3)
         if self.qk_norm is not None:
             qk = F.rms_norm(qk, (self.head_dim,), eps=NORM_EPS) * self.qk_norm.view(R, 1, 1, 2, 1, self.head_dim)
-        q, k = rotate(qk, cos_TK, sin_TK).to(v.dtype).unbind(3)
+        (q, k), v = rotate(qk, cos_TK, sin_TK).to(v.dtype).unbind(3), v.squeeze(3)
         q, k, v = (y.reshape(R * B, T, self.num_heads, self.head_dim).transpose(1, 2) for y in (q, k, v))
         return q, k, v
 
 
 def cross_entropy(logits_RBTV: Tensor, tokens_RBT1: Tensor) -> Tensor:
     """Mean over the positions of each window of T + 1 tokens, in nats per token, shape (R, B)."""
-    targets = tokens_RBT1[..., 1:]
+    return mean_losses(logits_RBTV, tokens_RBT1[..., 1:])
+
+
+def mean_losses(logits_RBTV: Tensor, targets_RBT: Tensor) -> Tensor:
+    """`cross_entropy` of logits and the tokens that they are for."""
     # In float32 also under autocast: bfloat16 has fewer digits than a loss needs to be compared.
-    loss = F.cross_entropy(logits_RBTV.flatten(0, 2).float(), targets.flatten(), reduction="none")
-    return loss.view(targets.shape).mean(-1)
+    loss = F.cross_entropy(logits_RBTV.flatten(0, 2).float(), targets_RBT.flatten(), reduction="none")
+    return loss.view(targets_RBT.shape).mean(-1)
 
 
 def linear(x_RBTI: Tensor, w_ROI: Tensor) -> Tensor:
@@ -135,11 +200,83 @@ def linear(x_RBTI: Tensor, w_ROI: Tensor) -> Tensor:
     return torch.bmm(x_RBTI.reshape(R, B * T, -1), w_ROI.transpose(1, 2)).view(R, B, T, -1)
 
 
+def is_on_gpu(x: Tensor) -> bool:
+    """Whether few kernels matter, as each costs a launch and a way to memory. On CPU results stay what they are to the bit."""
+    return x.is_cuda
+
+
+def for_products(matrices: Sequence[Tensor]) -> Sequence[Tensor]:
+    """The matrices in the precision of the products: under autocast on CUDA all of them at once, elsewhere as they are."""
+    kind = matrices[0].device.type
+    if is_on_gpu(matrices[0]) and torch.is_autocast_enabled(kind):
+        return Cast.apply(torch.get_autocast_dtype(kind), *matrices)
+    return matrices
+
+
+class Cast(torch.autograd.Function):
+    """Several tensors in another type by one kernel, and back for their gradients, where autocast would take one for each."""
+
+    @staticmethod
+    def forward(ctx: Any, dtype: torch.dtype, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """In this type."""
+        ctx.dtype = tensors[0].dtype
+        return tuple(copies_in(dtype, tensors))
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        """In that of the tensors, which have one."""
+        return None, *copies_in(ctx.dtype, gradients)
+
+
+def copies_in(dtype: torch.dtype, tensors: Sequence[Tensor]) -> list[Tensor]:
+    """Copies in this type, by one kernel where they are contiguous."""
+    copies = [tensor.new_empty(tensor.shape, dtype=dtype) for tensor in tensors]
+    torch._foreach_copy_(copies, list(tensors))
+    return copies
+
+
 def embed(tokens_RBT: Tensor, table_RVD: Tensor) -> Tensor:
     """Rows of each run's own table, shape (R, B, T, D)."""
+    if is_on_gpu(table_RVD) and table_RVD.shape[1] <= PRODUCT_VOCABULARY:
+        return Lookup.apply(tokens_RBT, table_RVD)
+    return rows(tokens_RBT, table_RVD)
+
+
+def rows(tokens_RBT: Tensor, table_RVD: Tensor) -> Tensor:
+    """`embed` with torch's own gradient."""
     R, V, D = table_RVD.shape
+    if R == 1:
+        return F.embedding(tokens_RBT, table_RVD.view(V, D))
     offset = torch.arange(R, device=tokens_RBT.device).view(R, 1, 1) * V
     return F.embedding(tokens_RBT + offset, table_RVD.view(R * V, D))
+
+
+class Lookup(torch.autograd.Function):
+    """`embed` with its gradient as one product with the one-hot tokens, in the precision of the other products.
+
+    Five kernels in the place of the thirty by which torch sorts the tokens, and repeatable to the bit, as additions in the
+    order of arrival (index_add) are not on CUDA.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, tokens_RBT: Tensor, table_RVD: Tensor) -> Tensor:
+        """Rows of each run's own table."""
+        kind = table_RVD.device.type
+        tokens_RBT = tokens_RBT.contiguous()
+        ctx.save_for_backward(tokens_RBT)
+        ctx.of_table = table_RVD.shape, table_RVD.dtype
+        ctx.dtype = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else table_RVD.dtype
+        return rows(tokens_RBT, table_RVD)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[None, Tensor]:
+        """That of the table."""
+        (tokens_RBT,), ((R, V, D), dtype) = ctx.saved_tensors, ctx.of_table
+        by_rows = gradients[0].reshape(R, -1, D).to(ctx.dtype)
+        tokens_RN1 = tokens_RBT.reshape(R, -1, 1)
+        one_hot = by_rows.new_zeros(*by_rows.shape[:2], V).scatter_(-1, tokens_RN1, 1.0)
+        with torch.autocast(by_rows.device.type, enabled=False):
+            return None, torch.bmm(one_hot.transpose(1, 2), by_rows).to(dtype)
 
 
 def rms_norm(x_RBTD: Tensor, gain_RD: Tensor) -> Tensor:
@@ -150,15 +287,31 @@ def rms_norm(x_RBTD: Tensor, gain_RD: Tensor) -> Tensor:
 
 
 def rotary_table(context: int, head_dim: int, theta: float) -> tuple[Tensor, Tensor]:
-    """Cosines and sines of shape (context, head_dim / 2), half-split layout as in Llama (Su et al. 2021)."""
+    """Cosines and sines of shape (context, head_dim), half-split layout as in Llama (Su et al. 2021).
+
+    Each angle stands twice, and the sines of the first half are negative, so that what turns is x cos + swapped sin, where
+    `swapped` has the halves of x in the other order.
+    """
     # In float64, since an angle of many turns keeps few digits of its remainder.
     frequencies = torch.exp(torch.arange(0, head_dim, 2, dtype=torch.float64) * (-math.log(theta) / head_dim))
     angles = torch.arange(context, dtype=torch.float64)[:, None] * frequencies
-    return angles.cos().float(), angles.sin().float()
+    cos, sin = angles.cos().float(), angles.sin().float()
+    return torch.cat((cos, cos), dim=1), torch.cat((-sin, sin), dim=1)
 
 
 def rotate(x: Tensor, cos_TK: Tensor, sin_TK: Tensor) -> Tensor:
-    """Rotary position embedding of x, shape (R, B, T, ..., K), two axes between T and K."""
-    first, second = x.chunk(2, dim=-1)
+    """Rotary position embedding of x, shape (R, B, T, ..., K), two axes between T and K; one way is the faster on CPU."""
     cos, sin = cos_TK[:, None, None], sin_TK[:, None, None]
+    return rotate_whole(x, cos, sin) if is_on_gpu(x) else rotate_halves(x, cos, sin)
+
+
+def rotate_whole(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """By three kernels, or as a part of one that is compiled."""
+    swapped = x.unflatten(-1, (2, -1)).flip(-2).flatten(-2)
+    return torch.addcmul(x * cos, swapped, sin)
+
+
+def rotate_halves(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """The same on half of the numbers at a time."""
+    (first, second), cos, sin = x.chunk(2, dim=-1), cos.chunk(2, dim=-1)[1], sin.chunk(2, dim=-1)[1]
     return torch.cat((first * cos - second * sin, first * sin + second * cos), dim=-1)

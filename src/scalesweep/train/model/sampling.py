@@ -64,8 +64,9 @@ def _next_logits(model: Decoder, tokens_S: Tensor, place: int, past: Past) -> Te
     x_RSTD = embed(tokens_S.view(1, S, 1), model.embedding)
     for layer, (keys, values) in zip(model.layers, past, strict=True):
         assert isinstance(layer, Layer)
-        q, k, v = layer.heads(rms_norm(x_RSTD, layer.attn_norm), cos_1K, sin_1K)
+        q, k, v = layer.heads(rms_norm(x_RSTD, layer.attn_norm), cos_1K, sin_1K, layer.matrices)
         keys[:, :, place], values[:, :, place] = k.squeeze(2), v.squeeze(2)
         y = F.scaled_dot_product_attention(q, keys[:, :, : place + 1], values[:, :, : place + 1])
-        x_RSTD = layer.after(x_RSTD, linear(y.transpose(1, 2).reshape(1, S, 1, D), layer.attn_out))
+        attended = linear(y.transpose(1, 2).reshape(1, S, 1, D), layer.attn_out)
+        x_RSTD = layer.after(x_RSTD, attended, layer.matrices)
     return linear(rms_norm(x_RSTD, model.norm), model.head).view(S, -1)

@@ -39,22 +39,23 @@ class FusedAdamW:
             (settings, [name for name in self._named if group_by_name[name] == group])
             for group, settings in group_settings(cell).items()
         ]
+        self._peak_lrs = torch.tensor([settings.peak_lr for settings, _ in self._groups], device=self.count.device)
         self._unused: set[str] = set()
 
     def step(self, factors: Sequence[float]) -> Tensor:
         """As in `Optimizer`."""
-        return self._step(factors[0])
+        return self._step([factors[0] * settings.peak_lr for settings, _ in self._groups])
 
     def step_by(self, row_3R1: Tensor) -> Tensor:
         """As in `StackedAdamW`; the kernel makes its corrections itself."""
-        return self._step(row_3R1[0, 0, 0])
+        return self._step((row_3R1[0, 0, 0] * self._peak_lrs).unbind())
 
     @torch.no_grad()
-    def _step(self, factor: float | Tensor) -> Tensor:
+    def _step(self, lrs: Sequence[float | Tensor]) -> Tensor:
         norms = clip_gradients(list(self._named.values()), self._max_norm)
         self.count += 1
         self._unused = {name for name, p in self._named.items() if p.grad is None}
-        for settings, names in self._groups:
+        for lr, (settings, names) in zip(lrs, self._groups, strict=True):
             if used := [name for name in names if name not in self._unused]:
                 torch._fused_adamw_(
                     [self._named[name] for name in used],
@@ -63,7 +64,7 @@ class FusedAdamW:
                     [self._moments[name][1] for name in used],
                     [],
                     [self.count] * len(used),
-                    lr=factor * settings.peak_lr,  # type: ignore[arg-type]
+                    lr=lr,  # type: ignore[arg-type]
                     beta1=self._betas[0],
                     beta2=self._betas[1],
                     weight_decay=settings.weight_decay,
@@ -96,10 +97,8 @@ class _Block:
     weights: Tensor
     first: Tensor
     second: Tensor
-    peak_lr: Tensor
-    """Of each run, as the next two; shape (R, 1)."""
-    weight_decay: Tensor
     eps: Tensor
+    """Of each run, shape (R, 1)."""
 
     def views(self, matrix: Tensor) -> Iterator[tuple[str, Tensor]]:
         """The parts of `matrix` that belong to each parameter, in its shape."""
@@ -123,16 +122,19 @@ class StackedAdamW:
         self._max_norm = self._column([c.grad_clip for c in cells])
         self._new_share = self._column(1 - self._betas[:, 0]), self._column(1 - self._betas[:, 1])
         self._step = 0
-        self._blocks = [self._block(names, settings) for names, settings in _blocks(list(self._parameters), cells)]
+        blocks = list(_blocks(list(self._parameters), cells))
+        self._blocks = [self._block(names, [s.eps for s in settings]) for names, settings in blocks]
+        self._peak_lrs = torch.stack([self._column([s.peak_lr for s in settings]) for _, settings in blocks])
+        self._decays = torch.stack([self._column([s.weight_decay for s in settings]) for _, settings in blocks])
+        self._decaying = [any(s.weight_decay for s in settings) for _, settings in blocks]
 
     @torch.no_grad()
-    def _block(self, names: list[str], settings: list[GroupSettings]) -> _Block:
+    def _block(self, names: list[str], eps: list[float]) -> _Block:
         """Move the parameters into one matrix."""
         parameters = [self._parameters[name] for name in names]
         weights = torch.cat([p.flatten(1) for p in parameters], dim=1)
         zeros = torch.zeros_like(weights)
-        columns = [self._column([getattr(s, name) for s in settings]) for name in ("peak_lr", "weight_decay", "eps")]
-        block = _Block(names, [p.shape for p in parameters], weights, zeros, zeros.clone(), *columns)
+        block = _Block(names, [p.shape for p in parameters], weights, zeros, zeros.clone(), self._column(eps))
         for name, view in block.views(weights):
             self._parameters[name].data = view
         return block
@@ -158,15 +160,18 @@ class StackedAdamW:
         gradients = [self._gradient(block) for block in self._blocks]
         norms = torch.stack([torch.linalg.vector_norm(g, dim=1) for g in gradients]).norm(dim=0)
         scale = (self._max_norm / (norms.view(-1, 1) + CLIP_EPS)).clamp(max=1.0)
-        for block, gradient in zip(self._blocks, gradients, strict=True):
-            lr = factor * block.peak_lr
+        lrs = factor * self._peak_lrs  # of each block, shape (blocks, R, 1), as the next two
+        kept, rates = 1 - lrs * self._decays, -lrs * first_correction
+        of_blocks = zip(self._blocks, gradients, self._decaying, kept, rates, strict=True)
+        for block, gradient, is_decaying, share, rate in of_blocks:
             gradient.mul_(scale)
             block.first.lerp_(gradient, self._new_share[0])
             block.second.lerp_(gradient.square_(), self._new_share[1])
             denominator = torch.sqrt(block.second, out=gradient)
             denominator.mul_(second_correction).add_(block.eps)
-            block.weights.mul_(1 - lr * block.weight_decay)
-            block.weights.addcmul_(torch.div(block.first, denominator, out=denominator), -lr * first_correction)
+            if is_decaying:
+                block.weights.mul_(share)
+            block.weights.addcmul_(torch.div(block.first, denominator, out=denominator), rate)
         return norms
 
     def _gradient(self, block: _Block) -> Tensor:
