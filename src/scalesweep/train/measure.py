@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from scalesweep.plan.cell import Cell, Precision
-from scalesweep.train.device import is_device_lost, peak_memory_bytes, release_cached, reset_peak_memory, synchronize
+from scalesweep.train.device import peak_memory_bytes, release_cached, reset_peak_memory, synchronize
 from scalesweep.train.gradient import Execution
 from scalesweep.train.loop import Hooks, Interrupted, train
 from scalesweep.train.pack import Run
@@ -27,14 +27,6 @@ SHORTEST_SECONDS = {"cpu": 0.05, "cuda": 0.5}
 """Trainings that are shorter are noise; a GPU does twenty steps of a tiny model in milliseconds."""
 WAIT_SECONDS = 0.02
 """Time of steps between two waits for the device: many times what a wait takes. A judgement."""
-
-
-GAIN = 1.05
-"""Ratio of throughputs below which a pack of twice the runs is not worth its memory; a judgement."""
-LARGEST_PACK = 1024
-LARGEST_GRID = 65535
-"""Sequences of all runs in one product of attention, whose kernels lay them on an axis of CUDA's grid that holds no more
-(2^16 - 1: CUDA C++ Programming Guide, maximum y and z dimension of a grid)."""
 
 
 @dataclass(frozen=True)
@@ -152,30 +144,6 @@ def run_steps(
     pack = [Run(dataclasses.replace(short, seed=seed)) for seed in range(runs)]
     with contextlib.suppress(Interrupted):
         train(pack, tokens, tokens, execution, Hooks(should_stop=on_step, on_note=on_note))
-
-
-def best_pack(cell: Cell, device: torch.device, micro_batch: int | None, most: int = LARGEST_PACK) -> int:
-    """Runs of this shape to step together: doubled while tokens per second grow by 5 % and memory allows; 1 on CPU.
-
-    On CPU a pack would make a result depend, in its last bits, on which cells happened to wait at the same time, so there it
-    is for the user to ask for; docs/training.md has what it gains.
-    """
-    if device.type == "cpu":
-        return 1
-    most = min(most, LARGEST_GRID // (micro_batch or cell.batch_sequences))
-    best, speed, size = 1, 0.0, 1
-    while size <= most:
-        try:
-            tried = size / seconds_per_step(cell, device, micro_batch, size)
-        except RuntimeError as error:  # alone, a cell finds out itself what it cannot do
-            if is_device_lost(error):
-                raise
-            break
-        if tried < GAIN * speed:
-            break
-        best, speed, size = size, tried, 2 * size
-    free_memory(device)
-    return best
 
 
 def free_memory(device: torch.device) -> None:
