@@ -36,7 +36,7 @@ from scalesweep.train.device import (
 )
 from scalesweep.train.gradient import Execution
 from scalesweep.train.loop import Interrupted
-from scalesweep.train.measure import free_memory, try_steps
+from scalesweep.train.measure import Trial, free_memory, try_steps
 from scalesweep.units import format_count
 
 
@@ -123,26 +123,29 @@ class PackLimits:
                 return None
             most_seconds = trial_seconds(cell, runs, table, self.start_seconds) + spare
             try:
-                trial = try_steps(cell, execution, runs, most_seconds, self.stop)
+                trial = _trial(cell, execution, runs, most_seconds, self.stop)
             except Interrupted:
                 return None
-            except RuntimeError as error:  # alone, a cell finds out itself what it cannot do
-                if is_device_lost(error):
-                    raise
-                if runs == 1 or not is_out_of_memory(error):
-                    self.found[pack_signature(cell)] = 1
-                    return 1
-                self._remember(cell, "pack", runs // 2, is_alone=bytes_of_others(self.device) <= OTHERS_BYTES)
-                return runs // 2
-            finally:
-                free_memory(self.device)
+            free_memory(self.device)  # here, where no traceback keeps the tensors of what failed
+            if isinstance(trial, RuntimeError):
+                return self._lower_untrained(cell, runs, trial)
             spent += trial.seconds
             self.start_seconds = max(0.0, trial.seconds - TRIAL_STEPS * trial.seconds_per_step)
-            self.store.packs.note(kind, runs, Taken(trial.num_bytes, trial.seconds_per_step))
+            self.store.packs.note(kind, runs, Taken(trial.num_bytes, None if trial.is_cut else trial.seconds_per_step))
+            if trial.is_cut:
+                return None
             together = f"{runs} runs of {size_name(cell)} together" if runs > 1 else f"one run of {size_name(cell)}"
             speed = format_count(runs * cell.batch_tokens / trial.seconds_per_step)
             self.say(f"tried {together}: {speed} tokens/s, in {trial.seconds:.1f} s (train.pack)")
         return None
+
+    def _lower_untrained(self, cell: Cell, runs: int, error: RuntimeError) -> int:
+        """The pack after a trial that failed: half of what did not fit, else 1, as alone a cell finds out what it cannot do."""
+        if runs == 1 or not is_out_of_memory(error):
+            self.found[pack_signature(cell)] = 1
+            return 1
+        self._remember(cell, "pack", runs // 2, is_alone=bytes_of_others(self.device) <= OTHERS_BYTES)
+        return runs // 2
 
     def note_memory(self, cell: Cell, runs: int, num_bytes: int) -> None:
         """Keep what a training took, for the size of the packs to come."""
@@ -206,3 +209,13 @@ class PackLimits:
         identity = hashlib.sha256(content.encode()).hexdigest()[:8]
         batch = f"{cell.batch_sequences} x {cell.shape.context}"
         return f"{device_identity(self.device)}: {size_name(cell)}, batch {batch}, {cell.precision}, {identity}"
+
+
+def _trial(cell: Cell, execution: Execution, runs: int, most_seconds: float, stop: Callable[[], bool]) -> Trial | RuntimeError:
+    """The trial, or what it failed of, without its frames; the loss of the device is raised."""
+    try:
+        return try_steps(cell, execution, runs, most_seconds, stop)
+    except RuntimeError as error:
+        if is_device_lost(error):
+            raise
+        return error.with_traceback(None)

@@ -153,7 +153,8 @@ class Benchmarks:
         kept = f"kept in {cache_dir(self.settings.data) / 'benchmarks'}; cost.remeasure=true measures again"
         said = f"Benchmarks: {len(self.known) - cached - between} measured now, {cached} known ({kept})."
         if between:
-            said += f" The minutes with ~, of {plural(between, 'other kind')} of cells, are interpolated between these."
+            others = plural(between, "other kind")
+            said += f" The minutes with ~, of {others} of cells, are interpolated (docs/runs.md has how well)."
         if disturbed := sum(b.is_disturbed for b in self.known.values()):
             said += (
                 f" {disturbed} of them were disturbed by other programs whenever they were taken: prices are too high, and the "
