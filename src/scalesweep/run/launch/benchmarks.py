@@ -90,7 +90,7 @@ class Benchmarks:
             self._learn(cell, self._measure(cell, left))
             done += 1
             if (now := time.monotonic()) > said + _SAY_SECONDS and done < total:
-                self.say(f"Benchmarks: {done} of at most {total} that are taken.")
+                self.say(f"Benchmarks: {done} of at most {total}.")
                 said = now
 
     def _most_seconds(self, plan: Plan, workers: int) -> float:
