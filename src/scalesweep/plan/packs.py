@@ -36,8 +36,10 @@ SIZING_SHARE = 0.05
 """Most of the time of the training that it is for that trials of packs may take. A judgement."""
 START_SECONDS = 1.0
 """Of a trial, until its steps are timed. A judgement, as no GPU was at hand, until a trial has shown it."""
-TRIAL_STEPS = 30
-"""Of a trial, with those of its capture."""
+COUNTED_STEPS = 5
+"""Of a trial, at least: a choice within 5 % needs no more. A judgement."""
+TRIAL_STEPS = 15
+"""Of a trial, with its first ones and those of its capture."""
 
 
 @dataclass(frozen=True)

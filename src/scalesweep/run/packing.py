@@ -11,6 +11,7 @@ import torch
 
 from scalesweep.plan.cell import Cell, pack_signature, size_name
 from scalesweep.plan.packs import (
+    COUNTED_STEPS,
     START_SECONDS,
     TRIAL_STEPS,
     PackTable,
@@ -214,7 +215,7 @@ class PackLimits:
 def _trial(cell: Cell, execution: Execution, runs: int, most_seconds: float, stop: Callable[[], bool]) -> Trial | RuntimeError:
     """The trial, or what it failed of, without its frames; the loss of the device is raised."""
     try:
-        return try_steps(cell, execution, runs, most_seconds, stop)
+        return try_steps(cell, execution, runs, most_seconds, stop, COUNTED_STEPS)
     except RuntimeError as error:
         if is_device_lost(error):
             raise
