@@ -84,7 +84,8 @@ class _Machine:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, flops_per_second: float) -> None:
         self.now, self.measured, self._rate = 0.0, list[int](), flops_per_second
         monkeypatch.setattr(measure, "run_steps", self)
-        monkeypatch.setattr(measure.time, "monotonic", lambda: self.now)
+        for clock in ("monotonic", "perf_counter", "process_time"):
+            monkeypatch.setattr(measure.time, clock, lambda: self.now)
 
     def __call__(
         self, cell: Any, execution: Any, runs: int, num_steps: int, on_step: Callable[[], bool], on_note: Any = None

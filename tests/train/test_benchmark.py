@@ -105,7 +105,8 @@ class _Steps:
     def __init__(self, monkeypatch: pytest.MonkeyPatch, first: Sequence[float], then: float) -> None:
         self.now, self.done, self._first, self._then = 0.0, 0, list(first), then
         monkeypatch.setattr(measure, "run_steps", self)
-        monkeypatch.setattr(measure.time, "monotonic", lambda: self.now)
+        for clock in ("monotonic", "perf_counter", "process_time"):
+            monkeypatch.setattr(measure.time, clock, lambda: self.now)
 
     def __call__(
         self, cell: Cell, execution: Any, runs: int, num_steps: int, on_step: Callable[[], bool], on_note: Any = None
