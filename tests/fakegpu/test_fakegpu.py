@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -421,3 +422,67 @@ def test_the_fastest_attention_is_found_once_and_kept(stand_in: dict[str, str], 
     assert after == ["flash", "memory-efficient"]  # cuDNN is switched off there
     assert notes[0].split()[2] == inside[0]
     assert again == [inside, after, False]
+
+
+def test_a_price_is_of_the_first_gpu_that_can_be_used(stand_in: dict[str, str], tmp_path: Path) -> None:
+    """Nothing fits on cuda:0; a launcher without processes of its own goes elsewhere too."""
+    switches = {"FAKE_GPUS": "2", "FAKE_BUSY_DEV": "0", "FAKE_BUSY_GB": "78.7"}
+    done = run(stand_in, "plan", *SWEEP, f"dir={tmp_path / 'sweep'}", "cost.remeasure=true", **switches)
+    assert done.returncode == 0, done.stderr
+    assert "1 measured now, 0 known" in done.stdout
+    made(stand_in, tmp_path / "sweep", "launcher=inline", **switches)
+
+
+SHOWN = """
+import sys
+from scalesweep.run.launch import monitor
+
+monitor.LOOK_SECONDS = monitor.QUIET_SECONDS = 0.1
+from scalesweep.cli import main
+
+sys.exit(main())
+"""
+
+
+def test_seeds_go_in_even_packs_to_two_gpus_whose_speed_is_shown(stand_in: dict[str, str], tmp_path: Path) -> None:
+    words = ("run", *SWEEP, "sweep.seeds=[0,1,2,3,4,5]", "sweep.budgets=[64k]", f"dir={tmp_path / 'sweep'}")
+    done = call(stand_in, "-c", SHOWN, *words, FAKE_GPUS="2", FAKE_BASE_NS="100000")
+    store = Store(tmp_path / "sweep")
+    assert [record["times"]["pack"] for record in store.records()] == [3] * 6, done.stdout + done.stderr + logs(store)
+    assert "tried" not in logs(store)  # a training of a second pays for no trial
+    lines = [line for line in done.stdout.splitlines() if "% of the FLOPs, " in line]
+    assert any(" tokens/s, " in line and line.endswith("% of the ceiling") for line in lines), done.stdout
+
+
+SIZED = """
+import dataclasses, sys
+from pathlib import Path
+from scalesweep.run.packing import PackLimits
+from scalesweep.run.store.store import Store
+from scalesweep.settings.settings import with_values
+from scalesweep.train.device import prepare_device
+
+store = Store(Path(sys.argv[1]))
+settings = with_values(store.plan_file.settings(), {"train.pack": "auto"})
+cell = dataclasses.replace(store.plan_file.plan().longest_first[0], steps=int(sys.argv[2]))
+limits = PackLimits(store, settings, prepare_device("cuda:0"), 1, say=print)
+for _ in range(2):
+    print(limits.of(cell, 64, [cell]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("gigabytes", "steps", "trials", "sizes"),
+    [("79", "10000000", 2, range(2, 65)), ("79", "1000", 0, [64]), ("0.25", "1000", 0, [32])],
+)
+def test_packs_are_as_large_as_memory_and_trials_say(
+    stand_in: dict[str, str], begun: Path, tmp_path: Path, gigabytes: str, steps: str, trials: int, sizes: Sequence[int]
+) -> None:
+    """Of 64 runs each takes 5 MiB by the formula: with a quarter of a GiB there are two packs of 32."""
+    store = Store(shutil.copytree(begun, tmp_path / "sweep"))
+    done = call(stand_in, "-c", SIZED, str(store.directory), steps, FAKE_MEM_GB=gigabytes)
+    assert done.returncode == 0, done.stderr
+    *tried, first, second = done.stdout.splitlines()
+    assert [line.split(" of ")[0] for line in tried] == ["tried one run", "tried 64 runs"][:trials]
+    assert first == second  # by the table
+    assert int(first) in sizes

@@ -4,6 +4,7 @@ import dataclasses
 import io
 import json
 import os
+import re
 import time
 from pathlib import Path
 from typing import Any
@@ -227,3 +228,36 @@ def test_the_monitor_says_how_far_the_first_cell_is(store: Store, plan: Plan, mo
         follower.poll()
     share = cell.flops(CountSpec()) * (cell.steps // 2 / cell.steps) / sum(c.flops(CountSpec()) for c in plan.cells)
     assert stream.getvalue().startswith(f"[0/{len(plan.cells)}] {share:.0%} of the FLOPs")
+
+
+def test_the_monitor_says_how_fast_a_pack_is_once(store: Store, plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each cell of a pack has the speed of all in its curve, and is as far as its share of that brings it."""
+    monkeypatch.setattr(monitor, "LOOK_SECONDS", -1.0)
+    monkeypatch.setattr(monitor, "QUIET_SECONDS", -1.0)
+    pack = [cell for cell in plan.cells if cell.shape == plan.longest_first[0].shape]
+    for cell in pack:
+        store.write_curve(claim(store, cell), [point(cell, cell.steps // 2, 2500.0)])
+    rate = 2500 * flops_per_token(pack[0].shape, "attention")
+    for ceiling, said in ((None, "2.5k tokens/s\n"), (4 * rate, "2.5k tokens/s, 25% of the ceiling\n")):
+        follower = Monitor(store, plan, stream := io.StringIO(), ceiling=ceiling)
+        with follower.showing():
+            follower.poll()
+        assert stream.getvalue().endswith(f" of the FLOPs, {said}")
+
+
+@pytest.mark.parametrize(("columns", "said"), [(70, ""), (80, "2.5k tokens/s"), (120, "2.5k tokens/s, 25% of the ceiling")])
+def test_a_narrow_terminal_leaves_speed_out(
+    store: Store, plan: Plan, monkeypatch: pytest.MonkeyPatch, columns: int, said: str
+) -> None:
+    monkeypatch.setattr(monitor, "LOOK_SECONDS", -1.0)
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", str(columns))
+    cell = plan.longest_first[0]
+    store.write_curve(claim(store, cell), [point(cell, cell.steps // 2, 2500.0)])
+    rate = 2500 * flops_per_token(cell.shape, "attention")
+    follower = Monitor(store, plan, stream := io.StringIO(), ceiling=4 * rate)
+    with follower.showing():
+        follower.poll()
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", stream.getvalue())
+    assert f" of the FLOPs {said}".rstrip() in re.sub(r" *\d+:\d\d:\d\d eta \S+", "", plain)
+    assert ("tokens/s" in plain, "ceiling" in plain) == ("tokens/s" in said, "ceiling" in said)

@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,9 @@ from scalesweep.plan.grid import CorpusFacts
 from scalesweep.plan.plan import make_plan
 from scalesweep.settings.settings import Settings
 from scalesweep.train import measure
-from scalesweep.train.benchmark import benchmark, describe
+from scalesweep.train.benchmark import Benchmark, benchmark, describe, known_benchmark
+from scalesweep.train.gradient import Execution
+from scalesweep.train.loop import Interrupted
 
 
 @pytest.fixture
@@ -28,12 +31,12 @@ def cell(settings: Settings, facts: CorpusFacts) -> Cell:
 def times(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """Stands in for the measurement; holds the cells that were measured."""
     seen: list[Any] = []
-    monkeypatch.setattr(measure, "seconds_per_step", lambda cell, *_, **__: seen.append(cell) or 0.25)
+    monkeypatch.setattr(measure, "try_steps", lambda cell, *_: seen.append(cell) or measure.Trial(0.25, 0, 1.0))
     return seen
 
 
-def run(cell: Cell, cache: Path, remeasure: bool = False) -> Any:
-    return benchmark(cell, "cpu", torch.device, None, cache, remeasure)
+def run(cell: Cell, cache: Path) -> Benchmark:
+    return known_benchmark(cell, "cpu", None, cache) or benchmark(cell, "cpu", torch.device, None, cache)
 
 
 def test_a_kind_is_measured_once(cell: Cell, times: list[Any], tmp_path: Path) -> None:
@@ -41,8 +44,6 @@ def test_a_kind_is_measured_once(cell: Cell, times: list[Any], tmp_path: Path) -
     assert (first.seconds_per_step, first.is_cached, first.watts) == (0.25, False, None)
     assert (second.seconds_per_step, second.is_cached) == (0.25, True)
     assert len(times) == 1
-    run(cell, tmp_path, remeasure=True)
-    assert len(times) == 2
 
 
 def test_what_changes_the_time_of_a_step_is_another_kind(cell: Cell, times: list[Any], tmp_path: Path) -> None:
@@ -98,37 +99,60 @@ def test_a_benchmark_beside_other_programs_is_noticed_and_taken_again(cell: Cell
     assert not run(cell, tmp_path).is_cached
 
 
-def test_what_a_process_pays_once_is_not_a_step_s(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
-    paid = [5.0]
+class _Steps:
+    """Stands in for `run_steps`: steps of a time that goes by on a clock of its own."""
 
-    def run_steps(_: Cell, device: Any, micro_batch: Any, runs: int, num_steps: int, **how: Any) -> float:
-        return (paid.pop() if paid else 0.0) + 1e-3 * num_steps
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, first: Sequence[float], then: float) -> None:
+        self.now, self.done, self._first, self._then = 0.0, 0, list(first), then
+        monkeypatch.setattr(measure, "run_steps", self)
+        for clock in ("monotonic", "perf_counter", "process_time"):
+            monkeypatch.setattr(measure.time, clock, lambda: self.now)
 
-    monkeypatch.setattr(measure, "run_steps", run_steps)
-    assert measure.seconds_per_step(cell, torch.device("cpu"), None) == pytest.approx(1e-3)
-
-
-def test_steps_that_are_too_short_to_time_are_repeated(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
-    tried: list[int] = []
-
-    def run_steps(_: Cell, device: Any, micro_batch: Any, runs: int, num_steps: int, **how: Any) -> float:
-        tried.append(num_steps)
-        return 0.5 + 1e-6 * num_steps
-
-    monkeypatch.setattr(measure, "run_steps", run_steps)
-    assert measure.seconds_per_step(cell, torch.device("cpu"), None) == pytest.approx(1e-6, rel=1e-3)
-    assert max(tried) == measure.FIRST_STEPS + measure.MOST_STEPS
+    def __call__(
+        self, cell: Cell, execution: Any, runs: int, num_steps: int, on_step: Callable[[], bool], on_note: Any = None
+    ) -> None:
+        for self.done in range(1, num_steps + 1):
+            self.now += self._first.pop(0) if self._first else self._then
+            if on_step():
+                return
 
 
-@pytest.mark.parametrize(("fits", "best"), [(0, 1), (1, 1), (5, 4), (10**6, 256)])
-def test_the_pack_is_doubled_while_it_fits(cell: Cell, monkeypatch: pytest.MonkeyPatch, fits: int, best: int) -> None:
-    """Beyond 511 runs of 128 sequences a kernel's grid is full."""
+def seconds_on_cpu(cell: Cell) -> float:
+    return measure.seconds_per_step(cell, torch.device("cpu"), None)
 
-    def seconds(_: Cell, device: Any, micro_batch: Any, runs: int = 1) -> float:
-        if runs > fits:
-            raise RuntimeError("CUDA error: out of memory")
-        return 1.0
 
-    monkeypatch.setattr(measure, "seconds_per_step", seconds)
-    monkeypatch.setattr(measure, "free_memory", lambda _: None)
-    assert measure.best_pack(dataclasses.replace(cell, batch_sequences=128), torch.device("cuda"), None) == best
+def test_the_first_steps_do_not_count(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps = _Steps(monkeypatch, [5.0, 1.0, 1.0, 1.0], 1e-2)
+    assert seconds_on_cpu(cell) == pytest.approx(1e-2)
+    assert steps.done <= measure.FIRST_STEPS + measure.BENCHMARK_STEPS + 2
+
+
+@pytest.mark.parametrize(("seconds", "most"), [(1e-4, 1000), (1e-6, measure.MOST_STEPS)])
+def test_steps_that_are_too_short_to_time_are_repeated(
+    cell: Cell, monkeypatch: pytest.MonkeyPatch, seconds: float, most: int
+) -> None:
+    steps = _Steps(monkeypatch, [], seconds)
+    assert seconds_on_cpu(cell) == pytest.approx(seconds)
+    assert measure.FIRST_STEPS + measure.BENCHMARK_STEPS < steps.done <= most
+
+
+def test_a_trial_ends_in_time_with_what_it_has(cell: Cell, monkeypatch: pytest.MonkeyPatch) -> None:
+    steps, execution = _Steps(monkeypatch, [3.0], 2.0), Execution(torch.device("cpu"), None)
+    trial = measure.try_steps(cell, execution, 1, most_seconds=10.0)
+    assert (trial.seconds_per_step, trial.is_cut, steps.done) == (2.0, True, 5)
+    assert measure.try_steps(cell, execution, 1, most_seconds=1.0).seconds_per_step == 2.0  # of the first step
+
+
+def test_a_trial_that_was_cut_is_not_kept(cell: Cell, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    _Steps(monkeypatch, [], 2.0)
+    benchmark(cell, "cpu", torch.device, None, tmp_path, most_seconds=5.0)
+    assert known_benchmark(cell, "cpu", None, tmp_path) is None
+    benchmark(cell, "cpu", torch.device, None, tmp_path)
+    kept = known_benchmark(cell, "cpu", None, tmp_path)
+    assert kept is not None
+    assert kept.seconds_per_step == pytest.approx(2.0)
+
+
+def test_a_trial_stops_when_it_is_told(cell: Cell) -> None:
+    with pytest.raises(Interrupted):
+        measure.try_steps(cell, Execution(torch.device("cpu"), None), 2, should_stop=lambda: True)

@@ -110,6 +110,7 @@ def plan_content(plan: "Plan", device: str, price: "Price") -> dict[str, Any]:
             "lr": cell.hidden_lr,
             "epochs": cell.epochs,
             "minutes": price.minutes[cell.key],
+            "interpolated": cell.key in price.interpolated,
             "declared": dict(plan.columns.get(cell.key, {})),
         }
         for cell in plan.cells

@@ -111,8 +111,12 @@ def _plan_row(cell: Cell, count: CountSpec, price: Price) -> dict[str, str]:
         "tokens/N": f"{cell.tokens / n:.1f}",
         "epochs": f"{cell.epochs:.2g}",
         "seed": str(cell.seed),
-        "estimated minutes" if price.is_estimated else "minutes": f"{price.minutes[cell.key]:.2f}",
+        "estimated minutes" if price.is_estimated else "minutes": _minutes(cell.key, price),
     }
+
+
+def _minutes(key: str, price: Price) -> str:
+    return f"{'~' if key in price.interpolated else ''}{price.minutes[key]:.2f}"
 
 
 def _flops(plan: Plan) -> str:

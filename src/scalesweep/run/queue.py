@@ -68,7 +68,7 @@ class Queue:
         return dataclasses.replace(job, further_steps=further_steps([run.cell for run in job.runs], left))
 
     def _alike(self, cell: Cell, left: Sequence[Cell], limits: PackLimits) -> tuple[list[Cell], int]:
-        """Other cells that can be stepped with this one now, and the largest pack.
+        """Other cells that can be stepped with this one now, and the size of its pack.
 
         A pack whose worker died may have died of its size: half of it next time, in the end every cell alone.
         """
@@ -77,7 +77,8 @@ class Queue:
         signature, lost = pack_signature(cell), self.store.claims.lost(cell.key)
         same = [c for c in left if c.key != cell.key and pack_signature(c) == signature]
         alike = [c for c in free_cells.claimable(self.store, self.plan, same) if self.store.claims.lost(c.key) == lost]
-        return alike, limits.of(cell, 1 + len(alike)) >> lost
+        running = sum(self.store.state(c.key) == "RUNNING" for c in same)
+        return alike, limits.of(cell, 1 + len(alike), left, running) >> lost
 
     def _run(self, cell: Cell) -> Run:
         """The cell with the furthest state it may go on from, which stays valid whatever happens before it is claimed."""

@@ -95,7 +95,7 @@ def work(
         device: where to train.
         stop: asked after every step.
         say: takes lines for the log.
-        workers: how many share the sweep, so that a pack whose size is measured leaves cells to the others.
+        workers: how many share the sweep, so that packs divide its cells evenly.
         last: keys of cells that are taken when no other can be: the device failed with them.
         is_replaced: whether somebody starts another worker when this one asks for it.
         beside: further devices of this machine, which train a cell together with `device`.
@@ -113,7 +113,7 @@ def work(
     pool = pool_of(settings, device_name(device), torch.__version__)
     queue = Queue(store, plan, say, pool, frozenset(last), frozenset(only))
     worker = Worker(store, plan, settings, corpora, device, stop, say, pool, tuple(beside))
-    limits = PackLimits(store, settings, device, workers, devices=1 + len(beside))
+    limits = PackLimits(store, settings, device, workers, stop, say, devices=1 + len(beside))
     has_slept = sleep_watch()
     with plain_storage_errors(store.directory):
         left, looked, measured = queue.left(), time.monotonic(), 0
@@ -165,7 +165,7 @@ class Worker:
         live = self._tracker(job.runs[0].cell) if len(job.runs) == 1 else None
         try:
             with Lease(self.store, job.claims, self.say) as lease:
-                outcomes = self._train(job, lease, live, started)
+                outcomes = self._train(job, lease, live, started, limits)
         except Interrupted:
             end = "INTERRUPTED"
             release(self.store, job)
@@ -194,7 +194,9 @@ class Worker:
         if live:
             live.finish({"state": end})
 
-    def _train(self, job: Job, lease: Lease, tracker: Tracker | None, started: float) -> list[Outcome | None]:
+    def _train(
+        self, job: Job, lease: Lease, tracker: Tracker | None, started: float, limits: PackLimits
+    ) -> list[Outcome | None]:
         """The outcomes that have become records; None for a cell that somebody else took over."""
         spec, first = self.settings.train, job.runs[0]
         opened = self.corpora[first.cell.corpus_hash]  # one for all, as of what is stepped together
@@ -222,6 +224,7 @@ class Worker:
             outcomes = train(job.runs, opened.train, opened.validation, execution, hooks, opened.further)
         lease.check()
         peak_memory = peak_memory_bytes(self.device)
+        limits.note_memory(first.cell, len(job.runs), peak_memory)
         records = (  # each made as late as it is written: it holds the time
             make_record(run.cell, outcome, self.device, opened, started, job, peak_memory)
             for run, outcome in zip(job.runs, outcomes, strict=True)

@@ -141,7 +141,7 @@ class BudgetSpec(Spec):
     """The most that a sweep may cost. A grid that costs more is shrunk by the rule of docs/runs.md; null sets no limit."""
 
     hours: Amount | None = None
-    """Wall-clock hours with the launcher's workers, by a short benchmark of each size."""
+    """Wall-clock hours with the launcher's workers, by short benchmarks of some sizes."""
     flops: Amount | None = None
     """Training FLOPs, counted by `count.flops`, each shared trunk once."""
     usd: Amount | None = None
@@ -159,4 +159,4 @@ class CostSpec(Spec):
     kg_co2_per_kwh: NonNegativeFloat | None = None
     """Carbon intensity of the electricity. Null takes 0.481, the world's average of 2023 (Ember, July 2024)."""
     remeasure: bool = False
-    """Run the benchmark of each size again, even if this machine's cache has it."""
+    """Run benchmarks again, even if this machine's cache has them."""

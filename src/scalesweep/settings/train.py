@@ -68,8 +68,8 @@ class TrainSpec(Spec):
     precision: Literal["auto", "float32", "bfloat16"]
     """Precision of the matrix products; auto is float32 on CPU and bfloat16 autocast on CUDA."""
     pack: AutoCount = "auto"
-    """Most runs of one shape, batch and length that are stepped together; auto is 1 on CPU, where results then stay the same
-    bit for bit, and measured on CUDA."""
+    """Most runs of one shape, batch and length that are stepped together, divided evenly among workers; auto is 1 on CPU, where
+    results then stay the same bit for bit, and found out on CUDA."""
     fast: bool = True
     """Let a step run by hand-written code where there is some, instead of by autograd. Losses agree within rounding."""
     compile: Annotated[Literal["auto", "true", "false"], BeforeValidator(_word)] = "auto"

@@ -10,8 +10,9 @@ import json
 import platform
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from scalesweep.errors import ScaleSweepError, SpecError
@@ -20,6 +21,7 @@ from scalesweep.plan.cell import Cell
 from scalesweep.plan.grid import CorpusFacts, Device
 from scalesweep.plan.plan import make_plan
 from scalesweep.run.launch.device import BFLOAT16_CAPABILITY, Gpu, look, resolve_device
+from scalesweep.run.launch.local import num_workers
 from scalesweep.run.launch.smi import compute_mode, driver_cuda, driver_version, processes
 from scalesweep.settings.compose import compose_settings
 from scalesweep.settings.settings import Settings
@@ -130,20 +132,40 @@ def check_once(settings: Settings, device: Device, say: Callable[[str], None]) -
     """Check the GPUs before the first sweep on this machine with this driver and torch, and keep the result."""
     if device == "cpu" or settings.launcher.name in ("slurm", "ray"):
         return
-    seen = look()
-    facts = [platform.node(), driver_version(), seen.torch, [gpu.uuid for gpu in seen.usable]]
-    name = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
-    path = cache_dir(settings.data) / "checks" / f"{name}.json"
+    path = _kept(settings)
     if path.exists():
         return
     say("Checking the GPUs, once for this machine and driver (scalesweep check device).")
-    checkup = check_device(settings, full=False)
+    checkup, usable = check_device(settings, full=False), {gpu.index for gpu in look().usable}
     for line in checkup.lines():
         say(line)
-    if all(not gpu.trouble for gpu in checkup.gpus if gpu.index in {gpu.index for gpu in seen.usable}):
+    if all(not gpu.trouble for gpu in checkup.gpus if gpu.index in usable):
         with contextlib.suppress(OSError):
             path.parent.mkdir(parents=True, exist_ok=True)
             write_json(path, dataclasses.asdict(checkup))
+
+
+def ceiling_of(settings: Settings, device: Device, cells: Iterable[Cell]) -> float | None:
+    """FLOP/s of large products on the GPUs on which a sweep's workers train here, together, as the kept check measured it.
+
+    None on CPU, on a cluster, without a check, and where it measured another precision than the cells'.
+    """
+    if device == "cpu" or settings.launcher.name in ("slurm", "ray"):
+        return None
+    with contextlib.suppress(OSError, ValueError, LookupError, TypeError):
+        found = {gpu["index"]: gpu["found"] for gpu in json.loads(_kept(settings).read_text())["gpus"]}
+        used = [found[gpu.index] for gpu in look().usable[: num_workers(settings, device)]]
+        if {gpu["precision"] for gpu in used} == {cell.precision for cell in cells}:
+            return float(sum(gpu["ceiling"] for gpu in used))
+    return None
+
+
+def _kept(settings: Settings) -> Path:
+    """Where the check of this machine's GPUs, with this driver and torch, is kept."""
+    seen = look()
+    facts = [platform.node(), driver_version(), seen.torch, [gpu.uuid for gpu in seen.usable]]
+    name = hashlib.sha256(json.dumps(facts).encode()).hexdigest()[:16]
+    return cache_dir(settings.data) / "checks" / f"{name}.json"
 
 
 def _start(gpu: Gpu, full: bool) -> subprocess.Popen[str]:

@@ -25,7 +25,7 @@ from scalesweep.run.store.stated import stated_corpora
 from scalesweep.run.store.store import FINISHED, Store
 from scalesweep.run.tracker import is_off, require_ready
 from scalesweep.settings.settings import Settings
-from scalesweep.sweep.checkup import check_once
+from scalesweep.sweep.checkup import ceiling_of, check_once
 from scalesweep.sweep.corpora import Corpora, prepare_corpora
 from scalesweep.sweep.growth import refuse_another, refuse_unasked
 from scalesweep.sweep.pooling import keys_present, take_here
@@ -241,7 +241,8 @@ def measure(store: Store, plan: Plan, settings: Settings, device: Device, added:
         + "."
     )
     started = time.monotonic()
-    launch(store, settings, device, Monitor(store, plan), tail_of(store, plan, settings, device, say))
+    monitor = Monitor(store, plan, ceiling=ceiling_of(settings, device, plan.cells))
+    launch(store, settings, device, monitor, tail_of(store, plan, settings, device, say))
     say(f"Measured in {(time.monotonic() - started) / 60:.1f} minutes.")
 
 

@@ -6,6 +6,7 @@ the time that loading torch would take.
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import json
 import math
@@ -19,11 +20,13 @@ from typing import TYPE_CHECKING, Any
 
 from scalesweep.files import write_json
 from scalesweep.plan.cell import Cell
-from scalesweep.plan.grid import Device
 from scalesweep.train.power import mean_watts
 
 if TYPE_CHECKING:
     import torch
+
+    from scalesweep.train.gradient import Execution
+    from scalesweep.train.measure import Trial
 
 _WITHOUT_EFFECT = frozenset(
     "rope_theta embedding_std residual_scale corpus corpus_hash unique_tokens seed steps warmup_steps schedule decay_steps "
@@ -48,70 +51,107 @@ class Benchmark:
 
     seconds_per_step: float
     watts: float | None
-    """Mean power of the GPU meanwhile; None on CPU and where nvidia-smi cannot read it."""
+    """Mean power of the GPU meanwhile; None on CPU, where nvidia-smi cannot read it, and where there was no time for it."""
     is_cached: bool
     """Whether it was measured earlier."""
     is_disturbed: bool = False
     """Whether other programs took the core meanwhile; such a one is taken again when it is next asked for."""
+    is_interpolated: bool = False
+    """Whether it follows from benchmarks of other sizes and batches."""
 
 
 def benchmark(
     cell: Cell,
-    device: Device,
+    device: str,
     prepare: "Callable[[str], torch.device]",
     micro_batch: int | None,
     cache: Path,
-    remeasure: bool = False,
+    most_seconds: float = math.inf,
 ) -> Benchmark:
-    """The benchmark of the cell's kind, from the cache or measured now and kept there.
+    """The benchmark of the cell's kind, measured now and kept in the cache for `known_benchmark`.
 
-    A file for each kind: shape, batch, precision, micro-batch, device, and version of torch. One that cannot be read is
-    measured anew, and a cache that cannot be written is done without. `prepare` opens the device, when something must be
-    measured.
+    A file for each kind: shape, batch, precision, micro-batch, device, and version of torch. A cache that cannot be written is
+    done without.
+
+    Args:
+        cell: one of the kind.
+        device: such as cpu or cuda:1.
+        prepare: opens the device.
+        micro_batch: sequences per forward pass; None is the whole batch.
+        cache: the user's directory.
+        most_seconds: after which it ends with what it has, and without a reading of power.
     """
-    kind = describe(cell, device, micro_batch)
-    path = cache / "benchmarks" / f"{hashlib.sha256(json.dumps(kind, sort_keys=True).encode()).hexdigest()[:16]}.json"
-    if not remeasure and (known := _read(path)):
-        return known
-    from scalesweep.train.measure import free_memory, seconds_per_step
+    from scalesweep.train.gradient import Execution
+    from scalesweep.train.measure import free_memory, try_steps
 
-    seconds, share = _undisturbed(lambda: seconds_per_step(cell, prepare(device), micro_batch), device)
-    watts = _watts(cell, prepare(device), micro_batch, seconds) if device == "cuda" else None
-    free_memory(prepare(device))  # for the workers of the sweep, which are other processes
+    opened = prepare(device)
+    execution, end = Execution(opened, micro_batch, 1, compiles=False), time.monotonic() + most_seconds
+    trial, share = _undisturbed(lambda: try_steps(cell, execution, 1, end - time.monotonic()), device, end)
+    watts = None
+    if opened.type == "cuda" and time.monotonic() + POWER_SECONDS + trial.seconds < end:
+        watts = _watts(cell, execution)
+    free_memory(opened)  # for the workers of the sweep, which are other processes
+    kind, seconds = describe(cell, device, micro_batch), trial.seconds_per_step
     with contextlib.suppress(OSError):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        content = {"kind": kind, "seconds_per_step": seconds, "watts": watts, "core_share": share, "measured": time.time()}
-        write_json(path, content)
+        if not trial.is_cut:
+            path = _path(kind, cache)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            content = {"kind": kind, "seconds_per_step": seconds, "watts": watts, "core_share": share, "measured": time.time()}
+            write_json(path, content)
     return Benchmark(seconds, watts, is_cached=False, is_disturbed=share < LEAST_SHARE)
 
 
-def _undisturbed(measure: Callable[[], float], device: Device) -> tuple[float, float]:
+def known_benchmark(cell: Cell, device: str, micro_batch: int | None, cache: Path) -> Benchmark | None:
+    """The benchmark of the cell's kind that is kept; None where there is none, it cannot be read, or it was disturbed."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        value = json.loads(_path(describe(cell, device, micro_batch), cache).read_text())
+        seconds, watts = float(value["seconds_per_step"]), value["watts"]
+        if seconds > 0 and math.isfinite(seconds) and value.get("core_share", 1.0) >= LEAST_SHARE:
+            return Benchmark(seconds, None if watts is None else float(watts), is_cached=True)
+    return None
+
+
+def _path(kind: dict[str, Any], cache: Path) -> Path:
+    return cache / "benchmarks" / f"{hashlib.sha256(json.dumps(kind, sort_keys=True).encode()).hexdigest()[:16]}.json"
+
+
+def _undisturbed(measure: "Callable[[], Trial]", device: str, end: float) -> "tuple[Trial, float]":
     """The measurement with the largest share of a core, and that share; taken anew while other programs take the core.
 
     On CPU steps go in one thread, so that alone the process has the time of a core. Of a GPU it is not known who else uses it.
     """
-    taken: list[tuple[float, float]] = []
+    taken: list[tuple[float, Trial]] = []
     for _ in range(_TRIES):
         wall, busy = time.perf_counter(), time.process_time()
-        seconds = measure()
+        trial = measure()
         wall, busy = time.perf_counter() - wall, time.process_time() - busy
         share = busy / wall if device == "cpu" and wall > _SHORTEST_SECONDS else 1.0
-        taken.append((share, seconds))
-        if share >= LEAST_SHARE:
+        taken.append((share, trial))
+        if share >= LEAST_SHARE or time.monotonic() + wall > end:
             break
-    share, seconds = max(taken)
-    return seconds, min(share, 1.0)
+    share, trial = max(taken, key=lambda pair: pair[0])
+    return trial, min(share, 1.0)
 
 
-def describe(cell: Cell, device: Device, micro_batch: int | None) -> dict[str, Any]:
+def step_kind(cell: Cell) -> dict[str, Any]:
+    """What of a cell the time of a step depends on."""
+    return {name: value for name, value in dataclasses.asdict(cell).items() if name not in _WITHOUT_EFFECT}
+
+
+def describe(cell: Cell, device: str, micro_batch: int | None) -> dict[str, Any]:
     """What the time of a step depends on."""
-    content = {name: value for name, value in dataclasses.asdict(cell).items() if name not in _WITHOUT_EFFECT}
-    return {**content, "micro_batch": micro_batch, "device": device_kind(device), "torch": version("torch")}
+    return {**step_kind(cell), "micro_batch": micro_batch, "device": device_kind(device), "torch": _torch_version()}
 
 
-def device_kind(device: Device) -> str:
+@functools.cache
+def _torch_version() -> str:
+    return version("torch")
+
+
+@functools.cache
+def device_kind(device: str) -> str:
     """The model of the GPU or of the processor."""
-    if device == "cuda":
+    if device != "cpu":
         import torch
 
         return torch.cuda.get_device_name(device)
@@ -122,21 +162,20 @@ def device_kind(device: Device) -> str:
     return platform.processor() or platform.machine()
 
 
-def _read(path: Path) -> Benchmark | None:
-    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
-        value = json.loads(path.read_text())
-        seconds, watts = float(value["seconds_per_step"]), value["watts"]
-        if seconds > 0 and math.isfinite(seconds) and value.get("core_share", 1.0) >= LEAST_SHARE:
-            return Benchmark(seconds, None if watts is None else float(watts), is_cached=True)
-    return None
-
-
-def _watts(cell: Cell, device: "torch.device", micro_batch: int | None, seconds: float) -> float | None:
-    """Power of a GPU during as many steps as take some seconds."""
+def _watts(cell: Cell, execution: "Execution") -> float | None:
+    """Power of a GPU during some seconds of steps."""
     import torch
 
-    from scalesweep.train.measure import BENCHMARK_STEPS, MOST_STEPS, run_steps
+    from scalesweep.train.measure import MOST_STEPS, run_steps
 
-    gpu = f"GPU-{torch.cuda.get_device_properties(device).uuid}"
-    steps = min(10 * MOST_STEPS, max(BENCHMARK_STEPS, math.ceil(POWER_SECONDS / seconds)))
-    return mean_watts(gpu, lambda begin: run_steps(cell, device, micro_batch, 1, steps, begin))
+    def work(begin: Callable[[], None]) -> None:
+        ends: list[float] = []
+
+        def is_enough() -> bool:
+            begin()
+            ends[:] = ends or [time.monotonic() + POWER_SECONDS]
+            return time.monotonic() > ends[0]
+
+        run_steps(cell, execution, 1, 10 * MOST_STEPS, is_enough)
+
+    return mean_watts(f"GPU-{torch.cuda.get_device_properties(execution.device).uuid}", work)

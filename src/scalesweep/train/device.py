@@ -1,5 +1,6 @@
 """What a device is called, how much of its memory is used, and what its errors mean."""
 
+import math
 import os
 import platform
 import re
@@ -54,6 +55,15 @@ def bytes_of_others(device: torch.device) -> int:
         return 0
     free, total = torch.cuda.mem_get_info(device)
     return max(0, total - free - torch.cuda.memory_reserved(device))
+
+
+def free_bytes(device: torch.device, sharing: int = 1) -> float:
+    """Memory that this process can get: of a GPU that `sharing` workers have no more than its share; on CPU without limit."""
+    if device.type != "cuda":
+        return math.inf
+    free, total = torch.cuda.mem_get_info(device)
+    unused = torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    return min(free + unused, total / sharing)
 
 
 def device_identity(device: torch.device) -> str:

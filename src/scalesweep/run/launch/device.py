@@ -204,6 +204,12 @@ def num_gpus() -> int:
     return len(look().usable)
 
 
+def first_usable(device: str) -> str:
+    """The device by the name that torch opens it by: of the GPUs the first that is neither broken nor full."""
+    usable = look().usable if device == "cuda" else ()
+    return f"cuda:{usable[0].index}" if usable else device
+
+
 def gpus_set_aside() -> list[str]:
     """A sentence for each GPU that cannot be used, while others can."""
     found = look()

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from types import FrameType
 
 from scalesweep.errors import Requeue, StoreError
+from scalesweep.run.launch.device import first_usable
 from scalesweep.run.launch.monitor import Monitor
 from scalesweep.run.lease import Stop
 from scalesweep.run.store.store import Store
@@ -17,7 +18,7 @@ POLL_SHARE = 20.0
 
 
 def run_inline(store: Store, settings: Settings, device: str, monitor: Monitor) -> None:
-    """Measure one cell after another in this process."""
+    """Measure one cell after another in this process, on the CPU or the first GPU that can be used."""
     from scalesweep.run.worker import work
     from scalesweep.train.device import prepare_device
 
@@ -41,7 +42,7 @@ def run_inline(store: Store, settings: Settings, device: str, monitor: Monitor) 
 
     try:
         with monitor.showing():
-            work(store, prepare_device(device), poll_and_ask)
+            work(store, prepare_device(first_usable(device)), poll_and_ask)
             if failures:
                 raise failures[0]
             monitor.poll()

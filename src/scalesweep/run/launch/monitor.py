@@ -1,44 +1,62 @@
 """Progress of a sweep: a live bar on a terminal, one plain line for each finished cell elsewhere."""
 
 import contextlib
+import math
+import socket
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, TextIO
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Column
 
 from scalesweep.plan.cell import Cell
 from scalesweep.plan.plan import Plan
 from scalesweep.run.store.pool import is_pooled
+from scalesweep.run.store.progress import WorkerLine, live_workers
 from scalesweep.run.store.store import FINISHED, State, Store
 from scalesweep.settings.plan import CountSpec
-from scalesweep.units import format_count
+from scalesweep.units import format_count, format_share
 
 LOOK_SECONDS = 2.0
 """Time between two looks into the cells that are being trained."""
 QUIET_SECONDS = 30.0
 """Time without a line after which one says how far the cells are, where no bar does; a judgement."""
 
+WIDTH_OF_SPEED, WIDTH_OF_SHARE = 80, 100
+"""Columns of a terminal that the bar takes with tokens a second, and with the share of the ceiling."""
+
 
 class Monitor:
-    """Follows the cells that are not finished, and says when one is."""
+    """Follows the cells that are not finished, and says when one is.
 
-    def __init__(self, store: Store, plan: Plan, stream: TextIO | None = None, quiet: bool = False) -> None:
-        self._store, self._plan = store, plan
+    Args:
+        store: the sweep's directory.
+        plan: its cells.
+        stream: takes the lines; None is standard output.
+        quiet: say nothing.
+        ceiling: FLOP/s that this machine's GPUs, all that train together, reach in large products of the cells' precision; None
+            where nobody measured it.
+    """
+
+    def __init__(
+        self, store: Store, plan: Plan, stream: TextIO | None = None, quiet: bool = False, ceiling: float | None = None
+    ) -> None:
+        self._store, self._plan, self._ceiling = store, plan, ceiling
         self._cells = {c.key: c for c in plan.cells}
         self._unfinished = [c.key for c in plan.cells if store.state(c.key) not in FINISHED]
         self._total = len(self._unfinished)
         self._flops = sum(self._cells[k].flops(CountSpec()) for k in self._unfinished)
         self._console = Console(file=stream, highlight=False, soft_wrap=True, quiet=quiet)
         self._progress = Progress(
-            TextColumn("measuring"),
-            BarColumn(),
+            BarColumn(None, table_column=Column(max_width=40)),
             MofNCompleteColumn(),
             TextColumn("cells, {task.fields[share]:.0%} of the FLOPs"),
             TimeElapsedColumn(),
             TextColumn("eta"),
             TimeRemainingColumn(),
+            TextColumn("{task.fields[speed]}"),
             TextColumn("{task.fields[note]}"),
             console=self._console,
             disable=not self._console.is_terminal,
@@ -47,14 +65,14 @@ class Monitor:
         self._failed: set[str] = set()
         self._noted = ""
         self._spoken = self._looked = time.monotonic()
-        self._running = 0.0
+        self._running, self._speed = 0.0, ""
 
     @contextlib.contextmanager
     def showing(self) -> Iterator[None]:
         """Show the bar while the block runs."""
         with self._progress:
             if not self._progress.tasks:  # shown a second time, it goes on
-                self._task = self._progress.add_task("", total=self._total, share=0.0, note="")
+                self._task = self._progress.add_task("", total=self._total, share=0.0, speed="", note="")
             yield
 
     def poll(self) -> dict[str, State]:
@@ -71,23 +89,33 @@ class Monitor:
                 self.say(failure_line(self._store, key))
         left = sum(self._cells[k].flops(CountSpec()) for k in self._unfinished)
         if (now := time.monotonic()) > self._looked + LOOK_SECONDS:
-            self._running = self._trained([key for key, state in states.items() if state == "RUNNING"])
+            self._look(states)
             self._looked = now
         share = 1.0 - max(0.0, left - self._running) / self._flops if self._flops else 1.0
-        self._progress.update(self._task, completed=self._total - len(self._unfinished), share=share)
+        self._progress.update(self._task, completed=self._total - len(self._unfinished), share=share, speed=self._speed)
         if not self._console.is_terminal and now > self._spoken + QUIET_SECONDS:
-            self.say(f"[{self._total - len(self._unfinished)}/{self._total}] {share:.0%} of the FLOPs")
+            speed = f", {self._speed}" if self._speed else ""
+            self.say(f"[{self._total - len(self._unfinished)}/{self._total}] {share:.0%} of the FLOPs{speed}")
         return states
 
-    def _trained(self, keys: Sequence[str]) -> float:
-        """FLOPs of what these cells have trained so far, by their curves, whose points lie ever further apart."""
-        flops = 0.0
-        for key in keys:
-            cell, end = self._cells[key], self._store.curve_end(key)
-            if end is not None:
-                steps = end.step + (end.tokens_per_second or 0.0) * end.age / cell.batch_tokens
-                flops += cell.flops(CountSpec()) * min(1.0, steps / cell.steps)
-        return flops
+    def _look(self, states: Mapping[str, State]) -> None:
+        """Find out what the cells in training have trained so far, and how fast, by their curves."""
+        ends = {key: end for key, state in states.items() if state == "RUNNING" and (end := self._store.curve_end(key))}
+        workers = live_workers(self._store, self._cells, states, ends)
+        trained = ((self._cells[key], worker.step / worker.steps) for worker in workers for key in worker.cells)
+        self._running = sum(cell.flops(CountSpec()) * share for cell, share in trained)
+        self._speed = self._speed_of([worker for worker in workers if worker.tokens_per_second])
+
+    def _speed_of(self, workers: Sequence[WorkerLine]) -> str:
+        """Tokens a second of all workers, and the share of the ceiling of those of this machine, where there is room for it."""
+        width = self._console.width if self._console.is_terminal else math.inf
+        if not workers or width < WIDTH_OF_SPEED:
+            return ""
+        said = f"{format_count(sum(worker.tokens_per_second or 0.0 for worker in workers))} tokens/s"
+        here = sum(worker.flops_per_second or 0.0 for worker in workers if worker.host == socket.gethostname())
+        if not self._ceiling or not here or width < WIDTH_OF_SHARE:
+            return said
+        return f"{said}, {format_share(here / self._ceiling, 0)} of the ceiling"
 
     def say(self, line: str) -> None:
         """Print a line."""

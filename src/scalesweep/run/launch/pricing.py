@@ -2,7 +2,6 @@
 
 import dataclasses
 import statistics
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,69 +12,54 @@ from scalesweep.plan.budget import Limit
 from scalesweep.plan.cell import Cell
 from scalesweep.plan.cost import Cost, Rates, Work, cost_of, rates_of, work_of
 from scalesweep.plan.estimate import describe_estimate, estimated_seconds_per_step
-from scalesweep.plan.flops import count_params
 from scalesweep.plan.grid import Device
 from scalesweep.plan.plan import Plan
 from scalesweep.plan.tail import Schedule, describe_tail, group_of, schedule
+from scalesweep.run.launch.benchmarks import Benchmarks, kind_of
 from scalesweep.run.launch.device import device_of_sweep, num_gpus
 from scalesweep.run.launch.local import num_workers
 from scalesweep.run.store.pool import is_pooled
 from scalesweep.run.store.store import Store
 from scalesweep.settings.settings import Settings
-from scalesweep.train.benchmark import Benchmark, benchmark
-from scalesweep.train.data.corpus import cache_dir
 
-_SAY_SECONDS = 2.0
-"""Time of benchmarks between two lines on how far they are."""
 _MOST_RECORDS = 5
 """Records of each kind of cell that a price is corrected by; a judgement: their median is then within some per cent."""
 
 
 @dataclass
 class Prices:
-    """Seconds per step of every kind of cell, measured when first asked for."""
+    """Seconds per step of every kind of cell: by benchmarks, corrected by what cells of the sweep took."""
 
     settings: Settings
     device: Device
-    known: dict[Any, Benchmark] = field(default_factory=dict)
-    """By all of a cell that a step's time depends on."""
     say: Callable[[str], None] = lambda _: None
     """Takes a line on how far benchmarks are, where they take a while."""
     recorded: dict[Any, float] = field(default_factory=dict)
-    """Seconds per step that cells of the sweep took, by the same; see `take`."""
+    """Seconds per step that cells of the sweep took, by `kind_of`; see `take`."""
+    benchmarks: Benchmarks = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.benchmarks = Benchmarks(self.settings, self.device, self.say)
 
     @property
     def can_measure(self) -> bool:
         """Whether this machine has the device: one that submits to a cluster may lack its GPUs."""
         return self.device == "cpu" or num_gpus() > 0
 
-    def of(self, cell: Cell) -> Benchmark:
-        """The benchmark of the cell's kind."""
-        kind = _kind(cell)
-        if kind not in self.known:
-            self.known[kind] = self._measure(cell)
-        return self.known[kind]
-
-    def take(self, cells: Sequence[Cell]) -> None:
-        """Benchmark every kind of cell, and read what some of each kind took where the sweep has records of them.
+    def take(self, plan: Plan) -> None:
+        """Benchmark the kinds of cells, and read what some of each kind took where the sweep has records of them.
 
         Of a GPU that is not here nothing is taken.
         """
         if not self.can_measure:
             return
-        kinds = {_kind(cell): cell for cell in cells}
-        said = time.monotonic()
-        for i, cell in enumerate(kinds.values(), start=1):
-            self.of(cell)
-            if (now := time.monotonic()) > said + _SAY_SECONDS and i < len(kinds):
-                self.say(f"Benchmarks: {i} of {len(kinds)} kinds of cells.")
-                said = now
+        self.benchmarks.take(plan, known_workers(self.settings, self.device) or 1)
         store = Store(Path(self.settings.dir).expanduser())
         if not store.directory.is_dir():
             return
         found: dict[Any, list[float]] = {}
-        for cell in cells:
-            mine = found.setdefault(_kind(cell), [])
+        for cell in plan.cells:
+            mine = found.setdefault(kind_of(cell), [])
             if len(mine) < _MOST_RECORDS and (seconds := _seconds_of(store.record(cell.key), self.device)):
                 mine.append(seconds)
         self.recorded |= {kind: statistics.median(times) for kind, times in found.items() if times}
@@ -83,11 +67,19 @@ class Prices:
     @property
     def factor(self) -> float:
         """How many times as long as its benchmark a step took, by the median of the kinds that have records; 1 without any."""
-        return statistics.median([self.recorded[kind] / self.known[kind].seconds_per_step for kind in self._both] or [1.0])
+        known = self.benchmarks.known
+        return statistics.median([self.recorded[kind] / known[kind].seconds_per_step for kind in self._both] or [1.0])
 
     @property
     def _both(self) -> list[Any]:
-        return [kind for kind in self.recorded if kind in self.known]
+        """Kinds that have records and a benchmark, by preference one that was measured."""
+        both = [(kind, self.benchmarks.known[kind]) for kind in self.recorded if kind in self.benchmarks.known]
+        return [kind for kind, b in both if not b.is_interpolated] or [kind for kind, _ in both]
+
+    def is_interpolated(self, cell: Cell) -> bool:
+        """Whether the cell's price follows from what other sizes and batches took."""
+        found = self.benchmarks.known.get(kind_of(cell))
+        return found is not None and found.is_interpolated and kind_of(cell) not in self.recorded
 
     def seconds_per_step(self, cell: Cell) -> float:
         """Seconds of a training step: as recorded of the cell's kind, else by benchmark, times what records make of others; or
@@ -95,53 +87,24 @@ class Prices:
         """
         if not self.can_measure:
             return estimated_seconds_per_step(cell)
-        return self.recorded.get(_kind(cell)) or self.of(cell).seconds_per_step * self.factor
+        return self.recorded.get(kind_of(cell)) or self.benchmarks.of(cell).seconds_per_step * self.factor
 
     def most_seconds_per_step(self, cell: Cell) -> float:
         """The same, at least by benchmark: a limit that records made cheaper would let a sweep that is done grow."""
         found = self.seconds_per_step(cell)
-        return max(self.of(cell).seconds_per_step, found) if self.can_measure else found
-
-    def _measure(self, cell: Cell) -> Benchmark:
-        def prepare(name: str) -> Any:
-            from scalesweep.train.device import prepare_device
-
-            return prepare_device(name)
-
-        spec = self.settings
-        try:
-            return benchmark(cell, self.device, prepare, spec.train.micro_batch, cache_dir(spec.data), spec.cost.remeasure)
-        except (RuntimeError, MemoryError) as error:
-            if isinstance(error, RuntimeError) and "memory" not in str(error):
-                raise
-            n = count_params(cell.shape).total
-            raise SpecError(
-                f"sweep.sizes: a model of {n:,} parameters does not fit into the memory of {self.device}; leave it out."
-            ) from None
+        return max(self.benchmarks.of(cell).seconds_per_step, found) if self.can_measure else found
 
     def describe(self, plan: Plan) -> str:
-        """How many sizes were measured now, and how many earlier; or what the estimate of the plan rests on."""
+        """How prices were found, and what records made of them; or what the estimate of the plan rests on."""
         if not self.can_measure:
             return describe_estimate(plan)
-        cached = sum(b.is_cached for b in self.known.values())
-        new = len(self.known) - cached
-        kept = f"kept in {cache_dir(self.settings.data) / 'benchmarks'}; cost.remeasure=true measures again"
-        lines = [f"Benchmarks: {new} measured now, {cached} known ({kept})."]
-        if disturbed := sum(b.is_disturbed for b in self.known.values()):
-            lines.append(
-                f"{disturbed} of them were disturbed by other programs whenever they were taken: prices are too high, and the "
-                "next plan takes them again."
-            )
+        said = self.benchmarks.describe()
         if both := self._both:
-            lines.append(
-                f"Corrected by this sweep's records: its steps took {self.factor:.2f} times their benchmarks ({len(both)} of "
-                f"{len(self.known)} kinds of cells)."
+            said += (
+                f" Corrected by this sweep's records: its steps took {self.factor:.2f} times their benchmarks ({len(both)} of "
+                f"{len(self.benchmarks.known)} kinds of cells)."
             )
-        return " ".join(lines)
-
-
-def _kind(cell: Cell) -> Any:
-    return cell.shape, cell.batch_sequences, cell.precision, cell.optimizer, cell.z_loss
+        return said
 
 
 def _seconds_of(record: Mapping[str, Any] | None, device: Device) -> float | None:
@@ -174,11 +137,13 @@ class Price:
     """Keys of the cells that several GPUs train together, in their order."""
     tail: str = ""
     """What comes of `train.devices`, where it asks for several."""
+    interpolated: frozenset[str] = frozenset()
+    """Keys of the cells whose times follow from those of other sizes and batches."""
 
 
 def price_of(plan: Plan, prices: Prices) -> Price:
     """Device-hours, wall-clock, energy, money and carbon of a plan, on this machine or by the estimate of a GPU elsewhere."""
-    prices.take(plan.cells)
+    prices.take(plan)
     works = work_of(plan, prices.seconds_per_step)
     seconds = sum(w.seconds for w in works)
     workers = known_workers(prices.settings, prices.device)
@@ -196,6 +161,7 @@ def price_of(plan: Plan, prices: Prices) -> Price:
         is_estimated=not prices.can_measure,
         together=scheduled.together if scheduled else (),
         tail=tail,
+        interpolated=frozenset(cell.key for cell in plan.cells if prices.is_interpolated(cell)),
     )
 
 
@@ -237,12 +203,12 @@ def known_workers(settings: Settings, device: Device) -> int | None:
 
 
 def _measured_watts(plan: Plan, prices: Prices) -> float | None:
-    """Mean power over the time of the plan; None where a benchmark has none, or nothing was measured."""
+    """Mean power over the time of the plan; None where no benchmark has a reading."""
     if not prices.can_measure:
         return None
     cells, works = {cell.key: cell for cell in plan.cells}, work_of(plan, prices.seconds_per_step)
-    drawn = [(work.seconds, watts) for work in works if (watts := prices.of(cells[work.key]).watts) is not None]
-    if not drawn or len(drawn) < len(works):
+    drawn = [(work.seconds, watts) for work in works if (watts := prices.benchmarks.watts(cells[work.key])) is not None]
+    if not drawn:
         return None
     return sum(seconds * watts for seconds, watts in drawn) / sum(seconds for seconds, _ in drawn)
 
@@ -261,7 +227,7 @@ def limits_of(plan: Plan, prices: Prices) -> list[Limit]:
         )
 
     if budget.hours is not None or budget.usd is not None:
-        prices.take(plan.cells)
+        prices.take(plan)
 
     def part(cells: Sequence[Cell]) -> Plan:
         return dataclasses.replace(plan, cells=tuple(cells))

@@ -117,7 +117,7 @@ def progress_of(store: Store) -> Progress:
     measured = read_measured(store, with_curves=False)
     plan, records, states = measured.plan, measured.records, measured.states
     cells = {cell.key: cell for cell in plan.cells}
-    workers = _workers(store, cells, measured)
+    workers = live_workers(store, cells, states, measured.ends)
     now = {key: (w.step, w.tokens_per_second) for w in workers for key in w.cells}
     stopped = {key: (end.step, end.tokens_per_second) for key, end in measured.ends.items() if key not in now}
     begun = now | stopped
@@ -140,13 +140,23 @@ def progress_of(store: Store) -> Progress:
     )
 
 
-def _workers(store: Store, cells: Mapping[str, Cell], measured: Measured) -> tuple[WorkerLine, ...]:
+def live_workers(
+    store: Store, cells: Mapping[str, Cell], states: Mapping[str, State], ends: Mapping[str, CurveEnd]
+) -> tuple[WorkerLine, ...]:
+    """The workers that hold claims.
+
+    Args:
+        store: the sweep's directory.
+        cells: its cells by key.
+        states: of each cell.
+        ends: last points of the curves of cells that are in training, where they have some.
+    """
     held: dict[tuple[str, int], list[tuple[str, Mapping[str, Any]]]] = defaultdict(list)
-    for key in (key for key, state in measured.states.items() if state == "RUNNING"):
+    for key in (key for key, state in states.items() if state == "RUNNING"):
         with contextlib.suppress(FileNotFoundError):  # finished meanwhile
             if owner := store.claims.owner(key):
                 held[str(owner["host"]), int(owner["pid"])].append((key, owner))
-    return tuple(_worker(store, cells, measured.ends, *who, claims) for who, claims in sorted(held.items()))
+    return tuple(_worker(store, cells, ends, *who, claims) for who, claims in sorted(held.items()))
 
 
 def _worker(

@@ -25,6 +25,7 @@ UPGRADES: Mapping[Kind, Mapping[int, Callable[[Content], Content]]] = {
     "sweep": {1: lambda sweep: {"columns": {}, **sweep}},
     "record": {1: _record_1_to_2},
     "memory": {},
+    "packs": {},
 }
 
 

@@ -11,6 +11,7 @@
     DIR/trunks/TRUNK/STEP.pt     state of a trunk where the decay of a cell without a record begins
     DIR/cancel                   asks all workers to end; a new run removes it
     DIR/memory.json              what fitted into the memory of a device, by shape
+    DIR/packs/KIND.json          what runs stepped together took, by their number (`pack_tables.py`)
 
 Names that start with a dot are temporary; *.corrupt was found damaged and is never read.
 
@@ -96,6 +97,7 @@ from scalesweep.plan.cell import Cell
 from scalesweep.run.store.claim import HEARTBEAT_SECONDS, LEASE_SECONDS
 from scalesweep.run.store.claims import CLAIMABLE, Claim, Claims, State
 from scalesweep.run.store.contents import CurveEnd, cell_dir, checked_key, read_curve, read_curve_end, record_file
+from scalesweep.run.store.pack_tables import PackTables
 from scalesweep.run.store.plan_file import PlanFile
 from scalesweep.run.store.schema import SCHEMA, upgrade
 
@@ -135,6 +137,11 @@ class Store:
     def claims(self) -> Claims:
         """Who measures what."""
         return Claims(self.plan_file)
+
+    @functools.cached_property
+    def packs(self) -> PackTables:
+        """What runs stepped together took."""
+        return PackTables(self.directory)
 
     def cell_dir(self, key: str) -> Path:
         """The cell's directory.
