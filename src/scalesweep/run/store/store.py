@@ -43,11 +43,9 @@ live claim is on its way to a cell's branch step, that cell waits (`free_cells.w
 It waits for nothing else, so that a death or a failure of the holder lets it go, and two cells never wait for each other. The
 states are removed with the record of the last cell that could use them.
 
-*Pack.* A worker may claim several cells and step them together. Each has its claim, curve, checkpoint and record as if it went
-alone, and one that is lost is left out of what is written.
+*Pack.* Cells that a worker steps together have each its claim, curve, checkpoint and record; one that is lost is left out.
 
-*Record.* Written beside its place and linked there, after the curve; the link fails where a record stands, so a finished
-state never changes.
+*Record.* Linked into its place after the curve; the link fails where a record stands: a finished state never changes.
 
 *Cancel.* While `cancel` is there, workers write checkpoints, release their claims and end, as on SIGTERM, and none starts.
 
@@ -59,8 +57,7 @@ whose worker was told to stop, that died in a pack, or from whose checkpoint a l
 
 *Damage.* Every file that is trusted carries a checksum. A record that is damaged is set aside and its cell measured again; for
 a damaged checkpoint the one before it serves, for a damaged trunk state the cell's own way there, for a damaged curve none; a
-damaged claim is one of nobody known, and stale after the lease. Each is one line on standard error. Only a damaged sweep.json
-is refused, as nothing can take its place.
+damaged claim is one of nobody known, stale after the lease. Each is a line on standard error. A damaged sweep.json is refused.
 
 *Assumptions.* The file system creates hard links exclusively and renames atomically, as local ones and NFS (v3 and later) do.
 Leases go by its clock alone: a heartbeat asks it to stamp the present (UTIME_NOW, which NFS clients pass to the server), and a
