@@ -28,8 +28,9 @@ from scalesweep.train.model import decoder
 from scalesweep.units import format_plain, plural
 
 RATIO = 0.57
-"""Time of a compiled step over that of the step as it is, before it was measured. Modelled from the kernels and bytes of an
-H100 and never timed: 0.57, 0.59 and 0.56 of single runs of 228k, 3.3M and 31M parameters, 0.47 of a pack of 16."""
+"""Time of a compiled step over that of the step as it is, before it was measured. Modelled from kernels and bytes for an H100
+(`scripts/bench_kernels.py`) and never timed: .54, .58 and .69 of single runs of 228k, 3.3M and 31M parameters at a vocabulary
+of 256, .53 and .68 of 7M and 44M at 8,192, .46 and .38 of packs of 16."""
 COLD_SECONDS = 40.0
 """What compiling takes where nothing was compiled before. A judgement: 20 to 60 s, by the processor."""
 WARM_SECONDS = 5.0
