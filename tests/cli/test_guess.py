@@ -73,7 +73,10 @@ def test_stored_settings_keep_what_users_no_longer_set() -> None:
     """A sweep that was begun with such words opens, and the command that makes it again has none of them."""
     stored = json.loads((Path(__file__).parents[1] / "data" / "stored_settings.json").read_text())
     settings = parse_settings(stored)
-    assert settings.model_dump(mode="json") == stored
+    kept = settings.model_dump(mode="json")  # settings that came later have their defaults
+    assert {
+        name: {key: kept[name][key] for key in of} if isinstance(of, dict) else kept[name] for name, of in stored.items()
+    } == (stored)
     assert (settings.recipe.name, settings.logger.kind, settings.data.source) == ("mine", "trackio", "files")
     words = overrides_of(settings)
     assert words is not None
