@@ -265,8 +265,7 @@ def counted(runs, spoil=None, optimizer_of=make_optimizer, **changes):
     notes, cells = [], [dataclasses.replace(cell, seed=seed, **changes) for seed in range(runs)]
     model = build_model(cells).to(device)
     if spoil:
-        hidden = model.hidden
-        model.hidden = lambda tokens: spoil(hidden(tokens))
+        model.layers[0].register_forward_hook(lambda layer, given, stream: spoil(stream))
     counters.reset()
     execution = Execution(device, compiles=False)
     stepper = make_stepper(model, optimizer_of(model, cells), cells, tokens, execution, 0, notes.append)
@@ -276,8 +275,8 @@ def counted(runs, spoil=None, optimizer_of=make_optimizer, **changes):
         stepper.advance(step)
     return notes, forbidden, counters.report()
 
-def waiting(hidden):
-    return hidden * 2 if hidden.sum().item() == 1.0 else hidden
+def waiting(stream):
+    return stream * 2 if stream.sum().item() == 1.0 else stream
 
 def own(model, cells):
     return OwnOptimizer(model, torch.optim.SGD, {}, group_settings(cell), (0.9, 0.95), 1.0)
