@@ -1,16 +1,17 @@
 """FLOPs until the interval of a (N* ~ C^a) is as narrow as asked: an adaptive sweep, a fixed grid, and random cells.
 
-    python scripts/adaptive_table.py [SWEEPS] [SECONDS]
+    python scripts/adaptive_table.py [--sweeps NUM] [--seconds NUM]
 
 Simulated surfaces, additive and coupled, in the place of the demo's grid and with its seed noise. Each arm goes on until the
 half-width is .03 or 6e13 FLOPs are spent: the adaptive sweep from 3 sizes by 3 budgets, with its replicate rung; the demo's
 grid of 5 by 5, one seed after another; random cells of the same box, twice the FLOPs each time. All are read by one
 function.
-By default 200 sweeps of each surface, as far as 600 seconds last. The table of docs/adaptive.md is this one's.
+The table of docs/adaptive.md is this one's.
 """
 
+import argparse
 import itertools
-import sys
+import math
 import time
 from collections.abc import Callable, Iterator
 
@@ -105,12 +106,16 @@ def judged(points: Points, truth: float) -> list[float]:
     return [points.c.sum(), len(points.c), width, width <= GOAL.half_width, holds, abs(found.value - truth)]
 
 
-def main(sweeps: int = 200, seconds: float = 600.0) -> None:
+def main() -> None:
     """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sweeps", type=int, default=200, help="of each surface (default: 200)")
+    parser.add_argument("--seconds", type=float, default=math.inf, help="after which no other sweep begins (default: no limit)")
+    options = parser.parse_args()
     began = time.monotonic()
     results: dict[tuple[str, str], list[list[float]]] = {}
-    for count in range(sweeps):
-        if time.monotonic() - began > seconds:
+    for count in range(options.sweeps):
+        if time.monotonic() - began > options.seconds:
             break
         for (name, law), (arm, run) in itertools.product(SURFACES.items(), ARMS.items()):
             points, stops = run(Surface(law, 1000 * count + 17))
@@ -133,4 +138,4 @@ def main(sweeps: int = 200, seconds: float = 600.0) -> None:
 
 
 if __name__ == "__main__":
-    main(*(kind(word) for kind, word in zip((int, float), sys.argv[1:], strict=False)))
+    main()
