@@ -1,7 +1,7 @@
 """Intervals by the design of the experiment: which resamples are drawn, what is said about them, and prediction intervals.
 
 By default (`fit.interval=auto`) runs or distinct rows are resampled. Where a permutation test cannot exclude that residuals
-differ between model sizes (p < `CLUSTER_P_VALUE`), an interval is the union of two: whole sizes are resampled, and so are rows
+differ between model sizes (`SHARED_P_VALUES`), an interval is the union of two: whole sizes are resampled, and so are rows
 about the law after each size's mean residual was taken off. Neither alone will do: rows miss noise that a size shares, and
 whole sizes understate the error of the exponent of D, which every size measures. With the means left in, rows would count
 shared noise against that exponent too. Token budgets, whose runs see the same text in the same order, and seeds are tested and
@@ -21,7 +21,7 @@ from numpy.typing import ArrayLike
 from scalesweep.arrays import FloatArray
 from scalesweep.errors import FitError
 from scalesweep.fit.estimates import percentile_union
-from scalesweep.fit.resampling import CLUSTER_P_VALUE, cluster_p_value, draw_weights, refit, within_groups
+from scalesweep.fit.resampling import SHARED_P_VALUES, cluster_p_value, draw_weights, refit, within_groups
 from scalesweep.fit.results import Fit
 from scalesweep.fit.solve.huber import Solution
 from scalesweep.fit.solve.powers import Problem
@@ -73,13 +73,14 @@ def resample(problem: Problem, minima: FloatArray, delta: float, spec: FitSpec, 
         units: which rows are drawn together.
     """
     fitted = problem.log_loss(minima[:1])[0]
-    residual = problem.y - fitted
+    residual, jacobian = problem.y - fitted, problem.expand(minima[:1]).jacobian[0]
     tests: dict[Sharer, float] = {}
     for index, (name, labels) in enumerate(units.sharers.items() if spec.interval == "auto" and spec.bootstrap else ()):
-        p_value = cluster_p_value(residual, units.unit, labels, np.random.default_rng([spec.seed, 1, index]))
+        rng = np.random.default_rng([spec.seed, 1, index])
+        p_value = cluster_p_value(residual, units.unit, labels, jacobian, rng)
         if p_value is not None:
             tests[name] = p_value
-    sharing = [name for name, p_value in tests.items() if p_value < CLUSTER_P_VALUE]
+    sharing = [name for name, p_value in tests.items() if p_value < SHARED_P_VALUES[name]]
     labels = units.cluster if spec.interval == "cluster" else units.unit
     first = draw_weights(labels, spec.bootstrap, np.random.default_rng(spec.seed))
     second, within = np.ones((spec.bootstrap if sharing else 0, len(residual))), residual
@@ -190,9 +191,10 @@ def _reason(p_values: Sequence[float], sharing: Sequence[Sharer]) -> str:
     names = " and ".join(f"{name}s" for name in sharing)
     if max(p_values) < CLEAR_P_VALUE:
         return f"the residuals differ between {names} (permutation test, {said})"
+    thresholds = " and ".join(f"{SHARED_P_VALUES[name]:g}" for name in sharing)
     return (
         f"a difference of the residuals between {names} cannot be excluded (permutation test, {said}, threshold "
-        f"{CLUSTER_P_VALUE:g}, lenient on purpose)"
+        f"{thresholds}, lenient on purpose)"
     )
 
 
