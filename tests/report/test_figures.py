@@ -16,6 +16,7 @@ from scalesweep.analysis.analyse import Analysis, analyse
 from scalesweep.analysis.forecast.dated import Forecast
 from scalesweep.analysis.tuning.optima import tuned_frontier
 from scalesweep.errors import FitError, Refused
+from scalesweep.fit.results import Status
 from scalesweep.laws import Chinchilla
 from scalesweep.points.points import points_from_rows
 from scalesweep.points.published import published_points
@@ -215,6 +216,19 @@ def test_an_approach_without_an_interval_looks_like_it(analysis: Analysis) -> No
     assert (bare.name, bare.colour) == ("lower envelope (no interval)", "faint")
     assert (law.name, law.colour) == ("fitted law, additive", "third")
     assert bare.width < law.width
+
+
+def test_a_law_at_a_bound_has_no_optimum_and_no_price_of_a_gain(analysis: Analysis) -> None:
+    best = analysis.fit.preferred
+    assert best is not None and analysis.fit.preferred_name == "coupled"
+    laws = {**analysis.fit.laws, "coupled": replace(best, status=Status.AT_BOUND)}
+    bound = replace(analysis, fit=replace(analysis.fit, laws=laws))
+    chart = figures()["optima"](Material(bound.points, bound))
+    assert isinstance(chart, Chart)
+    assert {line.name for line in marks(chart, Line) if line.name} == {"fitted law, additive"}
+    assert chart.caption.endswith("Not drawn: fitted law, coupled, with a parameter at its bound.")
+    refused = figures()["next_gain"](Material(bound.points, bound))
+    assert isinstance(refused, Refused) and "at its bound" in refused.reason
 
 
 def test_without_minima_the_optima_begin_at_the_smallest_measured_compute(analysis: Analysis) -> None:

@@ -13,6 +13,7 @@ from scalesweep.arrays import BoolArray, FloatArray
 from scalesweep.errors import Refused
 from scalesweep.fit import Fit
 from scalesweep.fit.estimates import percentile_union
+from scalesweep.fit.results import Status
 from scalesweep.laws import JointLaw
 from scalesweep.points.design import MIN_SIZES, Curve, isoflop_curves
 from scalesweep.report.charts.chart import (
@@ -103,7 +104,8 @@ def optima(analysis: Analysis) -> Chart | Refused:
     approaches = analysis.approaches
     if analysis.fit.compute.is_contradiction:
         return Refused(analysis.fit.compute.withheld)
-    known = [row for row in approaches.rows if row.allocation is not None]
+    known = [row for row in approaches.rows if row.allocation is not None and not _is_at_bound(analysis, row)]
+    bound = [LABELS[row.name] for row in approaches.rows if row.allocation is not None and row not in known]
     if not known:
         return Refused(
             "No approach gives a compute-optimal allocation: " + " ".join(row.messages[0] for row in approaches.rows)
@@ -118,7 +120,16 @@ def optima(analysis: Analysis) -> Chart | Refused:
     ).strip()
     if used:
         caption += " Points: the isoFLOP minima with standard errors."
+    if bound:
+        caption += f" Not drawn: {' and '.join(bound)}, with a parameter at its bound."
     return Chart("optima", caption, tuple(_optimum(approaches, known, name, spans) for name in ("n", "d")))
+
+
+def _is_at_bound(analysis: Analysis, row: Approach) -> bool:
+    """Whether this approach is a law with a parameter at its bound, of whose optimum the points show nothing."""
+    laws = {"law": "joint", "coupled": "coupled", "repeated": "repeated"}
+    found = [law for name, law in analysis.fit.fits.items() if name == laws.get(row.name)]
+    return any(law.status is Status.AT_BOUND for law in found)
 
 
 def _optimum(approaches: Approaches, known: Sequence[Approach], name: str, spans: Sequence[FloatArray]) -> Panel:
@@ -239,6 +250,8 @@ def next_gain(analysis: Analysis) -> Chart | Refused:
     best = fit.preferred
     if best is None or not {"a", "b"} <= set(best.estimates):
         return Refused("There is no joint law with a compute optimum, so the cost of a lower loss is not known.")
+    if best.status is Status.AT_BOUND:
+        return Refused("A parameter of the law lies at its bound, so the cost of a lower loss is not known.")
     law = best.law
     assert isinstance(law, JointLaw)
     product = points.n * points.d
