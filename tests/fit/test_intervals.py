@@ -168,6 +168,15 @@ def test_the_permutation_test_holds_its_level_though_the_law_took_up_what_groups
     assert np.mean(np.array(p_values) < 0.3) == pytest.approx(0.3, abs=0.08)
 
 
+def test_one_bad_row_does_not_hide_what_sizes_share():
+    units, rng = separate_rows(sweep().n), np.random.default_rng(0)
+    residual = 0.01 * np.repeat(rng.standard_normal(6), 5) + 0.003 * rng.standard_normal(30)
+    residual[7] += 0.3
+    level = np.ones((30, 1))
+    assert cluster_p_value(residual, units.unit, units.cluster, level, rng) > 0.2
+    assert cluster_p_value(residual, units.unit, units.cluster, level, rng, delta=0.01) < 0.01
+
+
 def test_no_test_where_no_size_has_two_points():
     rng, level = np.random.default_rng(0), np.ones((6, 1))
     assert cluster_p_value(np.arange(6.0), np.arange(6), separate_rows(SIZES).cluster, level, rng) is None

@@ -77,7 +77,7 @@ def resample(problem: Problem, minima: FloatArray, delta: float, spec: FitSpec, 
     tests: dict[Sharer, float] = {}
     for index, (name, labels) in enumerate(units.sharers.items() if spec.interval == "auto" and spec.bootstrap else ()):
         rng = np.random.default_rng([spec.seed, 1, index])
-        p_value = cluster_p_value(residual, units.unit, labels, jacobian, rng)
+        p_value = cluster_p_value(residual, units.unit, labels, jacobian, rng, delta)
         if p_value is not None:
             tests[name] = p_value
     sharing = [name for name, p_value in tests.items() if p_value < SHARED_P_VALUES[name]]

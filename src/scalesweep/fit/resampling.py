@@ -6,6 +6,7 @@ budget: intervals that take such points as independent and claim 90 % covered 55
 row of integer weights on the same rows, never a copy of rows, so that all refits run as one batch.
 """
 
+import math
 from collections.abc import Mapping
 
 import numpy as np
@@ -43,11 +44,17 @@ def draw_weights(labels: IntArray, num: int, rng: np.random.Generator) -> FloatA
 
 
 def cluster_p_value(
-    residual: FloatArray, unit: IntArray, labels: IntArray, jacobian: FloatArray, rng: np.random.Generator
+    residual: FloatArray,
+    unit: IntArray,
+    labels: IntArray,
+    jacobian: FloatArray,
+    rng: np.random.Generator,
+    delta: float = math.inf,
 ) -> float | None:
     """P value of the permutation test that residuals do not differ between groups; None where nothing can differ.
 
-    The statistic is the share of the sum of squares of the units' mean residuals that lies between groups. A law that was
+    The statistic is the share of the sum of squares of the units' mean residuals that lies between groups, residuals clipped at
+    `delta`: as the Huber objective counts them, and orthogonal at its optimum to what the law can take up. A law that was
     fitted to the groups has taken up a part of their differences, three degrees of freedom of five budgets. The 999 references
     are therefore the units' residuals, permuted, with what the law would have taken up of them taken off as well: Freedman and
     Lane 1983 (Journal of Business & Economic Statistics 1, 292), for the law made linear at its optimum. Compared with plain
@@ -60,6 +67,7 @@ def cluster_p_value(
         labels: label of each row's group, from 0, shape (rows,).
         jacobian: of log L_predicted by the parameters, shape (rows, P).
         rng: source of the permutations.
+        delta: Huber width of the fit, in log loss.
     """
     first = np.unique(unit, return_index=True)[1]
     group = np.unique(labels[first], return_inverse=True)[1]
@@ -75,7 +83,7 @@ def cluster_p_value(
     def left(values: FloatArray) -> FloatArray:
         return np.asarray(values - values @ taken_up.T @ taken_up)
 
-    mean = left(np.bincount(unit, residual) / rows)
+    mean = left(np.bincount(unit, np.clip(residual, -delta, delta)) / rows)
     permuted = left(rng.permuted(np.tile(mean, (_PERMUTATIONS, 1)), axis=1))
     belongs = np.equal.outer(group, np.arange(count)) / np.sqrt(np.bincount(group))
     between, found = np.sum((permuted @ belongs) ** 2, axis=1), np.sum((mean @ belongs) ** 2)
