@@ -73,7 +73,8 @@ def resample(problem: Problem, minima: FloatArray, delta: float, spec: FitSpec, 
         units: which rows are drawn together.
     """
     fitted = problem.log_loss(minima[:1])[0]
-    residual, jacobian = problem.y - fitted, problem.expand(minima[:1]).jacobian[0]
+    residual, free = problem.y - fitted, problem.lower < problem.upper
+    jacobian = problem.expand(minima[:1]).jacobian[0][:, free]
     tests: dict[Sharer, float] = {}
     for index, (name, labels) in enumerate(units.sharers.items() if spec.interval == "auto" and spec.bootstrap else ()):
         rng = np.random.default_rng([spec.seed, 1, index])
