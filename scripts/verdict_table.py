@@ -1,6 +1,6 @@
 """Simulates what a verdict is worth: sweeps from known worlds, and how often the tool's intervals hold the truth in each.
 
-    python scripts/verdict_table.py [--replicates NUM] [--resamples NUM] [--worlds A B]
+    python scripts/verdict_table.py [--replicates NUM] [--resamples NUM] [--worlds additive "noise by budget"]
 
 Each world is a law, a noise of 0.5 % of the loss and a grid of sizes and tokens per parameter. Counted are sweeps whose
 preferred law is called identified; whether its intervals of alpha, beta, E and a hold the world's (where the world has them),
@@ -136,7 +136,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--replicates", type=int, default=200, help="sweeps of each world (default: 200)")
     parser.add_argument("--resamples", type=int, default=100, help="resamples of each fit (default: 100)")
-    parser.add_argument("--worlds", nargs="+", default=[world.name for world in WORLDS], help="by name (default: all)")
+    names = [world.name for world in WORLDS]
+    parser.add_argument("--worlds", nargs="+", choices=names, default=names, metavar="WORLD", help="by name (default: all)")
     options = parser.parse_args()
     print("| world | identified | alpha | beta | E | a | 10x, law | 10x, honest | width | error | withheld |")
     print("|---|---|---|---|---|---|---|---|---|---|---|")

@@ -177,6 +177,36 @@ def test_one_bad_row_does_not_hide_what_sizes_share():
     assert cluster_p_value(residual, units.unit, units.cluster, level, rng, delta=0.01) < 0.01
 
 
+def test_a_bad_row_does_not_hide_shared_noise_from_a_fit():
+    points = sweep(shared=0.01, own=0.002)
+    loss = points.loss.copy()
+    loss[7] *= 1.35
+    auto = fit_laws(make_points(points.n, points.d, loss), FitSpec(bootstrap=20))["joint"]
+    assert "union of the bootstrap of 6 model sizes" in auto.intervals
+
+
+def test_nothing_is_tested_where_the_law_takes_up_all_that_groups_share():
+    n, d = (axis.ravel() for axis in np.meshgrid(SIZES, [2e8, 1e9, 6e9]))
+    loss = TRUTH.predict(n, d) * np.exp(0.003 * np.random.default_rng(0).standard_normal(len(n)))
+    auto = fit_laws(make_points(n, d, loss), FitSpec(bootstrap=20))["joint"]
+    assert "budget" not in auto.intervals and "6 model sizes" in auto.intervals
+
+
+def test_rounding_is_no_shared_noise():
+    n, d = (axis.ravel() for axis in np.meshgrid(SIZES, np.geomspace(2e8, 6e9, 5)))
+    auto = fit_laws(make_points(n, d, TRUTH.predict(n, d)), FitSpec(bootstrap=20))["joint"]
+    assert "do not differ clearly (permutation test, p = 1, p = 1)" in auto.intervals
+
+
+def test_each_sharer_has_its_own_threshold(monkeypatch: pytest.MonkeyPatch):
+    n, d = (axis.ravel() for axis in np.meshgrid(SIZES, np.geomspace(2e8, 6e9, 5)))
+    loss = TRUTH.predict(n, d) * np.exp(0.003 * np.random.default_rng(0).standard_normal(len(n)))
+    assert SHARED_P_VALUES["size"] < 0.2 < SHARED_P_VALUES["budget"]
+    monkeypatch.setattr("scalesweep.fit.intervals.cluster_p_value", lambda *_: 0.2)
+    auto = fit_laws(make_points(n, d, loss), FitSpec(bootstrap=20))["joint"]
+    assert "union of the bootstrap of 5 token budgets and, without" in auto.intervals
+
+
 def test_no_test_where_no_size_has_two_points():
     rng, level = np.random.default_rng(0), np.ones((6, 1))
     assert cluster_p_value(np.arange(6.0), np.arange(6), separate_rows(SIZES).cluster, level, rng) is None
@@ -209,7 +239,8 @@ def test_noise_that_a_budget_or_a_seed_shares_is_found_and_said():
         noise = 0.01 * rng.standard_normal(5)[levels] + 0.001 * rng.standard_normal(len(n))
         points = make_points(n, d, TRUTH.predict(n, d) * np.exp(noise), seed=seed)
         auto, pairs = (fit_laws(points, FitSpec(bootstrap=100, interval=kind))["joint"] for kind in ("auto", "pairs"))
-        assert f"5 {name}s" in auto.intervals
+        assert f"bootstrap of 5 {name}s and" in auto.intervals
+        assert f"the residuals differ between {'budgets' if name == 'token budget' else 'seeds'} (perm" in auto.intervals
         widths = [fit.estimates["beta"].high - fit.estimates["beta"].low for fit in (auto, pairs)]
         assert (widths[0] > 1.3 * widths[1]) == (name == "token budget")  # what a seed shares moves no exponent
 

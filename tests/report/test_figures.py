@@ -16,7 +16,7 @@ from scalesweep.analysis.analyse import Analysis, analyse
 from scalesweep.analysis.forecast.dated import Forecast
 from scalesweep.analysis.tuning.optima import tuned_frontier
 from scalesweep.errors import FitError, Refused
-from scalesweep.fit.results import Status
+from scalesweep.fit.results import Fit, Status
 from scalesweep.laws import Chinchilla
 from scalesweep.points.points import points_from_rows
 from scalesweep.points.published import published_points
@@ -218,17 +218,35 @@ def test_an_approach_without_an_interval_looks_like_it(analysis: Analysis) -> No
     assert bare.width < law.width
 
 
+def at_bound(analysis: Analysis, *bounds: str, names: tuple[str, ...] = ("coupled",)) -> Analysis:
+    laws = dict(analysis.fit.laws)
+    for name in names:
+        law = laws[name]  # type: ignore[index]
+        assert isinstance(law, Fit) and law.search is not None
+        found = replace(law, status=Status.AT_BOUND, search=replace(law.search, at_bound=bounds))
+        laws[name] = found  # type: ignore[index]
+    return replace(analysis, fit=replace(analysis.fit, laws=laws))
+
+
 def test_a_law_at_a_bound_has_no_optimum_and_no_price_of_a_gain(analysis: Analysis) -> None:
-    best = analysis.fit.preferred
-    assert best is not None and analysis.fit.preferred_name == "coupled"
-    laws = {**analysis.fit.laws, "coupled": replace(best, status=Status.AT_BOUND)}
-    bound = replace(analysis, fit=replace(analysis.fit, laws=laws))
+    assert analysis.fit.preferred_name == "coupled"
+    bound = at_bound(analysis, "kappa = 5")
     chart = figures()["optima"](Material(bound.points, bound))
     assert isinstance(chart, Chart)
     assert {line.name for line in marks(chart, Line) if line.name} == {"fitted law, additive"}
     assert chart.caption.endswith("Not drawn: fitted law, coupled, with a parameter at its bound.")
     refused = figures()["next_gain"](Material(bound.points, bound))
     assert isinstance(refused, Refused) and "at its bound" in refused.reason
+    bound = at_bound(analysis, "alpha = 10", names=("joint", "coupled"))
+    refused = figures()["optima"](Material(bound.points, bound))
+    assert isinstance(refused, Refused)
+    assert refused.reason.endswith("Not drawn: fitted law, additive and fitted law, coupled, with a parameter at its bound.")
+
+
+def test_the_optimum_does_not_depend_on_e(analysis: Analysis) -> None:
+    bound = at_bound(analysis, "E = 0")
+    chart = figures()["optima"](Material(bound.points, bound))
+    assert isinstance(chart, Chart) and "fitted law, coupled" in {line.name for line in marks(chart, Line)}
 
 
 def test_without_minima_the_optima_begin_at_the_smallest_measured_compute(analysis: Analysis) -> None:

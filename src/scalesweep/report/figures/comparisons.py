@@ -106,10 +106,10 @@ def optima(analysis: Analysis) -> Chart | Refused:
         return Refused(analysis.fit.compute.withheld)
     known = [row for row in approaches.rows if row.allocation is not None and not _is_at_bound(analysis, row)]
     bound = [LABELS[row.name] for row in approaches.rows if row.allocation is not None and row not in known]
+    left_out = f"Not drawn: {' and '.join(bound)}, with a parameter at its bound." if bound else ""
     if not known:
-        return Refused(
-            "No approach gives a compute-optimal allocation: " + " ".join(row.messages[0] for row in approaches.rows)
-        )
+        reasons = [row.messages[0] for row in approaches.rows if row.allocation is None]
+        return Refused(" ".join(["No approach gives a compute-optimal allocation.", *reasons, left_out]).strip())
     used = approaches.minima.used
     largest, farthest = approaches.compared_at[0], approaches.compared_at[-1]
     first = min(used[0].c if used else float(analysis.points.c.min()), largest)
@@ -120,16 +120,15 @@ def optima(analysis: Analysis) -> Chart | Refused:
     ).strip()
     if used:
         caption += " Points: the isoFLOP minima with standard errors."
-    if bound:
-        caption += f" Not drawn: {' and '.join(bound)}, with a parameter at its bound."
-    return Chart("optima", caption, tuple(_optimum(approaches, known, name, spans) for name in ("n", "d")))
+    panels = tuple(_optimum(approaches, known, name, spans) for name in ("n", "d"))
+    return Chart("optima", f"{caption} {left_out}".strip(), panels)
 
 
 def _is_at_bound(analysis: Analysis, row: Approach) -> bool:
-    """Whether this approach is a law with a parameter at its bound, of whose optimum the points show nothing."""
+    """Whether this approach is a law with a parameter at its bound other than E, on which the optimum does not depend."""
     laws = {"law": "joint", "coupled": "coupled", "repeated": "repeated"}
     found = [law for name, law in analysis.fit.fits.items() if name == laws.get(row.name)]
-    return any(law.status is Status.AT_BOUND for law in found)
+    return any(not bound.startswith("E ") for law in found if law.search for bound in law.search.at_bound)
 
 
 def _optimum(approaches: Approaches, known: Sequence[Approach], name: str, spans: Sequence[FloatArray]) -> Panel:
