@@ -55,12 +55,12 @@ def cluster_p_value(
     rng: np.random.Generator,
     delta: float = math.inf,
 ) -> float | None:
-    """P value of the permutation test that residuals do not differ between groups; None where no test can be made: no group has
-    two runs, there is one group, no run is spare, or the law takes up all that groups could share, as of three budgets.
+    """P value of the permutation test that residuals do not differ between groups; None where no test can be made.
 
+    That is where no group has two runs, there is one group, no run is spare, or the law takes up all that groups could share.
     The statistic is the share of the sum of squares of the units' mean residuals that lies between groups, residuals clipped at
     `delta` as the Huber objective counts them, and without what the law can take up. Of what groups share it has taken up a
-    part when it was fitted to them: of five budgets about three of four degrees of freedom. The 999 references are therefore
+    part when it was fitted to them: of five budgets about two of four degrees of freedom. The 999 references are therefore
     the units' residuals, permuted, with what the law would have taken up of them taken off as well: Freedman and Lane 1983
     (Journal of Business & Economic Statistics 1, 292), for the law made linear at its optimum. Compared with plain
     permutations, 12 % of p values would be below 0.3 where five budgets share nothing. A unit that lies in several groups

@@ -104,8 +104,9 @@ def optima(analysis: Analysis) -> Chart | Refused:
     approaches = analysis.approaches
     if analysis.fit.compute.is_contradiction:
         return Refused(analysis.fit.compute.withheld)
-    known = [row for row in approaches.rows if row.allocation is not None and not _is_at_bound(analysis, row)]
-    bound = [LABELS[row.name] for row in approaches.rows if row.allocation is not None and row not in known]
+    allocating = [row for row in approaches.rows if row.allocation is not None]
+    known = [row for row in allocating if not _is_at_bound(analysis, row)]
+    bound = [LABELS[row.name] for row in allocating if _is_at_bound(analysis, row)]
     left_out = f"Not drawn: {' and '.join(bound)}, with a parameter at its bound." if bound else ""
     if not known:
         reasons = [row.messages[0] for row in approaches.rows if row.allocation is None]
