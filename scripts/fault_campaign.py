@@ -33,7 +33,7 @@ KINDS = ("claim", "curve", "checkpoint", "snapshot", "record")
 POINTS = ("step", *(f"{kind}-{when}" for kind in KINDS for when in ("mid", "after")))
 SUICIDE = """
 import os, sys
-if 'scalesweep.run.worker' in ' '.join(sys.orig_argv) and 'SCALESWEEP_KILL_LOG' in os.environ:
+if '-m scalesweep.run ' in ' '.join(sys.orig_argv) and 'SCALESWEEP_KILL_LOG' in os.environ:
     import random, re, signal, threading
     log, most = os.environ['SCALESWEEP_KILL_LOG'], int(os.environ['SCALESWEEP_KILL_MOST'])
     point = random.choice(os.environ['SCALESWEEP_KILL_POINTS'].split(','))

@@ -1,7 +1,13 @@
 """`python -m scalesweep` is `scalesweep`."""
 
-import sys
-
 from scalesweep.cli import main
+from scalesweep.process import leave
 
-sys.exit(main())
+
+def run() -> None:
+    """One command in a process of its own."""
+    leave(main())
+
+
+if __name__ == "__main__":
+    run()

@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 from builders import IN_BACKGROUND, command_line, make_store, measured, one_size, small_settings
 
+from scalesweep.cores import cores, num_cores
 from scalesweep.errors import DeviceLost, SpecError, StoreError
 from scalesweep.files import StorageFailed
 from scalesweep.plan.grid import CorpusFacts
 from scalesweep.run.launch import device, launch, local
 from scalesweep.run.launch.breaker import Breakers
-from scalesweep.run.launch.cores import cores, num_cores
 from scalesweep.run.launch.device import Gpu, Gpus, look, resolve_device
 from scalesweep.run.launch.local import num_workers
 from scalesweep.run.launch.monitor import Monitor
@@ -66,7 +66,7 @@ def test_local_workers_share_a_trunk_and_none_is_started_for_a_cell_that_waits(
     started, popen = [], subprocess.Popen
 
     def start(command: list[str], **how: Any) -> Any:
-        if "scalesweep.run.worker" in command:
+        if "scalesweep.run" in command:
             started.append(command)
         return popen(command, **how)
 
@@ -89,7 +89,7 @@ def test_a_cell_that_kills_its_worker_again_and_again_is_given_up(
     """A worker program that claims the longest cell and dies stands for one that the system kills for its memory."""
     (tmp_path / "sitecustomize.py").write_text(
         "import os, sys\n"
-        "if 'scalesweep.run.worker' in ' '.join(sys.orig_argv):\n"
+        "if '-m scalesweep.run ' in ' '.join(sys.orig_argv):\n"
         "    from pathlib import Path\n"
         "    from scalesweep.run.store.store import Store\n"
         "    store = Store(Path(sys.orig_argv[4]))\n"
@@ -113,7 +113,7 @@ def test_workers_that_die_before_they_have_a_cell_end_the_sweep(
     tmp_path: Path, settings: Settings, corpus: Corpus, facts: CorpusFacts, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "sitecustomize.py").write_text(
-        "import os, sys\nif 'scalesweep.run.worker' in ' '.join(sys.orig_argv): os.kill(os.getpid(), 9)\n"
+        "import os, sys\nif '-m scalesweep.run ' in ' '.join(sys.orig_argv): os.kill(os.getpid(), 9)\n"
     )
     chosen = with_launcher(settings, "local", workers=2)
     store = make_store(tmp_path / "sweep", chosen, corpus, facts)
@@ -130,7 +130,7 @@ def test_a_worker_that_hangs_is_killed_and_its_cell_goes_on(
     """The first worker sleeps for ever at its 20th batch, as in a collective or on a device that does not answer."""
     (tmp_path / "sitecustomize.py").write_text(
         "import os, sys\n"
-        "if 'scalesweep.run.worker' in ' '.join(sys.orig_argv):\n"
+        "if '-m scalesweep.run ' in ' '.join(sys.orig_argv):\n"
         "    import time\n"
         "    from scalesweep.run import lease\n"
         "    from scalesweep.train import stepper\n"
@@ -221,7 +221,7 @@ def test_workers_that_die_together_are_each_charged_for_their_own_cell(
     """Four workers each take a cell and die once, at the same time; nothing is given up."""
     (tmp_path / "sitecustomize.py").write_text(
         "import os, sys\n"
-        "if 'scalesweep.run.worker' in ' '.join(sys.orig_argv):\n"
+        "if '-m scalesweep.run ' in ' '.join(sys.orig_argv):\n"
         "    from pathlib import Path\n"
         "    from scalesweep.run.store.store import Store\n"
         "    store = Store(Path(sys.orig_argv[4]))\n"
@@ -420,7 +420,7 @@ def test_cores_are_those_that_the_container_and_slurm_grant(tmp_path: Path) -> N
 
 FAILING = """
 import os, sys
-if 'scalesweep.run.worker' in ' '.join(sys.orig_argv) and 'cuda' in ' '.join(sys.orig_argv):
+if '-m scalesweep.run ' in ' '.join(sys.orig_argv) and 'cuda' in ' '.join(sys.orig_argv):
     from pathlib import Path
     from scalesweep.run.store.store import Store
     store = Store(Path(sys.orig_argv[4]))

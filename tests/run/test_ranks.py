@@ -85,7 +85,7 @@ def test_a_process_that_dies_or_hangs_ends_an_attempt_and_the_next_goes_on(
 ) -> None:
     (tmp_path / "sitecustomize.py").write_text(
         "import sys\n"
-        "if 'scalesweep.run.worker' in ' '.join(sys.orig_argv):\n"
+        "if '-m scalesweep.run ' in ' '.join(sys.orig_argv):\n"
         "    from scalesweep.run import lease\n"
         "    lease.HANG_SECONDS, lease.HEARTBEAT_SECONDS = 5.0, 0.2\n"
     )
@@ -121,7 +121,7 @@ def test_the_end_of_a_worker_is_that_of_the_others_and_of_no_training(
     (key,) = store.plan_file.keys()
 
     def start() -> subprocess.Popen[bytes]:
-        command = [sys.executable, "-P", "-m", "scalesweep.run.worker", str(store.directory), "--beside", "cpu"]
+        command = [sys.executable, "-P", "-m", "scalesweep.run", str(store.directory), "--beside", "cpu"]
         return subprocess.Popen(command, stdout=subprocess.DEVNULL, stdin=subprocess.DEVNULL)
 
     for number, code, state in (

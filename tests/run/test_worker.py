@@ -170,7 +170,7 @@ def test_a_worker_ends_with_the_process_that_started_it(tmp_path: Path, home: Pa
     store = make_store(tmp_path / "sweep", settings, corpus, facts)
     starter = (
         "import os, subprocess, sys, time\n"
-        f"command = [sys.executable, '-m', 'scalesweep.run.worker', {str(store.directory)!r}, '--parent', str(os.getpid())]\n"
+        f"command = [sys.executable, '-m', 'scalesweep.run', {str(store.directory)!r}, '--parent', str(os.getpid())]\n"
         "subprocess.Popen(command)\n"
         f"while not any(os.scandir({str(store.cell_dir(store.plan_file.keys()[0]))!r})): time.sleep(0.1)\n"
     )
@@ -520,7 +520,7 @@ def test_a_directory_that_vanishes_ends_the_worker_in_one_sentence(
 
 def worker_process(store: Store, **options: Any) -> subprocess.Popen[str]:
     """A worker, with what it says in a pipe."""
-    command = [sys.executable, "-m", "scalesweep.run.worker", str(store.directory)]
+    command = [sys.executable, "-m", "scalesweep.run", str(store.directory)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options)
 
 

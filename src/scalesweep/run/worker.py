@@ -1,6 +1,6 @@
 """A worker: claims cells of a sweep until none is left, trains each, writes its record.
 
-Run as `python -m scalesweep.run.worker DIR --device cpu`; launchers start it so. SIGTERM, SIGINT, SIGHUP and SIGUSR1 make it
+Run as `python -m scalesweep.run DIR --device cpu`; launchers start it so. SIGTERM, SIGINT, SIGHUP and SIGUSR1 make it
 write a checkpoint, release its claim and end, with exit code 130, or 75 after SIGUSR1, which asks to be started again. A
 directory that is full, read-only or gone ends it with one line and exit code 74, other bad input with 2, a GPU that fails with
 69: its cells are given back, and the launcher finds out whether the GPU or the cell is at fault.
@@ -296,9 +296,7 @@ def write_log(message: str) -> None:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Entry point of a worker process."""
-    parser = argparse.ArgumentParser(
-        prog="python -m scalesweep.run.worker", description="Work on a sweep until nothing is left."
-    )
+    parser = argparse.ArgumentParser(prog="python -m scalesweep.run", description="Work on a sweep until nothing is left.")
     parser.add_argument("directory", type=Path)
     parser.add_argument("--device", default="cpu", help="cpu, cuda or cuda:K")
     parser.add_argument("--core", type=int, help="pin the process to this CPU core")
@@ -335,10 +333,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
     how = f" by {stop.signalled.name}" if stop.signalled else ""
     write_log(f"stopped{how}; the checkpoint is written and the cell given back")
     return EXIT_AGAIN if stop.signalled is signal.SIGUSR1 else EXIT_INTERRUPTED
-
-
-if __name__ == "__main__":
-    code = main()
-    if torch.distributed.is_initialized():
-        os._exit(code)  # without the end of the process group, which may hang
-    sys.exit(code)

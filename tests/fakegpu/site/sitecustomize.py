@@ -37,5 +37,5 @@ sys.meta_path.insert(0, _Torch())
 
 # A GPU that breaks after the sweep has begun: STAND_IN_BREAKS=1 lets every launch on cuda:1 fail, of workers alone.
 words = " ".join(sys.orig_argv)
-if "scalesweep.run.worker" in words and f"--device cuda:{os.environ.get('STAND_IN_BREAKS')} " in words:
+if "-m scalesweep.run " in words and f"--device cuda:{os.environ.get('STAND_IN_BREAKS')} " in words:
     os.environ["FAKE_LAUNCH_ERR"] = "700"

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from scalesweep.cores import cores, num_cores
 from scalesweep.errors import (
     EXIT_AGAIN,
     EXIT_BAD_INPUT,
@@ -32,7 +33,6 @@ from scalesweep.errors import (
 )
 from scalesweep.files import StorageFailed, plain_storage_errors
 from scalesweep.run.launch.breaker import Breakers
-from scalesweep.run.launch.cores import cores, num_cores
 from scalesweep.run.launch.device import gpus_set_aside, look, num_gpus
 from scalesweep.run.launch.monitor import Monitor
 from scalesweep.run.launch.signals import STOP_SECONDS, signals_interrupt
@@ -200,7 +200,7 @@ def make_slots(device: str, number: int, name: str) -> list[Slot]:
 def _start(store: Store, slot: Slot, here: int, last: Sequence[str], only: Sequence[str]) -> None:
     asked = store.plan_file.settings().launcher.workers
     sharing = here if asked == "auto" else max(here, asked)
-    command = [sys.executable, "-P", "-m", "scalesweep.run.worker", str(store.directory.resolve())]
+    command = [sys.executable, "-P", "-m", "scalesweep.run", str(store.directory.resolve())]
     command += ["--device", slot.device, "--workers", str(sharing), "--parent", str(os.getpid())]
     command += [*([] if slot.core is None else ["--core", str(slot.core)]), *trust_words()]
     for name, words in (("--last", last), ("--only", only), ("--beside", slot.beside)):
