@@ -35,7 +35,7 @@ _PLAIN = "biuf"
 """Kinds of arrays that are kept as their bytes."""
 
 
-class _Unkept(Exception):
+class Unkept(Exception):
     """A value that has no form in a file."""
 
 
@@ -48,19 +48,17 @@ def recall(kind: str, parts: Mapping[str, Any], make: Callable[[], T], named: Ma
         make: computes it; what it raises is passed on, and nothing is kept.
         named: objects that parts and value may hold and that files call by these names, such as functions.
     """
-    try:
-        path = cache_home() / "results" / f"{kind}-{fingerprint(dict(parts), named)}"
-    except (_Unkept, DataError):  # a value without a form in a file, or no place of this user's
+    if (path := _place(kind, parts, named)) is None:
         return make()
     names = {**(named or {}), **parts}
     with contextlib.suppress(OSError, ValueError, LookupError, TypeError, AttributeError, ImportError):
-        value: T = _decode(path.read_bytes(), names)
+        value: T = decode(path.read_bytes(), names)
         with contextlib.suppress(OSError):
             os.utime(path)
         return value
     value = make()
-    with contextlib.suppress(OSError, _Unkept):
-        content = _encode(value, names)
+    with contextlib.suppress(OSError, Unkept):
+        content = encode(value, names)
         path.parent.mkdir(parents=True, exist_ok=True)
         with sibling(path, content) as temporary:
             temporary.replace(path)
@@ -68,9 +66,23 @@ def recall(kind: str, parts: Mapping[str, Any], make: Callable[[], T], named: Ma
     return value
 
 
+def is_kept(kind: str, parts: Mapping[str, Any]) -> bool:
+    """Whether `recall` would most likely find a value, without reading it."""
+    path = _place(kind, parts)
+    return path is not None and path.is_file()
+
+
+def _place(kind: str, parts: Mapping[str, Any], named: Mapping[str, Any] | None = None) -> Path | None:
+    """The file of a value; None for parts without a form in a file, or where there is no place of this user's."""
+    try:
+        return cache_home() / "results" / f"{kind}-{fingerprint(dict(parts), named)}"
+    except (Unkept, DataError):
+        return None
+
+
 def fingerprint(parts: Any, named: Mapping[str, Any] | None = None) -> str:
     """A hash of the parts, of this package's code and of the libraries that it computes with, as hex digits."""
-    return digest(program().encode() + _encode(parts, dict(named or {})))
+    return digest(program().encode() + encode(parts, named))
 
 
 @functools.cache
@@ -139,11 +151,11 @@ class _Writer:
             )
         if kind.__module__.partition(".")[0] == "pandas" and kind.__name__ == "DataFrame":
             return self._frame(value)
-        raise _Unkept(kind)
+        raise Unkept(kind)
 
     def _frame(self, frame: Any) -> dict[str, Any]:
         if type(frame.index).__name__ != "RangeIndex" or (frame.index.start, frame.index.step) != (0, 1):
-            raise _Unkept(type(frame.index))
+            raise Unkept(type(frame.index))
         columns = []
         for name in frame.columns:
             values = frame[name]
@@ -157,15 +169,20 @@ class _Writer:
         return [start, len(content)]
 
 
-def _encode(value: Any, named: Mapping[str, Any]) -> bytes:
-    writer = _Writer(named)
+def encode(value: Any, named: Mapping[str, Any] | None = None) -> bytes:
+    """The value as the content of a file.
+
+    Raises:
+        Unkept: a part of it has no form in a file.
+    """
+    writer = _Writer(named or {})
     root = writer.entry(value)
     table = json.dumps({"rows": writer.rows, "root": root})
     return f"{digest(table.encode() + writer.bytes)}\n{table}\n".encode() + writer.bytes
 
 
-def _decode(content: bytes, named: Mapping[str, Any]) -> Any:
-    """The value in a file.
+def decode(content: bytes, named: Mapping[str, Any] | None = None) -> Any:
+    """The value in a file, which names frozen dataclasses and enumerations of this package alone.
 
     Raises:
         ValueError: the file is not what was written; other errors, of values that this program does not know.
@@ -181,7 +198,7 @@ def _decode(content: bytes, named: Mapping[str, Any]) -> Any:
         return built[found[0]] if isinstance(found, list) else found
 
     for row in read["rows"]:
-        built.append(_build(row, entry, blob, named))
+        built.append(_build(row, entry, blob, named or {}))
     return entry(read["root"])
 
 
@@ -220,7 +237,7 @@ def _build(row: dict[str, Any], entry: Callable[[Any], Any], blob: bytes, named:
 def _class_name(kind: type) -> str:
     name = f"{kind.__module__}:{kind.__qualname__}"
     if not _CLASS.fullmatch(name):
-        raise _Unkept(name)
+        raise Unkept(name)
     return name
 
 

@@ -11,12 +11,10 @@ from typing import TYPE_CHECKING, Literal
 
 from scalesweep.errors import Refused
 from scalesweep.files import plain_write_errors
-from scalesweep.kept import recall
 from scalesweep.report.context import ReportContext
 
 if TYPE_CHECKING:
     from scalesweep.analysis.analyse import Analysis
-    from scalesweep.report.charts.chart import Chart
 
 __all__ = ["PICTURES", "Pictures", "ReportContext", "files_of", "write_report", "write_tables"]
 Pictures = Literal["none", "png", "all"]
@@ -56,6 +54,7 @@ def write_report(directory: Path, analysis: "Analysis", context: ReportContext, 
     """
     from scalesweep.report.charts.canvas import KINDS
     from scalesweep.report.charts.chart import Chart
+    from scalesweep.report.charts.pictures import drawing_ahead, picture
     from scalesweep.report.figures import all_figures, figures
     from scalesweep.report.figures.material import Material
     from scalesweep.report.pages.html import render_html
@@ -66,12 +65,13 @@ def write_report(directory: Path, analysis: "Analysis", context: ReportContext, 
     write_tables(directory, analysis, context)
     found = reviewed(analysis, context)
     drawn = all_figures(Material(analysis.points, analysis, context.curves, context.frontier))
-    files: dict[str, str | bytes] = {
-        "report.md": render_markdown(analysis, context, found, drawn, has_pictures=pictures != "none"),
-        "report.html": render_html(analysis, context, found, drawn),
-    }
-    for chart in (chart for chart in drawn if isinstance(chart, Chart)):
-        files |= {f"figures/{chart.name}.{kind}": _drawn(chart, kind) for kind in PICTURES[pictures]}
+    wanted = [(chart, kind) for chart in drawn if isinstance(chart, Chart) for kind in PICTURES[pictures]]
+    with drawing_ahead(wanted):
+        files: dict[str, str | bytes] = {
+            "report.md": render_markdown(analysis, context, found, drawn, has_pictures=pictures != "none"),
+            "report.html": render_html(analysis, context, found, drawn),
+        }
+        files |= {f"figures/{chart.name}.{kind}": picture(chart, kind) for chart, kind in wanted}
     with plain_write_errors(directory, _HINT):
         _write(directory, files, [directory / "figures" / f"{name}.{kind}" for name in figures() for kind in KINDS])
     return directory / "report.html"
@@ -82,13 +82,6 @@ def files_of(directory: Path) -> list[Path]:
     figures = [path for kind in PICTURES["all"] for path in sorted((directory / "figures").glob(f"*.{kind}"))]
     named = [directory / name for name in (*_TABLES, "report.html", "report.md")]
     return [path for path in (*named, *figures) if path.is_file()]
-
-
-def _drawn(chart: "Chart", kind: str) -> bytes:
-    """The chart as a file of this kind, drawn once for the same numbers."""
-    from scalesweep.report.charts.canvas import draw
-
-    return recall("figure", {"chart": chart, "kind": kind}, lambda: draw(chart, kinds=[kind])[kind])
 
 
 def _tables(analysis: "Analysis", context: ReportContext) -> dict[str, str | bytes]:

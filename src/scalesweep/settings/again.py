@@ -66,7 +66,8 @@ def overrides_of(settings: Settings) -> list[str] | None:
         changed |= {"data.validation": sets} if sets else {}
         changed |= {f"sweep.axes.{group}": [value["asked"] for value in values] for group, values in axes.items()}
         words = [*groups, *(f"{name}={written(value)}" for name, value in changed.items())]
-        found = dict(_leaves(compose_settings(words).model_dump(mode="json")))
+        is_known = words == [*groups, *first]
+        found = known if is_known else dict(_leaves(compose_settings(words).model_dump(mode="json")))
         return words if all(name in found and found[name] == value for name, value in effective.items()) else None
     except SpecError:
         return None
