@@ -42,7 +42,7 @@ from scalesweep.plan.flops import DecoderShape, num_params
 from scalesweep.plan.grid import CorpusFacts
 from scalesweep.plan.plan import make_plan
 from scalesweep.settings.compose import compose_settings
-from scalesweep.train.compiler import compiled_layers
+from scalesweep.train.compiler import compiled, parts_of
 from scalesweep.train.device import prepare_device
 from scalesweep.train.gradient import Execution, gradient_of
 from scalesweep.train.model.decoder import Decoder
@@ -222,7 +222,7 @@ def ours(cell: Cell, runs: int, device: torch.device, is_compiled: bool) -> Coun
     stepper = ResidentStepper(optimizer, cells, tokens, gradient_of(model, cells, Execution(device)), device, 0)
     if not is_compiled:
         return count(stepper.body)
-    with compiled_layers(model):
+    with compiled(parts_of(model, optimizer)):
         return count(stepper.body)
 
 

@@ -17,7 +17,7 @@ from scalesweep.plan.cell import Cell, Precision
 from scalesweep.plan.grid import CorpusFacts
 from scalesweep.plan.plan import make_plan
 from scalesweep.settings.compose import compose_settings
-from scalesweep.train.compiler import compiled_layers
+from scalesweep.train.compiler import compiled, parts_of
 from scalesweep.train.device import synchronize
 from scalesweep.train.gradient import Execution, gradient_of
 from scalesweep.train.measure import free_memory
@@ -138,9 +138,11 @@ def make(
     assert isinstance(model, Decoder)
     resident = kind(optimizer, cells, tokens_of(cell), gradient, device, 0)
     if device.type == "cuda":
-        resident.capture(state_of(model, optimizer), (lambda: compiled_layers(model)) if how == "compiled" else None)
+        resident.capture(
+            state_of(model, optimizer), (lambda: compiled(parts_of(model, optimizer))) if how == "compiled" else None
+        )
     elif how == "compiled":
-        with compiled_layers(model):
+        with compiled(parts_of(model, optimizer)):
             gradient(torch.zeros(runs, cell.batch_sequences, cell.shape.context + 1, dtype=torch.long))
         for parameter in model.parameters():
             parameter.grad = None

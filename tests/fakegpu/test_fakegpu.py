@@ -385,7 +385,7 @@ def test_a_long_training_is_compiled_for_every_batch_and_process(stand_in: dict[
     assert "(the code is loaded)" in parts[1]
     assert pack[1].startswith("compiled in ")
     assert "of compiling (as other kinds took here)" in pack[1]
-    assert [found[-3] for found in (short, long, batch, parts, never, pack)] == [0, 2, 2, 2, 2, 4]  # layers, readout
+    assert [found[-3] for found in (short, long, batch, parts, never, pack)] == [0, 2, 2, 2, 2, 6]  # layers, readout, updates
     assert never[1:] == [2, 0, short[-1]]  # no note
     assert long[-1] < 0.7 * short[-1]
     (again,) = compiled(cache, [1, LONG, 64, None, "auto"])

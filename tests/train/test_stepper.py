@@ -18,13 +18,13 @@ from scalesweep.settings.settings import Settings
 from scalesweep.train import capture as captures
 from scalesweep.train import resident as residents
 from scalesweep.train import stepper
-from scalesweep.train.compiler import compiled_layers
+from scalesweep.train.compiler import compiled, parts_of
 from scalesweep.train.device import is_device_lost, is_out_of_memory, prepare_device
 from scalesweep.train.gradient import Execution, gradient_of
 from scalesweep.train.loop import Hooks, train
 from scalesweep.train.model.decoder import Decoder
 from scalesweep.train.optim import make_optimizer
-from scalesweep.train.optim.adamw import corrections
+from scalesweep.train.optim.adamw import StackedAdamW, corrections
 from scalesweep.train.optim.custom import OwnOptimizer
 from scalesweep.train.optim.groups import group_settings
 from scalesweep.train.pack import Outcome, Run
@@ -378,20 +378,46 @@ def test_a_compiled_layer_has_the_losses_of_one_that_is_not_for_every_batch(cell
             p.add_(torch.randn_like(p), alpha=0.1)
     plain = model.losses(windows).mean()
     (expected,) = torch.autograd.grad(plain, [model.embedding])
-    with compiled_layers(model):
+    with compiled(model.parts()):
         assert model.layers[0]._compiled_call_impl is not None
-        compiled = model.losses(windows).mean()
-        (found,) = torch.autograd.grad(compiled, [model.embedding])
+        made = model.losses(windows).mean()
+        (found,) = torch.autograd.grad(made, [model.embedding])
         graphs = counters["stats"]["unique_graphs"]
         for sequences in (cell.batch_sequences + 1, 3):
             of_other_batch = model.losses(windows[:, :1].expand(-1, sequences, -1))
             assert of_other_batch.shape == (1, sequences)
             of_other_batch.sum().backward()
         assert counters["stats"]["unique_graphs"] == graphs
-    assert compiled.item() == pytest.approx(plain.item(), rel=1e-5)
+    assert made.item() == pytest.approx(plain.item(), rel=1e-5)
     assert torch.allclose(found, expected, rtol=1e-3, atol=1e-7)
     assert model.layers[0]._compiled_call_impl is None
     assert model.losses(windows).mean().item() == plain.item()
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of the compiler's own parts
+def test_a_packs_compiled_optimizer_takes_the_steps_of_one_that_is_not(cell: Cell) -> None:
+    from torch._dynamo.utils import counters
+
+    def moved(is_compiled: bool) -> tuple[dict[str, torch.Tensor], dict[str, tuple[torch.Tensor, ...]], list[torch.Tensor]]:
+        cells = pack_of(cell, 3)
+        model = Decoder(cell.shape, [c.seed for c in cells], 10000.0, 1.0)  # type: ignore[arg-type]
+        optimizer, random = make_optimizer(model, cells), torch.Generator().manual_seed(0)
+        assert isinstance(optimizer, StackedAdamW)
+        norms = []
+        for step in range(4):
+            for p in model.parameters():
+                p.grad = torch.randn(p.shape, generator=random)
+            with compiled(parts_of(model, optimizer)) if is_compiled else contextlib.nullcontext():
+                norms.append(optimizer.step([lr_factor(step, c) for c in cells]))
+        return dict(model.named_parameters()), optimizer.moments(), norms
+
+    (weights, moments, norms), graphs = moved(False), counters["stats"]["unique_graphs"]
+    found_weights, found_moments, found_norms = moved(True)
+    assert counters["stats"]["unique_graphs"] == graphs + 2, "one with a decay, one without, whatever the number of parameters"
+    torch.testing.assert_close(found_weights, weights, rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(found_moments, moments, rtol=1e-5, atol=1e-9)
+    torch.testing.assert_close(found_norms, norms, rtol=1e-6, atol=0.0)
 
 
 @pytest.mark.gpu

@@ -1,4 +1,4 @@
-"""torch's compiler on the layers of a decoder, where a training pays for it (`train.outlook`)."""
+"""torch's compiler on the layers of a decoder and on a pack's optimizer, where a training pays for it (`train.outlook`)."""
 
 import contextlib
 import functools
@@ -13,6 +13,9 @@ from scalesweep.train.capture import Captured, Inside
 from scalesweep.train.device import first_line
 from scalesweep.train.gradient import Execution
 from scalesweep.train.model.decoder import Decoder
+from scalesweep.train.optim.adamw import StackedAdamW
+from scalesweep.train.optim.groups import Optimizer
+from scalesweep.train.optim.muon import Muon
 from scalesweep.train.outlook import Source, describe, keep, kind_of, outlook_of, pays
 from scalesweep.units import format_plain
 
@@ -20,6 +23,8 @@ MOST_KINDS = 64
 """Kinds of layers whose code a process holds. torch's own limit is 8, as it is for code that is compiled again by accident."""
 MOST_FAILURES = 3
 """Failures after which a process asks the compiler no more by itself, as where there is no C compiler. A judgement."""
+Parts = Sequence[tuple[nn.Module, tuple[int, ...]]]
+"""What is compiled, each by itself, and which of its arguments may have any length along their second axis."""
 _failures: list[str] = []
 """What the compiler failed of in this process."""
 _SOURCES: Mapping[Source, str] = {
@@ -32,7 +37,7 @@ _SOURCES: Mapping[Source, str] = {
 def compile_where_it_pays(
     capture: Callable[[Inside | None], Captured],
     captured: Captured,
-    model: Decoder,
+    parts: Parts,
     cells: Sequence[Cell],
     execution: Execution,
     steps: int,
@@ -43,7 +48,7 @@ def compile_where_it_pays(
     Args:
         capture: captures it in a context, or as it is; whatever it captured before is gone then.
         captured: of the step as it is, which stays where nothing is compiled.
-        model: whose layers are compiled.
+        parts: what is compiled (`parts_of`).
         cells: the runs.
         execution: whether, and which other trainings the code would serve.
         steps: that these runs have to go.
@@ -60,7 +65,7 @@ def compile_where_it_pays(
     if execution.compiles == "auto" and not pays(steps, before, further, outlook):
         note(f"not compiled, as it would not pay: {words}")
         return
-    counted, made = _counted(), _tried(capture, model)
+    counted, made = _counted(), _tried(capture, parts)
     if isinstance(made, str):
         _failures.append(made)
         note(f"without the compiler, which is slower ({made})")
@@ -77,23 +82,28 @@ def compile_where_it_pays(
         note(f"{what}; expected: {words}" if execution.compiles == "auto" else what)
 
 
-def _tried(capture: Callable[[Inside | None], Captured], model: Decoder) -> Captured | str:
-    """What a capture of compiled layers came to, or failed of; no traceback keeps the tensors of one that did."""
+def _tried(capture: Callable[[Inside | None], Captured], parts: Parts) -> Captured | str:
+    """What a capture of compiled parts came to, or failed of; no traceback keeps the tensors of one that did."""
     try:
-        return capture(lambda: compiled_layers(model))
+        return capture(lambda: compiled(parts))
     except Exception as error:  # the compiler calls other programs, and passes on whatever they fail of
         return first_line(error)
 
 
+def parts_of(model: Decoder, optimizer: Optimizer) -> Parts:
+    """The layers and what follows them, and what a pack's optimizer does to each group of parameters."""
+    adamw = optimizer.adamw if isinstance(optimizer, Muon) else optimizer
+    return [*model.parts(), *(adamw.parts() if isinstance(adamw, StackedAdamW) else [])]
+
+
 @contextlib.contextmanager
-def compiled_layers(model: Decoder) -> Iterator[None]:
-    """Let torch.compile fuse what the layers do between their products, in what is called or captured inside.
+def compiled(parts: Parts) -> Iterator[None]:
+    """Let torch.compile fuse what these parts do between their products, in what is called or captured inside.
 
     Not longer: every kind of layer takes a place in the compiler's cache, and evaluation has shapes of its own.
     """
-    parts = model.parts()
-    for part, batched in parts:
-        part._compiled_call_impl = functools.partial(_for_any_batch, part, batched)
+    for part, dynamic in parts:
+        part._compiled_call_impl = functools.partial(_for_any_length, part, dynamic)
     try:
         yield
     finally:
@@ -101,9 +111,9 @@ def compiled_layers(model: Decoder) -> Iterator[None]:
             part._compiled_call_impl = None
 
 
-def _for_any_batch(part: nn.Module, batched: Sequence[int], *arguments: Any) -> Any:
+def _for_any_length(part: nn.Module, dynamic: Sequence[int], *arguments: Any) -> Any:
     forward = _compiled(type(part).forward)
-    for place in batched:
+    for place in dynamic:
         torch._dynamo.maybe_mark_dynamic(arguments[place], 1)  # maybe: one sequence is a kind of its own
     return forward(part, *arguments)
 

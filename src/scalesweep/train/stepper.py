@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from scalesweep.plan.cell import Cell
-from scalesweep.train.compiler import compile_where_it_pays
+from scalesweep.train.compiler import compile_where_it_pays, parts_of
 from scalesweep.train.data import batch, windows_of_cell
 from scalesweep.train.device import first_line, is_out_of_memory
 from scalesweep.train.gradient import Execution, Gradient, gradient_of
@@ -111,7 +111,8 @@ def make_stepper(
             note("its optimizer without a CUDA graph, which is slower (a class of your own is stepped from the host)")
         if isinstance(model, Decoder):
             steps = cells[0].steps - start
-            compile_where_it_pays(partial(resident.capture, state), captured, model, cells, execution, steps, note)
+            parts = parts_of(model, optimizer)
+            compile_where_it_pays(partial(resident.capture, state), captured, parts, cells, execution, steps, note)
         return resident
     except RuntimeError as error:
         if is_out_of_memory(error):

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from scalesweep.plan.cell import Cell
 from scalesweep.train.model.decoder import Decoder
@@ -107,6 +107,46 @@ class _Block:
             yield name, matrix[:, start:end].view(shape)
 
 
+class Update(nn.Module):
+    """What AdamW does to the parameters of one group in R runs: a dozen element-wise operations, or one that is compiled."""
+
+    def forward(
+        self,
+        weights_RP: Tensor,
+        first_RP: Tensor,
+        second_RP: Tensor,
+        gradient_RP: Tensor,
+        new_shares_R1: tuple[Tensor, Tensor],
+        scale_R1: Tensor,
+        second_correction_R1: Tensor,
+        eps_R1: Tensor,
+        kept_R1: Tensor | None,
+        rate_R1: Tensor,
+    ) -> None:
+        """Change weights and moments where they are; the gradient's memory is used, too.
+
+        Args:
+            weights_RP: the parameters.
+            first_RP: mean of the gradients.
+            second_RP: mean of their squares.
+            gradient_RP: that of this step, not yet clipped.
+            new_shares_R1: of this step in the two means.
+            scale_R1: clips the gradient.
+            second_correction_R1: of `corrections`.
+            eps_R1: added to the root.
+            kept_R1: share that the decay leaves of the weights; None where there is none.
+            rate_R1: negative learning rate, with the correction of the mean.
+        """
+        gradient_RP.mul_(scale_R1)
+        first_RP.lerp_(gradient_RP, new_shares_R1[0])
+        second_RP.lerp_(gradient_RP.square_(), new_shares_R1[1])
+        denominator_RP = torch.sqrt(second_RP, out=gradient_RP)
+        denominator_RP.mul_(second_correction_R1).add_(eps_R1)
+        if kept_R1 is not None:
+            weights_RP.mul_(kept_R1)
+        weights_RP.addcmul_(torch.div(first_RP, denominator_RP, out=denominator_RP), rate_R1)
+
+
 class StackedAdamW:
     """R runs at once, each with its own learning rates, weight decay, betas, eps and clipping.
 
@@ -121,7 +161,7 @@ class StackedAdamW:
         self._betas = np.array([(c.beta1, c.beta2) for c in cells])
         self._max_norm = self._column([c.grad_clip for c in cells])
         self._new_share = self._column(1 - self._betas[:, 0]), self._column(1 - self._betas[:, 1])
-        self._step = 0
+        self._step, self._update = 0, Update()
         blocks = list(_blocks(list(self._parameters), cells))
         self._blocks = [self._block(names, [s.eps for s in settings]) for names, settings in blocks]
         self._peak_lrs = torch.stack([self._column([s.peak_lr for s in settings]) for _, settings in blocks])
@@ -164,15 +204,13 @@ class StackedAdamW:
         kept, rates = 1 - lrs * self._decays, -lrs * first_correction
         of_blocks = zip(self._blocks, gradients, self._decaying, kept, rates, strict=True)
         for block, gradient, is_decaying, share, rate in of_blocks:
-            gradient.mul_(scale)
-            block.first.lerp_(gradient, self._new_share[0])
-            block.second.lerp_(gradient.square_(), self._new_share[1])
-            denominator = torch.sqrt(block.second, out=gradient)
-            denominator.mul_(second_correction).add_(block.eps)
-            if is_decaying:
-                block.weights.mul_(share)
-            block.weights.addcmul_(torch.div(block.first, denominator, out=denominator), rate)
+            of_settings = second_correction, block.eps, share if is_decaying else None, rate
+            self._update(block.weights, block.first, block.second, gradient, self._new_share, scale, *of_settings)
         return norms
+
+    def parts(self) -> list[tuple[nn.Module, tuple[int, ...]]]:
+        """As `Decoder.parts`; of its arguments some have parameters as their second axis."""
+        return [(self._update, (0, 1, 2, 3))]
 
     def _gradient(self, block: _Block) -> Tensor:
         parameters = [self._parameters[name] for name in block.names]
