@@ -17,7 +17,7 @@ from scalesweep.analysis.forecast.tournament import Tournament
 from scalesweep.analysis.support import Support
 from scalesweep.errors import FitError, Refused, SpecError
 from scalesweep.fit.estimates import Estimate, estimate, join
-from scalesweep.fit.results import Fit, Status
+from scalesweep.fit.results import Fit
 from scalesweep.fit.sweep_fit import SweepFit
 from scalesweep.laws import JointLaw, Law
 from scalesweep.points.points import Points
@@ -114,7 +114,7 @@ def largest_of(points: Points, fit: SweepFit) -> float:
 
 def _no_optimum(best: Fit, support: Support) -> str:
     """Why nothing is said of the best model, in a sentence; empty where something is."""
-    if best.status is Status.AT_BOUND:
+    if best.hides_optimum:
         return "A parameter of the law lies at its bound, so the points do not show the best size."
     return "" if support.factor is not None else support.limit
 

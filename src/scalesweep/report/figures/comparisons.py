@@ -126,10 +126,10 @@ def optima(analysis: Analysis) -> Chart | Refused:
 
 
 def _is_at_bound(analysis: Analysis, row: Approach) -> bool:
-    """Whether this approach is a law with a parameter at its bound other than E, on which the optimum does not depend."""
+    """Whether this approach is a law whose optimum is not known."""
     laws = {"law": "joint", "coupled": "coupled", "repeated": "repeated"}
     found = [law for name, law in analysis.fit.fits.items() if name == laws.get(row.name)]
-    return any(not bound.startswith("E ") for law in found if law.search for bound in law.search.at_bound)
+    return any(law.hides_optimum for law in found)
 
 
 def _optimum(approaches: Approaches, known: Sequence[Approach], name: str, spans: Sequence[FloatArray]) -> Panel:
