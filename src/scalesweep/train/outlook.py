@@ -1,6 +1,6 @@
 """Whether a training pays for torch's compiler: what compiling takes here, and what it saves.
 
-A layer's code is compiled for one width and number of runs, and for every batch. That takes most of a minute the first time,
+Code is compiled for one width and number of runs, and for every batch. That takes most of a minute the first time,
 seconds where the code is in the user's cache, and next to nothing in a process that has it; what it saves is up to the device.
 Both are measured whenever something is compiled and kept beside the code, a file for each kind of step. Before that they are
 the estimates below.
@@ -25,12 +25,13 @@ from scalesweep.files import cache_home, digest, write_json
 from scalesweep.plan.cell import Cell
 from scalesweep.train.device import device_name
 from scalesweep.train.model import decoder
+from scalesweep.train.optim import adamw
 from scalesweep.units import format_plain, plural
 
 RATIO = 0.57
 """Time of a compiled step over that of the step as it is, before it was measured. Modelled from kernels and bytes for an H100
 (`scripts/bench_kernels.py`) and never timed: .54, .58 and .69 of single runs of 228k, 3.3M and 31M parameters at a vocabulary
-of 256, .53 and .68 of 7M and 44M at 8,192, .46 and .38 of packs of 16."""
+of 256, .53 and .68 of 7M and 44M at 8,192, .44 and .36 of packs of 16."""
 COLD_SECONDS = 40.0
 """What compiling takes where nothing was compiled before. A judgement: 20 to 60 s, by the processor."""
 WARM_SECONDS = 5.0
@@ -81,7 +82,7 @@ def describe(steps: int, step_seconds: float, further: Sequence[int], outlook: O
 
 
 def kind_of(cells: Sequence[Cell], device: torch.device) -> dict[str, Any]:
-    """What decides on the code of these runs' layers and on what it saves, but for the batch."""
+    """What decides on the code of these runs' layers and optimizer, and on what it saves, but for the batch."""
     first = cells[0]
     return {
         "shape": dataclasses.asdict(first.shape),
@@ -90,7 +91,7 @@ def kind_of(cells: Sequence[Cell], device: torch.device) -> dict[str, Any]:
         "precision": first.precision,
         "device": device_name(device),
         "torch": torch.__version__,
-        "code": digest(Path(decoder.__file__).read_bytes()),
+        "code": digest(Path(decoder.__file__).read_bytes() + Path(adamw.__file__).read_bytes()),
     }
 
 

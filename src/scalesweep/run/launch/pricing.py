@@ -99,6 +99,8 @@ class Prices:
         if not self.can_measure:
             return describe_estimate(plan)
         said = self.benchmarks.describe()
+        if self.device == "cuda" and self.settings.train.compiles is not False:
+            said += " They are of steps without the compiler, with which long trainings take less (docs/gpu.md)."
         if both := self._both:
             said += (
                 f" Corrected by this sweep's records: its steps took {self.factor:.2f} times their benchmarks ({len(both)} of "
