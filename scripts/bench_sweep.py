@@ -2,12 +2,12 @@
 
     python scripts/bench_sweep.py [override ...] [--quick] [--rounds 3] [--arms nanogpt trainer scalesweep]   # needs accelerate
 
-Without overrides it is the grid of sweep=demo with one seed (CPU), or sizes to ~100M on CUDA; overrides are those of
-`scalesweep run`. Every arm trains the same widths, depths, batches, tokens and budgets on the same corpus and evaluates on the
-same windows (those of the Trainer hold one target less). The baselines train every budget from scratch, one after another, in
-one process with torch's own number of threads. scalesweep shares trunks and has a worker for each core or GPU; its time ends
-with its last record, before fit and report. Time counts from the start of the process. Printed, as medians over the rounds,
-with the range of what is a ratio:
+Without overrides it is the grid of sweep=demo with one seed and context 32 (CPU), or sizes to ~100M on CUDA; overrides are
+those of `scalesweep run`. Every arm trains the same widths, depths, batches, tokens and budgets on the same corpus and
+evaluates on the same windows (those of the Trainer hold one target less). The baselines train every budget from scratch, one
+after another, in one process with torch's own number of threads. scalesweep shares trunks and has a worker for each core or
+GPU; its time ends with its last record, before fit and report. Time counts from the start of the process. Printed, as
+medians over the rounds, with the range of what is a ratio:
 
     wall        seconds relative to scalesweep
     tokens/s    of the declared cells (sum of D) per second of wall time, relative to scalesweep
@@ -44,8 +44,8 @@ from scalesweep.sweep.corpora import facts_of_corpus
 from scalesweep.train.data import prepare, validation_windows
 from scalesweep.train.data.corpus import Corpus
 
-CPU = ("sweep=demo", "sweep.seeds=[0]")
-CPU_QUICK = ("sweep=demo", "sweep.seeds=[0]", "sweep.sizes=[14k,80k,462k]", "sweep.budgets=[64k,128k,256k]")
+CPU = ("sweep=demo", "model.context=32", "sweep.seeds=[0]")
+CPU_QUICK = ("sweep=demo", "model.context=32", "sweep.seeds=[0]", "sweep.sizes=[14k,80k,462k]", "sweep.budgets=[64k,128k,256k]")
 CUDA = (
     "sweep.name=bench",
     "recipe=gpu",

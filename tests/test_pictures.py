@@ -19,10 +19,10 @@ NOTES: dict[str, Any] = json.loads((FIGURES / "made.json").read_text(encoding="u
 OF_RUNS = {
     "demo_curves": "scripts/demo.sh",
     "tuned_smoke": "scalesweep run sweep=smoke 'sweep.tune.recipe.lr=1e-3..6e-2:6' 'sweep.budgets=[64k,128k,256k]'",
-    "transfer_completep": "scalesweep check transfer",
-    "transfer_sp": "scalesweep check transfer recipe=sp",
-    "coordinates_completep": "scalesweep check transfer",
-    "coordinates_sp": "scalesweep check transfer recipe=sp",
+    "transfer_completep": "scalesweep check transfer model.context=32",
+    "transfer_sp": "scalesweep check transfer model.context=32 recipe=sp",
+    "coordinates_completep": "scalesweep check transfer model.context=32",
+    "coordinates_sp": "scalesweep check transfer model.context=32 recipe=sp",
     "scorecard": "scalesweep study all",
 }
 """Pictures that need trained models, or a browser, with the command that makes them again."""
