@@ -167,7 +167,7 @@ def test_parts_that_cannot_be_are_refused(parts: str, said: str) -> None:
 
 def test_a_part_shorter_than_a_window_is_refused_by_the_plan() -> None:
     settings = compose_settings(
-        ["data=mix", "data.parts=[{data: python, weight: 1}, {data: python, content: prose, weight: 1}]"]
+        ["model.context=32", "data=mix", "data.parts=[{data: python, weight: 1}, {data: python, content: prose, weight: 1}]"]
     )
     short = CorpusFacts("mix", "0123", 512, 10**6, parts=(Part(20, 5000), Part(10**6, 5000)))
     with pytest.raises(SpecError, match=r"data\.parts\.0 .*model\.context"):
