@@ -31,7 +31,7 @@ SPEC = FitSpec(bootstrap=40)
 N0, D0 = 84e3, 405e3  # geometric middle of the demo's grid
 SURFACES: dict[str, JointLaw] = {
     "additive": Chinchilla(1.5, 0.8 * N0**0.35, 1.0 * D0**0.30, 0.35, 0.30),
-    "coupled": Coupled(1.22, 1.43 * N0**0.245, 1.82 * D0**0.215, 0.245, 0.215, 0.357),  # the demo's fit
+    "coupled": Coupled(1.22, 1.43 * N0**0.245, 1.82 * D0**0.215, 0.245, 0.215, 0.357),  # the demo's grid at context 32
 }
 START = [14e3, 42e3, 126e3], [128e3, 256e3, 512e3]
 DEMO = [14e3, 42e3, 80e3, 196e3, 462e3], [128e3, 228e3, 405e3, 720e3, 1.28e6]

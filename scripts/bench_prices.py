@@ -22,9 +22,10 @@ from scalesweep.units import format_count
 
 def cells_of(sizes: list[str], batches: list[int], device: str) -> list[Cell]:
     """Cells of the recipe at these sizes, each at every batch, with 512 tokens of vocabulary."""
-    words = [f"sweep.sizes=[{','.join(sizes)}]", "sweep.budgets=[4M]", "sweep.seeds=[0]", "recipe.batch_exponent=0"]
+    words = ["model.context=32", f"sweep.sizes=[{','.join(sizes)}]", "sweep.budgets=[4M]", "sweep.seeds=[0]"]
     facts = CorpusFacts("random", "0" * 16, 512, 10**8)
-    cells = make_plan(compose_settings(words), facts, "cuda" if device.startswith("cuda") else "cpu").cells
+    settings = compose_settings([*words, "recipe.batch_exponent=0"])
+    cells = make_plan(settings, facts, "cuda" if device.startswith("cuda") else "cpu").cells
     of_batches = ([dataclasses.replace(c, batch_sequences=max(1, b // c.shape.context)) for b in batches] for c in cells)
     (members,) = families(cell for several in of_batches for cell in several)
     return members

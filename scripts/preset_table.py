@@ -47,7 +47,7 @@ TRUTHS: dict[str, JointLaw] = {
     "coupled, demo": Coupled(1.22, 1.43 * 84e3**0.245, 1.82 * 405e3**0.215, 0.245, 0.215, 0.357),
 }
 """Hoffmann et al. 2022 (arXiv 2203.15556), as printed; the 240 points of Besiroglu et al. 2024 (arXiv 2404.10102) by
-`scalesweep fit points=chinchilla fit.huber_delta=0.001`; the demo's points, as scripts/adaptive_table.py has them."""
+`scalesweep fit points=chinchilla fit.huber_delta=0.001`; the demo's grid at context 32, as scripts/adaptive_table.py has it."""
 READINGS = ("law", "theories", "isoFLOP")
 UNIQUE_TOKENS = 2_000_000_000
 """Training tokens that the corpus is taken to have: what data=fineweb_edu was sized for."""

@@ -65,3 +65,12 @@ def test_pictures_are_drawn_where_the_other_process_cannot_be_had(monkeypatch: p
     monkeypatch.setattr(sys, "executable", program)
     with drawing_ahead(WANTED):
         assert picture(*WANTED[0]) == draw(WANTED[0][0], kinds=["png"])["png"]
+
+
+def test_pictures_are_the_same_whatever_else_is_set_in_the_process() -> None:
+    import matplotlib
+
+    plain = draw(WANTED[0][0], kinds=["png"])["png"]
+    with matplotlib.rc_context({"lines.linewidth": 9.0, "font.weight": "bold", "axes.titlepad": 30.0}):
+        assert draw(WANTED[0][0], kinds=["png"])["png"] == plain
+        assert matplotlib.rcParams["lines.linewidth"] == 9.0

@@ -30,7 +30,8 @@ from scalesweep.units import format_number, format_rough
 CONFIDENCE = 0.90
 """Of every interval of a study."""
 NOISE = 0.0046
-"""Standard deviation of log loss between seeds of the demo's grid (docs/results.md), where a table has no replicates."""
+"""Standard deviation of log loss between seeds, where a table has no replicates: that of the demo's grid at context 32
+(docs/results.md)."""
 Arms = Mapping[str, Points]
 """The measured points of each arm. Beside the columns of `Points`, a sweep's rows have those of `plan.cell.Cell.row` and
 `seconds` (of training on its device). Budgets that branch off one trunk are not marked as one run, as in `read_sweep`: their

@@ -209,8 +209,10 @@ def _step_words(step: dict[str, Any]) -> str:
 
 def cells_of_check(precision: str) -> dict[str, Cell]:
     """The models that are measured, by name, on random tokens of 4096 kinds."""
-    words = ["recipe=gpu", "train=gpu", "sweep.budgets=[16M]", "sweep.seeds=[0]", f"train.precision={precision}"]
-    settings = compose_settings([*words, f"sweep.sizes=[{','.join(SIZES)}]", "recipe.batch_exponent=0"])
+    words = ["recipe=gpu", "train=gpu", "model.context=32", "sweep.budgets=[16M]", "sweep.seeds=[0]"]
+    settings = compose_settings(
+        [*words, f"train.precision={precision}", f"sweep.sizes=[{','.join(SIZES)}]", "recipe.batch_exponent=0"]
+    )
     cells = make_plan(settings, CorpusFacts("random", "0" * 16, 4096, 10**8), "cuda").cells
     return dict(zip(SIZES, sorted(cells, key=lambda cell: cell.num_params(settings.count)), strict=True))
 

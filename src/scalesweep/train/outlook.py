@@ -1,9 +1,9 @@
 """Whether a training pays for torch's compiler: what compiling takes here, and what it saves.
 
-Code is compiled for one width and number of runs, and for every batch. That takes most of a minute the first time,
-seconds where the code is in the user's cache, and next to nothing in a process that has it; what it saves is up to the device.
-Both are measured whenever something is compiled and kept beside the code, a file for each kind of step. Before that they are
-the estimates below.
+Code is compiled for one width and number of runs, of several runs for one depth too, and for every batch. That takes most of a
+minute the first time, seconds where the code is in the user's cache, and next to nothing in a process that has it; what it
+saves is up to the device. Both are measured whenever something is compiled and kept beside the code, a file for each kind of
+step. Before that they are the estimates below.
 """
 
 import contextlib
@@ -89,6 +89,8 @@ def kind_of(cells: Sequence[Cell], device: torch.device) -> dict[str, Any]:
         "residual_scale": first.residual_scale,
         "runs": len(cells),
         "precision": first.precision,
+        "optimizer": first.optimizer,
+        "decays": any(cell.weight_decay or cell.head_weight_decay for cell in cells),
         "device": device_name(device),
         "torch": torch.__version__,
         "code": digest(Path(decoder.__file__).read_bytes() + Path(adamw.__file__).read_bytes()),

@@ -53,7 +53,7 @@ _PRIOR_SD = 2.0
 _NEAR = math.log(1.1)
 """Gap in log N or log D below which a candidate takes a measured level, and two cells are one."""
 _LEAST_NOISE = 1e-3
-"""Standard deviation of log loss below which residuals of few points are luck; a fifth of the demo's seed noise."""
+"""Standard deviation of log loss below which residuals of few points are luck; a third of the demo's seed noise."""
 
 
 @dataclass(frozen=True)

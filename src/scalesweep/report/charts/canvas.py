@@ -4,10 +4,12 @@ Everything is drawn on `Figure` objects, without pyplot and its global state. Co
 vanish on the background, and roles are told apart by people with any kind of colour blindness (after Okabe and Ito 2008).
 """
 
+import contextlib
 import io
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -70,19 +72,15 @@ DARK = Theme(
 
 def draw(chart: Chart, theme: Theme = LIGHT, kinds: Sequence[str] = KINDS) -> dict[str, bytes]:
     """The chart for one background, as files by extension, of all kinds unless some are named."""
-    import matplotlib
-
-    with matplotlib.rc_context(_style(theme)):
+    with _styled(theme):
         figure = lay_out(chart, theme)
         return {kind: _render(figure, kind) for kind in kinds}
 
 
 def draw_for(paper: Paper, chart: Chart, theme: Theme, kind: str) -> bytes:
     """The chart as a file of one kind, as wide as asked for, with all type of one size."""
-    import matplotlib
-
     names = ("font.size", "axes.labelsize", "axes.titlesize", "legend.fontsize")
-    with matplotlib.rc_context(_style(theme) | dict.fromkeys(names, paper.font)):
+    with _styled(theme, dict.fromkeys(names, paper.font)):
         return _render(lay_out(chart, theme, paper=paper), kind)
 
 
@@ -100,9 +98,7 @@ def draw_svg(chart: Chart, theme: Theme, inches: tuple[float, float], has_keys: 
         inches: width and height.
         has_keys: whether the legend and the colour bar are drawn, for which a thumbnail has no room.
     """
-    import matplotlib
-
-    with matplotlib.rc_context(_style(theme)):
+    with _styled(theme):
         return _render(lay_out(chart, theme, inches, has_keys), "svg").decode()
 
 
@@ -127,6 +123,17 @@ def lay_out(
         engine.execute(figure)  # as every drawing would do again, if it were left in
     figure.set_layout_engine(None)  # "none" would leave a place for one, and savefig draws twice for that
     return figure
+
+
+@contextlib.contextmanager
+def _styled(theme: Theme, further: Mapping[str, Any] = MappingProxyType({})) -> Iterator[None]:
+    """While this lasts, matplotlib draws by its own defaults and this theme, whatever else is set in this process."""
+    import matplotlib
+
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(_style(theme) | dict(further))
+        yield
 
 
 def _style(theme: Theme) -> Any:

@@ -29,7 +29,7 @@ def picture(chart: Chart, kind: str) -> bytes:
 def drawing_ahead(wanted: Sequence[tuple[Chart, str]]) -> Iterator[None]:
     """While this lasts, another process draws these charts as these kinds of files, the last one first."""
     lacking = [(chart, kind) for chart, kind in wanted if not is_kept("figure", _parts(chart, kind))]
-    if len(lacking) < _FEWEST or num_cores() < 2:
+    if len(lacking) < _FEWEST or num_cores() < 2 or not sys.executable:
         yield
         return
     process = _start(lacking)
@@ -58,3 +58,5 @@ def _parts(chart: Chart, kind: str) -> dict[str, object]:
 if __name__ == "__main__":
     for chart, kind in reversed(decode(sys.stdin.buffer.read())):
         picture(chart, kind)
+        if not is_kept("figure", _parts(chart, kind)):
+            break  # nobody would find it

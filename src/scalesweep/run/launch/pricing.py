@@ -20,6 +20,7 @@ from scalesweep.run.launch.device import device_of_sweep, num_gpus
 from scalesweep.run.launch.local import num_workers
 from scalesweep.run.store.pool import is_pooled
 from scalesweep.run.store.store import Store
+from scalesweep.settings.plan import ModelSpec
 from scalesweep.settings.settings import Settings
 
 _MOST_RECORDS = 5
@@ -99,7 +100,8 @@ class Prices:
         if not self.can_measure:
             return describe_estimate(plan)
         said = self.benchmarks.describe()
-        if self.device == "cuda" and self.settings.train.compiles is not False:
+        train, model = self.settings.train, self.settings.model
+        if self.device == "cuda" and train.fast and train.compiles is not False and isinstance(model, ModelSpec):
             said += " They are of steps without the compiler, with which long trainings take less (docs/gpu.md)."
         if both := self._both:
             said += (

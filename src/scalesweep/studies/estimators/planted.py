@@ -10,15 +10,16 @@ from scalesweep.points.points import Points
 from scalesweep.studies.base import with_losses
 
 LAW = Coupled(E=1.5, A=20.0, B=44.0, alpha=0.24, beta=0.26, kappa=0.36)
-"""Of round numbers near the demo's own fit (docs/results.md): 3.41 nats at N = 42k and D = 524k, where 3.41 was measured."""
+"""Of round numbers near the fit of the demo's grid at context 32 (docs/results.md): 3.41 nats at N = 42k and D = 524k, where
+3.41 was measured."""
 _FLOOR, _BY_SIZE, _BY_DATA = 1.22, 1.43, 1.82
 """E, A / N^alpha and B / D^beta in the geometric middle of the demo's grid (N = 84k, D = 405k), nats per token."""
 _ALPHA, _BETA, _KAPPA = 0.245, 0.215, 0.357
-"""Exponents and coupling of the coupled law of the demo's 50 runs, which it describes to .41 % of the loss."""
+"""Exponents and coupling of the coupled law of that grid's 50 runs, which it describes to .41 % of the loss."""
 
 
 def demo_surface(points: Points) -> Coupled:
-    """The coupled law of the demo, with the middle of its grid at the middle of this one.
+    """The coupled law of the demo's grid at context 32, with its middle at the middle of this one.
 
     Raises:
         PointsError: the table has no N or no D.

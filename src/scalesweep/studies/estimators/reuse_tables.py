@@ -14,7 +14,7 @@ from scalesweep.studies.estimators.reuse import is_large, tabulate
 from scalesweep.studies.estimators.reuse_laws import ReuseLaw, is_most_repeated
 
 FRESH = Chinchilla(E=1.895, A=51.5, B=32.9, alpha=0.417, beta=0.272)
-"""Of the demo's three smallest sizes (docs/results.md): its slopes decide how much noise a worth has."""
+"""Of the three smallest sizes of the demo's grid at context 32: its slopes decide how much noise a worth has."""
 _KEPT = 1e6
 """R_N* at which no parameter is in excess, and R_D* at which no token loses its worth."""
 _DELTA, _KAPPA = 1.0, 0.7

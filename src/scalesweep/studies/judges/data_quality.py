@@ -33,8 +33,9 @@ from scalesweep.studies.estimators.theories import Theories
 from scalesweep.units import format_count, format_number
 
 FRESH_TOLERANCE = 0.006
-"""Of log loss: 7 % of the tokens at the demo's slope of .08. Windows drawn once for all seeds differ from others by about as
-much as seeds do (.012 nats at one epoch), while a prefix of the text was .31 nats off and blocks of it .046 (docs/data.md)."""
+"""Of log loss: 7 % of the tokens at the slope of the demo's grid at context 32, .08. Windows drawn once for all seeds differ
+from others by about as much as seeds do (.012 nats at one epoch), while a prefix of the text was .31 nats off and blocks of
+it .046 (docs/data.md)."""
 _REPEATS = 15.4
 """R_D* of Muennighoff et al. 2023 (arXiv 2305.16264), by which repeated tokens count in simulated tables."""
 _JUNK, _SHUFFLED = math.log(1.75), math.log(1.1)
