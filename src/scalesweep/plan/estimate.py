@@ -23,8 +23,8 @@ BANDWIDTH = 3.35e12
 SHARE = 0.6
 """Of the ceiling, that the products themselves reach; an assumption."""
 KERNELS = 107
-"""Of a captured step, for each layer: a little more than the 98 that are counted at a vocabulary of 8,192, and 79 at 256
-(`scripts/bench_kernels.py`)."""
+"""Of a captured step, for each layer: more than the 86 that are counted at a vocabulary of 8,192, and 79 at 256
+(`scripts/bench_kernels.py`), as losses in parts and smaller depths have more."""
 LAUNCH = 1.2e-6
 """Seconds of a small kernel in a CUDA graph; an assumption."""
 TRAFFIC: Mapping[Precision, float] = {"bfloat16": 700, "float32": 1100}

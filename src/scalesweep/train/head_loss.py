@@ -11,8 +11,9 @@ from torch import Tensor
 
 from scalesweep.train.model.decoder import Decoder, Share
 
-PART_LOGITS = 2**25
-"""Logits of a part, all runs together: 128 MiB in float32; a judgement. Smaller losses are computed at once."""
+PART_LOGITS = 2**26
+"""Logits of a part, all runs together: 256 MiB in float32, and those of 8,192 tokens and kinds; a judgement. Half of that has
+15 kernels more at that size, and 128 more for 16 runs (`scripts/bench_kernels.py`). Smaller losses are computed at once."""
 
 
 def has_many_logits(model: Decoder, windows_RBT: Tensor) -> bool:

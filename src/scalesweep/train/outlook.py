@@ -31,7 +31,7 @@ from scalesweep.units import format_plain, plural
 RATIO = 0.57
 """Time of a compiled step over that of the step as it is, before it was measured. Modelled from kernels and bytes for an H100
 (`scripts/bench_kernels.py`) and never timed: .54, .58 and .69 of single runs of 228k, 3.3M and 31M parameters at a vocabulary
-of 256, .53 and .68 of 7M and 44M at 8,192, .44 and .36 of packs of 16."""
+of 256, .52 and .68 of 7M and 44M at 8,192, .44 and .35 of packs of 16."""
 COLD_SECONDS = 40.0
 """What compiling takes where nothing was compiled before. A judgement: 20 to 60 s, by the processor."""
 WARM_SECONDS = 5.0
