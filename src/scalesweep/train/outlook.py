@@ -24,7 +24,7 @@ from scalesweep.errors import DataError
 from scalesweep.files import cache_home, digest, write_json
 from scalesweep.plan.cell import Cell
 from scalesweep.train.device import device_name
-from scalesweep.train.model import decoder
+from scalesweep.train.model import decoder, products
 from scalesweep.train.optim import adamw
 from scalesweep.units import format_plain, plural
 
@@ -37,6 +37,8 @@ COLD_SECONDS = 40.0
 WARM_SECONDS = 5.0
 """The same where the code is in the user's cache. A judgement."""
 
+_CODE = decoder.__file__, products.__file__, adamw.__file__
+"""What decides on the code of a step's parts."""
 Source = Literal["cold", "warm", "loaded"]
 """Where code came from: it was compiled, or was in the user's cache, or in the process already."""
 _loaded: set[str] = set()
@@ -93,7 +95,7 @@ def kind_of(cells: Sequence[Cell], device: torch.device) -> dict[str, Any]:
         "decays": any(cell.weight_decay or cell.head_weight_decay for cell in cells),
         "device": device_name(device),
         "torch": torch.__version__,
-        "code": digest(Path(decoder.__file__).read_bytes() + Path(adamw.__file__).read_bytes()),
+        "code": digest(b"".join(Path(file).read_bytes() for file in _CODE)),
     }
 
 
